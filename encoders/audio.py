@@ -1,0 +1,92 @@
+"""Any recording that FFmpeg's libraries can read -> mono float32 at 16 kHz, block by block."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+SAMPLE_RATE = 16_000
+"""Hz; what every encoder of ours hears."""
+
+MEDIA_SUFFIXES = frozenset(
+    ".3gp .aac .ac3 .adts .aif .aifc .aiff .alac .amr .ape .asf .au .avi .caf .dts .eac3 .f4v .flac .flv .m2ts .m4a .m4b"
+    " .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .mxf .oga .ogg .ogv .opus .ra .rf64 .rm .snd .spx .tak .ts"
+    " .tta .vob .voc .w64 .wav .wave .weba .webm .wma .wmv .wv".split()
+)
+"""Names that promise sound; a file of another name is read only where a user names it."""
+
+
+class AudioError(Exception):
+    """A recording that cannot be read. The message is one sentence for the user, without the path."""
+
+
+class AudioReader:
+    """Reads one recording front to back.
+
+    Iterating gives float32 blocks of mono sound at 16 kHz, several channels mixed down. What the decoder rejects in the
+    middle is left out, as FFmpeg does, and `damage` then says so in a sentence.
+
+    Raises:
+        AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not numbers.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.damage: str | None = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        samples = 0
+        try:
+            with av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"}) as container:
+                for block in self._decode(container):
+                    if not np.isfinite(block).all():
+                        raise AudioError("it holds samples that are not numbers; export it again from its source")
+                    samples += len(block)
+                    yield block
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            raise AudioError(self._explain(error)) from error
+        if samples == 0:
+            raise AudioError("its audio stream holds no sound that can be decoded")
+
+    def _decode(self, container: av.container.InputContainer) -> Iterator[np.ndarray]:
+        stream = container.streams.best("audio")
+        if stream is None:
+            raise AudioError("it has no audio stream")
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        rejected = 0
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                rejected += 1
+                self.damage = f"{rejected} damaged packet(s) were left out"
+                continue
+            for frame in frames:
+                frame.pts = None
+                for resampled in resampler.resample(frame):
+                    yield resampled.to_ndarray()[0]
+        for resampled in resampler.resample(None):
+            yield resampled.to_ndarray()[0]
+
+    def _explain(self, error: Exception) -> str:
+        if not self.path.exists():
+            return "there is no such file"
+        if self.path.is_dir():
+            return "it is a folder; give a file"
+        if isinstance(error, PermissionError):
+            return "it may not be read; check its permissions"
+        if self.path.stat().st_size == 0:
+            return "it is empty (0 bytes)"
+        if isinstance(error, av.error.InvalidDataError):
+            return "it is not audio or video that FFmpeg knows, or it is damaged"
+        return f"it could not be decoded ({getattr(error, 'strerror', None) or error})"
+
+
+def read_audio(path: str | Path) -> np.ndarray:
+    """A whole recording as float32 [samples], mono at 16 kHz.
+
+    Raises:
+        AudioError: see AudioReader.
+    """
+    return np.concatenate(list(AudioReader(path)))

@@ -1,0 +1,132 @@
+"""A model folder opened for embedding: clips and captions in, unit vectors out."""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from encoders.model_folder import SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
+from encoders.runtime import Device, open_session
+
+__all__ = ["Model", "ModelError", "open_model"]
+
+
+class Model:
+    """Embeds speech and text into one space. Each graph is loaded when it is first needed.
+
+    Args:
+        folder: a model folder.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads of one operator; None takes all cores.
+
+    Raises:
+        ModelError: model.json cannot be read; on first use, a graph cannot be opened on the device.
+    """
+
+    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
+        self.folder = folder
+        self.card: ModelCard = read_card(folder)
+        self._device, self._threads = device, threads
+
+    @property
+    def device(self) -> Device:
+        """Where speech is embedded."""
+        return self._speech[1]
+
+    @cached_property
+    def _speech(self) -> tuple[ort.InferenceSession, Device]:
+        return open_session(self.folder / SPEECH, self._device, self._threads)
+
+    @cached_property
+    def _text(self) -> ort.InferenceSession:
+        return open_session(self.folder / TEXT, "cpu", self._threads)[0]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Captions to token ids."""
+        try:
+            return Tokenizer.from_file(str(self.folder / TOKENIZER))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ModelError(f"{self.folder / TOKENIZER} cannot be read ({error}). Export the model again.") from error
+
+    def embed_speech(self, clips: Iterable[np.ndarray], batch_size: int = 32) -> Iterator[np.ndarray]:
+        """Embeds a stream of clips, in order.
+
+        Clips are taken some batches at a time and run with clips of like length; a clip's embedding depends neither on
+        its neighbours nor on its padding.
+
+        Args:
+            clips: float32 [samples] each, mono at 16 kHz in -1..1, not empty, at most `card.max_seconds` long.
+            batch_size: most clips in one run of the graph.
+
+        Yields:
+            float32 [dimension] of unit length for each clip.
+
+        Raises:
+            ValueError: a clip is not as said above.
+        """
+        session, _ = self._speech
+        clips = iter(clips)
+        while window := list(islice(clips, 4 * batch_size)):
+            for clip in window:
+                self._check(clip)
+            yield from _by_length(window, batch_size, lambda batch: session.run(None, _padded(batch))[0])
+
+    def embed_text(self, captions: Iterable[str], batch_size: int = 64) -> Iterator[np.ndarray]:
+        """Embeds a stream of captions, in order; what is over the model's longest caption is cut.
+
+        Yields:
+            float32 [dimension] of unit length for each caption.
+        """
+        captions = iter(captions)
+        while window := list(islice(captions, 4 * batch_size)):
+            yield from _by_length(window, batch_size, self._run_text)
+
+    def _run_text(self, captions: list[str]) -> np.ndarray:
+        encodings = self.tokenizer.encode_batch(captions)
+        longest = max(len(encoding.ids) for encoding in encodings)
+        for encoding in encodings:
+            encoding.pad(longest)
+        inputs = {
+            "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
+            "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
+        }
+        return self._text.run(None, inputs)[0]
+
+    def _check(self, clip: np.ndarray) -> None:
+        if clip.ndim != 1 or len(clip) == 0 or not np.isfinite(clip).all():
+            raise ValueError(f"A clip is a non-empty row of finite samples, not an array of shape {clip.shape}.")
+        seconds = len(clip) / self.card.sample_rate
+        if seconds > self.card.max_seconds:
+            raise ValueError(f"A clip of {seconds:.2f} s is over this model's {self.card.max_seconds:g} s: split it first.")
+
+
+def open_model(name_or_folder: str | Path = "mini", device: str = "auto", threads: int | None = None) -> Model:
+    """Opens a model by name (see find_models) or by folder; see Model.
+
+    Raises:
+        ModelError: there is no such model, or its model.json cannot be read.
+    """
+    return Model(locate(name_or_folder), device, threads)
+
+
+def _by_length(items: list, batch_size: int, run) -> Iterator[np.ndarray]:
+    order = sorted(range(len(items)), key=lambda i: len(items[i]))
+    vectors: list[np.ndarray | None] = [None] * len(items)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        for row, vector in zip(rows, run([items[i] for i in rows]), strict=True):
+            vectors[row] = vector
+    yield from vectors
+
+
+def _padded(clips: list[np.ndarray]) -> dict[str, np.ndarray]:
+    lengths = np.array([len(clip) for clip in clips], dtype=np.int64)
+    waveform = np.zeros((len(clips), lengths.max()), dtype=np.float32)
+    for row, clip in enumerate(clips):
+        waveform[row, : len(clip)] = clip
+    return {"waveform": waveform, "lengths": lengths}

@@ -1,0 +1,96 @@
+"""The model folder: model.json beside speech.onnx, text.onnx and tokenizer.json."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+SHIPPED = Path(__file__).parent / "models"
+SPEECH, TEXT, TOKENIZER, CARD = "speech.onnx", "text.onnx", "tokenizer.json", "model.json"
+
+
+class ModelError(Exception):
+    """A model that cannot be found, opened or run. The message says what to do next."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What model.json says.
+
+    dimension: width of the embeddings. sample_rate: Hz. max_seconds: longest clip to embed.
+    logit_scale: what a cosine is multiplied with before a softmax.
+    sha256: checksum of every other file of the folder. metrics: figures of the evaluation that shipped it.
+    """
+
+    name: str
+    version: str
+    description: str
+    licence: str
+    trained_on: list[dict[str, str]]
+    dimension: int
+    sample_rate: int
+    max_seconds: float
+    prompt_templates: list[str]
+    normalisation: str
+    opset: int
+    precision: str
+    logit_scale: float
+    sha256: dict[str, str]
+    metrics: dict[str, Any]
+
+    @property
+    def space(self) -> str:
+        """The identity of the embeddings: name, version and a checksum over both graphs and the tokenizer."""
+        digest = hashlib.sha256("".join(self.sha256[name] for name in (SPEECH, TEXT, TOKENIZER)).encode()).hexdigest()
+        return f"{self.name}@{self.version}:{digest[:12]}"
+
+
+def voxdex_home() -> Path:
+    """Where indexes and added models of this user live; VOXDEX_HOME moves it."""
+    return Path(os.environ.get("VOXDEX_HOME") or platformdirs.user_data_dir("voxdex"))
+
+
+def find_models() -> dict[str, Path]:
+    """Folders of the models that ship and of those in the user's data folder, by name."""
+    roots = (SHIPPED, voxdex_home() / "models")
+    return {card.parent.name: card.parent for root in roots for card in sorted(root.glob(f"*/{CARD}"))}
+
+
+def locate(name_or_folder: str | Path) -> Path:
+    """The folder of a model given by name or by path.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    models = find_models()
+    if str(name_or_folder) in models:
+        return models[str(name_or_folder)]
+    folder = Path(name_or_folder)
+    if (folder / CARD).is_file():
+        return folder
+    raise ModelError(f"There is no model {str(name_or_folder)!r}. Known: {', '.join(models)}; or give a folder with a {CARD}.")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Reads and checks model.json.
+
+    Raises:
+        ModelError: it cannot be read, or a field is missing.
+    """
+    try:
+        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        return ModelCard(**{field.name: raw[field.name] for field in fields(ModelCard)})
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error
+    except KeyError as error:
+        raise ModelError(f"{folder / CARD} has no field {error}. Export the model again.") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Hex checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,58 @@
+"""The dual encoder: a speech tower and a text tower, each projected into one embedding space."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Projection(nn.Module):
+    """A linear map and a residual one after it, normalised (ParaSpeechCLAP, section 3.1).
+
+    e1 = linear1(x); e2 = dropout(linear2(gelu(e1))); layer_norm(e1 + e2).
+    """
+
+    def __init__(self, inputs: int, outputs: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(inputs, outputs, bias=False)
+        self.linear2 = nn.Linear(outputs, outputs, bias=False)
+        self.layer_norm = nn.LayerNorm(outputs)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [batch, inputs] -> [batch, outputs], not yet of unit length."""
+        linear = self.linear1(features)
+        return self.layer_norm(linear + self.dropout(self.linear2(nn.functional.gelu(linear))))
+
+
+class DualEncoder(nn.Module):
+    """Speech and text into one space of `dimension` unit vectors, with a learned log logit scale (capped at 100)."""
+
+    def __init__(self, speech_tower: nn.Module, text_tower: nn.Module, dimension: int = 256, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.speech_tower, self.text_tower = speech_tower, text_tower
+        self.speech_projection = Projection(speech_tower.width, dimension, dropout)
+        self.text_projection = Projection(text_tower.width, dimension, dropout)
+        self.log_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.dimension = dimension
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """What a cosine is multiplied with before a softmax: 1 / temperature, at most 100."""
+        return self.log_logit_scale.exp().clamp(max=100.0)
+
+    def embed_speech(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """Waveform [batch, samples] at 16 kHz, zero after `lengths` [batch] -> unit vectors [batch, dimension]."""
+        return self.project_speech(self.speech_tower(waveform, lengths))
+
+    def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids and mask [batch, tokens] -> unit vectors [batch, dimension]."""
+        return self.project_text(self.text_tower(input_ids, attention_mask))
+
+    def project_speech(self, features: Tensor) -> Tensor:
+        """Features of the speech tower [batch, width] -> unit vectors [batch, dimension]."""
+        return nn.functional.normalize(self.speech_projection(features), dim=-1)
+
+    def project_text(self, features: Tensor) -> Tensor:
+        """Features of the text tower [batch, width] -> unit vectors [batch, dimension]."""
+        return nn.functional.normalize(self.text_projection(features), dim=-1)

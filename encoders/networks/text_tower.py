@@ -1,0 +1,71 @@
+"""Our own text tower: a small transformer over word pieces with masked mean pooling."""
+
+import torch
+from torch import Tensor, nn
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and perceptron."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x [batch, tokens, width], bias [batch, 1, 1, tokens] added to the attention scores -> as x."""
+        batch, tokens, width = x.shape
+        shape = (batch, tokens, self.heads, width // self.heads)
+        q, k, v = (part.reshape(shape).transpose(1, 2) for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1))
+        scores = q @ k.transpose(-2, -1) / shape[-1] ** 0.5 + bias
+        mixed = torch.softmax(scores, dim=-1) @ v
+        x = x + nn.functional.dropout(
+            self.out(mixed.transpose(1, 2).reshape(batch, tokens, width)), self.dropout, self.training
+        )
+        return x + self.mlp(x)
+
+
+class TransformerTextTower(nn.Module):
+    """Token ids -> features.
+
+    Args:
+        vocabulary: number of tokens.
+        hidden, layers, heads: shape of the transformer.
+        features: width of the pooled output (384 lets it learn from a MiniLM teacher).
+        longest: most tokens of a caption; longer ones are cut by the tokenizer.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int = 6144,
+        hidden: int = 192,
+        layers: int = 4,
+        heads: int = 4,
+        features: int = 384,
+        longest: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, hidden)
+        self.positions = nn.Embedding(longest, hidden)
+        nn.init.normal_(self.tokens.weight, std=0.05)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden)
+        self.head = nn.Linear(hidden, features)
+        self.longest, self.width = longest, features
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids and attention_mask, both int64 [batch, tokens] -> features [batch, width]."""
+        mask = attention_mask.to(self.tokens.weight.dtype)
+        bias = (1.0 - mask)[:, None, None, :] * -1e4
+        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
+        for block in self.blocks:
+            x = block(x, bias)
+        x = self.norm(x) * mask[:, :, None]
+        return self.head(x.sum(dim=1) / mask.sum(dim=1, keepdim=True))

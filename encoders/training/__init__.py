@@ -1,0 +1,1 @@
+"""Data, captions, augmentation, sampling, losses and the loop; recipes are TOML. Needs the train extra."""

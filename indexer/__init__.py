@@ -1,0 +1,34 @@
+"""An archive into an index: find, decode, split, embed in batches, store; what changed, what failed.
+
+from encoders import open_model
+from indexer import EdgeStore, index
+
+model = open_model("mini")
+with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dimension) as store:
+    report = index([Path("audio")], store, model)
+"""
+
+from indexer.clips import CLIP_SECONDS, OVERLAP_SECONDS, Clip, split
+from indexer.files import Failure
+from indexer.metadata import Metadata, MetadataError
+from indexer.pipeline import IndexReport, Progress, Stages, index
+from indexer.store import DEFAULT_INDEX, EdgeStore, Store, StoreError, index_folder
+
+__all__ = [
+    "CLIP_SECONDS",
+    "DEFAULT_INDEX",
+    "OVERLAP_SECONDS",
+    "Clip",
+    "EdgeStore",
+    "Failure",
+    "IndexReport",
+    "Metadata",
+    "MetadataError",
+    "Progress",
+    "Stages",
+    "Store",
+    "StoreError",
+    "index",
+    "index_folder",
+    "split",
+]

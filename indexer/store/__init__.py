@@ -1,0 +1,32 @@
+"""Where vectors and payloads are kept. One small interface (base.Store); the embedded engine is behind it."""
+
+from pathlib import Path
+
+from encoders.model_folder import voxdex_home
+from indexer.store.base import Hit, Payload, Point, Store, StoreError
+from indexer.store.edge import EdgeStore
+from indexer.store.filters import Condition, FilterError, check_fields, parse_condition
+
+DEFAULT_INDEX = "default"
+
+__all__ = [
+    "DEFAULT_INDEX",
+    "Condition",
+    "EdgeStore",
+    "FilterError",
+    "Hit",
+    "Payload",
+    "Point",
+    "Store",
+    "StoreError",
+    "check_fields",
+    "index_folder",
+    "parse_condition",
+]
+
+
+def index_folder(name_or_folder: str) -> Path:
+    """A plain name is an index in the user's data folder (VOXDEX_HOME moves it); anything with a slash is a folder."""
+    if Path(name_or_folder).name == name_or_folder and name_or_folder not in (".", ".."):
+        return voxdex_home() / "indexes" / name_or_folder
+    return Path(name_or_folder)

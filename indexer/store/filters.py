@@ -1,0 +1,59 @@
+"""Conditions on payload fields, in a form of our own that every store renders into its engine's."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class FilterError(ValueError):
+    """A condition that cannot be understood, or a field that the index does not have."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`field operator values`: several values of "=" are alternatives, of "!=" all excluded; the others take one number."""
+
+    field: str
+    operator: str
+    values: tuple[str, ...]
+
+    @property
+    def number(self) -> float:
+        """The one value of a comparison."""
+        return float(self.values[0])
+
+
+def parse_condition(text: str) -> Condition:
+    """Reads "gender=female", "emotion=sad,angry", "speaker!=anna" or "duration<5".
+
+    Raises:
+        FilterError: it is not of that form, or a comparison has no number.
+    """
+    parts = re.fullmatch(r"\s*([\w.\-]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", text)
+    if not parts or not parts[3]:
+        raise FilterError(f"{text!r} is not a condition. Write for example gender=female, emotion=sad,angry or duration<5.")
+    field, operator, raw = parts.groups()
+    condition = Condition(field, operator, tuple(value.strip() for value in raw.split(",")))
+    if operator in ("<", ">", "<=", ">=") and (len(condition.values) != 1 or as_number(raw) is None):
+        raise FilterError(f"{text!r} compares with {raw!r}, which is not a number.")
+    return condition
+
+
+def as_number(text: str) -> float | None:
+    """The number that a text is, or None."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def check_fields(conditions: Iterable[Condition], known: Iterable[str]) -> None:
+    """Refuses conditions on fields that the index does not have.
+
+    Raises:
+        FilterError: names the field and those that are known.
+    """
+    known = sorted(known)
+    for condition in conditions:
+        if condition.field not in known:
+            raise FilterError(f"This index has no field {condition.field!r}. It has: {', '.join(known)}.")

@@ -1,0 +1,76 @@
+"""A caption, a sound, or both -> the clips that fit best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders import AudioError, Model
+from indexer.store import Condition, Store, check_fields
+from search.speech import embed_voice
+
+
+class QueryError(ValueError):
+    """A query that cannot be answered. The message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for: a caption, voices like those of some recordings, or the mean of all; under conditions."""
+
+    caption: str | None = None
+    like: Sequence[Path] = ()
+    where: Sequence[Condition] = ()
+    limit: int = 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """A clip that fits. rank: from 1. score: cosine with the query, -1 to 1. start, end: seconds in the recording."""
+
+    rank: int
+    score: float
+    recording: str
+    start: float
+    end: float
+    attributes: dict[str, str]
+    metadata: dict[str, Any]
+
+
+def find(query: Query, store: Store, model: Model) -> list[Found]:
+    """Answers a query, best first.
+
+    Raises:
+        QueryError: the query is empty, a sound of it cannot be read, or the model is not the one that the index was made with.
+        FilterError: a condition names an unknown field.
+    """
+    if model.card.space != store.space:
+        raise QueryError(
+            f"The index belongs to the space {store.space}, but the model is {model.card.space}. "
+            "Index the recordings again with this model, into another index."
+        )
+    check_fields(query.where, store.fields())
+    hits = store.query(_vector(query, model), query.limit, query.where)
+    return [
+        Found(
+            rank,
+            round(hit.score, 4),
+            *(hit.payload[key] for key in ("recording", "start", "end", "attributes", "metadata")),
+        )
+        for rank, hit in enumerate(hits, start=1)
+    ]
+
+
+def _vector(query: Query, model: Model) -> np.ndarray:
+    parts = list(model.embed_text([query.caption])) if query.caption and query.caption.strip() else []
+    for path in query.like:
+        try:
+            parts.append(embed_voice(model, path))
+        except AudioError as error:
+            raise QueryError(f"{path} cannot be searched by: {error}.") from error
+    if not parts:
+        raise QueryError("The query is empty: describe a voice, or give a recording with --like.")
+    mean = np.mean(parts, axis=0)
+    return mean / np.linalg.norm(mean)
