@@ -151,11 +151,10 @@ def search(
     if json_output:
         asked = {"caption": caption, "like": [str(path) for path in like], "where": list(where)}
         return print_json({"query": asked, "hits": [asdict(hit) for hit in hits]})
-    shown = ("gender", "emotion", "pitch", "phonation")
-    table = new_table("", "score", "recording", "seconds", *shown)
+    table = new_table("", "score", "heard as", "seconds", "recording")
     for hit in hits:
-        attributes = [hit.attributes.get(name, "") for name in shown]
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", short_path(hit.recording), span(hit.start, hit.end), *attributes)
+        heard = ", ".join(hit.attributes[name] for name in ("gender", "emotion", "phonation") if name in hit.attributes)
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", heard, span(hit.start, hit.end), short_path(hit.recording))
     print_table(table) if hits else note("No clip meets these conditions.")
 
 
@@ -363,20 +362,21 @@ def show_progress(bar: tqdm, progress: Progress) -> None:
 
 
 def print_report(report: IndexReport, folder: Path, clips: int) -> None:
-    table = new_table("recordings", "indexed", "unchanged", "removed", "failed", "new clips", "audio", "time", "x real time")
-    table.add_row(
-        *map(str, (report.recordings, report.indexed, report.unchanged, report.removed, len(report.failed), report.clips)),
-        f"{report.audio_seconds / 60:.1f} min",
-        f"{report.seconds:.1f} s",
-        f"{report.audio_seconds / report.seconds:.0f}",
-    )
-    print_table(table)
-    print(f"{folder} now holds {clips} clips of the space {report.space}.")
-    if report.missing:
-        note(f"{report.missing} indexed recordings are no longer there; --prune drops them.")
+    speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
+    lines = {
+        "recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed",
+        "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
+        "index": f"{folder}: {clips} clips of the space {report.space}",
+    }
+    if report.removed or report.missing:
+        lines["gone"] = f"{report.removed} dropped, {report.missing} kept (--prune drops them)"
     if report.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.ignored.items()))
-        note(f"Left alone, as their names are not those of sound: {kinds}. Name a file itself to index it all the same.")
+        lines["left alone"] = f"{kinds}: not sound by name (name a file itself to index it)"
+    table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, line in lines.items():
+        table.add_row(name, line)
+    print_table(table)
 
 
 def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tuple[list, list[dict[str, str]]]:

@@ -85,7 +85,9 @@ class Espeak:
 def write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
     """Encodes int16 samples in the format that the file's suffix names."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(CODECS[path.suffix], rate=48_000 if path.suffix == ".opus" else sample_rate, layout="mono")
+        stream = container.add_stream(
+            CODECS[path.suffix], rate=48_000 if path.suffix == ".opus" else sample_rate, layout="mono"
+        )
         frame = av.AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
         frame.sample_rate = sample_rate
         container.mux(stream.encode(frame))

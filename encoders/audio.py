@@ -24,7 +24,7 @@ class AudioError(Exception):
 class AudioReader:
     """Reads one recording front to back.
 
-    Iterating gives float32 blocks of mono sound at 16 kHz, several channels mixed down. What the decoder rejects in the
+    Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects in the
     middle is left out, as FFmpeg does, and `damage` then says so in a sentence.
 
     Raises:
@@ -53,7 +53,7 @@ class AudioReader:
         stream = container.streams.best("audio")
         if stream is None:
             raise AudioError("it has no audio stream")
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
         rejected = 0
         for packet in container.demux(stream):
             try:
@@ -65,9 +65,9 @@ class AudioReader:
             for frame in frames:
                 frame.pts = None
                 for resampled in resampler.resample(frame):
-                    yield resampled.to_ndarray()[0]
+                    yield resampled.to_ndarray().mean(axis=0)
         for resampled in resampler.resample(None):
-            yield resampled.to_ndarray()[0]
+            yield resampled.to_ndarray().mean(axis=0)
 
     def _explain(self, error: Exception) -> str:
         if not self.path.exists():

@@ -48,8 +48,8 @@ def attribute_classification(logits: Tensor, truth: Tensor, attributes: Sequence
     """Zero-shot classification as a loss: softmax over the prompts of each exclusive attribute.
 
     Args:
-        logits: [clips, all claims], cosine to a prompt for each claim times logit scale.
-        truth: [clips, all claims] of 1, -1 or 0.
+        logits: [clips, claims], cosine to a prompt for each claim times logit scale.
+        truth: [clips, claims] of 1, -1 or 0.
         attributes: the columns of each exclusive attribute's labels.
 
     Returns:

@@ -29,11 +29,9 @@ from encoders.training.captions import write_caption
 from encoders.training.data import CLAIMS, Clips, endless_batches, load_clips, sampling_weights
 from encoders.training.losses import attribute_classification, contrastive, match
 
-EXCLUSIVE = [
-    [i for i, (name, _) in enumerate(CLAIMS) if name == attribute.name]
-    for attribute in load_attributes().values()
-    if attribute.exclusive
-]
+EXCLUSIVE = [attribute.name for attribute in load_attributes().values() if attribute.exclusive]
+PROMPTED = [i for i, (name, _) in enumerate(CLAIMS) if name in EXCLUSIVE]
+"""Columns of the claims that each step makes a prompt for, beside the captions of its clips."""
 
 UNREMARKABLE = {("phonation", "modal"), ("pitch", "medium"), ("intensity", "normal")}
 """What people seldom mention."""
@@ -67,8 +65,8 @@ class CaptionWriter:
         return texts, claims
 
     def prompts(self) -> list[str]:
-        """A short caption for every claim there is."""
-        return [write_caption([claim], self.rng) for claim in CLAIMS]
+        """A short caption for every label of an exclusive attribute, in the order of PROMPTED."""
+        return [write_caption([CLAIMS[column]], self.rng) for column in PROMPTED]
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """input_ids and attention_mask, int64 [texts, longest]."""
@@ -87,12 +85,13 @@ def validate(network: DualEncoder, clips: Clips, writer: CaptionWriter) -> dict[
         rows = order[start : start + 32].tolist()
         speech[rows] = network.embed_speech(*clips.batch(rows, None, rng)).numpy()
     figures = {}
-    for name in ("gender", "emotion", "pitch", "phonation", "speed"):
+    for name in EXCLUSIVE:
         attribute = load_attributes()[name]
         prompts = [network.embed_text(*writer.tokens(attribute.prompts(label))).mean(0) for label in attribute.labels]
         text = nn.functional.normalize(torch.stack(prompts), dim=-1).numpy()
-        for dataset in sorted({row["dataset"].split("-edit")[0] for row in clips.rows}):
-            rows = [i for i, row in enumerate(clips.rows) if row["dataset"] == dataset and row[name] and "|" not in row[name]]
+        groups = ["edit" if row["dataset"].startswith("edit-") else row["dataset"] for row in clips.rows]
+        for dataset in sorted(set(groups)):
+            rows = [i for i, row in enumerate(clips.rows) if groups[i] == dataset and "|" not in (row.get(name) or "|")]
             present = sorted({clips.rows[i][name] for i in rows})
             if len(present) < 2 or len(rows) < 20:
                 continue
@@ -140,6 +139,7 @@ def main(recipe_file: Path, manifest: Path, text: Path, out: Path, cache: Path, 
         optimizer, rates, total_steps=settings["steps"], pct_start=settings["warmup"], cycle_momentum=False
     )
     draws = endless_batches(train, settings["batch"], sampling_weights(train.rows, recipe["shares"]), rng)
+    columns = [[i for i, column in enumerate(PROMPTED) if CLAIMS[column][0] == name] for name in EXCLUSIVE]
     progress = tqdm(range(1, settings["steps"] + 1), unit="step", mininterval=20)
     log = (out / "log.jsonl").open("w")
     for step in progress:
@@ -148,7 +148,7 @@ def main(recipe_file: Path, manifest: Path, text: Path, out: Path, cache: Path, 
         truth = train.truth[rows]
         texts, claims = writer.captions(truth)
         texts += writer.prompts()
-        claims = torch.cat([claims, torch.eye(len(CLAIMS))])
+        claims = torch.cat([claims, torch.eye(len(CLAIMS))[PROMPTED]])
 
         network.train()
         speech = network.embed_speech(augment(waveform, lengths, noise), lengths)
@@ -156,7 +156,7 @@ def main(recipe_file: Path, manifest: Path, text: Path, out: Path, cache: Path, 
         logits = network.logit_scale * speech @ text_vectors.T
         truth = torch.from_numpy(truth)
         loss_contrastive = contrastive(logits, match(truth, claims))
-        loss_classes = attribute_classification(logits[:, len(rows) :], truth, EXCLUSIVE)
+        loss_classes = attribute_classification(logits[:, len(rows) :], truth[:, PROMPTED], columns)
         loss = loss_contrastive + settings["classification_weight"] * loss_classes
         optimizer.zero_grad()
         loss.backward()

@@ -67,4 +67,4 @@ class Store(Protocol):
         """How many points there are."""
 
     def close(self) -> None:
-        """Writes everything to disk and lets go of the index."""
+        """Writes everything to disk and lets go of the index; a second call does nothing."""

@@ -125,6 +125,8 @@ class EdgeStore:
         return self._shard.info().points_count
 
     def close(self) -> None:
+        if not self._lock.is_locked:
+            return
         self._shard.flush()
         self._shard.close()
         self._lock.release()

@@ -1,0 +1,38 @@
+# make demo: set up Voxdex, index a sample archive and search it.   make test: set up what the tests need and run them.
+PYTHON ?= python3
+VENV := .venv
+RUN_TIME := $(VENV)/.run-time
+TEST := $(VENV)/.test
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: setup demo test lint clean
+
+setup: $(RUN_TIME)
+
+demo: $(RUN_TIME)
+	$(VENV)/bin/pip install --quiet --editable '.[cpu,demo]'
+	$(VENV)/bin/python demo/make_archive.py demo/audio
+	./cli.py index demo/audio --index demo
+	./cli.py search "a woman" --index demo -n 5
+	./cli.py search "a man with a deep voice" --index demo -n 5
+	./cli.py search "whispering" --index demo -n 5
+
+test: $(TEST)
+	$(VENV)/bin/python -m pytest
+
+lint: $(TEST)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(RUN_TIME): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Voxdex needs Python 3.11 or newer; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[cpu]'
+	touch $@
+
+$(TEST): $(RUN_TIME) pyproject.toml
+	$(VENV)/bin/pip install --quiet --editable '.[cpu,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo/audio build *.egg-info

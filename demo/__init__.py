@@ -1,0 +1,1 @@
+"""A sample archive to try Voxdex on."""

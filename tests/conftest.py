@@ -1,0 +1,61 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.make_archive import main as make_archive
+from encoders import Model, open_model
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    """The user's data folder, never the real one."""
+    monkeypatch.setenv("VOXDEX_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def voxdex(home):
+    """Runs a command as a user would: a process of its own."""
+
+    def run(*arguments: object, cwd: Path = ROOT) -> Ran:
+        command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=cwd, timeout=120, env=os.environ | {"COLUMNS": "120"}
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mini() -> Model:
+    return open_model("mini", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def demo_archive(tmp_path_factory) -> Path:
+    """espeak-ng voices: women, men, whispers, in five formats."""
+    folder = tmp_path_factory.mktemp("archive")
+    make_archive(folder)
+    return folder

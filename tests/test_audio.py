@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from encoders import SAMPLE_RATE, AudioError, AudioReader, read_audio
+from tests.sounds import tone, write_sound
+
+FORMATS = [
+    ("8bit.wav", {"codec": "pcm_u8", "rate": 8000}),
+    ("16bit.wav", {"codec": "pcm_s16le", "rate": 44100, "channels": 2}),
+    ("24bit.wav", {"codec": "pcm_s24le", "rate": 96000}),
+    ("float.wav", {"codec": "pcm_f32le", "rate": 48000}),
+    ("double.wav", {"codec": "pcm_f64le", "rate": 22050}),
+    ("surround.wav", {"codec": "pcm_s16le", "rate": 48000, "channels": 6}),
+    ("lossless.flac", {"codec": "flac", "rate": 96000, "channels": 2}),
+    ("music.mp3", {"codec": "libmp3lame", "rate": 44100, "channels": 2}),
+    ("voice.opus", {"codec": "libopus", "rate": 48000}),
+    ("voice.ogg", {"codec": "libopus", "rate": 48000, "channels": 2}),
+    ("film.m4a", {"codec": "aac", "rate": 48000, "channels": 6}),
+    ("apple.m4a", {"codec": "alac", "rate": 44100}),
+    ("radio.aac", {"codec": "aac", "rate": 32000, "container": "adts"}),
+    ("windows.wma", {"codec": "wmav2", "rate": 44100, "container": "asf"}),
+    ("mac.aiff", {"codec": "pcm_s16be", "rate": 44100}),
+    ("video.mp4", {"codec": "aac", "rate": 44100, "with_video": True}),
+    ("video.mkv", {"codec": "libopus", "rate": 48000, "with_video": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), FORMATS, ids=[name for name, _ in FORMATS])
+def test_every_format_gives_the_same_sound(tmp_path, name, options):
+    path = write_sound(tmp_path / name, tone(2.0, 440.0, options["rate"], level=0.2), **options)
+    samples = read_audio(path)
+    assert samples.dtype == np.float32 and samples.ndim == 1
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.0, abs=0.15)
+    middle = samples[SAMPLE_RATE // 2 : SAMPLE_RATE * 3 // 2]
+    spectrum = np.abs(np.fft.rfft(middle))
+    assert np.argmax(spectrum) == pytest.approx(440, abs=2)
+    assert spectrum[430:451].sum() > 0.5 * spectrum.sum() or "8bit" in name
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.2 / np.sqrt(2), rel=0.15)
+
+
+def test_a_tone_above_the_new_nyquist_does_not_fold_back(tmp_path):
+    path = write_sound(tmp_path / "high.wav", tone(1.0, 15_000, 48_000), rate=48_000)
+    assert np.abs(read_audio(path)[1000:-1000]).max() < 0.01
+
+
+def test_blocks_are_the_whole(tmp_path):
+    path = write_sound(tmp_path / "a.flac", tone(3.3, rate=44_100), rate=44_100, codec="flac")
+    blocks = list(AudioReader(path))
+    assert len(blocks) > 1
+    assert np.array_equal(np.concatenate(blocks), read_audio(path))
+    assert sum(map(len, blocks)) == pytest.approx(3.3 * SAMPLE_RATE, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.wav", b"", "empty"),
+        ("text.mp3", b"I am not sound at all, however I am named. " * 50, "not audio or video that FFmpeg knows"),
+        ("header.wav", b"RIFF\x24\x00\x00\x00WAVE", "not audio or video|no audio stream|no sound"),
+    ],
+)
+def test_what_is_not_sound_is_refused_with_a_sentence(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AudioError, match=reason):
+        read_audio(tmp_path / name)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    with pytest.raises(AudioError, match="no such file"):
+        read_audio(tmp_path / "nothing.wav")
+    with pytest.raises(AudioError, match="folder"):
+        read_audio(tmp_path)
+
+
+def test_a_video_without_sound_is_refused(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "silent.mp4"), "w") as output:
+        picture = output.add_stream("mpeg4", rate=10, width=64, height=48)
+        for _ in range(5):
+            output.mux(picture.encode(av.VideoFrame(64, 48, "yuv420p")))
+        output.mux(picture.encode(None))
+    with pytest.raises(AudioError, match="no audio stream"):
+        read_audio(tmp_path / "silent.mp4")
+
+
+def test_samples_that_are_not_numbers_are_refused(tmp_path):
+    samples = tone(1.0)
+    samples[5000] = np.nan
+    with pytest.raises(AudioError, match="not numbers"):
+        read_audio(write_sound(tmp_path / "nan.wav", samples, codec="pcm_f32le"))
+
+
+def test_damage_in_the_middle_is_left_out_and_said(tmp_path):
+    path = write_sound(tmp_path / "good.mp3", tone(4.0, rate=44_100), rate=44_100, codec="libmp3lame")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(range(250)) * 12
+    (tmp_path / "bad.mp3").write_bytes(content)
+    reader = AudioReader(tmp_path / "bad.mp3")
+    seconds = sum(map(len, reader)) / SAMPLE_RATE
+    assert 2.0 < seconds < 4.2
+    assert reader.damage and "damaged packet" in reader.damage

@@ -1,0 +1,177 @@
+import csv
+import json
+
+import click
+import numpy as np
+import pytest
+
+import cli
+from tests.sounds import voice, write_sound
+
+
+def commands(group: click.Group = cli.main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, command in group.commands.items():
+        found.append((*path, name))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.fixture
+def audio(tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    write_sound(folder / "low.wav", voice(3.0, 100))
+    write_sound(folder / "high.flac", voice(3.0, 220), codec="flac")
+    return folder
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_and_is_documented(voxdex, command):
+    ran = voxdex(*command, "-h")
+    assert ran.status == 0 and ran.out.startswith("Usage: cli.py")
+    assert all(parameter.help for parameter in _command(command).params if isinstance(parameter, click.Option))
+    assert f"cli.py {' '.join(command)}" in (cli.VENV_PYTHON.parents[2] / "README.md").read_text()
+
+
+def _command(path):
+    command = cli.main
+    for name in path:
+        command = command.commands[name]
+    return command
+
+
+def test_index_and_search(voxdex, audio):
+    ran = voxdex("index", audio, "--json")
+    assert ran.status == 0
+    report = ran.json
+    assert report["recordings"] == report["indexed"] == report["clips"] == 2
+    assert report["failed"] == [] and report["removed"] == report["unchanged"] == 0
+    assert report["audio_seconds"] == pytest.approx(6, abs=0.1) and report["seconds"] > 0
+    assert report["space"].startswith("mini@")
+    assert voxdex("index", audio, "--json").json["unchanged"] == 2
+
+    ran = voxdex("search", "a deep voice", "-n", 1, "--json")
+    (hit,) = ran.json["hits"]
+    assert set(hit) == {"rank", "score", "recording", "start", "end", "attributes", "metadata"}
+    assert ran.json["query"]["caption"] == "a deep voice"
+    table = voxdex("search", "a deep voice", "--like", audio / "low.wav")
+    assert table.status == 0 and "low.wav" in table.out and "1.00" not in table.err
+    found = voxdex("search", "--like", audio / "low.wav", "--json").json["hits"]
+    assert found[0]["recording"] == str(audio / "low.wav") and found[0]["score"] > 0.999
+
+
+def test_named_indexes_and_index_folders_are_apart(voxdex, audio, tmp_path, home):
+    assert voxdex("index", audio / "low.wav", "--index", "low").status == 0
+    assert voxdex("index", audio / "high.flac", "--index", f"{tmp_path}/folder").status == 0
+    assert (home / "indexes" / "low").is_dir() and (tmp_path / "folder").is_dir()
+    (hit,) = voxdex("search", "x", "--index", "low", "--json").json["hits"]
+    assert hit["recording"].endswith("low.wav")
+    missing = voxdex("search", "x")
+    assert missing.status == 2 and "There is no index" in missing.err and "voxdex index" in missing.err
+
+
+def test_failures_are_named_and_set_the_exit_status(voxdex, audio):
+    (audio / "broken.mp3").write_bytes(b"nonsense" * 99)
+    ran = voxdex("index", audio, "--json")
+    assert ran.status == 1
+    (failure,) = ran.json["failed"]
+    assert failure["path"] == str(audio / "broken.mp3") and failure["reason"]
+    assert "Failed:" in ran.err and "broken.mp3" in ran.err
+    assert voxdex("index", audio / "broken.mp3", "--index", "other").status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search"], "empty"),
+        (["search", "x", "--where", "nonsense"], "not a condition"),
+        (["search", "x", "--where", "shoe=1"], "no field 'shoe'"),
+        (["search", "x", "--like", "/nowhere.wav"], "no such file"),
+        (["search", "x", "-n", "0"], "Invalid value"),
+        (["index", "/nowhere"], "does not exist"),
+        (["index", "{empty}"], "no recordings"),
+        (["index", "{audio}", "--model", "maxi"], "no model 'maxi'"),
+        (["classify", "{audio}/low.wav", "--attribute", "mood"], "no attribute 'mood'"),
+        (["classify", "{audio}/low.wav", "--attribute", "gender", "--template", "x"], "where the label goes"),
+        (["classify", "/nowhere.wav"], "no such file"),
+        (["embed", "--out", "x.npz"], "at least one"),
+        (["evaluate", "classification", "{audio}/low.wav", "--attribute", "gender"], "cannot be read as CSV"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_wrong_use_is_explained_in_a_sentence(voxdex, audio, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    voxdex("index", audio)
+    ran = voxdex(*[argument.format(audio=audio, empty=tmp_path / "empty") for argument in arguments])
+    assert ran.status == 2 and message in ran.err and "Traceback" not in ran.err and ran.out == ""
+
+
+def test_an_index_refuses_another_model(voxdex, audio, tmp_path, mini):
+    import shutil
+
+    other = tmp_path / "other-model"
+    shutil.copytree(mini.folder, other)
+    card = json.loads((other / "model.json").read_text())
+    (other / "model.json").write_text(json.dumps(card | {"name": "other"}))
+    voxdex("index", audio)
+    ran = voxdex("index", audio, "--model", other)
+    assert ran.status == 2 and "holds embeddings of mini@" in ran.err and "--index" in ran.err
+    assert voxdex("index", audio, "--model", other, "--index", "second").status == 0
+    assert len(voxdex("search", "x", "--index", "second", "--json").json["hits"]) == 2
+
+
+def test_classify(voxdex, audio):
+    ran = voxdex("classify", audio / "low.wav", audio / "gone.wav", "--attribute", "gender", "--attribute", "pitch", "--json")
+    assert ran.status == 1 and "gone.wav" in ran.err
+    (result,) = ran.json["results"]
+    assert result["recording"] == str(audio / "low.wav") and (result["start"], result["end"]) == (
+        0.0,
+        pytest.approx(3, abs=0.05),
+    )
+    assert result["gender"]["label"] == max(result["gender"]["scores"], key=result["gender"]["scores"].get)
+    assert set(result["pitch"]["scores"]) == {"low", "medium", "high"}
+    own = voxdex("classify", audio / "low.wav", "--labels", "bored, excited", "--template", "someone {}", "--json").json
+    assert set(own["results"][0]["label"]["scores"]) == {"bored", "excited"}
+    table = voxdex("classify", audio / "low.wav")
+    assert table.status == 0 and "emotion" in table.out and "%" in table.out
+
+
+def test_embed(voxdex, audio, tmp_path, mini):
+    out = tmp_path / "vectors.npz"
+    ran = voxdex("embed", audio / "low.wav", audio / "high.flac", "--caption", "a woman", "--out", out)
+    assert ran.status == 0
+    vectors = np.load(out)
+    assert vectors["speech"].shape == (2, mini.card.dimension) and vectors["speech"].dtype == np.float32
+    assert vectors["captions"].shape == (1, mini.card.dimension)
+    assert vectors["clips"][0].startswith(f"{audio / 'low.wav'}#0.0-3.")
+    assert vectors["captions"][0] @ next(mini.embed_text(["a woman"])) > 0.99999
+
+
+def test_models(voxdex):
+    (model, *_) = voxdex("models", "--json").json["models"]
+    assert model["name"] == "mini" and model["licence"] and model["space"].startswith("mini@")
+    assert "mini" in voxdex("models").out
+
+
+def test_evaluate(voxdex, demo_archive, tmp_path):
+    women = {"anna", "bella", "clara", "julia"}
+    manifest = tmp_path / "manifest.csv"
+    with manifest.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "gender", "caption"])
+        for path in sorted(demo_archive.glob("*-1.*")):
+            gender = "female" if path.name.split("-")[0] in women else "male"
+            writer.writerow([path.name, gender, f"a {gender} voice"])
+        writer.writerow(["gone.wav", "male", "a male voice"])
+    ran = voxdex("evaluate", "classification", manifest, "--attribute", "gender", "--root", demo_archive, "--json")
+    assert ran.status == 1 and ran.json["failed"][0]["path"].endswith("gone.wav")
+    assert ran.json["clips"] == 10 and ran.json["labels"] == ["female", "male"]
+    confusion = np.array(ran.json["confusion"])
+    assert confusion.sum() == 10
+    assert ran.json["UAR"] == pytest.approx(100 * np.mean(np.diag(confusion) / confusion.sum(1)), abs=0.01)
+    assert ran.json["accuracy"] == pytest.approx(100 * np.trace(confusion) / 10)
+    ran = voxdex("evaluate", "retrieval", manifest, "--root", demo_archive, "--json")
+    assert ran.json["clips"] == 10 and ran.json["captions"] == 2
+    assert ran.json["speech_to_caption"]["R@5"] == 100 and "mAP@10" in ran.json["caption_to_speech"]

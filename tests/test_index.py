@@ -1,0 +1,174 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoders import SAMPLE_RATE
+from indexer import EdgeStore, Metadata, MetadataError, index, split
+from tests.sounds import tone, voice, write_sound
+
+
+@pytest.fixture
+def store(tmp_path, mini):
+    with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", mini.card.dimension) as store:
+        yield store
+
+
+@pytest.fixture
+def audio(tmp_path) -> Path:
+    folder = tmp_path / "audio"
+    (folder / "more").mkdir(parents=True)
+    write_sound(folder / "a.wav", voice(2.0, 110))
+    write_sound(folder / "b.flac", voice(3.0, 200), codec="flac")
+    write_sound(folder / "more" / "long.wav", voice(25.0, 150))
+    return folder
+
+
+def stored(store: EdgeStore) -> dict[str, list[tuple[float, float]]]:
+    """Recording name -> its spans."""
+    spans: dict[str, list] = {}
+    for payload in store.payloads(["recording", "start", "end"]):
+        spans.setdefault(Path(payload["recording"]).name, []).append((payload["start"], payload["end"]))
+    return {name: sorted(found) for name, found in sorted(spans.items())}
+
+
+def test_a_folder_becomes_clips(store, audio, mini):
+    report = index([audio], store, mini)
+    assert (report.recordings, report.indexed, report.unchanged, report.failed) == (3, 3, 0, [])
+    assert report.audio_seconds == pytest.approx(30, abs=0.1)
+    assert report.clips == store.count() == 5
+    spans = stored(store)
+    assert spans["a.wav"] == [(0.0, pytest.approx(2.0, abs=0.01))]
+    assert [start for start, _ in spans["long.wav"]] == [0.0, 9.0, 18.0]
+    assert spans["long.wav"][-1][1] == pytest.approx(25.0, abs=0.01)
+    payload = next(store.payloads(["recording", "space", "attributes", "content", "files", "duration"]))
+    assert payload["space"] == mini.card.space and len(payload["content"]) == 64
+    assert payload["attributes"]["gender"] in ("female", "male")
+
+
+def test_a_second_run_embeds_nothing(store, audio, mini):
+    index([audio], store, mini)
+    again = index([audio], store, mini)
+    assert (again.indexed, again.unchanged, again.clips, again.stages.embed) == (0, 3, 0, 0.0)
+    assert store.count() == 5
+
+
+def test_what_is_new_or_changed_is_embedded_and_nothing_else(store, audio, mini):
+    index([audio], store, mini)
+    write_sound(audio / "new.wav", voice(1.0, 180))
+    write_sound(audio / "a.wav", voice(4.0, 90))
+    os.utime(audio / "b.flac", (1, 1))
+    report = index([audio], store, mini)
+    assert (report.indexed, report.unchanged, report.clips) == (2, 2, 2)
+    assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
+    assert index([audio], store, mini).unchanged == 4
+
+
+def test_moved_and_copied_recordings_keep_their_clips(store, audio, mini):
+    index([audio], store, mini)
+    (audio / "a.wav").rename(audio / "more" / "renamed.wav")
+    shutil.copy(audio / "b.flac", audio / "copy.flac")
+    report = index([audio], store, mini)
+    assert (report.indexed, report.unchanged, report.missing, report.stages.embed) == (0, 4, 0, 0.0)
+    assert list(stored(store)) == ["b.flac", "long.wav", "renamed.wav"]
+    (audio / "b.flac").unlink()
+    report = index([audio], store, mini, prune=True)
+    assert (report.unchanged, report.removed) == (3, 1)
+    assert list(stored(store)) == ["copy.flac", "long.wav", "renamed.wav"]
+    assert store.count() == 5
+
+
+def test_recordings_that_swap_their_contents_are_all_kept(store, audio, mini):
+    index([audio], store, mini)
+    write_sound(audio / "c.wav", voice(2.5, 170))
+    (audio / "a.wav").rename(audio / "z.wav")
+    (audio / "c.wav").rename(audio / "a.wav")
+    report = index([audio], store, mini)
+    assert report.failed == [] and list(stored(store)) == ["a.wav", "b.flac", "long.wav", "z.wav"]
+    assert index([audio], store, mini).unchanged == 4
+
+
+def test_missing_recordings_stay_until_pruned(store, audio, mini):
+    index([audio], store, mini)
+    (audio / "a.wav").unlink()
+    report = index([audio], store, mini)
+    assert (report.missing, report.removed, store.count()) == (1, 0, 5)
+    assert index([audio / "b.flac"], store, mini, prune=True).removed == 0
+    report = index([audio], store, mini, prune=True)
+    assert (report.missing, report.removed, store.count()) == (0, 1, 4)
+
+
+def test_failures_are_named_and_the_rest_goes_on(store, audio, mini):
+    (audio / "broken.wav").write_bytes(b"not a sound" * 100)
+    (audio / "empty.mp3").touch()
+    (audio / "notes.txt").write_text("hello")
+    (audio / ".hidden.wav").write_bytes(b"x")
+    report = index([audio], store, mini)
+    assert (report.recordings, report.indexed) == (5, 3)
+    assert [
+        (Path(failure.path).name, "damaged" in failure.reason or "empty" in failure.reason) for failure in report.failed
+    ] == [
+        ("broken.wav", True),
+        ("empty.mp3", True),
+    ]
+    assert report.ignored == {".txt": 1, "hidden": 1}
+    assert index([audio / "notes.txt"], store, mini).failed[0].path.endswith("notes.txt")
+
+
+def test_a_changed_recording_that_fails_keeps_what_was_there(store, audio, mini):
+    index([audio], store, mini)
+    (audio / "a.wav").write_bytes(b"now broken" * 100)
+    assert len(index([audio], store, mini).failed) == 1
+    assert store.count() == 5
+
+
+def test_an_interrupted_run_leaves_whole_recordings_and_goes_on(store, audio, mini):
+    write_sound(audio / "z.wav", tone(700.0))
+
+    class Stopped(Exception):
+        pass
+
+    def stop(progress):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        index([audio], store, mini, on_progress=stop)
+    assert list(stored(store)) == ["a.wav", "b.flac"]
+    report = index([audio], store, mini)
+    assert (report.indexed, report.unchanged) == (2, 2)
+
+
+def test_metadata_is_stored_and_brought_up_to_date_without_embedding(store, audio, mini, tmp_path):
+    catalogue = tmp_path / "catalogue.csv"
+    catalogue.write_text("path,speaker,age\naudio/a.wav,Anna,63\naudio/b.flac,Ben,\n")
+    index([audio], store, mini, Metadata(catalogue))
+    found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads(["recording", "metadata"])}
+    assert found == {"a.wav": {"speaker": "Anna", "age": 63.0}, "b.flac": {"speaker": "Ben"}, "long.wav": {}}
+    catalogue.write_text("path,speaker\naudio/a.wav,Annegret\n")
+    report = index([audio], store, mini, Metadata(catalogue))
+    assert (report.unchanged, report.stages.embed) == (3, 0.0)
+    found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads(["recording", "metadata"])}
+    assert found["a.wav"] == {"speaker": "Annegret"} and found["b.flac"] == {"speaker": "Ben"}
+
+
+@pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff"])
+def test_metadata_that_cannot_be_used_is_refused(tmp_path, content):
+    (tmp_path / "bad.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(MetadataError, match=r"bad\.csv"):
+        Metadata(tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize("seconds", [0.01, 9.99, 10.0, 10.01, 19.0, 19.01, 61.7])
+def test_windows_cover_all_and_are_never_too_long(seconds):
+    samples = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32)
+    clips = list(split(np.array_split(samples, 7)))
+    assert all(clip.end - clip.start <= 10.0 for clip in clips)
+    covered = np.zeros(len(samples), bool)
+    for clip in clips:
+        first = round(clip.start * SAMPLE_RATE)
+        assert np.array_equal(clip.samples, samples[first : first + len(clip.samples)])
+        covered[first : first + len(clip.samples)] = True
+    assert covered.all()
+    assert len(clips) == max(1, int(np.ceil(round((seconds - 1) / 9, 6))))

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from encoders.metrics import average_precision_at, classification, retrieval
+
+
+def test_classification_by_hand():
+    result = classification(list("aaaabb"), list("aaabba"), ("a", "b", "c"))
+    assert result.confusion.tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert result.accuracy == pytest.approx(100 * 4 / 6)
+    assert result.uar == pytest.approx(100 * (0.75 + 0.5) / 2)
+    assert result.macro_f1 == pytest.approx(100 * (0.75 + 0.5) / 2)
+
+
+def test_ranks_by_hand():
+    scores = np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.1], [0.2, 0.2, 0.2]])
+    right = np.array([[True, False, False], [False, False, True], [False, True, False]])
+    result = retrieval(scores, right)
+    assert result.ranks.tolist() == [1, 3, 3]
+    assert result.recall_at(1) == pytest.approx(100 / 3)
+    assert (result.median_rank, result.mean_rank) == (3, pytest.approx(7 / 3))
+
+
+def test_the_best_of_several_right_answers_counts():
+    assert retrieval(np.array([[0.1, 0.9, 0.5]]), np.array([[True, False, True]])).ranks.tolist() == [2]
+
+
+def test_average_precision_by_hand():
+    scores = np.array([[4.0, 3.0, 2.0, 1.0]])
+    assert average_precision_at(scores, np.array([[True, False, True, False]]), 10) == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert average_precision_at(scores, np.array([[True, False, True, True]]), 2) == pytest.approx(100 * 0.5)

@@ -1,0 +1,142 @@
+import json
+import shutil
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from encoders import ModelError, find_models, open_model
+from encoders.model_folder import file_sha256
+from tests.sounds import voice
+
+LENGTHS = [0.05, 0.3, 0.7, 1.0, 1.5, 2.2, 3.0, 4.7, 6.0, 8.3, 10.0]
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [voice(LENGTHS[i % len(LENGTHS)], f0=90 + 6 * i, seed=i) for i in range(32)]
+
+
+def test_a_clip_alone_and_among_others_gives_the_same_embedding(mini, clips):
+    together = np.stack(list(mini.embed_speech(clips, batch_size=32)))
+    alone = np.stack([next(mini.embed_speech([clip])) for clip in clips])
+    assert (together * alone).sum(axis=1).min() >= 0.99999
+    assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
+    assert together.shape == (32, mini.card.dimension) and together.dtype == np.float32
+
+
+def test_an_embedding_depends_neither_on_threads_nor_on_batch_size(mini, clips):
+    one_thread = open_model("mini", device="cpu", threads=1)
+    expected = np.stack(list(mini.embed_speech(clips)))
+    for batch_size in (1, 3, 7):
+        found = np.stack(list(one_thread.embed_speech(clips, batch_size)))
+        assert (found * expected).sum(axis=1).min() >= 0.99999
+
+
+def test_embeddings_come_in_the_order_of_the_clips_and_clips_may_be_a_stream(mini, clips):
+    many = [clips[i % 32] for i in np.random.default_rng(0).permutation(150)]
+    vectors = np.stack(list(mini.embed_speech(iter(many), batch_size=8)))
+    expected = {id(clip): vector for clip, vector in zip(clips, mini.embed_speech(clips), strict=True)}
+    assert all(vector @ expected[id(clip)] >= 0.99999 for clip, vector in zip(many, vectors, strict=True))
+
+
+def test_padding_and_level_do_not_matter_but_the_voice_does(mini):
+    low, high = voice(3, 100), voice(3, 230)
+    quiet, same, other = mini.embed_speech([0.01 * low, low, high])
+    assert quiet @ same > 0.9999
+    assert other @ same < 0.9
+
+
+@pytest.mark.parametrize(
+    ("clip", "reason"),
+    [
+        (np.zeros(0, np.float32), "non-empty"),
+        (np.zeros((2, 100), np.float32), "shape"),
+        (np.array([0.0, np.inf], np.float32), "finite"),
+        (np.zeros(16_000 * 11, np.float32), "split it first"),
+    ],
+)
+def test_what_is_not_a_clip_is_refused(mini, clip, reason):
+    with pytest.raises(ValueError, match=reason):
+        list(mini.embed_speech([clip]))
+
+
+def test_digital_silence_has_an_embedding(mini):
+    (vector,) = mini.embed_speech([np.zeros(16_000, np.float32)])
+    assert np.isfinite(vector).all()
+
+
+def test_captions_of_any_length_and_script(mini):
+    captions = ["a woman", "", "a man " * 500, "Eine traurige Stimme", "슬픈 목소리", "A WOMAN"]
+    vectors = np.stack(list(mini.embed_text(captions)))
+    assert np.isfinite(vectors).all()
+    assert vectors[0] @ vectors[5] == pytest.approx(1, abs=1e-5)
+    assert vectors[0] @ next(mini.embed_text(["a woman"])) >= 0.99999
+
+
+def test_like_words_lie_nearer_than_unlike_words(mini):
+    sad, mournful, angry, furious = mini.embed_text(["a sad voice", "a mournful voice", "an angry voice", "a furious voice"])
+    assert sad @ mournful > sad @ angry
+    assert angry @ furious > mournful @ furious
+
+
+@pytest.mark.parametrize("name", list(find_models()))
+def test_a_shipped_model_folder_keeps_the_contract(name):
+    folder = find_models()[name]
+    model = open_model(name)
+    assert model.card.name == name
+    assert model.card.licence and model.card.trained_on and model.card.metrics and model.card.description
+    assert model.card.sample_rate == 16_000 and model.card.max_seconds == 10
+    for file, checksum in model.card.sha256.items():
+        assert file_sha256(folder / file) == checksum
+    assert set(model.card.sha256) == {"speech.onnx", "text.onnx", "tokenizer.json"}
+    assert (folder / "README.md").exists(), "the model card"
+    graphs = {
+        "speech.onnx": {"waveform": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)},
+        "text.onnx": {"input_ids": ("tensor(int64)", 2), "attention_mask": ("tensor(int64)", 2)},
+    }
+    for file, inputs in graphs.items():
+        session = onnxruntime.InferenceSession(str(folder / file), providers=["CPUExecutionProvider"])
+        assert {i.name: (i.type, len(i.shape)) for i in session.get_inputs()} == inputs
+        (output,) = session.get_outputs()
+        assert (output.name, output.shape[1]) == ("embedding", model.card.dimension)
+
+
+def test_unknown_models_devices_and_broken_folders_are_explained(mini, tmp_path):
+    with pytest.raises(ModelError, match=r"no model .maxi.*mini"):
+        open_model("maxi")
+    with pytest.raises(ModelError, match="no device"):
+        open_model("mini", device="tpu").device  # noqa: B018
+    broken = tmp_path / "broken"
+    shutil.copytree(mini.folder, broken)
+    (broken / "speech.onnx").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="cannot be opened"):
+        list(open_model(broken).embed_speech([voice(1)]))
+    card = json.loads((broken / "model.json").read_text())
+    del card["dimension"]
+    (broken / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="no field 'dimension'"):
+        open_model(broken)
+    (broken / "model.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_model(broken)
+
+
+def test_cuda_is_used_or_refused_never_silently_dropped():
+    works = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if works:
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    with pytest.raises(ModelError, match=r"voxdex\[gpu\]"):
+        open_model("mini", device="cuda").device  # noqa: B018
+    assert open_model("mini", device="auto").device.name == "cpu"
+    assert "CPU build" in open_model("mini", device="auto").device.reason
+
+
+def test_golden_values(mini):
+    """The numbers of this very model: they change only when another model is shipped."""
+    golden = json.loads((mini.folder / "golden.json").read_text())
+    (speech,) = mini.embed_speech([voice(3.0, 140, seed=7)])
+    (text,) = mini.embed_text([golden["caption"]])
+    assert golden["space"] == mini.card.space
+    assert speech[:8] == pytest.approx(golden["speech"], abs=2e-3)
+    assert text[:8] == pytest.approx(golden["text"], abs=2e-3)

@@ -1,0 +1,128 @@
+import json
+import subprocess
+import sys
+import uuid
+
+import numpy as np
+import pytest
+
+from indexer import EdgeStore, StoreError
+from indexer.store import FilterError, Point, check_fields, parse_condition
+
+PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with EdgeStore.create(tmp_path / "index", "space", "mini", 4) as store:
+        for key, kind in (
+            ("metadata.speaker", "text"),
+            ("metadata.age", "number"),
+            ("metadata.gender", "text"),
+            ("attributes.gender", "text"),
+            ("duration", "number"),
+        ):
+            store.declare(key, kind)
+        points = []
+        for number, (speaker, gender, age, duration) in enumerate(PEOPLE):
+            metadata = {"speaker": speaker} | ({"age": float(age)} if age else {})
+            payload = {"content": speaker, "metadata": metadata, "attributes": {"gender": gender}, "duration": duration}
+            points.append(Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[number], payload))
+        store.upsert(points)
+        yield store
+
+
+def names(store, *conditions):
+    hits = store.query(np.array([4, 3, 2, 1], np.float32), 10, [parse_condition(text) for text in conditions])
+    return [hit.payload["metadata"]["speaker"] for hit in hits]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([], ["anna", "ben", "cleo", "dan"]),
+        (["gender=female"], ["anna", "cleo"]),
+        (["gender = female "], ["anna", "cleo"]),
+        (["gender!=female"], ["ben", "dan"]),
+        (["speaker=anna,dan"], ["anna", "dan"]),
+        (["speaker!=anna,dan"], ["ben", "cleo"]),
+        (["duration<4"], ["anna"]),
+        (["duration<=4"], ["anna", "ben"]),
+        (["duration>4", "gender=male"], ["dan"]),
+        (["duration>=4.0"], ["ben", "cleo", "dan"]),
+        (["age=45"], ["ben"]),
+        (["age>40"], ["ben", "cleo"]),
+        (["age!=45"], ["anna", "cleo"]),
+        (["speaker=nobody"], []),
+    ],
+)
+def test_conditions(store, conditions, expected):
+    assert names(store, *conditions) == expected
+
+
+def test_what_people_wrote_wins_over_what_was_heard(store):
+    store.set_payload("content", "ben", {"metadata": {"speaker": "ben", "gender": "female"}})
+    assert names(store, "gender=female") == ["anna", "ben", "cleo"]
+    assert names(store, "gender=male") == ["dan"]
+
+
+def test_scores_are_cosines(store):
+    hit = store.query(np.array([3, 4, 0, 0], np.float32), 1)[0]
+    assert hit.score == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("text", ["", "gender", "=x", "gender=", "duration<long", "duration<1,2", "a b=c"])
+def test_conditions_that_cannot_be_understood_are_refused(text):
+    with pytest.raises(FilterError):
+        parse_condition(text)
+
+
+def test_unknown_fields_name_the_known_ones(store):
+    with pytest.raises(FilterError, match=r"no field 'sex'.*age, duration, gender, speaker"):
+        check_fields([parse_condition("sex=female")], store.fields())
+
+
+def test_points_survive_closing(store, tmp_path):
+    store.close()
+    with EdgeStore.open(tmp_path / "index") as again:
+        assert names(again, "gender=male") == ["ben", "dan"]
+        assert (again.space, again.model) == ("space", "mini")
+        again.delete("content", "ben")
+        assert names(again, "gender=male") == ["dan"]
+
+
+def test_vectors_that_are_not_numbers_are_refused_as_a_whole(store):
+    good = Point(str(uuid.uuid4()), np.ones(4, np.float32), {"content": "x"})
+    bad = Point(str(uuid.uuid4()), np.full(4, np.nan, np.float32), {"content": "y"})
+    with pytest.raises(StoreError, match="not numbers"):
+        store.upsert([good, bad])
+    assert store.count() == 4
+
+
+def test_a_second_process_is_refused_and_harms_nothing(store, tmp_path):
+    code = "import sys, pathlib; from indexer import EdgeStore; EdgeStore.open(pathlib.Path(sys.argv[1]))"
+    second = subprocess.run([sys.executable, "-c", code, str(tmp_path / "index")], capture_output=True, text=True)
+    assert "in use by another Voxdex process" in second.stderr
+    store.upsert([Point(str(uuid.uuid4()), np.ones(4, np.float32), {"content": "x"})])
+    store.close()
+    with EdgeStore.open(tmp_path / "index") as again:
+        assert again.count() == 5
+
+
+def test_indexes_that_cannot_be_opened_are_explained(tmp_path):
+    with pytest.raises(StoreError, match=r"no index at .*voxdex index"):
+        EdgeStore.open(tmp_path / "nothing")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "index.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot be read"):
+        EdgeStore.open(broken)
+    (broken / "index.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(StoreError, match="format 99"):
+        EdgeStore.open(broken)
+    (broken / "index.json").write_text(json.dumps({"format": 1, "space": "s", "model": "m"}))
+    with pytest.raises(StoreError, match="cannot be opened"):
+        EdgeStore.open(broken)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be made"):
+        EdgeStore.create(tmp_path / "file" / "index", "s", "m", 4)
