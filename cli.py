@@ -153,8 +153,8 @@ def search(
         return print_json({"query": asked, "hits": [asdict(hit) for hit in hits]})
     table = new_table("", "score", "heard as", "seconds", "recording")
     for hit in hits:
-        heard = ", ".join(hit.attributes[name] for name in ("gender", "emotion", "phonation") if name in hit.attributes)
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", heard, span(hit.start, hit.end), short_path(hit.recording))
+        row = (str(hit.rank), f"{hit.score:.3f}", heard_as(hit.attributes), span(hit.start, hit.end), short_path(hit.recording))
+        table.add_row(*row)
     print_table(table) if hits else note("No clip meets these conditions.")
 
 
@@ -418,6 +418,11 @@ def print_table(table: Table) -> None:
 def short_path(path: str) -> str:
     """Relative to here, where it lies below."""
     return os.path.relpath(path) if Path(path).absolute().is_relative_to(Path.cwd()) else path
+
+
+def heard_as(attributes: dict[str, str]) -> str:
+    words = [attributes["gender"], attributes["emotion"], f"{attributes['pitch']} pitch"]
+    return ", ".join(words if attributes["phonation"] == "modal" else [*words, attributes["phonation"]])
 
 
 def span(start: float, end: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import platformdirs
 
 SHIPPED = Path(__file__).parent / "models"
-SPEECH, TEXT, TOKENIZER, CARD = "speech.onnx", "text.onnx", "tokenizer.json", "model.json"
+SPEECH, TEXT, TOKENIZER, CARD, README = "speech.onnx", "text.onnx", "tokenizer.json", "model.json", "README.md"
 
 
 class ModelError(Exception):
@@ -30,7 +30,7 @@ class ModelCard:
     version: str
     description: str
     licence: str
-    trained_on: list[dict[str, str]]
+    trained_on: list[dict[str, Any]]
     dimension: int
     sample_rate: int
     max_seconds: float

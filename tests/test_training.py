@@ -3,7 +3,6 @@
 import csv
 import json
 import random
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -55,6 +54,16 @@ validate_every = 25
 
 [shares]
 synthetic = 1.0
+
+[card]
+name = "tiny"
+version = "1"
+description = "A test."
+licence = "none"
+teacher = "nobody"
+prompt_templates = []
+hears = "Nothing much."
+does_not_hear = "The rest."
 """
 
 
@@ -198,11 +207,11 @@ def run(tmp_path_factory):
     (folder / "tiny.toml").write_text(TINY)
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "dataset", "speaker", "split", "gender", "pitch", "duration"])
+        writer.writerow(["path", "dataset", "licence", "speaker", "split", "gender", "pitch"])
         for i in range(60):
             gender, pitch, f0 = [("male", "low", 95), ("female", "high", 230)][i % 2]
             write_sound(folder / f"{i}.wav", voice(1.0, f0 * (1 + 0.01 * (i % 7)), seed=i))
-            writer.writerow([f"{i}.wav", "synthetic", f"s{i}", "valid" if i >= 36 else "train", gender, pitch, 1.0])
+            writer.writerow([f"{i}.wav", "synthetic", "none", f"s{i}", "valid" if i >= 36 else "train", gender, pitch])
     text = folder / "text"
     text.mkdir()
     rng = random.Random(0)
@@ -224,27 +233,25 @@ def test_training_learns_and_says_how_it_was_done(run):
     about = json.loads((run / "run" / "run.json").read_text())
     assert about["manifest_sha256"] == file_sha256(run / "manifest.csv")
     assert about["recipe"]["training"]["seed"] == 3
-    assert about["validation"]["gender/synthetic"] >= 80
+    assert {figure["question"] for figure in about["figures"]} == {"gender", "pitch"}
+    assert all(figure["figure"] >= 80 and figure["chance"] == 50 for figure in about["figures"])
+    assert about["trained_on"] == [{"name": "synthetic", "licence": "none", "clips": 36, "hours": 0.01, "speakers": 36}]
 
 
 def test_what_was_trained_is_exported_and_agrees_with_torch(run):
-    card = {
-        "name": "tiny", "version": "1", "description": "a test", "licence": "none", "trained_on": [],
-        "prompt_templates": [], "metrics": {},
-    }  # fmt: skip
-    (run / "card.json").write_text(json.dumps(card))
-    arguments = [run / "run", "--card", run / "card.json", "--out", run / "model", "--clips", run]
     sounds = run / "sounds"
     sounds.mkdir()
     for i, seconds in enumerate((0.02, 0.4, 1.0, 2.7, 9.9)):
         write_sound(sounds / f"{i}.wav", voice(seconds, 150, i))
-    arguments[-1] = sounds
+    arguments = [run / "run", "--out", run / "model", "--clips", sounds]
     done = CliRunner().invoke(export, [str(argument) for argument in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     parity = json.loads(done.stdout[done.stdout.index("{") :])
     assert parity["clips"] == 5
     assert min(parity["speech_worst"], parity["text_worst"], parity["batched_worst"]) >= 0.99999
     model = open_model(run / "model")
-    assert asdict(model.card)["dimension"] == 16
+    assert (model.card.name, model.card.dimension) == ("tiny", 16)
+    assert all(file_sha256(run / "model" / name) == checksum for name, checksum in model.card.sha256.items())
+    assert "## What it hears" in (run / "model" / "README.md").read_text()
     low, woman, man = *model.embed_speech([voice(1.0, 100)]), *model.embed_text(["a woman", "a man"])
     assert low @ man > low @ woman
