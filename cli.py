@@ -6,13 +6,14 @@ import os
 import sys
 from pathlib import Path
 
-VENV_PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
-if __name__ == "__main__" and importlib.util.find_spec("qdrant_edge") is None and VENV_PYTHON.exists():
-    os.execv(VENV_PYTHON, [VENV_PYTHON, *sys.argv])  # ./cli.py in a checkout runs in the environment that `make` made
+VENV = Path(__file__).resolve().parent / ".venv"
+if __name__ == "__main__" and importlib.util.find_spec("qdrant_edge") is None:
+    if (VENV / ".run-time").exists() and Path(sys.prefix).resolve() != VENV:
+        os.execv(VENV / "bin" / "python", [VENV / "bin" / "python", *sys.argv])
+    sys.exit("Voxdex is not set up for this Python. Run `make setup`, or pip install '.[cpu]' in an environment of your own.")
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,8 +28,20 @@ from encoders import AudioError, Model, ModelError, find_models, load_attributes
 from encoders.metrics import Retrieval
 from encoders.model_folder import read_card
 from encoders.runtime import DEVICES
-from indexer import DEFAULT_INDEX, EdgeStore, IndexReport, Metadata, MetadataError, Progress, StoreError, index_folder
+from indexer import (
+    DEFAULT_INDEX,
+    DEFAULT_MODEL,
+    EdgeStore,
+    IndexReport,
+    Metadata,
+    MetadataError,
+    Progress,
+    StoreError,
+    index_folder,
+    open_index,
+)
 from indexer import index as index_archive
+from indexer.files import printable
 from indexer.store import FilterError, parse_condition
 from search import (
     EvaluationError,
@@ -41,7 +54,7 @@ from search import (
     question,
 )
 from search.evaluation import Embedded, embed_rows, read_manifest
-from search.speech import embed_file
+from search.speech import embed_recording
 
 EXPECTED = (ModelError, StoreError, MetadataError, FilterError, QueryError, EvaluationError)
 """Errors whose message is for the user; anything else is a defect and shows its traceback."""
@@ -52,7 +65,7 @@ RECORDING = click.Path(path_type=Path)
 
 
 class Commands(click.Group):
-    """Turns expected errors into one sentence and exit status 2."""
+    """Turns expected errors into one sentence and exit status 2, and Ctrl-C into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -61,6 +74,9 @@ class Commands(click.Group):
             refusal = click.ClickException(str(error))
             refusal.exit_code = 2
             raise refusal from error
+        except KeyboardInterrupt:
+            note("Stopped. What is indexed is kept: run the same command again to go on.")
+            sys.exit(130)
 
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print one JSON document instead of a table.")
@@ -68,7 +84,7 @@ index_option = click.option(
     "--index", "index_name", default=DEFAULT_INDEX, show_default=True, metavar="DIR_OR_NAME",
     help="A name in your data folder, or a folder (with a slash in it).",
 )  # fmt: skip
-model_option = click.option("--model", default="mini", show_default=True, metavar="NAME_OR_FOLDER", help="See `models`.")
+model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME_OR_FOLDER", help="See `models`.")
 device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to embed.")
 
 
@@ -86,7 +102,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
 @index_option
 @click.option("--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini]")
 @click.option("--metadata", type=FILE, help="CSV with a column `path` and what else you know of each recording.")
@@ -112,12 +128,12 @@ def index(
     """
     folder = index_folder(index_name)
     known = Metadata(metadata) if metadata else None
-    with open_or_create(folder, model, device) as (store, encoder):
-        note(f"Embedding with {encoder.card.name} on {encoder.device}.")
-        with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
-            report = index_archive(paths, store, encoder, known, prune, lambda progress: show_progress(bar, progress))
+    store, encoder = open_index(folder, model, device)
+    with store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
+        note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
+        report = index_archive(paths, store, encoder, known, prune, lambda progress: show_progress(bar, progress))
         clips = store.count()
-    if report.recordings == 0 and not report.removed:
+    if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...).")
     if json_output:
         print_json(asdict(report))
@@ -125,7 +141,7 @@ def index(
         print_report(report, folder, clips)
     for damage in report.damaged:
         note(f"Damaged: {damage.path}: {damage.reason}.")
-    finish([None] * (report.indexed + report.unchanged), [asdict(failure) for failure in report.failed])
+    finish(report.recordings > len(report.failed), [asdict(failure) for failure in report.failed])
 
 
 @main.command()
@@ -181,9 +197,11 @@ def classify(
     voxdex classify take1.wav take2.wav --attribute gender --attribute emotion
     voxdex classify take1.wav --labels "bored,excited" --template "someone who sounds {}"
     """
-    encoder = open_model(model, device)
-    choices = [label.strip() for label in labels.split(",") if label.strip()] if labels else []
+    choices = parse_labels(labels)
+    if (choices or templates) and len(attributes) > 1:
+        raise click.UsageError("--labels and --template go with one --attribute at most.")
     names = attributes or (["label"] if choices else [a.name for a in load_attributes().values() if a.exclusive])
+    encoder = open_encoder(model, device)
     questions = [question(encoder, name, choices, templates) for name in names]
     results, failed = each_file(files, lambda path: classify_file(encoder, path, questions))
     answers = [
@@ -194,12 +212,15 @@ def classify(
     if json_output:
         print_json({"results": answers, "failed": failed})
     else:
-        table = new_table("recording", "seconds", *names)
+        table = new_table("attribute", "label", "probability", "runner-up", "seconds", "recording")
         for answer in answers:
-            cells = [f"{answer[name]['label']} {max(answer[name]['scores'].values()):.0%}" for name in names]
-            table.add_row(short_path(answer["recording"]), span(answer["start"], answer["end"]), *cells)
+            for name in names:
+                best, second, *_ = [*sorted(answer[name]["scores"].items(), key=lambda item: -item[1]), ("", 0.0)]
+                runner_up = f"{second[0]} {second[1]:.0%}" if second[0] else ""
+                where = (span(answer["start"], answer["end"]), short_path(answer["recording"]))
+                table.add_row(name, best[0], f"{best[1]:.0%}", runner_up, *where)
         print_table(table)
-    finish(results, failed)
+    finish(bool(results), failed)
 
 
 @main.command()
@@ -220,31 +241,42 @@ def embed(files: tuple[Path, ...], captions: tuple[str, ...], out: Path, model: 
     """
     if not files and not captions:
         raise click.UsageError("Give at least one FILE or --caption.")
-    encoder = open_model(model, device)
-    embedded, failed = each_file(files, lambda path: [(path, *pair) for pair in zip(*embed_file(encoder, path), strict=True)])
+    if not out.absolute().parent.is_dir():
+        raise click.UsageError(f"There is no folder {out.absolute().parent} to write {out.name} to.")
+    encoder = open_encoder(model, device)
+    embedded, failed = each_file(files, lambda path: [(path, embed_recording(encoder, path))])
+    spans = [f"{path}#{start}-{end}" for path, recording in embedded for start, end in recording.spans]
     empty = np.zeros((0, encoder.card.dimension), dtype=np.float32)
-    np.savez(
-        out,
-        speech=np.stack([vector for _, _, vector in embedded]) if embedded else empty,
-        clips=np.array([f"{path}#{clip.start}-{clip.end}" for path, clip, _ in embedded], dtype=str),
-        captions=np.stack(list(encoder.embed_text(captions))) if captions else empty,
-    )
-    note(f"{len(embedded)} clips and {len(captions)} captions in {out}.")
-    finish([*embedded, *captions], failed)
+    with out.open("wb") as file:
+        np.savez(
+            file,
+            speech=np.concatenate([empty, *(recording.vectors for _, recording in embedded)]),
+            clips=np.array(spans, dtype=str),
+            captions=np.stack(list(encoder.embed_text(captions))) if captions else empty,
+        )
+    note(f"{len(spans)} clips and {len(captions)} captions in {out}.")
+    finish(bool(embedded or captions), failed)
 
 
 @main.command()
 @as_json
 def models(json_output: bool) -> None:
     """List the models that can be used, with their licences."""
-    cards = [(folder, read_card(folder)) for folder in find_models().values()]
+    cards, failed = [], []
+    for folder in find_models().values():
+        try:
+            cards.append((folder, read_card(folder)))
+        except ModelError as error:
+            failed.append({"path": str(folder), "reason": str(error)})
     if json_output:
-        return print_json({"models": [asdict(card) | {"space": card.space, "folder": str(folder)} for folder, card in cards]})
+        print_json({"models": [asdict(card) | {"space": card.space, "folder": str(folder)} for folder, card in cards]})
+        return finish(bool(cards), failed)
     table = new_table("name", "version", "dimension", "MB", "licence", "description")
     for folder, card in cards:
         size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-        table.add_row(card.name, card.version, str(card.dimension), f"{size:.0f}", card.licence, card.description)
+        table.add_row(folder.name, card.version, str(card.dimension), f"{size:.0f}", card.licence, card.description)
     print_table(table)
+    finish(bool(cards), failed)
 
 
 @main.group()
@@ -276,10 +308,9 @@ def evaluate_classification_command(
     json_output: bool,
 ) -> None:
     """Zero-shot classification: unweighted average recall, macro F1, accuracy, confusion."""
-    encoder = open_model(model, device)
+    encoder = open_encoder(model, device)
     embedded = embed_manifest(encoder, manifest, attribute, root)
-    choices = [label.strip() for label in labels.split(",")] if labels else []
-    result = evaluate_classification(encoder, embedded, attribute, choices, templates)
+    result = evaluate_classification(encoder, embedded, attribute, parse_labels(labels), templates)
     figures = {"UAR": result.uar, "macro_F1": result.macro_f1, "accuracy": result.accuracy}
     clips = int(result.confusion.sum())
     if json_output:
@@ -291,7 +322,7 @@ def evaluate_classification_command(
             table.add_row(label, *map(str, row))
         print_table(table)
         print(f"{clips} clips: " + ", ".join(f"{name} {value:.1f} %" for name, value in figures.items()))
-    finish(embedded.rows, embedded.failed)
+    finish(bool(embedded.rows), embedded.failed)
 
 
 @evaluate.command("retrieval")
@@ -302,7 +333,7 @@ def evaluate_classification_command(
 @as_json
 def evaluate_retrieval_command(manifest: Path, root: Path | None, model: str, device: str, json_output: bool) -> None:
     """Retrieval between recordings and their captions, both ways; captions are de-duplicated, ranks start at 1."""
-    encoder = open_model(model, device)
+    encoder = open_encoder(model, device)
     embedded = embed_manifest(encoder, manifest, "caption", root)
     result = evaluate_retrieval(encoder, embedded)
     figures = {
@@ -317,7 +348,7 @@ def evaluate_retrieval_command(manifest: Path, root: Path | None, model: str, de
         for way, part in figures.items():
             table.add_row(way.replace("_", " "), *(f"{value:.1f}" for value in part.values()))
         print_table(table)
-    finish(embedded.rows, embedded.failed)
+    finish(bool(embedded.rows), embedded.failed)
 
 
 def embed_manifest(encoder: Model, manifest: Path, column: str, root: Path | None) -> Embedded:
@@ -331,33 +362,26 @@ def ranks(result: Retrieval) -> dict[str, float]:
     return recalls | {"median_rank": result.median_rank, "mean_rank": result.mean_rank}
 
 
-@contextmanager
-def open_or_create(folder: Path, model: str | None, device: str) -> Iterator[tuple[EdgeStore, Model]]:
-    """The index in a folder, made if there is none, and its model. An index keeps the model that it was made with."""
-    if (folder / "index.json").exists():
-        store = EdgeStore.open(folder)
-        encoder = open_model(model or store.model, device)
-        if encoder.card.space != store.space:
-            store.close()
-            raise StoreError(
-                f"The index at {folder} holds embeddings of {store.space}, not of {encoder.card.space}. "
-                "Index into a new one (--index NAME), or delete that folder and index again."
-            )
-    else:
-        encoder = open_model(model or "mini", device)
-        name = model if model in find_models() else str(encoder.folder.absolute())
-        store = EdgeStore.create(folder, encoder.card.space, name if model else "mini", encoder.card.dimension)
-    with store:
-        yield store, encoder
+def open_encoder(model: str, device: str) -> Model:
+    encoder = open_model(model, device)
+    note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
+    return encoder
+
+
+def parse_labels(text: str | None) -> list[str]:
+    if text is None:
+        return []
+    labels = [label.strip() for label in text.split(",")]
+    if not all(labels):
+        raise click.UsageError(f'--labels {text!r} has an empty label; write them as in "angry,happy,sad".')
+    return labels
 
 
 def show_progress(bar: tqdm, progress: Progress) -> None:
-    bar.total = progress.total
-    elapsed = bar.format_dict["elapsed"]
-    bar.set_postfix_str(
-        f"{progress.audio_seconds / 3600:.2f} h of audio, {progress.audio_seconds / max(elapsed, 1e-3):.0f}x real time",
-        refresh=False,
-    )
+    if bar.total is None:
+        bar.total, bar.initial = progress.total, progress.unchanged
+    speed = progress.audio_seconds / max(bar.format_dict["elapsed"], 1e-3)
+    bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {speed:.0f}x real time", refresh=False)
     bar.update(progress.done - bar.n)
 
 
@@ -368,6 +392,8 @@ def print_report(report: IndexReport, folder: Path, clips: int) -> None:
         "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
         "index": f"{folder}: {clips} clips of the space {report.space}",
     }
+    if report.unmatched_metadata:
+        lines["metadata"] = f"{report.unmatched_metadata} rows name no indexed recording"
     if report.removed or report.missing:
         lines["gone"] = f"{report.removed} dropped, {report.missing} kept (--prune drops them)"
     if report.ignored:
@@ -386,16 +412,16 @@ def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tupl
         try:
             answers.extend(answer(path))
         except AudioError as error:
-            failed.append({"path": str(path), "reason": str(error)})
+            failed.append({"path": printable(path), "reason": str(error)})
     return answers, failed
 
 
-def finish(done: Sequence, failed: Sequence[dict[str, str]]) -> None:
+def finish(something_done: bool, failed: Sequence[dict[str, str]]) -> None:
     """Names what failed and exits: 0 if nothing did, 2 if nothing could be done, else 1."""
     for failure in failed:
         note(f"Failed: {failure['path']}: {failure['reason']}.")
     if failed:
-        sys.exit(1 if done else 2)
+        sys.exit(1 if something_done else 2)
 
 
 def note(text: str) -> None:
@@ -412,7 +438,7 @@ def new_table(*columns: str) -> Table:
 
 
 def print_table(table: Table) -> None:
-    Console().print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def short_path(path: str) -> str:
@@ -421,8 +447,12 @@ def short_path(path: str) -> str:
 
 
 def heard_as(attributes: dict[str, str]) -> str:
-    words = [attributes["gender"], attributes["emotion"], f"{attributes['pitch']} pitch"]
-    return ", ".join(words if attributes["phonation"] == "modal" else [*words, attributes["phonation"]])
+    words = {name: attributes[name] for name in ("gender", "emotion", "pitch", "phonation") if name in attributes}
+    if "pitch" in words:
+        words["pitch"] += " pitch"
+    if words.get("phonation") == "modal":
+        del words["phonation"]
+    return ", ".join(words.values())
 
 
 def span(start: float, end: float) -> str:

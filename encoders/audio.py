@@ -1,6 +1,7 @@
 """Any recording that FFmpeg's libraries can read -> mono float32 at 16 kHz, block by block."""
 
 from collections.abc import Iterator
+from itertools import chain, groupby
 from pathlib import Path
 
 import av
@@ -16,6 +17,9 @@ MEDIA_SUFFIXES = frozenset(
 )
 """Names that promise sound; a file of another name is read only where a user names it."""
 
+LOUDEST = 1e6
+"""Samples beyond this (full scale is 1) are damage, not sound."""
+
 
 class AudioError(Exception):
     """A recording that cannot be read. The message is one sentence for the user, without the path."""
@@ -24,11 +28,11 @@ class AudioError(Exception):
 class AudioReader:
     """Reads one recording front to back.
 
-    Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects in the
-    middle is left out, as FFmpeg does, and `damage` then says so in a sentence.
+    Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects is left out,
+    as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original.
 
     Raises:
-        AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not numbers.
+        AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not sound.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -39,48 +43,56 @@ class AudioReader:
         samples = 0
         try:
             with av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"}) as container:
-                for block in self._decode(container):
-                    if not np.isfinite(block).all():
-                        raise AudioError("it holds samples that are not numbers; export it again from its source")
+                for block in self._resample(self._decode(container)):
+                    if not (np.abs(block) < LOUDEST).all():
+                        raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
                     samples += len(block)
                     yield block
         except (OSError, ValueError, av.error.FFmpegError) as error:
-            raise AudioError(self._explain(error)) from error
+            if samples == 0:
+                raise AudioError(self._explain(error)) from error
+            self.damage = f"it could be read only up to {samples / SAMPLE_RATE:.1f} s ({_short(error)})"
         if samples == 0:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
-    def _decode(self, container: av.container.InputContainer) -> Iterator[np.ndarray]:
+    def _decode(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
         stream = container.streams.best("audio")
         if stream is None:
             raise AudioError("it has no audio stream")
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
         rejected = 0
         for packet in container.demux(stream):
             try:
-                frames = packet.decode()
+                yield from packet.decode()
             except av.error.InvalidDataError:
                 rejected += 1
                 self.damage = f"{rejected} damaged packet(s) were left out"
-                continue
-            for frame in frames:
-                frame.pts = None
+
+    @staticmethod
+    def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[np.ndarray]:
+        """Joined files and broadcasts change their format in the middle: each stretch has a resampler of its own."""
+        for _, stretch in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+            for frame in chain(stretch, [None]):
+                if frame is not None:
+                    frame.pts = None
                 for resampled in resampler.resample(frame):
                     yield resampled.to_ndarray().mean(axis=0)
-        for resampled in resampler.resample(None):
-            yield resampled.to_ndarray().mean(axis=0)
 
     def _explain(self, error: Exception) -> str:
-        if not self.path.exists():
+        if isinstance(error, FileNotFoundError):
             return "there is no such file"
         if self.path.is_dir():
             return "it is a folder; give a file"
         if isinstance(error, PermissionError):
             return "it may not be read; check its permissions"
-        if self.path.stat().st_size == 0:
-            return "it is empty (0 bytes)"
         if isinstance(error, av.error.InvalidDataError):
-            return "it is not audio or video that FFmpeg knows, or it is damaged"
-        return f"it could not be decoded ({getattr(error, 'strerror', None) or error})"
+            empty = self.path.stat().st_size == 0
+            return "it is empty (0 bytes)" if empty else "it is not audio or video that FFmpeg knows, or it is damaged"
+        return f"it could not be decoded ({_short(error)})"
+
+
+def _short(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def read_audio(path: str | Path) -> np.ndarray:

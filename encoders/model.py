@@ -32,9 +32,12 @@ class Model:
         self.card: ModelCard = read_card(folder)
         self._device, self._threads = device, threads
 
-    @property
-    def device(self) -> Device:
-        """Where speech is embedded."""
+    def start(self) -> Device:
+        """Loads the speech graph now rather than at first use; where it runs, and why there.
+
+        Raises:
+            ModelError: the graph cannot be opened on the device.
+        """
         return self._speech[1]
 
     @cached_property

@@ -84,7 +84,7 @@ def read_card(folder: Path) -> ModelCard:
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
         return ModelCard(**{field.name: raw[field.name] for field in fields(ModelCard)})
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error
     except KeyError as error:
         raise ModelError(f"{folder / CARD} has no field {error}. Export the model again.") from error

@@ -23,6 +23,11 @@ class Device:
         return f"{self.name} ({self.reason})"
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def open_session(graph: Path, device: str, threads: int | None) -> tuple[ort.InferenceSession, Device]:
     """Opens a graph.
 
@@ -38,7 +43,7 @@ def open_session(graph: Path, device: str, threads: int | None) -> tuple[ort.Inf
         raise ModelError(f"There is no device {device!r}: use one of {', '.join(DEVICES)}.")
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.intra_op_num_threads = threads or usable_cores()
     has_cuda = CUDA in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise ModelError(

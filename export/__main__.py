@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 from safetensors.torch import load_file
 
-from encoders.audio import SAMPLE_RATE, read_audio
+from encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, read_audio
 from encoders.model import Model
 from encoders.model_folder import CARD, README, SPEECH, TEXT, TOKENIZER, ModelCard, file_sha256
 from encoders.training.train import build_network
@@ -17,6 +18,7 @@ from export.graphs import OPSET, export_graphs
 from export.parity import measure_parity
 
 MAX_SECONDS = 10.0
+LEAST_COSINE = 0.99999
 CAPTIONS = ["a sad woman", "Deep, calm male voice, speaking slowly.", "she sounds terrified", "whispered"]
 
 
@@ -56,13 +58,16 @@ def main(run: Path, out: Path, clips: Path) -> None:
         metrics={"figures": trained["figures"]},
     )
     write_card(card, out)
-    recordings = sorted(path for path in clips.rglob("*") if path.is_file())[:64]
+    recordings = sorted(path for path in clips.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)[:64]
     sounds = [read_audio(path)[: int(MAX_SECONDS * SAMPLE_RATE)] for path in recordings]
     parity = asdict(measure_parity(network, Model(out), sounds, CAPTIONS))
     card = replace(card, metrics=card.metrics | {"parity": parity})
     (out / README).write_text(model_card(card, about), encoding="utf-8")
     write_card(replace(card, sha256=card.sha256 | {README: file_sha256(out / README)}), out)
     print(json.dumps(parity, indent=2))
+    worst = min(parity["speech_worst"], parity["text_worst"], parity["batched_worst"])
+    if worst < LEAST_COSINE:
+        sys.exit(f"The graphs do not agree with torch: the worst cosine is {worst:.6f}, under {LEAST_COSINE}.")
 
 
 def write_card(card: ModelCard, folder: Path) -> None:

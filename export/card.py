@@ -32,8 +32,7 @@ weights and its vocabulary are our own.
 ## Figures
 
 Zero-shot unweighted average recall in percent, with the labels and templates that ship, on speakers that were never trained
-on. `edit` are vocoder edits of real speech by held-out speakers. `captions` are synthetic voices with captions written by
-others, used for evaluation only: recall at 10 (R@10) in percent.
+on. `edit` are vocoder edits of real speech by held-out speakers.
 
 | question | set | figure | chance |
 |---|---|---|---|

@@ -8,15 +8,16 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
     report = index([Path("audio")], store, model)
 """
 
-from indexer.clips import CLIP_SECONDS, OVERLAP_SECONDS, Clip, split
+from indexer.clips import OVERLAP_SECONDS, Clip, split
 from indexer.files import Failure
 from indexer.metadata import Metadata, MetadataError
+from indexer.opening import DEFAULT_MODEL, open_index
 from indexer.pipeline import IndexReport, Progress, Stages, index
 from indexer.store import DEFAULT_INDEX, EdgeStore, Store, StoreError, index_folder
 
 __all__ = [
-    "CLIP_SECONDS",
     "DEFAULT_INDEX",
+    "DEFAULT_MODEL",
     "OVERLAP_SECONDS",
     "Clip",
     "EdgeStore",
@@ -30,5 +31,6 @@ __all__ = [
     "StoreError",
     "index",
     "index_folder",
+    "open_index",
     "split",
 ]

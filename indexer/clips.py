@@ -7,7 +7,6 @@ import numpy as np
 
 from encoders import SAMPLE_RATE
 
-CLIP_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 
 
@@ -20,12 +19,16 @@ class Clip:
     samples: np.ndarray
 
 
-def split(blocks: Iterable[np.ndarray]) -> Iterator[Clip]:
-    """Cuts a recording, block by block, into clips of 10 s that overlap by 1 s; the last one is what is left.
+def split(blocks: Iterable[np.ndarray], clip_seconds: float) -> Iterator[Clip]:
+    """Cuts a recording, block by block, into clips that overlap by 1 s; the last one is what is left.
 
-    A recording of 10 s or less is one clip. No more than a clip and a block are held in memory.
+    Args:
+        blocks: float32 samples, mono at 16 kHz, one after another.
+        clip_seconds: length of a clip; a recording of that length or less is one clip.
+
+    No more than a clip and a block are held in memory.
     """
-    window, step = (int(seconds * SAMPLE_RATE) for seconds in (CLIP_SECONDS, CLIP_SECONDS - OVERLAP_SECONDS))
+    window, step = (int(seconds * SAMPLE_RATE) for seconds in (clip_seconds, clip_seconds - OVERLAP_SECONDS))
     held, count, start = [], 0, 0
     for block in blocks:
         held.append(block)

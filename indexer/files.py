@@ -18,28 +18,35 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Found:
-    """recordings: absolute paths in a fixed order. ignored: how many files of each suffix are not sound by name."""
+class Walk:
+    """What lies under some paths.
+
+    recordings: absolute paths in a fixed order. ignored: how many files of each suffix are not sound by name.
+    absent: paths that were asked for and do not exist.
+    """
 
     recordings: list[Path] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    absent: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
 
 
-def find_recordings(paths: Iterable[Path]) -> Found:
+def find_recordings(paths: Iterable[Path]) -> Walk:
     """Walks folders for files that are sound by name; a file that is named itself is always taken.
 
-    Hidden files and folders are ignored and links to folders are not followed. A folder that cannot be listed is a
-    failure, not an exception.
+    Hidden files and folders are ignored and links to folders are not followed. A folder that cannot be listed and a name
+    that is not UTF-8 are failures, not exceptions.
     """
-    found = Found()
+    walk = Walk()
     recordings: dict[Path, None] = {}
 
     def unreadable(error: OSError) -> None:
-        found.failed.append(Failure(str(error.filename), f"the folder cannot be listed ({error.strerror})"))
+        walk.failed.append(Failure(printable(error.filename), f"the folder cannot be listed ({error.strerror})"))
 
-    for path in paths:
-        path = Path(os.path.abspath(path))
+    for path in map(absolute, paths):
+        if not os.path.lexists(path):
+            walk.absent.append(path)
+            continue
         if not path.is_dir():
             recordings[path] = None
             continue
@@ -50,6 +57,31 @@ def find_recordings(paths: Iterable[Path]) -> Found:
                 if suffix in MEDIA_SUFFIXES and not name.startswith("."):
                     recordings[Path(folder, name)] = None
                 else:
-                    found.ignored["hidden" if name.startswith(".") else suffix or "no suffix"] += 1
-    found.recordings.extend(recordings)
-    return found
+                    walk.ignored["hidden" if name.startswith(".") else suffix or "no suffix"] += 1
+    for path in recordings:
+        if printable(path) == str(path):
+            walk.recordings.append(path)
+        else:
+            walk.failed.append(Failure(printable(path), "its name is not valid UTF-8; rename it"))
+    return walk
+
+
+def absolute(path: str | Path) -> Path:
+    """From the root and without "..", links not followed: the form in which an index keeps paths."""
+    return Path(os.path.abspath(path))
+
+
+def printable(path: str | Path) -> str:
+    """A path as text; bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def is_gone(path: str | Path) -> bool:
+    """Whether a file is certainly not there; one that may not be looked at is not known to be gone."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,10 +1,10 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from indexer.files import is_gone
 from indexer.store import Store
 
 KEYS = ("content", "files", "metadata")
@@ -36,12 +36,19 @@ class Ledger:
         self._files: dict[str, list[FileState]] = {}
         self._metadata: dict[str, dict[str, Any]] = {}
         self._content_of: dict[str, str] = {}
-        for payload in store.payloads(KEYS):
-            content = payload["content"]
-            if content not in self._files:
-                self._files[content] = [FileState(**file) for file in payload["files"]]
-                self._metadata[content] = payload["metadata"]
-                self._content_of |= {file.path: content for file in self._files[content]}
+        for content, payload in {payload["content"]: payload for payload in store.payloads(KEYS)}.items():
+            self._load(content, [FileState(**file) for file in payload["files"]], payload["metadata"])
+
+    def _load(self, content: str, files: list[FileState], metadata: dict[str, Any]) -> None:
+        """A run that was killed between storing a file's new content and dropping its old one leaves both: newest wins."""
+        self._files[content], self._metadata[content] = files, metadata
+        for file in files:
+            other = self._content_of.setdefault(file.path, content)
+            if other != content:
+                known = next(state for state in self._files[other] if state.path == file.path)
+                stale, fresh = (content, other) if known.mtime > file.mtime else (other, content)
+                self._release(stale, file.path)
+                self._content_of[file.path] = fresh
 
     @property
     def paths(self) -> list[str]:
@@ -64,45 +71,43 @@ class Ledger:
         """Whether a content is indexed, under whatever path."""
         return content in self._files
 
-    def metadata(self, path: str) -> dict[str, Any]:
-        """The metadata stored with an indexed file."""
-        return self._metadata[self._content_of[path]]
-
     def set_metadata(self, path: str, metadata: dict[str, Any]) -> None:
-        """Replaces the metadata stored with an indexed file."""
+        """Replaces the metadata of an indexed file, where it has changed; of several copies the first one's counts."""
         content = self._content_of[path]
-        self._metadata[content] = metadata
-        self._store.set_payload("content", content, {"metadata": metadata})
+        if self._files[content][0].path == path and self._metadata[content] != metadata:
+            self._metadata[content] = metadata
+            self._store.set_payload("content", content, {"metadata": metadata})
 
     def attach(self, now: FileState, content: str) -> None:
         """A file holds a content that is indexed: as another copy, moved from where it was, or merely touched."""
         if self._content_of.get(now.path) != content:
             self.detach(now.path)
-        kept = [file for file in self._files[content] if file.path != now.path and os.path.exists(file.path)]
-        for gone in set(self._files[content]) - set(kept):
-            self._content_of.pop(gone.path, None)
-        self._files[content] = [*kept, now]
+        others = [file for file in self._files[content] if file.path != now.path]
+        for file in filter(lambda file: is_gone(file.path), others):
+            del self._content_of[file.path]
+        self._files[content] = [*(file for file in others if file.path in self._content_of), now]
         self._content_of[now.path] = content
         self._write(content)
 
-    def detach(self, path: str) -> bool:
+    def detach(self, path: str) -> None:
         """A file is gone or holds something else now: its clips go, unless another file holds them too."""
         content = self._content_of.pop(path, None)
-        if content is None:
-            return False
+        if content is not None:
+            self._release(content, path)
+
+    def record(self, now: FileState, content: str, metadata: dict[str, Any]) -> None:
+        """A file was embedded and its points are stored; what it held before goes."""
+        self.detach(now.path)
+        self._files[content], self._metadata[content] = [now], metadata
+        self._content_of[now.path] = content
+
+    def _release(self, content: str, path: str) -> None:
         self._files[content] = [file for file in self._files[content] if file.path != path]
         if self._files[content]:
             self._write(content)
         else:
             del self._files[content]
             self._store.delete("content", content)
-        return True
-
-    def record(self, now: FileState, content: str, metadata: dict[str, Any]) -> None:
-        """A file was embedded and its points are stored."""
-        self._files[content] = [now]
-        self._metadata[content] = metadata
-        self._content_of[now.path] = content
 
     def _write(self, content: str) -> None:
         files = self._files[content]

@@ -14,7 +14,7 @@ from encoders import AudioError, AudioReader, Model, load_attributes
 from encoders.model_folder import file_sha256
 from encoders.zero_shot import AttributeTagger
 from indexer.clips import Clip, split
-from indexer.files import Failure, find_recordings
+from indexer.files import Failure, absolute, find_recordings, is_gone
 from indexer.ledger import FileState, Ledger
 from indexer.metadata import Metadata
 from indexer.prefetch import prefetch
@@ -36,7 +36,12 @@ class Stages:
 
 @dataclass
 class IndexReport:
-    """What a run did. audio_seconds: of the recordings embedded in this run. seconds: wall time."""
+    """What a run did.
+
+    recordings: found under the paths, each of them then in one of indexed, unchanged and failed.
+    removed, missing: indexed recordings that are no longer there, dropped and kept. clips, audio_seconds: of the recordings
+    embedded in this run. seconds: wall time. unmatched_metadata: rows of the metadata that name no indexed recording.
+    """
 
     space: str
     recordings: int = 0
@@ -47,6 +52,7 @@ class IndexReport:
     clips: int = 0
     audio_seconds: float = 0.0
     seconds: float = 0.0
+    unmatched_metadata: int = 0
     failed: list[Failure] = field(default_factory=list)
     damaged: list[Failure] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
@@ -55,10 +61,11 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: recordings done of all, seconds of audio embedded."""
+    """How far a run is: recordings done of all, those in it that were unchanged, seconds of audio embedded."""
 
     done: int
     total: int
+    unchanged: int
     audio_seconds: float
 
 
@@ -73,13 +80,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Done:
-    """A recording has been read to its end. failure: why it cannot be used. damage: what was left out of it."""
+    """A recording has been read to its end. Without `file` it cannot be used, for the reason `failure`.
+
+    damage: what was left out of it.
+    """
 
     path: str
     file: FileState | None = None
     content: str = ""
     audio_seconds: float = 0.0
-    failure: str | None = None
+    failure: str = ""
     damage: str | None = None
 
 
@@ -103,37 +113,45 @@ def index(
         metadata: stored with each recording that it has a row for; None leaves what is stored.
         prune: drop recordings under `paths` that no longer exist; otherwise they are counted as missing.
         on_progress: called after each batch of clips.
+
+    Raises:
+        StoreError: the engine fails; what was stored before is kept.
     """
     started = time.perf_counter()
     report = IndexReport(model.card.space)
-    roots = [Path(path).absolute() for path in paths]
-    found = find_recordings(roots)
-    report.recordings, report.ignored = len(found.recordings), dict(found.ignored)
-    report.failed.extend(found.failed)
+    roots = [absolute(path) for path in paths]
+    walk = find_recordings(roots)
+    report.ignored, report.failed = dict(walk.ignored), list(walk.failed)
 
     ledger = Ledger(store)
     writer = _Writer(store, ledger, model, metadata, report)
+    for root in walk.absent:
+        if not any(Path(path).is_relative_to(root) for path in ledger.paths):
+            report.failed.append(Failure(str(root), "there is no such file or folder"))
+    report.recordings = len(walk.recordings) + len(report.failed)
     changed = []
-    for path in found.recordings:
+    for path in walk.recordings:
         if ledger.is_unchanged(path):
             writer.keep(str(path))
         else:
             changed.append(path)
 
+    kept = report.unchanged
     while changed:
-        events = prefetch(_read(changed, ledger.contents, report.stages), ahead=2 * BATCH_CLIPS)
+        events = prefetch(_read(changed, ledger.contents, model.card.max_seconds, report.stages), ahead=2 * BATCH_CLIPS)
         while batch := list(islice(events, BATCH_CLIPS)):
             writer.write(batch)
-            done = report.indexed + report.unchanged + len(report.failed) - len(found.failed)
-            on_progress(Progress(done, report.recordings, report.audio_seconds))
+            done = report.indexed + report.unchanged + len(report.failed)
+            on_progress(Progress(done, report.recordings, kept, writer.audio_seconds))
         changed = writer.take_back()
 
-    for path in [path for path in ledger.paths if _is_under(path, roots) and not Path(path).exists()]:
+    for path in [path for path in ledger.paths if any(Path(path).is_relative_to(root) for root in roots) and is_gone(path)]:
         if prune:
             ledger.detach(path)
             report.removed += 1
         else:
             report.missing += 1
+    report.unmatched_metadata = metadata.unmatched(ledger.paths) if metadata else 0
     report.seconds = time.perf_counter() - started
     return report
 
@@ -146,12 +164,13 @@ class _Writer:
         self._tag = AttributeTagger(model, list(load_attributes().values()))
         self._pending: list[Point] = []
         self._lost: list[Path] = []
+        self.audio_seconds = 0.0
         for name in ("recording", *(f"attributes.{name}" for name in self._tag.names)):
             store.declare(name, "text")
         for name in ("start", "end", "duration"):
             store.declare(name, "number")
         for name, kind in (metadata.kinds if metadata else {}).items():
-            store.declare(f"metadata.{name}", kind)
+            store.declare(f'metadata."{name}"', kind)
 
     def write(self, batch: list[Piece | Done]) -> None:
         """Takes the next pieces, in the order in which they were read."""
@@ -159,40 +178,42 @@ class _Writer:
         for event in batch:
             if isinstance(event, Piece):
                 self._pending.append(next(points))
+                self.audio_seconds += event.clip.end - event.clip.start
             else:
                 with _timed(self._report.stages, "store"):
-                    self._finish(event)
+                    self._finish(event, self._pending)
                 self._pending = []
 
     def take_back(self) -> list[Path]:
-        """Recordings that were not decoded because their content was indexed, but whose clips have gone since."""
+        """Recordings that were not decoded because their content was indexed, but whose clips have gone since.
+
+        It happens where two recordings swap their contents: the first one takes the place of what the second now holds.
+        """
         lost, self._lost = self._lost, []
         return lost
 
     def keep(self, path: str) -> None:
         """A recording that is indexed already: only what the user says of it may have changed."""
         self._report.unchanged += 1
-        metadata = self._metadata.of(path) if self._metadata else {}
-        if metadata and metadata != self._ledger.metadata(path):
-            self._ledger.set_metadata(path, metadata)
+        if self._metadata and (known := self._metadata.of(path)):
+            self._ledger.set_metadata(path, known)
 
-    def _finish(self, done: Done) -> None:
+    def _finish(self, done: Done, points: list[Point]) -> None:
         if done.damage:
             self._report.damaged.append(Failure(done.path, done.damage))
-        if done.failure or done.file is None:
-            self._report.failed.append(Failure(done.path, done.failure or ""))
+        if done.file is None:
+            self._report.failed.append(Failure(done.path, done.failure))
         elif self._ledger.holds(done.content):
             self._ledger.attach(done.file, done.content)
             self.keep(done.path)
-        elif not self._pending:
-            self._lost.append(Path(done.path))
-        else:
-            self._ledger.detach(done.path)
-            self._store.upsert(self._pending)
-            self._ledger.record(done.file, done.content, self._pending[0].payload["metadata"])
+        elif points:
+            self._store.upsert(points)
+            self._ledger.record(done.file, done.content, points[0].payload["metadata"])
             self._report.indexed += 1
-            self._report.clips += len(self._pending)
+            self._report.clips += len(points)
             self._report.audio_seconds += done.audio_seconds
+        else:
+            self._lost.append(Path(done.path))
 
     def _embed(self, pieces: list[Piece]) -> list[Point]:
         if not pieces:
@@ -218,11 +239,11 @@ class _Writer:
         return Point(str(uuid.uuid5(IDENTITY, f"{piece.content}#{clip.start}-{clip.end}@{space}")), vector, payload)
 
 
-def _read(paths: list[Path], held: set[str], stages: Stages) -> Iterator[Piece | Done]:
+def _read(paths: list[Path], held: set[str], clip_seconds: float, stages: Stages) -> Iterator[Piece | Done]:
     """Decodes recordings, each as its pieces and then Done; a content that is held, or was read before, is not decoded."""
     seen = set(held)
     for path in paths:
-        pieces = _read_one(path, seen)
+        pieces = _read_one(path, seen, clip_seconds)
         while True:
             with _timed(stages, "decode"):
                 event = next(pieces)
@@ -231,9 +252,12 @@ def _read(paths: list[Path], held: set[str], stages: Stages) -> Iterator[Piece |
                 break
 
 
-def _read_one(path: Path, seen: set[str]) -> Iterator[Piece | Done]:
+def _read_one(path: Path, seen: set[str], clip_seconds: float) -> Iterator[Piece | Done]:
     try:
         file = FileState.of(path)
+        if not path.is_file():
+            yield Done(str(path), failure="it is not a regular file")
+            return
         content = file_sha256(path)
     except OSError as error:
         yield Done(str(path), failure=f"it cannot be read ({error.strerror})")
@@ -243,7 +267,7 @@ def _read_one(path: Path, seen: set[str]) -> Iterator[Piece | Done]:
         return
     reader, seconds = AudioReader(path), 0.0
     try:
-        for clip in split(reader):
+        for clip in split(reader, clip_seconds):
             seconds = clip.end
             yield Piece(file, content, clip)
     except AudioError as error:
@@ -251,10 +275,6 @@ def _read_one(path: Path, seen: set[str]) -> Iterator[Piece | Done]:
     else:
         seen.add(content)
         yield Done(str(path), file, content, seconds, damage=reader.damage)
-
-
-def _is_under(path: str, roots: list[Path]) -> bool:
-    return any(Path(path).is_relative_to(root) for root in roots)
 
 
 @contextmanager

@@ -11,12 +11,12 @@ with EdgeStore.open(index_folder("default")) as store:
 
 from search.classification import Classified, Question, classify_file, question
 from search.evaluation import EvaluationError, evaluate_classification, evaluate_retrieval, read_manifest
-from search.query import Found, Query, QueryError, find
+from search.query import Hit, Query, QueryError, find
 
 __all__ = [
     "Classified",
     "EvaluationError",
-    "Found",
+    "Hit",
     "Query",
     "QueryError",
     "Question",

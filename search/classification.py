@@ -9,7 +9,7 @@ import numpy as np
 from encoders import Attribute, Model, load_attributes
 from encoders.zero_shot import classifier, probabilities
 from search.query import QueryError
-from search.speech import embed_file
+from search.speech import embed_recording
 
 TEMPLATES = ("{}", "a {} voice", "A person is speaking in a {} style.")
 """For labels that no attribute knows."""
@@ -48,7 +48,7 @@ def question(model: Model, name: str, labels: Sequence[str] = (), templates: Seq
         templates: prompts with {} for the label; none takes the attribute's own, or general ones for other labels.
 
     Raises:
-        QueryError: the attribute is unknown and there are no labels, or a template has no {}.
+        QueryError: the attribute is unknown and there are no labels, labels repeat, or a template has no {}.
     """
     attribute = load_attributes().get(name)
     if attribute is None and not labels:
@@ -56,6 +56,8 @@ def question(model: Model, name: str, labels: Sequence[str] = (), templates: Seq
     for template in templates:
         if template.count("{}") != 1:
             raise QueryError(f"The template {template!r} needs one {{}} where the label goes.")
+    if len(set(labels)) < len(labels) or not all(labels):
+        raise QueryError(f"The labels {', '.join(labels)!r} must all be different, and none empty.")
     names = tuple(labels) or tuple(label.name for label in attribute.labels)
     prompts = [_prompts(attribute, label, templates) for label in names]
     return Question(name, names, classifier(model, prompts))
@@ -66,7 +68,7 @@ def _prompts(attribute: Attribute | None, label: str, templates: Sequence[str]) 
         for known in attribute.labels:
             if known.name == label:
                 return attribute.prompts(known)
-    return [template.format(label) for template in templates or TEMPLATES]
+    return [template.replace("{}", label) for template in templates or TEMPLATES]
 
 
 def classify_file(model: Model, path: Path, questions: Sequence[Question]) -> list[Classified]:
@@ -75,17 +77,19 @@ def classify_file(model: Model, path: Path, questions: Sequence[Question]) -> li
     Raises:
         AudioError: the recording cannot be read.
     """
-    clips, embeddings = embed_file(model, path)
-    columns = {question.name: (question.labels, question.scores(embeddings, model)) for question in questions}
+    recording = embed_recording(model, path)
+    scores = {question.name: question.scores(recording.vectors, model) for question in questions}
     return [
         Classified(
             str(path),
-            clip.start,
-            clip.end,
+            start,
+            end,
             {
-                name: {label: round(float(share), 4) for label, share in zip(labels, scores[row], strict=True)}
-                for name, (labels, scores) in columns.items()
+                question.name: dict(
+                    zip(question.labels, scores[question.name][row].astype(float).round(4).tolist(), strict=True)
+                )
+                for question in questions
             },
         )
-        for row, clip in enumerate(clips)
+        for row, (start, end) in enumerate(recording.spans)
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from encoders import AudioError, Model
 from encoders.metrics import Classification, Retrieval, average_precision_at, classification, retrieval
 from search.classification import question
-from search.speech import embed_voice
+from search.speech import embed_recording
 
 
 class EvaluationError(ValueError):
@@ -40,7 +40,7 @@ def read_manifest(path: Path, column: str) -> list[dict[str, str]]:
     for needed in ("path", column):
         if not rows or needed not in rows[0]:
             raise EvaluationError(f"{path} has no column {needed!r}, or no rows.")
-    rows = [row for row in rows if row[column]]
+    rows = [row for row in rows if row["path"] and row[column]]
     if not rows:
         raise EvaluationError(f"{path} has nothing in its column {column!r}.")
     return rows
@@ -55,7 +55,7 @@ def embed_rows(model: Model, rows: list[dict[str, str]], root: Path, on_row: Cal
     kept, vectors, failed = [], [], []
     for row in rows:
         try:
-            vectors.append(embed_voice(model, root / row["path"]))
+            vectors.append(embed_recording(model, root / row["path"]).voice)
             kept.append(row)
         except AudioError as error:
             failed.append({"path": str(root / row["path"]), "reason": str(error)})

@@ -9,7 +9,7 @@ import numpy as np
 
 from encoders import AudioError, Model
 from indexer.store import Condition, Store, check_fields
-from search.speech import embed_voice
+from search.speech import embed_recording
 
 
 class QueryError(ValueError):
@@ -27,7 +27,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Found:
+class Hit:
     """A clip that fits. rank: from 1. score: cosine with the query, -1 to 1. start, end: seconds in the recording."""
 
     rank: int
@@ -39,11 +39,12 @@ class Found:
     metadata: dict[str, Any]
 
 
-def find(query: Query, store: Store, model: Model) -> list[Found]:
+def find(query: Query, store: Store, model: Model) -> list[Hit]:
     """Answers a query, best first.
 
     Raises:
-        QueryError: the query is empty, a sound of it cannot be read, or the model is not the one that the index was made with.
+        QueryError: the query or the index is empty, a sound of the query cannot be read, or the model is another one than
+            the index was made with.
         FilterError: a condition names an unknown field.
     """
     if model.card.space != store.space:
@@ -51,15 +52,17 @@ def find(query: Query, store: Store, model: Model) -> list[Found]:
             f"The index belongs to the space {store.space}, but the model is {model.card.space}. "
             "Index the recordings again with this model, into another index."
         )
+    if store.count() == 0:
+        raise QueryError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
     check_fields(query.where, store.fields())
-    hits = store.query(_vector(query, model), query.limit, query.where)
+    neighbours = store.query(_vector(query, model), query.limit, query.where)
     return [
-        Found(
+        Hit(
             rank,
-            round(hit.score, 4),
-            *(hit.payload[key] for key in ("recording", "start", "end", "attributes", "metadata")),
+            round(point.score, 4),
+            *(point.payload[key] for key in ("recording", "start", "end", "attributes", "metadata")),
         )
-        for rank, hit in enumerate(hits, start=1)
+        for rank, point in enumerate(neighbours, start=1)
     ]
 
 
@@ -67,7 +70,7 @@ def _vector(query: Query, model: Model) -> np.ndarray:
     parts = list(model.embed_text([query.caption])) if query.caption and query.caption.strip() else []
     for path in query.like:
         try:
-            parts.append(embed_voice(model, path))
+            parts.append(embed_recording(model, path).voice)
         except AudioError as error:
             raise QueryError(f"{path} cannot be searched by: {error}.") from error
     if not parts:

@@ -1,29 +1,46 @@
 """Sound files of a question -> embeddings."""
 
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from encoders import AudioReader, Model
-from indexer import Clip, split
+from indexer import split
+
+log = logging.getLogger("voxdex")
 
 
-def embed_file(model: Model, path: Path) -> tuple[list[Clip], np.ndarray]:
-    """The clips of a recording and their embeddings [clips, dimension].
+@dataclass(frozen=True)
+class EmbeddedRecording:
+    """spans: start and end of each clip in seconds. vectors: float32 [clips, dimension] of unit length."""
+
+    spans: list[tuple[float, float]]
+    vectors: np.ndarray
+
+    @property
+    def voice(self) -> np.ndarray:
+        """One unit vector [dimension] for the whole recording: the mean over its clips, weighted by their length."""
+        mean = np.average(self.vectors, axis=0, weights=[max(end - start, 1e-3) for start, end in self.spans])
+        return mean / np.linalg.norm(mean)
+
+
+def embed_recording(model: Model, path: Path) -> EmbeddedRecording:
+    """Cuts a recording into clips and embeds them; no more than some clips are held in memory. Logs damage as a warning.
 
     Raises:
         AudioError: the recording cannot be read.
     """
-    clips = list(split(AudioReader(path)))
-    return clips, np.stack(list(model.embed_speech(clip.samples for clip in clips)))
+    reader, spans = AudioReader(path), []
 
+    def samples() -> Iterator[np.ndarray]:
+        for clip in split(reader, model.card.max_seconds):
+            spans.append((clip.start, clip.end))
+            yield clip.samples
 
-def embed_voice(model: Model, path: Path) -> np.ndarray:
-    """One unit vector [dimension] for a whole recording: the mean over its clips, weighted by their length.
-
-    Raises:
-        AudioError: the recording cannot be read.
-    """
-    clips, vectors = embed_file(model, path)
-    mean = np.average(vectors, axis=0, weights=[clip.end - clip.start for clip in clips])
-    return mean / np.linalg.norm(mean)
+    vectors = np.stack(list(model.embed_speech(samples())))
+    if reader.damage:
+        log.warning("Damaged: %s: %s.", path, reader.damage)
+    return EmbeddedRecording(spans, vectors)

@@ -1,5 +1,6 @@
 import os
 import shutil
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from encoders import SAMPLE_RATE
 from indexer import EdgeStore, Metadata, MetadataError, index, split
+from indexer.store import Point, check_fields, parse_condition
 from tests.sounds import tone, voice, write_sound
 
 
@@ -151,9 +153,88 @@ def test_metadata_is_stored_and_brought_up_to_date_without_embedding(store, audi
     assert (report.unchanged, report.stages.embed) == (3, 0.0)
     found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads(["recording", "metadata"])}
     assert found["a.wav"] == {"speaker": "Annegret"} and found["b.flac"] == {"speaker": "Ben"}
+    assert report.unmatched_metadata == 0
 
 
-@pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff"])
+def test_odd_catalogues(store, audio, mini, tmp_path):
+    catalogue = tmp_path / "catalogue.csv"
+    catalogue.write_text(
+        "path,tape number,rec.date,shelf,score,duration\naudio/a.wav,7,2001,0012,nan,long\nother.wav,1,2,3,4,5\n"
+    )
+    report = index([audio], store, mini, Metadata(catalogue))
+    assert report.unmatched_metadata == 1 and not report.failed
+
+    def found(text):
+        hits = store.query(np.ones(mini.card.dimension, np.float32), 99, [parse_condition(text)])
+        return {Path(hit.payload["recording"]).name for hit in hits}
+
+    for text in ("tape number=7", "tape number>5", "rec.date=2001", "shelf=0012", "score=nan", "duration=long"):
+        assert found(text) == {"a.wav"}, text
+    assert found("shelf!=0012") == {"b.flac", "long.wav"}
+    check_fields([parse_condition("tape number=7")], store.fields())
+
+
+def test_copies_with_different_metadata_settle(store, audio, mini, tmp_path):
+    shutil.copy(audio / "a.wav", audio / "copy.wav")
+    catalogue = tmp_path / "catalogue.csv"
+    catalogue.write_text("path,speaker\naudio/a.wav,Anna\naudio/copy.wav,Copy\n")
+    for _ in range(2):
+        index([audio], store, mini, Metadata(catalogue))
+        found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads(["recording", "metadata"])}
+        assert found["a.wav"] == {"speaker": "Anna"} and "copy.wav" not in found
+
+
+@pytest.mark.parametrize("name", ["talk [live] :smile: [b].wav", "-leading dash.wav", "ümlaut 슬픈.wav", "UPPER.WAV"])
+def test_file_names_are_kept_as_they_are(store, tmp_path, mini, name):
+    (tmp_path / "audio").mkdir()
+    write_sound(tmp_path / "audio" / name, voice(1.0))
+    assert index([tmp_path / "audio"], store, mini).indexed == 1
+    assert list(stored(store)) == [name]
+
+
+def test_a_name_that_is_not_utf8_is_a_failure_and_the_rest_goes_on(store, audio, mini):
+    shutil.copy(audio / "a.wav", os.fsencode(audio) + b"/caf\xe9.wav")
+    report = index([audio], store, mini)
+    assert report.indexed == 3
+    assert report.failed[0].path.endswith("caf\\xe9.wav") and "UTF-8" in report.failed[0].reason
+
+
+def test_samples_far_beyond_full_scale_and_pipes_are_failures(store, audio, mini):
+    samples = voice(1.0)
+    samples[100] = 1e25
+    write_sound(audio / "huge.wav", samples, codec="pcm_f32le")
+    os.mkfifo(audio / "pipe.wav")
+    report = index([audio], store, mini)
+    assert report.indexed == 3
+    assert {Path(failure.path).name for failure in report.failed} == {"huge.wav", "pipe.wav"}
+
+
+def test_paths_with_dots_and_paths_that_are_gone(store, audio, mini, tmp_path):
+    index([audio], store, mini)
+    (audio / "a.wav").unlink()
+    assert index([audio / ".." / "audio"], store, mini, prune=True).removed == 1
+    report = index([audio, tmp_path / "nowhere"], store, mini)
+    assert (report.unchanged, [failure.reason for failure in report.failed]) == (2, ["there is no such file or folder"])
+    shutil.rmtree(audio)
+    report = index([audio], store, mini)
+    assert (report.missing, report.failed) == (2, [])
+    assert index([audio], store, mini, prune=True).removed == 2
+    assert store.count() == 0
+
+
+def test_a_run_killed_between_new_and_old_content_is_put_right(store, audio, mini):
+    index([audio], store, mini)
+    before = next(p for p in store.payloads(["recording", "files"]) if p["recording"].endswith("a.wav"))
+    write_sound(audio / "a.wav", voice(4.0, 90))
+    index([audio], store, mini)
+    (vector,) = mini.embed_speech([voice(1.0)])
+    left = {**before, "content": "old", "start": 0.0, "end": 2.0, "metadata": {}, "attributes": {}}
+    store.upsert([Point(str(uuid.uuid4()), vector, left)])
+    assert index([audio], store, mini).unchanged == 3
+    assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
+
+
+@pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff", "x,path\n1\n", 'path,"a""b"\nx,1\n'])
 def test_metadata_that_cannot_be_used_is_refused(tmp_path, content):
     (tmp_path / "bad.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(MetadataError, match=r"bad\.csv"):
@@ -163,7 +244,7 @@ def test_metadata_that_cannot_be_used_is_refused(tmp_path, content):
 @pytest.mark.parametrize("seconds", [0.01, 9.99, 10.0, 10.01, 19.0, 19.01, 61.7])
 def test_windows_cover_all_and_are_never_too_long(seconds):
     samples = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32)
-    clips = list(split(np.array_split(samples, 7)))
+    clips = list(split(np.array_split(samples, 7), 10.0))
     assert all(clip.end - clip.start <= 10.0 for clip in clips)
     covered = np.zeros(len(samples), bool)
     for clip in clips:

@@ -62,8 +62,8 @@ class Clips:
 
 
 def load_clips(manifest: Path, cache: Path, most_seconds: float = 10.0) -> Clips:
-    """Reads a manifest and decodes its clips, once: `cache` keeps the sound of a manifest with the same content."""
-    text = manifest.read_bytes()
+    """Reads a manifest and decodes its clips, once: `cache` keeps the sound of a manifest with the same content and place."""
+    text = str(manifest.parent.absolute()).encode() + manifest.read_bytes()
     with manifest.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     stem = cache / hashlib.sha256(text).hexdigest()[:16]

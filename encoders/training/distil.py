@@ -7,6 +7,7 @@ student's own weights and a word-piece vocabulary made from the same texts.
     python -m encoders.training.distil --wordnet /usr/share/wordnet --out runs/text
 """
 
+import hashlib
 import json
 import random
 import re
@@ -138,8 +139,8 @@ def main(wordnet: Path, out: Path, captions: int, steps: int, batch: int, rate: 
     tokenizer.save(str(out / "tokenizer.json"))
     print(f"{len(texts)} texts, {held_out} held out, {tokenizer.get_vocab_size()} word pieces", flush=True)
 
-    cache = out / "teacher.npy"
-    if not cache.exists() or len(np.load(cache, mmap_mode="r")) != len(texts):
+    cache = out / f"teacher-{hashlib.sha256(repr(texts).encode()).hexdigest()[:16]}.npy"
+    if not cache.exists():
         np.save(cache, teacher_embeddings(texts))
     targets = torch.from_numpy(np.load(cache))
     tokenizer.no_padding()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from encoders.model_folder import voxdex_home
-from indexer.store.base import Hit, Payload, Point, Store, StoreError
+from indexer.store.base import Neighbour, Payload, Point, Store, StoreError
 from indexer.store.edge import EdgeStore
 from indexer.store.filters import Condition, FilterError, check_fields, parse_condition
 
@@ -14,7 +14,7 @@ __all__ = [
     "Condition",
     "EdgeStore",
     "FilterError",
-    "Hit",
+    "Neighbour",
     "Payload",
     "Point",
     "Store",

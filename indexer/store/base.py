@@ -25,8 +25,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Hit:
-    """score: cosine with the query, -1 to 1."""
+class Neighbour:
+    """A point near a query. score: cosine with it, -1 to 1."""
 
     id: str
     score: float
@@ -34,7 +34,10 @@ class Hit:
 
 
 class Store(Protocol):
-    """The engine under an index. Payload keys are written with dots: "attributes.gender"."""
+    """The engine under an index. Payload keys are paths: 'attributes.gender', 'metadata."tape number"'.
+
+    Every method raises StoreError where the engine fails.
+    """
 
     space: str
     """The identity of the embeddings that the store holds."""
@@ -55,16 +58,23 @@ class Store(Protocol):
         """Makes a payload key a field that conditions may name; `kind` is "text" or "number"."""
 
     def fields(self) -> dict[str, list[str]]:
-        """Names that conditions may use, each with its payload keys; the first key that a point has counts."""
+        """Names that conditions may use, each with its payload keys; the first key that a point has counts.
+
+        What people wrote (metadata) comes before what was heard (attributes).
+        """
 
     def payloads(self, keys: Sequence[str]) -> Iterator[Payload]:
         """These top-level keys of every point's payload."""
 
-    def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
+    def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         """The points nearest to a vector [dimension], best first, among those that meet all conditions."""
 
     def count(self) -> int:
         """How many points there are."""
+
+    def __enter__(self) -> "Store": ...
+
+    def __exit__(self, *_: object) -> None: ...
 
     def close(self) -> None:
         """Writes everything to disk and lets go of the index; a second call does nothing."""

@@ -5,21 +5,26 @@ open, and the engine is damaged by a second opener, so the lock is taken before 
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
-from indexer.store.base import Hit, Payload, Point, StoreError
+from indexer.store.base import Neighbour, Payload, Point, StoreError
 from indexer.store.filters import Condition, as_number
 
 FORMAT = 1
+ABOUT, SHARD = "index.json", "shard"
 LOCK_SECONDS = 5.0
 SCHEMA = {"text": edge.PayloadSchemaType.Keyword, "number": edge.PayloadSchemaType.Float}
 INTERNAL = ("content", "files[].path")
 LAYERS = ("metadata", "attributes")
+"""Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
 
 
 class EdgeStore:
@@ -31,24 +36,29 @@ class EdgeStore:
 
     @classmethod
     def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
-        """Makes a new, empty index.
+        """Makes a new, empty index; what an interrupted creation left is cleared away.
 
         Raises:
-            StoreError: another process has it open, or the folder cannot be written.
+            StoreError: there is an index already, another process has it open, or the folder cannot be written.
         """
         try:
-            (folder / "shard").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"The index folder {folder} cannot be made ({error.strerror}). Choose another with --index."
-            ) from error
-        lock = _locked(folder)
-        config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine))
-        store = cls(folder, lock, edge.EdgeShard.create(str(folder / "shard"), config), space, model)
-        for key in INTERNAL:
-            store.declare(key, "text")
-        (folder / "index.json").write_text(json.dumps({"format": FORMAT, "space": space, "model": model}) + "\n")
-        return store
+            reason = f"The index folder {folder} cannot be made ({error.strerror})."
+            raise StoreError(f"{reason} Choose another with --index, or move all with VOXDEX_HOME.") from error
+        with _released_on_error(_locked(folder)) as lock, _explained(folder):
+            if (folder / ABOUT).exists():
+                raise StoreError(f"There is an index at {folder} already.")
+            shutil.rmtree(folder / SHARD, ignore_errors=True)
+            (folder / SHARD).mkdir()
+            config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine))
+            store = cls(folder, lock, edge.EdgeShard.create(str(folder / SHARD), config), space, model)
+            for key in INTERNAL:
+                store.declare(key, "text")
+            about = folder / f"{ABOUT}.new"
+            about.write_text(json.dumps({"format": FORMAT, "space": space, "model": model}) + "\n", encoding="utf-8")
+            about.replace(folder / ABOUT)
+            return store
 
     @classmethod
     def open(cls, folder: Path) -> "EdgeStore":
@@ -57,23 +67,32 @@ class EdgeStore:
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
+        about = cls.read_about(folder)
+        with _released_on_error(_locked(folder)) as lock, _explained(folder):
+            return cls(folder, lock, edge.EdgeShard.load(str(folder / SHARD)), about["space"], about["model"])
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether there is an index in a folder."""
+        return (folder / ABOUT).exists()
+
+    @staticmethod
+    def read_about(folder: Path) -> dict[str, str]:
+        """The space and the model of an index, without opening it.
+
+        Raises:
+            StoreError: there is none, or it is damaged or of another format.
+        """
         try:
-            about = json.loads((folder / "index.json").read_text())
-        except FileNotFoundError:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            known = {name: about[name] for name in ("format", "space", "model")}
+        except (FileNotFoundError, NotADirectoryError):
             raise StoreError(f"There is no index at {folder}. Make one: voxdex index FOLDER_OF_RECORDINGS.") from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise StoreError(f"{folder / 'index.json'} cannot be read ({error}). Delete {folder} and index again.") from error
-        if about.get("format") != FORMAT:
-            raise StoreError(
-                f"The index at {folder} is of format {about.get('format')}; this Voxdex reads {FORMAT}. Index again."
-            )
-        lock = _locked(folder)
-        try:
-            shard = edge.EdgeShard.load(str(folder / "shard"))
-        except Exception as error:  # the engine raises bare Exception
-            lock.release()
-            raise StoreError(f"The index at {folder} cannot be opened ({error}). Delete the folder and index again.") from error
-        return cls(folder, lock, shard, about["space"], about["model"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{folder / ABOUT} cannot be read ({error}). Delete {folder} and index again.") from error
+        if known["format"] != FORMAT:
+            raise StoreError(f"The index at {folder} is of format {known['format']}, not {FORMAT}. Delete it and index again.")
+        return known
 
     def __enter__(self) -> "EdgeStore":
         return self
@@ -85,24 +104,29 @@ class EdgeStore:
         for point in points:
             if not np.isfinite(point.vector).all():
                 raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
-        batch = [edge.Point(point.id, point.vector.tolist(), point.payload) for point in points]
-        self._shard.update(edge.UpdateOperation.upsert_points(batch))
+        self._update(
+            edge.UpdateOperation.upsert_points([edge.Point(point.id, point.vector.tolist(), point.payload) for point in points])
+        )
 
     def set_payload(self, key: str, value: str, changes: Payload) -> None:
-        self._shard.update(edge.UpdateOperation.set_payload_by_filter(_equals(key, value), changes))
+        self._update(edge.UpdateOperation.set_payload_by_filter(_equals(key, value), changes))
 
     def delete(self, key: str, value: str) -> None:
-        self._shard.update(edge.UpdateOperation.delete_points_by_filter(_equals(key, value)))
+        self._update(edge.UpdateOperation.delete_points_by_filter(_equals(key, value)))
 
     def declare(self, key: str, kind: str) -> None:
         if key not in self._shard.info().payload_schema:
-            self._shard.update(edge.UpdateOperation.create_field_index(key, SCHEMA[kind]))
+            self._update(edge.UpdateOperation.create_field_index(key, SCHEMA[kind]))
 
     def fields(self) -> dict[str, list[str]]:
+        keys = [key.partition(".") for key in self._shard.info().payload_schema if key not in INTERNAL]
         names: dict[str, list[str]] = {}
-        keys = [key for key in self._shard.info().payload_schema if key not in INTERNAL]
-        for key in sorted(keys, key=lambda key: LAYERS.index(key.split(".")[0]) if key.split(".")[0] in LAYERS else -1):
-            names.setdefault(key.split(".", 1)[-1], []).append(key)
+        for layer in LAYERS:
+            for _, _, name in filter(lambda parts: parts[0] == layer, keys):
+                names.setdefault(name.strip('"'), []).append(f"{layer}.{name}")
+        for key, _, name in keys:
+            if not name:
+                names.setdefault(key, []).append(key)
         return names
 
     def payloads(self, keys: Sequence[str]) -> Iterator[Payload]:
@@ -114,12 +138,14 @@ class EdgeStore:
             if offset is None:
                 return
 
-    def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
+    def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         fields = self.fields() if conditions else {}
         where = edge.Filter(must=[_render(condition, fields[condition.field]) for condition in conditions])
         nearest = edge.Query.Nearest(vector.tolist())
         request = edge.QueryRequest(limit=limit, query=nearest, filter=where if conditions else None, with_payload=True)
-        return [Hit(str(point.id), point.score, point.payload or {}) for point in self._shard.query(request)]
+        with _explained(self.folder):
+            found = self._shard.query(request)
+        return [Neighbour(str(point.id), point.score, point.payload or {}) for point in found]
 
     def count(self) -> int:
         return self._shard.info().points_count
@@ -127,9 +153,35 @@ class EdgeStore:
     def close(self) -> None:
         if not self._lock.is_locked:
             return
-        self._shard.flush()
-        self._shard.close()
+        with _released_on_error(self._lock), _explained(self.folder):
+            self._shard.flush()
+            self._shard.close()
         self._lock.release()
+
+    def _update(self, operation: edge.UpdateOperation) -> None:
+        with _explained(self.folder):
+            self._shard.update(operation)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """The engine raises bare Exception: its words, and what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        reason = f"The engine failed on the index at {folder} ({error})."
+        raise StoreError(f"{reason} See that there is free disk; if it stays so, delete the folder and index again.") from error
+
+
+@contextmanager
+def _released_on_error(lock: FileLock) -> Iterator[FileLock]:
+    try:
+        yield lock
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _locked(folder: Path) -> FileLock:
@@ -149,6 +201,8 @@ def _equals(key: str, value: str) -> edge.Filter:
 
 def _render(condition: Condition, keys: Sequence[str]) -> edge.Filter:
     """A condition on the first of `keys` that a point has."""
+    if condition.operator == "!=":
+        return edge.Filter(must_not=[_render(replace(condition, operator="="), keys)])
     alternatives = []
     for place, key in enumerate(keys):
         absent = [edge.IsEmptyCondition(earlier) for earlier in keys[:place]]
@@ -157,12 +211,10 @@ def _render(condition: Condition, keys: Sequence[str]) -> edge.Filter:
 
 
 def _on_key(condition: Condition, key: str) -> edge.Filter:
-    if condition.operator in ("=", "!="):
+    if condition.operator == "=":
         numbers = [number for value in condition.values if (number := as_number(value)) is not None]
         same = [edge.FieldCondition(key, match=edge.MatchAny(list(condition.values)))]
         same += [edge.FieldCondition(key, range=edge.RangeFloat(gte=number, lte=number)) for number in numbers]
-        if condition.operator == "=":
-            return edge.Filter(should=same)
-        return edge.Filter(must_not=[*same, edge.IsEmptyCondition(key)])
+        return edge.Filter(should=same)
     bound = {"<": "lt", ">": "gt", "<=": "lte", ">=": "gte"}[condition.operator]
     return edge.Filter(must=[edge.FieldCondition(key, range=edge.RangeFloat(**{bound: condition.number}))])

@@ -1,5 +1,6 @@
 """Conditions on payload fields, in a form of our own that every store renders into its engine's."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ class FilterError(ValueError):
 
 @dataclass(frozen=True)
 class Condition:
-    """`field operator values`: several values of "=" are alternatives, of "!=" all excluded; the others take one number."""
+    """`field operator values`: several values of "=" are alternatives, of "!=" all excluded; the others take one number.
+
+    A clip that has no such field meets "!=" and nothing else.
+    """
 
     field: str
     operator: str
@@ -29,22 +33,23 @@ def parse_condition(text: str) -> Condition:
     Raises:
         FilterError: it is not of that form, or a comparison has no number.
     """
-    parts = re.fullmatch(r"\s*([\w.\-]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", text)
+    parts = re.fullmatch(r"\s*([^=<>!]+?)\s*(!=|<=|>=|==?|<|>)\s*(.*?)\s*", text)
     if not parts or not parts[3]:
         raise FilterError(f"{text!r} is not a condition. Write for example gender=female, emotion=sad,angry or duration<5.")
     field, operator, raw = parts.groups()
-    condition = Condition(field, operator, tuple(value.strip() for value in raw.split(",")))
+    condition = Condition(field, operator.replace("==", "="), tuple(value.strip() for value in raw.split(",")))
     if operator in ("<", ">", "<=", ">=") and (len(condition.values) != 1 or as_number(raw) is None):
         raise FilterError(f"{text!r} compares with {raw!r}, which is not a number.")
     return condition
 
 
 def as_number(text: str) -> float | None:
-    """The number that a text is, or None."""
+    """The finite number that a text is, or None."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def check_fields(conditions: Iterable[Condition], known: Iterable[str]) -> None:
