@@ -12,16 +12,12 @@ if __name__ == "__main__" and importlib.util.find_spec("qdrant_edge") is None:
         os.execv(VENV / "bin" / "python", [VENV / "bin" / "python", *sys.argv])
     sys.exit("Voxdex is not set up for this Python. Run `make setup`, or pip install '.[cpu]' in an environment of your own.")
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Column, Table
 from tqdm import tqdm
 
 from encoders import AudioError, Model, ModelError, find_models, load_attributes, open_model
@@ -32,11 +28,10 @@ from indexer import (
     DEFAULT_INDEX,
     DEFAULT_MODEL,
     EdgeStore,
-    IndexReport,
     Metadata,
     MetadataError,
-    Progress,
     StoreError,
+    find_recordings,
     index_folder,
     open_index,
 )
@@ -55,6 +50,7 @@ from search import (
 )
 from search.evaluation import Embedded, embed_rows, read_manifest
 from search.speech import embed_recording
+from terminal import heard_as, new_table, note, print_json, print_report, print_table, rounded, short_path, show_progress, span
 
 EXPECTED = (ModelError, StoreError, MetadataError, FilterError, QueryError, EvaluationError)
 """Errors whose message is for the user; anything else is a defect and shows its traceback."""
@@ -128,13 +124,18 @@ def index(
     """
     folder = index_folder(index_name)
     known = Metadata(metadata) if metadata else None
+    walk = find_recordings(paths)
+    if not walk.recordings and not EdgeStore.exists(folder):
+        wrong = [f"{path}: there is no such file or folder" for path in walk.absent]
+        wrong += [f"{failure.path}: {failure.reason}" for failure in walk.failed]
+        raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
     store, encoder = open_index(folder, model, device)
     with store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
         note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
-        report = index_archive(paths, store, encoder, known, prune, lambda progress: show_progress(bar, progress))
+        report = index_archive(walk, store, encoder, known, prune, lambda progress: show_progress(bar, progress))
         clips = store.count()
     if not (report.recordings or report.removed or report.missing):
-        raise StoreError(f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...).")
+        raise StoreError(f"{nothing_found(paths)}.")
     if json_output:
         print_json(asdict(report))
     else:
@@ -362,6 +363,10 @@ def ranks(result: Retrieval) -> dict[str, float]:
     return recalls | {"median_rank": result.median_rank, "mean_rank": result.mean_rank}
 
 
+def nothing_found(paths: Iterable[Path]) -> str:
+    return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
+
+
 def open_encoder(model: str, device: str) -> Model:
     encoder = open_model(model, device)
     note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
@@ -375,34 +380,6 @@ def parse_labels(text: str | None) -> list[str]:
     if not all(labels):
         raise click.UsageError(f'--labels {text!r} has an empty label; write them as in "angry,happy,sad".')
     return labels
-
-
-def show_progress(bar: tqdm, progress: Progress) -> None:
-    if bar.total is None:
-        bar.total, bar.initial = progress.total, progress.unchanged
-    speed = progress.audio_seconds / max(bar.format_dict["elapsed"], 1e-3)
-    bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {speed:.0f}x real time", refresh=False)
-    bar.update(progress.done - bar.n)
-
-
-def print_report(report: IndexReport, folder: Path, clips: int) -> None:
-    speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
-    lines = {
-        "recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed",
-        "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
-        "index": f"{folder}: {clips} clips of the space {report.space}",
-    }
-    if report.unmatched_metadata:
-        lines["metadata"] = f"{report.unmatched_metadata} rows name no indexed recording"
-    if report.removed or report.missing:
-        lines["gone"] = f"{report.removed} dropped, {report.missing} kept (--prune drops them)"
-    if report.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.ignored.items()))
-        lines["left alone"] = f"{kinds}: not sound by name (name a file itself to index it)"
-    table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
-    for name, line in lines.items():
-        table.add_row(name, line)
-    print_table(table)
 
 
 def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tuple[list, list[dict[str, str]]]:
@@ -422,45 +399,6 @@ def finish(something_done: bool, failed: Sequence[dict[str, str]]) -> None:
         note(f"Failed: {failure['path']}: {failure['reason']}.")
     if failed:
         sys.exit(1 if something_done else 2)
-
-
-def note(text: str) -> None:
-    """A line for people, apart from the output."""
-    click.echo(text, err=True)
-
-
-def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
-
-
-def new_table(*columns: str) -> Table:
-    return Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def print_table(table: Table) -> None:
-    Console(markup=False, emoji=False, highlight=False).print(table)
-
-
-def short_path(path: str) -> str:
-    """Relative to here, where it lies below."""
-    return os.path.relpath(path) if Path(path).absolute().is_relative_to(Path.cwd()) else path
-
-
-def heard_as(attributes: dict[str, str]) -> str:
-    words = {name: attributes[name] for name in ("gender", "emotion", "pitch", "phonation") if name in attributes}
-    if "pitch" in words:
-        words["pitch"] += " pitch"
-    if words.get("phonation") == "modal":
-        del words["phonation"]
-    return ", ".join(words.values())
-
-
-def span(start: float, end: float) -> str:
-    return f"{start:.1f}-{end:.1f}"
-
-
-def rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 2) for name, value in figures.items()}
 
 
 if __name__ == "__main__":

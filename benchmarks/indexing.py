@@ -23,8 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from encoders import AudioReader, open_model
-from indexer import EdgeStore, index
-from indexer.files import find_recordings
+from indexer import EdgeStore, find_recordings, index
 
 CLI = Path(__file__).parent.parent / "cli.py"
 
@@ -54,14 +53,14 @@ def cold_seconds(command: list[str], runs: int) -> float:
 @click.option("--model", default="mini", show_default=True)
 def main(folder: Path, runs: int, model: str) -> None:
     """Benchmark indexing and searching on a folder of recordings."""
-    paths = find_recordings([folder]).recordings
+    walk = find_recordings([folder])
     encoder = open_model(model, device="cpu")
     list(encoder.embed_speech([np.zeros(160_000, np.float32)]))  # opens the session
-    decode_alone = decode_seconds(paths)
+    decode_alone = decode_seconds(walk.recordings)
     with tempfile.TemporaryDirectory() as temporary:
         with EdgeStore.create(Path(temporary, "index"), encoder.card.space, model, encoder.card.dimension) as store:
-            report = index([folder], store, encoder)
-            again = index([folder], store, encoder)
+            report = index(walk, store, encoder)
+            again = index(walk, store, encoder)
         search = cold_seconds([sys.executable, str(CLI), "search", "a sad woman", "--index", f"{temporary}/index"], runs)
     bare = cold_seconds([sys.executable, "-c", "import numpy, onnxruntime"], runs)
     work = report.stages.decode + report.stages.embed + report.stages.store

@@ -5,11 +5,11 @@ from indexer import EdgeStore, index
 
 model = open_model("mini")
 with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dimension) as store:
-    report = index([Path("audio")], store, model)
+    report = index(find_recordings([Path("audio")]), store, model)
 """
 
 from indexer.clips import OVERLAP_SECONDS, Clip, split
-from indexer.files import Failure
+from indexer.files import Failure, Walk, find_recordings
 from indexer.metadata import Metadata, MetadataError
 from indexer.opening import DEFAULT_MODEL, open_index
 from indexer.pipeline import IndexReport, Progress, Stages, index
@@ -29,6 +29,8 @@ __all__ = [
     "Stages",
     "Store",
     "StoreError",
+    "Walk",
+    "find_recordings",
     "index",
     "index_folder",
     "open_index",

@@ -21,10 +21,11 @@ class Failure:
 class Walk:
     """What lies under some paths.
 
-    recordings: absolute paths in a fixed order. ignored: how many files of each suffix are not sound by name.
+    roots: the paths, absolute. recordings: absolute paths in a fixed order. ignored: how many files of each suffix are not sound by name.
     absent: paths that were asked for and do not exist.
     """
 
+    roots: list[Path]
     recordings: list[Path] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     absent: list[Path] = field(default_factory=list)
@@ -37,13 +38,13 @@ def find_recordings(paths: Iterable[Path]) -> Walk:
     Hidden files and folders are ignored and links to folders are not followed. A folder that cannot be listed and a name
     that is not UTF-8 are failures, not exceptions.
     """
-    walk = Walk()
+    walk = Walk([absolute(path) for path in paths])
     recordings: dict[Path, None] = {}
 
     def unreadable(error: OSError) -> None:
         walk.failed.append(Failure(printable(error.filename), f"the folder cannot be listed ({error.strerror})"))
 
-    for path in map(absolute, paths):
+    for path in walk.roots:
         if not os.path.lexists(path):
             walk.absent.append(path)
             continue

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -14,7 +14,7 @@ from encoders import AudioError, AudioReader, Model, load_attributes
 from encoders.model_folder import file_sha256
 from encoders.zero_shot import AttributeTagger
 from indexer.clips import Clip, split
-from indexer.files import Failure, absolute, find_recordings, is_gone
+from indexer.files import Failure, Walk, is_gone
 from indexer.ledger import FileState, Ledger
 from indexer.metadata import Metadata
 from indexer.prefetch import prefetch
@@ -94,24 +94,24 @@ class Done:
 
 
 def index(
-    paths: Iterable[Path],
+    walk: Walk,
     store: Store,
     model: Model,
     metadata: Metadata | None = None,
     prune: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> IndexReport:
-    """Brings an index up to date with the recordings under `paths`.
+    """Brings an index up to date with the recordings of a walk.
 
     What is unchanged by size and modification time, or by content, is not embedded again. A recording's clips are
     stored together once all are embedded, so an interrupted run leaves whole recordings only.
 
     Args:
-        paths: files and folders.
+        walk: what find_recordings found.
         store: an index of this model's space.
         model: what embeds.
         metadata: stored with each recording that it has a row for; None leaves what is stored.
-        prune: drop recordings under `paths` that no longer exist; otherwise they are counted as missing.
+        prune: drop recordings under the walk's roots that no longer exist; otherwise they are counted as missing.
         on_progress: called after each batch of clips.
 
     Raises:
@@ -119,8 +119,6 @@ def index(
     """
     started = time.perf_counter()
     report = IndexReport(model.card.space)
-    roots = [absolute(path) for path in paths]
-    walk = find_recordings(roots)
     report.ignored, report.failed = dict(walk.ignored), list(walk.failed)
 
     ledger = Ledger(store)
@@ -145,7 +143,7 @@ def index(
             on_progress(Progress(done, report.recordings, kept, writer.audio_seconds))
         changed = writer.take_back()
 
-    for path in [path for path in ledger.paths if any(Path(path).is_relative_to(root) for root in roots) and is_gone(path)]:
+    for path in [path for path in ledger.paths if any(map(Path(path).is_relative_to, walk.roots)) and is_gone(path)]:
         if prune:
             ledger.detach(path)
             report.removed += 1

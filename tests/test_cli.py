@@ -81,6 +81,12 @@ def test_named_indexes_and_index_folders_are_apart(voxdex, audio, tmp_path, home
     assert missing.status == 2 and "There is no index" in missing.err and "voxdex index" in missing.err
 
 
+def test_a_wrong_folder_leaves_no_index_behind(voxdex, tmp_path, home):
+    (tmp_path / "empty").mkdir()
+    assert voxdex("index", tmp_path / "empty").status == 2
+    assert not (home / "indexes").exists()
+
+
 def test_failures_are_named_and_set_the_exit_status(voxdex, audio):
     (audio / "broken.mp3").write_bytes(b"nonsense" * 99)
     ran = voxdex("index", audio, "--json")

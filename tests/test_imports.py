@@ -14,7 +14,8 @@ BENEATH = {
     "export": {"encoders"},
     "indexer": {"encoders"},
     "search": {"encoders", "indexer"},
-    "cli": {"encoders", "indexer", "search"},
+    "terminal": {"indexer"},
+    "cli": {"encoders", "indexer", "search", "terminal"},
 }
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import indexer
 from encoders import SAMPLE_RATE
-from indexer import EdgeStore, Metadata, MetadataError, index, split
+from indexer import EdgeStore, IndexReport, Metadata, MetadataError, find_recordings, split
 from indexer.store import Point, check_fields, parse_condition
 from tests.sounds import tone, voice, write_sound
 
@@ -26,6 +27,10 @@ def audio(tmp_path) -> Path:
     write_sound(folder / "b.flac", voice(3.0, 200), codec="flac")
     write_sound(folder / "more" / "long.wav", voice(25.0, 150))
     return folder
+
+
+def index(paths: list[Path], *arguments, **options) -> IndexReport:
+    return indexer.index(find_recordings(paths), *arguments, **options)
 
 
 def stored(store: EdgeStore) -> dict[str, list[tuple[float, float]]]:

@@ -1,0 +1,81 @@
+"""What a person sees of the commands: tables, progress and notes; documents for programs."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+from tqdm import tqdm
+
+from indexer import IndexReport, Progress
+
+
+def show_progress(bar: tqdm, progress: Progress) -> None:
+    if bar.total is None:
+        bar.total, bar.initial = progress.total, progress.unchanged
+    speed = progress.audio_seconds / max(bar.format_dict["elapsed"], 1e-3)
+    bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {speed:.0f}x real time", refresh=False)
+    bar.update(progress.done - bar.n)
+
+
+def print_report(report: IndexReport, folder: Path, clips: int) -> None:
+    speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
+    lines = {
+        "recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed",
+        "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
+        "index": f"{folder}: {clips} clips of the space {report.space}",
+    }
+    if report.unmatched_metadata:
+        lines["metadata"] = f"{report.unmatched_metadata} rows name no indexed recording"
+    if report.removed or report.missing:
+        lines["gone"] = f"{report.removed} dropped, {report.missing} kept (--prune drops them)"
+    if report.ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.ignored.items()))
+        lines["left alone"] = f"{kinds}: not sound by name (name a file itself to index it)"
+    table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, line in lines.items():
+        table.add_row(name, line)
+    print_table(table)
+
+
+def note(text: str) -> None:
+    """A line for people, apart from the output."""
+    click.echo(text, err=True)
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def new_table(*columns: str) -> Table:
+    return Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def print_table(table: Table) -> None:
+    Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+def short_path(path: str) -> str:
+    """Relative to here, where it lies below."""
+    return os.path.relpath(path) if Path(path).absolute().is_relative_to(Path.cwd()) else path
+
+
+def heard_as(attributes: dict[str, str]) -> str:
+    words = {name: attributes[name] for name in ("gender", "emotion", "pitch", "phonation") if name in attributes}
+    if "pitch" in words:
+        words["pitch"] += " pitch"
+    if words.get("phonation") == "modal":
+        del words["phonation"]
+    return ", ".join(words.values())
+
+
+def span(start: float, end: float) -> str:
+    return f"{start:.1f}-{end:.1f}"
+
+
+def rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in figures.items()}
