@@ -26,8 +26,8 @@ TEXT = """\
 |---|---|---|---|---|
 {data}
 
-The text tower learned from a general sentence encoder ({teacher}) on captions of ours and the definitions of WordNet; its
-weights and its vocabulary are our own.
+The text tower learned from a general sentence encoder ({teacher}) on captions of ours and the definitions of
+WordNet; its weights and its vocabulary are our own.
 
 ## Figures
 

@@ -21,8 +21,8 @@ class Failure:
 class Walk:
     """What lies under some paths.
 
-    roots: the paths, absolute. recordings: absolute paths in a fixed order. ignored: how many files of each suffix are not sound by name.
-    absent: paths that were asked for and do not exist.
+    roots: the paths, absolute. recordings: absolute paths in a fixed order. ignored: how many files of each suffix are not
+    sound by name. absent: roots that do not exist. failed: folders that cannot be listed, names that cannot be kept.
     """
 
     roots: list[Path]

@@ -13,7 +13,7 @@ def first_numbers(model: Model) -> dict[str, list[float]]:
     """The first eight components of the embeddings of a made sound and of a caption."""
     (speech,) = model.embed_speech([voice(3.0, 140, seed=7)])
     (text,) = model.embed_text(["breathy, sad female voice"])
-    return {"speech": speech[:8].round(5).tolist(), "text": text[:8].round(5).tolist()}
+    return {"speech": speech[:8].astype(float).round(5).tolist(), "text": text[:8].astype(float).round(5).tolist()}
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ dimension = 16
 
 [training]
 seed = 3
-steps = 25
+steps = 120
 batch = 8
 crop_seconds = [0.5, 1.0]
 learning_rate = 3e-3
@@ -50,7 +50,7 @@ weight_decay = 0.01
 warmup = 0.1
 average_decay = 0.5
 classification_weight = 1.0
-validate_every = 25
+validate_every = 120
 
 [shares]
 synthetic = 1.0

@@ -5,7 +5,10 @@ from torch import Tensor, nn
 
 from encoders.networks.mel import MelFrontEnd
 
-FLOOR = 1e-5  # mel power under 50 dB below the clip's mean is not told from silence
+FLOOR = 1e-5
+"""Mel power that is 50 dB or more below the clip's mean is not told from silence."""
+SILENCE = 1e-10
+"""Mean mel power below which a clip is not brought to the common level (about -100 dB of full scale)."""
 
 
 def frame_mask(frames: Tensor, longest: int) -> Tensor:
@@ -107,7 +110,7 @@ class ConvNeXtSpeechTower(nn.Module):
         """Mel power [batch, frames, bins] with `frames` [batch] valid ones -> features [batch, width]."""
         mask = frame_mask(frames, power.shape[1])
         level = (power * mask).sum(dim=(1, 2)) / (frames * power.shape[2])
-        x = torch.log(power / (level[:, None, None] + 1e-10) + FLOOR)
+        x = torch.log(power / level[:, None, None].clamp(min=SILENCE) + FLOOR)
         x = (x + 4.0) / 4.0 * mask
         for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
             x, mask, frames = downsample(x, frames)

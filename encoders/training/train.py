@@ -116,10 +116,11 @@ def validate(network: DualEncoder, clips: Clips, writer: CaptionWriter) -> list[
 
 
 def data_sets(clips: Clips) -> list[dict[str, Any]]:
-    """What a model was trained on, as model.json lists it: vocoder edits as sets of their own."""
+    """What a model was trained on, as model.json lists it."""
     rows = defaultdict(list)
     for row, length in zip(clips.rows, clips.lengths, strict=True):
-        rows[row["dataset"], row["licence"]].append((row["speaker"], length))
+        name = "vocoder edits of these" if row["dataset"].startswith("edit-") else row["dataset"]
+        rows[name, row["licence"]].append((row["speaker"], length))
     return [
         {
             "name": name,
