@@ -56,7 +56,7 @@ class Model:
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelError(f"{self.folder / TOKENIZER} cannot be read ({error}). Export the model again.") from error
 
-    def embed_speech(self, clips: Iterable[np.ndarray], batch_size: int = 32) -> Iterator[np.ndarray]:
+    def embed_speech(self, clips: Iterable[np.ndarray], batch_size: int = 8) -> Iterator[np.ndarray]:
         """Embeds a stream of clips, in order.
 
         Clips are taken some batches at a time and run with clips of like length; a clip's embedding depends neither on
@@ -64,7 +64,7 @@ class Model:
 
         Args:
             clips: float32 [samples] each, mono at 16 kHz in -1..1, not empty, at most `card.max_seconds` long.
-            batch_size: most clips in one run of the graph.
+            batch_size: most clips in one run of the graph; on a CPU small batches stay in its caches.
 
         Yields:
             float32 [dimension] of unit length for each clip.
@@ -74,7 +74,7 @@ class Model:
         """
         session, _ = self._speech
         clips = iter(clips)
-        while window := list(islice(clips, 4 * batch_size)):
+        while window := list(islice(clips, 8 * batch_size)):
             for clip in window:
                 self._check(clip)
             yield from _by_length(window, batch_size, lambda batch: session.run(None, _padded(batch))[0])

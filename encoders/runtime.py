@@ -43,6 +43,7 @@ def open_session(graph: Path, device: str, threads: int | None) -> tuple[ort.Inf
         raise ModelError(f"There is no device {device!r}: use one of {', '.join(DEVICES)}.")
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would starve the decoder
     options.intra_op_num_threads = threads or usable_cores()
     has_cuda = CUDA in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
