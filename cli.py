@@ -168,7 +168,7 @@ def search(
     if json_output:
         asked = {"caption": caption, "like": [str(path) for path in like], "where": list(where)}
         return print_json({"query": asked, "hits": [asdict(hit) for hit in hits]})
-    table = new_table("", "score", "heard as", "seconds", "recording")
+    table = new_table("#", "score", "heard as", "seconds", "recording")
     for hit in hits:
         row = (str(hit.rank), f"{hit.score:.3f}", heard_as(hit.attributes), span(hit.start, hit.end), short_path(hit.recording))
         table.add_row(*row)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).parent.parent
-WIDTH = 92
+WIDTH = 98
 COMMANDS = (
     ["index", "demo/audio"],
     ["search", "a woman whispering", "-n", "4"],
@@ -33,7 +33,9 @@ def main() -> None:
             done = subprocess.run(
                 [sys.executable, "cli.py", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
             )
-            console.print(Text((done.stderr + done.stdout).rstrip().replace(home, "~/.local/share/voxdex") + "\n"))
+            for line in (done.stderr + done.stdout).replace(home, "~/.local/share/voxdex").splitlines():
+                console.print(Text(line.rstrip()), no_wrap=True, crop=False)
+            console.print()
     Path(__file__).with_name("terminal.svg").write_text(console.export_svg(title="Voxdex"), encoding="utf-8")
 
 
