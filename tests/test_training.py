@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from encoders.networks import ConvNeXtSpeechTower, DualEncoder, MelFrontEnd, Tra
 from encoders.training.augment import augment
 from encoders.training.captions import write_caption
 from encoders.training.data import CLAIMS, sampling_weights, truth_of
-from encoders.training.distil import train_tokenizer
+from encoders.training.distil import caption_texts, train_tokenizer, wordnet_texts
 from encoders.training.losses import attribute_classification, contrastive, match, multi_positive
 from encoders.training.train import main as train
 from export.__main__ import main as export
@@ -198,6 +199,48 @@ def test_vocoder_edits_do_what_they_are_called():
     assert median_f0(edited("whispered")) == 0
     assert len(edited("slow")) > 1.3 * len(original) > 1.3 * 1.3 * len(edited("fast"))
     assert all(np.abs(edited(name)).max() <= 0.71 for name in EDITS)
+
+
+def test_preparing_measures_edits_and_splits_by_speaker(tmp_path):
+    pytest.importorskip("pyworld", reason="pyworld comes with the train extra")
+    from encoders.training.prepare import main as prepare
+
+    votes = "ann1: clear, very raspy || ann2: slightly clear, raspy || ann3: calm"
+    with (tmp_path / "clips.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow("path dataset licence speaker gender age emotion intensity style transcript duration".split())
+        for i, f0 in enumerate((95, 160, 240)):
+            write_sound(tmp_path / f"{i}.wav", voice(2.0, f0, i))
+            row = [f"{i}.wav", "librispeech-libritts-p", "CC BY 4.0", f"s{i}", "male", "", "", "", votes, "word " * 10 * i, 2.0]
+            writer.writerow(row)
+        write_sound(tmp_path / "held.wav", voice(2.0, 200, 9))
+        writer.writerow(["held.wav", "vctk", "CC BY 4.0", "p1", "female", "22", "", "", "", "", 2.0])
+        writer.writerow(["demo.wav", "demo", "demo page: evaluation only", "d", "", "", "", "", "", "", 2.0])
+    arguments = [tmp_path / "clips.csv", "--root", tmp_path, "--out", tmp_path / "out", "--edits", 2]
+    done = CliRunner().invoke(prepare, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "out" / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    real, edits = rows[:4], rows[4:]
+    assert [row["pitch"] for row in real[:3]] == ["low", "medium", "high"]
+    assert [row["split"] for row in real] == ["train", "train", "train", "valid"]
+    assert real[0]["style"] == "clear|raspy" and "calm" not in real[0]["style_not"] and "wild" in real[0]["style_not"]
+    assert real[0]["emotion"] == "neutral|calm" and real[3]["phonation"] == "modal"
+    assert len(edits) == 18 and {row["split"] for row in edits if row["speaker"] == "p1"} <= {"valid"}
+    whispered = next(row for row in edits if row["dataset"] == "edit-whispered")
+    assert (whispered["phonation"], whispered["pitch"], whispered["emotion"]) == ("whispered", "", "")
+    assert all(Path(row["path"]).exists() for row in rows)
+
+
+def test_the_dictionary_is_read_for_people_and_voices(tmp_path):
+    entry = '00001740 00 a 02 sad 0 sorrowful(p) 0 000 | feeling grief; "a sad smile"'
+    for part in ("adj", "adv", "noun", "verb"):
+        (tmp_path / f"data.{part}").write_text("  1 a licence line\n")
+    (tmp_path / "data.adj").write_text(f"  1 a licence line\n{entry}\n{entry.replace(' 00 a', ' 44 a')}\n")
+    texts, adjectives = wordnet_texts(tmp_path)
+    assert texts == ["sad", "sorrowful", "sad: feeling grief", "a sad smile"] and adjectives == ["sad", "sorrowful"]
+    captions = caption_texts(400, adjectives, random.Random(0))
+    assert len(captions) == 400 and any("sorrowful" in caption for caption in captions)
 
 
 @pytest.fixture(scope="module")
