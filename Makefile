@@ -12,10 +12,11 @@ setup: $(RUN_TIME)
 demo: $(RUN_TIME)
 	$(VENV)/bin/pip install --quiet --editable '.[cpu,demo]'
 	$(VENV)/bin/python demo/make_archive.py demo/audio
-	./cli.py index demo/audio --index demo
-	./cli.py search "a woman" --index demo -n 5
-	./cli.py search "a man with a deep voice" --index demo -n 5
-	./cli.py search "whispering" --index demo -n 5
+	rm -rf demo/index
+	./cli.py index demo/audio --index demo/index
+	./cli.py search "a woman" --index demo/index -n 5
+	./cli.py search "a man with a deep voice" --index demo/index -n 5
+	./cli.py search "whispering" --index demo/index -n 5
 
 test: $(TEST)
 	$(VENV)/bin/python -m pytest
@@ -36,4 +37,4 @@ $(TEST): $(RUN_TIME) pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo/audio build *.egg-info
+	rm -rf $(VENV) demo/audio demo/index build *.egg-info
