@@ -1,8 +1,19 @@
 """PyTorch networks: the dual encoder and the towers it is made of. Needed to train and to export, never at run time."""
 
-from encoders.networks.dual_encoder import DualEncoder, Projection
+from encoders.networks.architecture import build_network
+from encoders.networks.dual_encoder import DualEncoder, Projection, ReluProjection
+from encoders.networks.errors import NetworkError
 from encoders.networks.mel import MelFrontEnd
 from encoders.networks.speech_tower import ConvNeXtSpeechTower
 from encoders.networks.text_tower import TransformerTextTower
 
-__all__ = ["ConvNeXtSpeechTower", "DualEncoder", "MelFrontEnd", "Projection", "TransformerTextTower"]
+__all__ = [
+    "ConvNeXtSpeechTower",
+    "DualEncoder",
+    "MelFrontEnd",
+    "NetworkError",
+    "Projection",
+    "ReluProjection",
+    "TransformerTextTower",
+    "build_network",
+]

@@ -25,14 +25,42 @@ class Projection(nn.Module):
         return self.layer_norm(linear + self.dropout(self.linear2(nn.functional.gelu(linear))))
 
 
-class DualEncoder(nn.Module):
-    """Speech and text into one space of `dimension` unit vectors, with a learned log logit scale (capped at 100)."""
+class ReluProjection(nn.Module):
+    """Two linear maps with a rectifier between them (ESS-CLAP)."""
 
-    def __init__(self, speech_tower: nn.Module, text_tower: nn.Module, dimension: int = 256, dropout: float = 0.5) -> None:
+    def __init__(self, inputs: int, outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(inputs, outputs)
+        self.linear2 = nn.Linear(outputs, outputs)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [batch, inputs] -> [batch, outputs], not yet of unit length."""
+        return self.linear2(self.dropout(nn.functional.relu(self.linear1(features))))
+
+
+class DualEncoder(nn.Module):
+    """Speech and text into one space of `dimension` unit vectors, with a learned log logit scale (capped at 100).
+
+    Args:
+        speech_tower, text_tower: modules with a `width` and the forward of the towers in this package.
+        projection: the class that projects each tower's features.
+        dimension: of the embeddings.
+        dropout: of the projections.
+    """
+
+    def __init__(
+        self,
+        speech_tower: nn.Module,
+        text_tower: nn.Module,
+        dimension: int = 256,
+        dropout: float = 0.5,
+        projection: type[nn.Module] = Projection,
+    ) -> None:
         super().__init__()
         self.speech_tower, self.text_tower = speech_tower, text_tower
-        self.speech_projection = Projection(speech_tower.width, dimension, dropout)
-        self.text_projection = Projection(text_tower.width, dimension, dropout)
+        self.speech_projection = projection(speech_tower.width, dimension, dropout)
+        self.text_projection = projection(text_tower.width, dimension, dropout)
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.dimension = dimension
 
@@ -43,16 +71,10 @@ class DualEncoder(nn.Module):
 
     def embed_speech(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Waveform [batch, samples] at 16 kHz, zero after `lengths` [batch] -> unit vectors [batch, dimension]."""
-        return self.project_speech(self.speech_tower(waveform, lengths))
+        features = self.speech_tower(waveform, lengths)
+        return nn.functional.normalize(self.speech_projection(features), dim=-1)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask [batch, tokens] -> unit vectors [batch, dimension]."""
-        return self.project_text(self.text_tower(input_ids, attention_mask))
-
-    def project_speech(self, features: Tensor) -> Tensor:
-        """Features of the speech tower [batch, width] -> unit vectors [batch, dimension]."""
-        return nn.functional.normalize(self.speech_projection(features), dim=-1)
-
-    def project_text(self, features: Tensor) -> Tensor:
-        """Features of the text tower [batch, width] -> unit vectors [batch, dimension]."""
+        features = self.text_tower(input_ids, attention_mask)
         return nn.functional.normalize(self.text_projection(features), dim=-1)

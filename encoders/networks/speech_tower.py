@@ -2,18 +2,15 @@
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from encoders.networks.masks import frame_mask
 from encoders.networks.mel import MelFrontEnd
 
 FLOOR = 1e-5
 """Mel power that is 50 dB or more below the clip's mean is not told from silence."""
 SILENCE = 1e-10
 """Mean mel power below which a clip is not brought to the common level (about -100 dB of full scale)."""
-
-
-def frame_mask(frames: Tensor, longest: int) -> Tensor:
-    """One for the valid frames and zero for padding, [batch, longest, 1]."""
-    return (torch.arange(longest, device=frames.device) < frames[:, None]).float()[:, :, None]
 
 
 class ConvNeXtBlock(nn.Module):
@@ -101,6 +98,11 @@ class ConvNeXtSpeechTower(nn.Module):
         self.pooling = StatisticsPooling(inputs)
         self.norm = nn.LayerNorm(3 * inputs)
         self.width = 3 * inputs
+        self.checkpointing = False
+
+    def checkpoint_activations(self) -> None:
+        """Trades time for memory in training: activations are computed again in the backward pass."""
+        self.checkpointing = True
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch] -> features [batch, width]."""
@@ -115,5 +117,6 @@ class ConvNeXtSpeechTower(nn.Module):
         for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
             x, mask, frames = downsample(x, frames)
             for block in blocks:
-                x = block(x, mask)
+                recompute = self.checkpointing and self.training
+                x = checkpoint(block, x, mask, use_reentrant=False) if recompute else block(x, mask)
         return self.norm(self.pooling(x, mask))

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class TransformerBlock(nn.Module):
@@ -58,7 +59,11 @@ class TransformerTextTower(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden)
         self.head = nn.Linear(hidden, features)
-        self.longest, self.width = longest, features
+        self.longest, self.width, self.checkpointing = longest, features, False
+
+    def checkpoint_activations(self) -> None:
+        """Trades time for memory in training: activations are computed again in the backward pass."""
+        self.checkpointing = True
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids and attention_mask, both int64 [batch, tokens] -> features [batch, width]."""
@@ -66,6 +71,7 @@ class TransformerTextTower(nn.Module):
         bias = (1.0 - mask)[:, None, None, :] * -1e4
         x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
         for block in self.blocks:
-            x = block(x, bias)
+            recompute = self.checkpointing and self.training
+            x = checkpoint(block, x, bias, use_reentrant=False) if recompute else block(x, bias)
         x = self.norm(x) * mask[:, :, None]
         return self.head(x.sum(dim=1) / mask.sum(dim=1, keepdim=True))

@@ -1,0 +1,61 @@
+"""A network from its description as data: what a recipe says of it and what a trained model keeps of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from encoders.networks.dual_encoder import DualEncoder, Projection, ReluProjection
+from encoders.networks.errors import NetworkError
+from encoders.networks.speech_tower import ConvNeXtSpeechTower
+from encoders.networks.text_tower import TransformerTextTower
+
+PROJECTIONS = {"residual": Projection, "relu": ReluProjection}
+
+
+def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
+    """A dual encoder with random weights.
+
+    Args:
+        architecture: `speech_tower` (kind "convnext" or "pretrained"), `text_tower` (kind "transformer" or
+            "pretrained") and `projection` (kind "residual" or "relu", dimension, dropout), each with the arguments of
+            its class; a pretrained tower's `config` is the to_dict() of its transformers config.
+
+    Raises:
+        NetworkError: a part has an unknown kind, or arguments that cannot work.
+    """
+    towers = {
+        "speech_tower": {"convnext": ConvNeXtSpeechTower, "pretrained": _pretrained_speech},
+        "text_tower": {"transformer": TransformerTextTower, "pretrained": _pretrained_text},
+    }
+    speech, text = (_build(part, kinds, architecture[part]) for part, kinds in towers.items())
+    kinds = {
+        kind: lambda chosen=chosen, **options: DualEncoder(speech, text, projection=chosen, **options)
+        for kind, chosen in PROJECTIONS.items()
+    }
+    return _build("projection", kinds, architecture["projection"])
+
+
+def _build(part: str, kinds: dict[str, Callable[..., nn.Module]], description: dict[str, Any]) -> nn.Module:
+    options = dict(description)
+    kind = options.pop("kind", None)
+    if kind not in kinds:
+        raise NetworkError(f"{part}.kind is {' or '.join(map(repr, kinds))}, not {kind!r}.")
+    try:
+        return kinds[kind](**options)
+    except NetworkError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise NetworkError(f"The {part.replace('_', ' ')} cannot be built as described: {error}.") from error
+
+
+def _pretrained_speech(**options: Any) -> nn.Module:
+    from encoders.networks.pretrained import PretrainedSpeechTower  # transformers takes seconds to import
+
+    return PretrainedSpeechTower(**options)
+
+
+def _pretrained_text(**options: Any) -> nn.Module:
+    from encoders.networks.pretrained import PretrainedTextTower
+
+    return PretrainedTextTower(**options)
