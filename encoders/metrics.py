@@ -1,5 +1,6 @@
 """Figures of merit for zero-shot classification and retrieval, in percent where they are shares."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ class Classification:
         return 100 * float(np.mean((2 * hits / (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)).clip(1))[seen]))
 
 
-def classification(truth: list[str], predicted: list[str], labels: tuple[str, ...]) -> Classification:
+def classification(truth: Sequence[str], predicted: Sequence[str], labels: tuple[str, ...]) -> Classification:
     """Counts how often each true label was taken for each other."""
     place = {label: i for i, label in enumerate(labels)}
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
@@ -40,9 +41,14 @@ def classification(truth: list[str], predicted: list[str], labels: tuple[str, ..
 
 @dataclass(frozen=True)
 class Retrieval:
-    """ranks: for each query the rank, from 1, of its best-placed right answer."""
+    """One direction of retrieval.
+
+    ranks: for each query the rank, from 1, of its best-placed right answer.
+    precisions: for each query the average precision of its first ten answers, 0 to 1.
+    """
 
     ranks: np.ndarray
+    precisions: np.ndarray
 
     def recall_at(self, k: int) -> float:
         """Percent of queries with a right answer among the first k."""
@@ -56,6 +62,17 @@ class Retrieval:
     def mean_rank(self) -> float:
         return float(np.mean(self.ranks))
 
+    @property
+    def mean_average_precision(self) -> float:
+        """mAP@10, in percent."""
+        return 100 * float(np.mean(self.precisions))
+
+    def figures(self) -> dict[str, float]:
+        """R@1, R@5, R@10, median and mean rank, mAP@10."""
+        recalls = {f"R@{k}": self.recall_at(k) for k in (1, 5, 10)}
+        ranks = {"median_rank": self.median_rank, "mean_rank": self.mean_rank}
+        return recalls | ranks | {"mAP@10": self.mean_average_precision}
+
 
 def retrieval(scores: np.ndarray, right: np.ndarray) -> Retrieval:
     """Ranks each query's answers by score.
@@ -67,18 +84,33 @@ def retrieval(scores: np.ndarray, right: np.ndarray) -> Retrieval:
     Ties count against the query: an equal score ranks before the right answer.
     """
     best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-    return Retrieval(((scores >= best) & ~right).sum(axis=1) + 1)
+    ranks = ((scores >= best) & ~right).sum(axis=1) + 1
+    return Retrieval(ranks, average_precision(scores, right, 10))
 
 
-def average_precision_at(scores: np.ndarray, right: np.ndarray, k: int) -> float:
-    """mAP@k in percent: the mean over queries of the average precision of the first k answers.
-
-    Args:
-        scores: float [queries, answers], higher is better.
-        right: bool [queries, answers]; every query has a right answer.
-    """
+def average_precision(scores: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
+    """AP@k of each query, 0 to 1: float [queries, answers] scores and bool right answers, of which every query has one."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     hits = np.take_along_axis(right, order, axis=1)
     precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
     possible = np.minimum(right.sum(axis=1), hits.shape[1])
-    return 100 * float(np.mean((precision * hits).sum(axis=1) / possible))
+    return (precision * hits).sum(axis=1) / possible
+
+
+def bootstrap(
+    figures: Callable[[np.ndarray], dict[str, float]], count: int, draws: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of figures by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
+
+    Args:
+        figures: the figures of a resample, given as rows of the sample.
+        count: how many rows the sample has.
+        draws: resamples.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [figures(rng.integers(count, size=count)) for _ in range(draws)]
+    return {
+        name: tuple(float(bound) for bound in np.percentile([values[name] for values in drawn], (2.5, 97.5)))
+        for name in drawn[0]
+    }

@@ -23,6 +23,7 @@ class ModelCard:
 
     dimension: width of the embeddings. sample_rate: Hz. max_seconds: longest clip to embed.
     logit_scale: what a cosine is multiplied with before a softmax.
+    architecture: the network that was exported, see encoders.networks.build_network.
     sha256: checksum of every other file of the folder. metrics: figures of the evaluation that shipped it.
     """
 
@@ -39,13 +40,15 @@ class ModelCard:
     opset: int
     precision: str
     logit_scale: float
+    architecture: dict[str, dict[str, Any]]
     sha256: dict[str, str]
     metrics: dict[str, Any]
 
     @property
     def space(self) -> str:
-        """The identity of the embeddings: name, version and a checksum over both graphs and the tokenizer."""
-        digest = hashlib.sha256("".join(self.sha256[name] for name in (SPEECH, TEXT, TOKENIZER)).encode()).hexdigest()
+        """The identity of the embeddings: name, version and a checksum over all files that shape them."""
+        shaping = sorted(name for name in self.sha256 if name != README)
+        digest = hashlib.sha256("".join(self.sha256[name] for name in shaping).encode()).hexdigest()
         return f"{self.name}@{self.version}:{digest[:12]}"
 
 

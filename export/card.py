@@ -2,16 +2,18 @@
 
 from encoders.model_folder import ModelCard
 
-TEXT = """\
+HEAD = """\
 # {name} {version}
 
 {description}
 
 - licence: **{licence}**
 - embeddings: {dimension} dimensions, space `{space}`
-- input: mono sound at {sample_rate} Hz, at most {max_seconds:g} s a clip; captions in English
+- input: mono sound at {sample_rate} Hz, at most {max_seconds:g} s a clip; captions
 - graphs: ONNX opset {opset}, {precision}; {normalisation}
+"""
 
+HEARS = """
 ## What it hears
 
 {hears}
@@ -19,25 +21,46 @@ TEXT = """\
 ## What it does not hear
 
 {does_not_hear}
+"""
 
+TRAINED_ON = """
 ## What it was trained on
 
 | data set | licence | clips | hours | speakers |
 |---|---|---|---|---|
 {data}
+"""
 
+TEACHER = """
 The text tower learned from a general sentence encoder ({teacher}) on captions of ours and the definitions of
 WordNet; its weights and its vocabulary are our own.
+"""
 
+FIGURES = """
 ## Figures
 
-Zero-shot unweighted average recall in percent, with the labels and templates that ship, on speakers that were never trained
-on. `edit` are vocoder edits of real speech by held-out speakers.
+On clips that were never trained on: zero-shot unweighted average recall in percent, with the labels and templates that ship,
+and retrieval. `edit` are vocoder edits of real speech by held-out speakers.
 
 | question | set | figure | chance |
 |---|---|---|---|
 {figures}
+"""
 
+PARITY = """
+## Agreement with torch
+
+The graphs ({precision}) against torch in fp32, on {clips} {sounds} clips of {shortest:g} to {longest:g} s and {captions} captions;
+batched is a clip among others.
+
+| | worst cosine | mean |
+|---|---|---|
+| speech | {speech_worst:.7f} | {speech_mean:.7f} |
+| batched | {batched_worst:.7f} | {batched_mean:.7f} |
+| text | {text_worst:.7f} | {text_mean:.7f} |
+"""
+
+SCORES = """
 ## How to read a score
 
 A score is the cosine between a caption's and a clip's embedding. Within one query a higher score is a better fit; the absolute
@@ -45,15 +68,28 @@ value means little, and scores of different captions must not be compared. `clas
 logit scale {logit_scale:.1f}: they say how the labels compare with each other, and are not calibrated.
 """
 
+DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
+FIGURE_ROW = "| {question} | {set} | {figure} | {chance} |"
 
-def model_card(card: ModelCard, about: dict) -> str:
-    """The card as Markdown.
+
+def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teacher: str = "") -> str:
+    """The card as Markdown; sections of which nothing is known are left out.
 
     Args:
         card: model.json.
-        about: prose of the recipe: hears, does_not_hear, teacher.
+        hears, does_not_hear, teacher: prose.
     """
-    data = "\n".join("| {name} | {licence} | {clips} | {hours} | {speakers} |".format(**row) for row in card.trained_on)
-    figures = "\n".join("| {question} | {set} | {figure} | {chance} |".format(**row) for row in card.metrics["figures"])
     fields = {name: getattr(card, name) for name in card.__dataclass_fields__} | {"space": card.space}
-    return TEXT.format(**fields | about | {"data": data, "figures": figures})
+    parts = [HEAD.format(**fields)]
+    if hears:
+        parts.append(HEARS.format(hears=hears, does_not_hear=does_not_hear))
+    if card.trained_on:
+        parts.append(TRAINED_ON.format(data="\n".join(DATA_ROW.format(**row) for row in card.trained_on)))
+    if teacher:
+        parts.append(TEACHER.format(teacher=teacher))
+    if card.metrics["figures"]:
+        parts.append(FIGURES.format(figures="\n".join(FIGURE_ROW.format(**row) for row in card.metrics["figures"])))
+    if "parity" in card.metrics:
+        parts.append(PARITY.format(**card.metrics["parity"]))
+    parts.append(SCORES.format(**fields))
+    return "".join(parts)

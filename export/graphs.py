@@ -1,16 +1,21 @@
 """Speech and text halves of a dual encoder as ONNX graphs with dynamic batch and time."""
 
+import logging
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 import torch
+from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
 from encoders.model_folder import SPEECH, TEXT
 from encoders.networks import DualEncoder
 
 OPSET = 20
+MOST_BYTES = 1_900_000_000
+"""Larger graphs keep their weights in a file of their own: one of protobuf's messages cannot pass 2 GB."""
 
 
 class SpeechGraph(nn.Module):
@@ -35,35 +40,47 @@ class TextGraph(nn.Module):
         return self.network.embed_text(input_ids, attention_mask)
 
 
-def export_graphs(network: DualEncoder, folder: Path) -> None:
-    """Writes speech.onnx and text.onnx (fp32) into a folder that exists."""
+def export_graphs(network: DualEncoder, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Writes speech.onnx and text.onnx (fp32) into a folder that exists; past `most_bytes`, with NAME.data beside it.
+
+    Initializers have the names of the network's weights, with .T where they are transposed.
+    """
     network = network.eval()
     batch, samples, tokens = (torch.export.Dim(name) for name in ("batch", "samples", "tokens"))
     waveform, lengths = 0.1 * torch.randn(3, 40_000), torch.tensor([40_000, 16_000, 23_456])
-    ids, mask = torch.randint(3, 100, (3, 12)), torch.ones(3, 12, dtype=torch.int64)
-    _export(
-        SpeechGraph(network), {"waveform": waveform, "lengths": lengths}, ({0: batch, 1: samples}, {0: batch}), folder / SPEECH
-    )
-    _export(TextGraph(network), {"input_ids": ids, "attention_mask": mask}, ({0: batch, 1: tokens},) * 2, folder / TEXT)
+    ids, mask = torch.randint(3, 30, (3, 12)), torch.ones(3, 12, dtype=torch.int64)
+    shapes = ({0: batch, 1: samples}, {0: batch})
+    _export(SpeechGraph(network), {"waveform": waveform, "lengths": lengths}, shapes, folder / SPEECH, most_bytes)
+    shapes = ({0: batch, 1: tokens},) * 2
+    _export(TextGraph(network), {"input_ids": ids, "attention_mask": mask}, shapes, folder / TEXT, most_bytes)
 
 
-def _export(graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ...], path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
+def save_graph(model: onnx.ModelProto, path: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Writes a graph, with its weights in PATH.data where it is larger than `most_bytes`, and checks it."""
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > most_bytes
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)
+    onnx.save(model, str(path), save_as_external_data=large, location=data.name if large else None)
+    onnx.checker.check_model(str(path))
+
+
+def _export(graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ...], path: Path, most_bytes: int) -> None:
+    with _quiet():
+        program = torch.onnx.export(
             graph,
             tuple(inputs.values()),
-            str(path),
             input_names=list(inputs),
             output_names=["result"],
             dynamic_shapes=dynamic,
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
-    model = onnx.load(str(path))
+    model = program.model_proto
     names = {"embedding": "looked_up", "result": "embedding"}  # the exporter names inner values after their operators
+    names |= _weight_names(graph, model)
+    for tensor in model.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
     for node in model.graph.node:
         del node.metadata_props[:]  # stack traces of the exporting machine
         node.doc_string = ""
@@ -71,5 +88,40 @@ def _export(graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ..
             values[:] = [names.get(value, value) for value in values]
     model.graph.output[0].name = "embedding"
     del model.graph.value_info[:]
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    save_graph(model, path, most_bytes)
+
+
+def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:
+    """The network's own names for the initializers that are its weights, also for those that the exporter transposed."""
+    weights = dict(graph.named_parameters()) | dict(graph.named_buffers())
+    transposed = {}
+    for name, weight in weights.items():
+        if weight.ndim == 2:
+            transposed.setdefault(tuple(weight.T.shape), []).append((name, weight))
+    names = {}
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            names[tensor.name] = tensor.name.removeprefix("network.")
+        elif len(tensor.dims) == 2:
+            array = torch.from_numpy(to_array(tensor).copy())
+            for name, weight in transposed.get(tuple(tensor.dims), ()):
+                if torch.equal(weight.T.cpu(), array):
+                    names[tensor.name] = name.removeprefix("network.") + ".T"
+                    break
+    return names
+
+
+@contextmanager
+def _quiet():
+    """Keeps the exporter's remarks to itself: they are about its own internals."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,50 +1,111 @@
 """Does an exported model give the numbers that torch gives, alone and in company?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
 from encoders.model import Model
 from encoders.networks import DualEncoder
+
+LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99}
+CAPTIONS = (
+    "a sad woman",
+    "Deep, calm male voice, speaking slowly.",
+    "she sounds terrified",
+    "whispered",
+    "A person with a deep, raspy voice is speaking in a whispered style, hesitating between the words as if in doubt.",
+)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Cosines over the clips and captions tried: ONNX against torch, and alone against in a batch of others."""
+    """Cosines of ONNX with torch in fp32 over the clips and captions tried, and alone with in a batch of others.
 
+    sounds: what the clips are. shortest, longest: of the clips, in seconds.
+    """
+
+    precision: str
+    sounds: str
     clips: int
     captions: int
+    shortest: float
+    longest: float
     speech_worst: float
     speech_mean: float
     text_worst: float
+    text_mean: float
     batched_worst: float
+    batched_mean: float
+
+    @property
+    def worst(self) -> float:
+        """The least of all cosines."""
+        return min(self.speech_worst, self.text_worst, self.batched_worst)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the worst is what its precision promises."""
+        return self.worst >= LEAST_COSINE[self.precision]
 
 
-def measure_parity(network: DualEncoder, model: Model, clips: list[np.ndarray], captions: list[str]) -> Parity:
+def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Sequence[np.ndarray]) -> Parity:
     """Embeds clips (float32 mono at 16 kHz, of many lengths) and captions with torch and with ONNX Runtime."""
-    alone = np.stack([next(model.embed_speech([clip])) for clip in clips])
-    batched = np.stack(list(model.embed_speech(clips, batch_size=len(clips))))
-    text = np.stack(list(model.embed_text(captions)))
     network = network.eval()
+    alone = np.stack([next(model.embed_speech([clip])) for clip in clips])
+    batched = np.stack(list(model.embed_speech(clips, batch_size=16)))
+    text = np.stack(list(model.embed_text(CAPTIONS)))
     with torch.inference_mode():
-        lengths = [torch.tensor([len(clip)]) for clip in clips]
-        torch_speech = np.concatenate(
-            [
-                network.embed_speech(torch.from_numpy(clip)[None], length).numpy()
-                for clip, length in zip(clips, lengths, strict=True)
-            ]
-        )
-        encodings = [model.tokenizer.encode(caption) for caption in captions]
-        torch_text = np.concatenate(
-            [network.embed_text(torch.tensor([e.ids]), torch.tensor([e.attention_mask])).numpy() for e in encodings]
-        )
-    speech, words, company = ((a * b).sum(axis=1) for a, b in ((alone, torch_speech), (text, torch_text), (alone, batched)))
+        speech_torch = [network.embed_speech(torch.from_numpy(clip)[None], torch.tensor([len(clip)])).numpy() for clip in clips]
+        encodings = [model.tokenizer.encode(caption) for caption in CAPTIONS]
+        text_torch = [network.embed_text(torch.tensor([e.ids]), torch.tensor([e.attention_mask])).numpy() for e in encodings]
+    pairs = {"speech": (alone, speech_torch), "text": (text, text_torch), "batched": (batched, speech_torch)}
+    cosines = {name: (a * np.concatenate(b)).sum(axis=1) for name, (a, b) in pairs.items()}
+    figures = {f"{name}_worst": float(found.min()) for name, found in cosines.items()}
+    figures |= {f"{name}_mean": float(found.mean()) for name, found in cosines.items()}
+    seconds = [len(clip) / SAMPLE_RATE for clip in clips]
     return Parity(
+        precision=model.card.precision,
+        sounds=sounds,
         clips=len(clips),
-        captions=len(captions),
-        speech_worst=float(speech.min()),
-        speech_mean=float(speech.mean()),
-        text_worst=float(words.min()),
-        batched_worst=float(company.min()),
+        captions=len(CAPTIONS),
+        shortest=round(min(seconds), 3),
+        longest=round(max(seconds), 3),
+        **figures,
     )
+
+
+def recorded_clips(folder: Path, most: int = 64, seconds: float = 10.0) -> list[np.ndarray]:
+    """The beginnings of up to `most` recordings of a folder, of many lengths.
+
+    Raises:
+        AudioError: none of them can be read.
+    """
+    clips = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES):
+        try:
+            clips.append(read_audio(path)[: int(seconds * SAMPLE_RATE)])
+        except AudioError:
+            continue
+        if len(clips) == most:
+            break
+    if not clips:
+        raise AudioError(f"{folder} holds no recording that can be read")
+    return clips
+
+
+def synthetic_clips(count: int = 12, seconds: float = 10.0) -> list[np.ndarray]:
+    """Buzzes through moving resonances with noise and pauses, 0.02 s to `seconds` long: what there is without recordings."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for length in np.geomspace(0.02, seconds, count):
+        time = np.arange(int(length * SAMPLE_RATE)) / SAMPLE_RATE
+        phase = 2 * np.pi * np.cumsum(120 * (1 + 0.2 * np.sin(2 * np.pi * 0.7 * time))) / SAMPLE_RATE
+        buzz = sum(np.sin(k * phase) / k for k in range(1, 20))
+        syllables = np.clip(np.sin(2 * np.pi * 4 * time), 0, 1)
+        sound = 0.1 * (syllables + 0.01) * buzz + 0.01 * rng.standard_normal(len(time))
+        clips.append(sound.astype(np.float32))
+    return clips

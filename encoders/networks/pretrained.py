@@ -42,9 +42,7 @@ class PretrainedSpeechTower(nn.Module):
         NetworkError: the config is of another type of model, or an option is none of those above.
     """
 
-    def __init__(
-        self, config: dict[str, Any], layers: str = "last", pooling: str = "masked", normalise: bool = True
-    ) -> None:
+    def __init__(self, config: dict[str, Any], layers: str = "last", pooling: str = "masked", normalise: bool = True) -> None:
         super().__init__()
         built = pretrained_config(config)
         if built.model_type not in SPEECH_TYPES:

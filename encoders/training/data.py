@@ -1,58 +1,65 @@
-"""A manifest of labelled clips -> batches of sound and what is known to be true of it."""
+"""Manifests of labelled clips -> batches of sound and what is known to be true of it."""
 
-import csv
 import hashlib
-from collections import Counter
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from encoders.audio import SAMPLE_RATE, AudioError, read_audio
+from encoders.manifest import ManifestError, read_manifest
 from encoders.attributes import load_attributes
-from encoders.audio import SAMPLE_RATE, read_audio
 from encoders.training.captions import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple((name, label.name) for name, a in load_attributes().items() for label in a.labels)
 """Everything a caption can claim, in the order of the columns of a truth table."""
+CAPTION_SEPARATOR = " | "
+LONGEST_SECONDS = 60.0
+"""What is kept of a recording; training takes random crops of at most 10 s from it."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Labelled clips in memory.
+    """Labelled clips, their sound on disk.
 
-    sound: int16 samples at 16 kHz of all clips, one after another (a memory map).
-    starts, lengths: where each clip lies in it, in samples.
+    sound: int16 samples at 16 kHz of all clips, one after another (a memory map), for each manifest.
+    starts, lengths: where each clip lies in its manifest's sound, in samples. source: which manifest each came from.
     truth: int8 [clips, claims]; 1 the claim holds, -1 it does not, 0 unknown.
-    rows: the manifest's rows.
+    captions: what was written about each; empty where captions are to be made from labels.
+    rows: the manifests' rows.
     """
 
-    sound: np.ndarray
+    sound: tuple[np.ndarray, ...]
     starts: np.ndarray
     lengths: np.ndarray
+    source: np.ndarray
     truth: np.ndarray
+    captions: list[tuple[str, ...]]
     rows: list[dict[str, str]]
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def select(self, chosen: Sequence[int]) -> "Clips":
+        """The clips at these rows."""
+        arrays = (array[list(chosen)] for array in (self.starts, self.lengths, self.source, self.truth))
+        return Clips(self.sound, *arrays, [self.captions[i] for i in chosen], [self.rows[i] for i in chosen])
+
     def samples(self, clip: int, start: int = 0, length: int | None = None) -> np.ndarray:
         """float32 samples in -1..1 of a clip, or of a part of it."""
         first = self.starts[clip] + start
         length = self.lengths[clip] - start if length is None else length
-        return self.sound[first : first + length].astype(np.float32) / 32768
+        return self.sound[self.source[clip]][first : first + length].astype(np.float32) / 32768
 
-    def select(self, chosen: list[int]) -> "Clips":
-        """The clips at these rows."""
-        rows = [self.rows[i] for i in chosen]
-        return Clips(self.sound, self.starts[chosen], self.lengths[chosen], self.truth[chosen], rows)
-
-    def batch(self, clips: list[int], seconds: float | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Waveforms [clips, longest] zero-padded and lengths [clips]; random crops of `seconds`, or whole clips."""
-        most = int(seconds * SAMPLE_RATE) if seconds else max(self.lengths[clip] for clip in clips)
+    def crops(self, clips: Sequence[int], seconds: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Waveforms [clips, longest] zero-padded and lengths [clips]: a random crop of each, whole where it is shorter."""
+        most = int(seconds * SAMPLE_RATE)
         lengths = [min(most, int(self.lengths[clip])) for clip in clips]
         waveform = np.zeros((len(clips), max(lengths)), dtype=np.float32)
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
@@ -61,26 +68,91 @@ class Clips:
         return torch.from_numpy(waveform), torch.tensor(lengths)
 
 
-def load_clips(manifest: Path, cache: Path, most_seconds: float = 10.0) -> Clips:
-    """Reads a manifest and decodes its clips, once: `cache` keeps the sound of a manifest with the same content and place."""
-    text = str(manifest.parent.absolute()).encode() + manifest.read_bytes()
-    with manifest.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    stem = cache / hashlib.sha256(text).hexdigest()[:16]
-    if not stem.with_suffix(".npy").exists():
+@dataclass(frozen=True)
+class Failure:
+    """A recording of a manifest that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+def load_clips(
+    manifests: Sequence[Path], cache: Path, root: Path | None = None, on_clip: Callable[[int], object] = lambda total: None
+) -> tuple[Clips, list[Failure]]:
+    """Reads manifests and decodes their recordings, once: `cache` keeps the sound.
+
+    Args:
+        manifests: CSV files; captions are in `caption` (several separated by " | "), labels in columns named as the
+            attributes, anything else in columns of other names.
+        cache: a folder for the decoded sound (115 MB an hour).
+        root: where the manifests' paths start; None for each manifest's own folder.
+        on_clip: is called with the number of recordings after each one decoded.
+
+    Raises:
+        ManifestError: a manifest cannot be used, or none of its recordings can be read.
+    """
+    parts, failed = [], []
+    for source, manifest in enumerate(manifests):
+        rows = read_manifest(manifest)
+        base = root or manifest.parent
+        sound, lengths, reasons = _decode(manifest, rows, base, cache, on_clip)
+        failed += [Failure(str(base / rows[int(i)]["path"]), reason) for i, reason in reasons.items()]
+        read = np.flatnonzero(lengths)
+        if not len(read):
+            first = failed[-len(rows)]
+            raise ManifestError(f"None of the {len(rows)} recordings of {manifest} can be read; {first.path}: {first.reason}.")
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        parts.append((sound, starts[read], lengths[read], np.full(len(read), source), [rows[i] for i in read]))
+    sounds, starts, lengths, sources, rows = zip(*parts, strict=True)
+    rows = [row for part in rows for row in part]
+    captions = [tuple(filter(None, map(str.strip, row.get("caption", "").split(CAPTION_SEPARATOR)))) for row in rows]
+    truth = np.stack([truth_of(row) for row in rows])
+    return Clips(sounds, *map(np.concatenate, (starts, lengths, sources)), truth, captions, rows), failed
+
+
+def _decode(
+    manifest: Path, rows: list[dict[str, str]], base: Path, cache: Path, on_clip: Callable[[int], object]
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """(sound, length of each recording in samples, why recordings of no length failed), from the cache if it is there."""
+    paths = [base / row["path"] for row in rows]
+    stem = cache / f"{manifest.stem}-{hashlib.sha256(repr([_state(path) for path in paths]).encode()).hexdigest()[:16]}"
+    about, pcm = stem.with_suffix(".json"), stem.with_suffix(".pcm")
+    if not about.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        lengths = []
-        with stem.with_suffix(".partial").open("wb") as file:
-            for row in tqdm(rows, desc="decode", unit="clip", mininterval=10):
-                samples = read_audio(manifest.parent / row["path"])[: int(most_seconds * SAMPLE_RATE)]
-                file.write((np.clip(samples, -1, 1) * 32767).astype(np.int16).tobytes())
-                lengths.append(len(samples))
-        stem.with_suffix(".partial").rename(stem.with_suffix(".pcm"))
-        np.save(stem.with_suffix(".npy"), np.array(lengths))
-    lengths = np.load(stem.with_suffix(".npy"))
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    sound = np.memmap(stem.with_suffix(".pcm"), dtype=np.int16, mode="r")
-    return Clips(sound, starts, lengths, np.stack([truth_of(row) for row in rows]), rows)
+        lengths, reasons = [], {}
+        with pcm.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for i, read in enumerate(pool.map(_read, paths)):
+                if isinstance(read, str):
+                    reasons[str(i)] = read
+                    lengths.append(0)
+                else:
+                    file.write(read.tobytes())
+                    lengths.append(len(read))
+                on_clip(len(rows))
+        if not reasons:
+            about.write_text(json.dumps({"lengths": lengths}))
+    else:
+        lengths, reasons = json.loads(about.read_text())["lengths"], {}
+    sound = np.memmap(pcm, dtype=np.int16, mode="r") if any(lengths) else np.zeros(0, dtype=np.int16)
+    return sound, np.array(lengths), reasons
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """What changes when a recording does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return str(path.absolute()), 0, 0
+    return str(path.absolute()), found.st_size, found.st_mtime_ns
+
+
+def _read(path: Path) -> np.ndarray | str:
+    """int16 samples, or why there are none."""
+    try:
+        samples = read_audio(path)[: int(LONGEST_SECONDS * SAMPLE_RATE)]
+    except AudioError as error:
+        return str(error)
+    return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
 
 
 def truth_of(row: dict[str, str]) -> np.ndarray:
@@ -102,19 +174,22 @@ def truth_of(row: dict[str, str]) -> np.ndarray:
     return truth
 
 
-def sampling_weights(rows: list[dict[str, str]], shares: dict[str, float]) -> np.ndarray:
-    """Chance of each clip to be drawn: by its data set's share, then evenly over speakers, then over their clips."""
-    share = [next((value for name, value in shares.items() if row["dataset"].startswith(name)), 1.0) for row in rows]
-    datasets = {row["dataset"] for row in rows}
-    speakers = {name: len({row["speaker"] for row in rows if row["dataset"] == name}) for name in datasets}
-    clips = Counter((row["dataset"], row["speaker"]) for row in rows)
-    weights = np.array(
-        [part / speakers[row["dataset"]] / clips[row["dataset"], row["speaker"]] for part, row in zip(share, rows, strict=True)]
-    )
-    return weights / weights.sum()
+def split(rows: Sequence[dict[str, str]], share: float = 0.1) -> tuple[list[int], list[int]]:
+    """(rows to train on, rows to validate on).
 
-
-def endless_batches(clips: Clips, size: int, weights: np.ndarray, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Endless lists of `size` different clips drawn with `weights`."""
-    while True:
-        yield rng.choice(len(clips), size, replace=False, p=weights).tolist()
+    By the column `split` ("train"; anything else validates) if there is one; else about `share` of the clips: whole
+    speakers where there are five or more, chosen by a hash of their names, else single clips by a hash of their paths.
+    """
+    if any(row.get("split") for row in rows):
+        held = {i for i, row in enumerate(rows) if row.get("split") != "train"}
+    else:
+        speakers = {row.get("speaker", "") for row in rows}
+        column = "speaker" if len(speakers) >= 5 and "" not in speakers else "path"
+        groups: dict[str, list[int]] = {}
+        for i, row in enumerate(rows):
+            groups.setdefault(row[column], []).append(i)
+        held = set()
+        for name in sorted(groups, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+            if len(held) < share * len(rows):
+                held.update(groups[name])
+    return [i for i in range(len(rows)) if i not in held], sorted(held)

@@ -1,9 +1,10 @@
-"""Contrastive and classification losses that know which captions fit which clips."""
+"""Losses over a batch of clips [rows] and captions [columns]: contrastive, classification, and matches with a teacher."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 
 def match(truth: Tensor, claims: Tensor) -> Tensor:
@@ -40,8 +41,44 @@ def multi_positive(logits: Tensor, matches: Tensor) -> Tensor:
 
 
 def contrastive(logits: Tensor, matches: Tensor) -> Tensor:
-    """Symmetric InfoNCE over clips [rows] and captions [columns] in which several captions may fit a clip."""
+    """Symmetric InfoNCE in which several captions may fit a clip; with an identity as matches, that of CLIP."""
     return (multi_positive(logits, matches) + multi_positive(logits.T, matches.T)) / 2
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Symmetric cross-entropy of the softmax of `logits` against that of `targets`, over rows and over columns, averaged."""
+    ways = ((logits, targets), (logits.T, targets.T))
+    return sum(-(right.softmax(dim=1) * left.log_softmax(dim=1)).sum(dim=1).mean() for left, right in ways) / 2
+
+
+def soft_matches(student: Tensor, teacher: Tensor, form: str, temperature: float) -> Tensor:
+    """How far the student's similarities are from a frozen teacher's (RA-CLAP, arXiv 2505.19437, second stage).
+
+    The paper's own formula is not public. "cross-entropy" is that of Primus et al. (arXiv 2408.11641), both similarities
+    over the temperature; "squared" is the mean squared difference of the cosines.
+
+    Args:
+        student, teacher: cosines [clips, captions].
+        form: "cross-entropy" or "squared".
+        temperature: for the cross-entropy.
+    """
+    if form == "squared":
+        return mse_loss(student, teacher)
+    return soft_cross_entropy(student / temperature, teacher / temperature)
+
+
+def tag_classification(logits: Tensor, tags: Tensor) -> Tensor:
+    """Multi-label classification over prompts for tags (ParaSpeechCLAP-Intrinsic, arXiv 2603.28737).
+
+    Args:
+        logits: [clips, tags], the cosine to each tag's prompt (in the paper without a scale).
+        tags: [clips, tags], 1 where the clip has the tag.
+
+    Returns:
+        The binary cross-entropy, averaged over the clips that have a tag and all tags; zero where none has.
+    """
+    tagged = tags.sum(dim=1) > 0
+    return binary_cross_entropy_with_logits(logits[tagged], tags[tagged]) if tagged.any() else logits.sum() * 0
 
 
 def attribute_classification(logits: Tensor, truth: Tensor, attributes: Sequence[list[int]]) -> Tensor:

@@ -1,230 +1,250 @@
-"""Trains a dual encoder from a manifest of labelled clips by a recipe.
+"""Trains a dual encoder from manifests of labelled clips by a recipe, and resumes where it was stopped.
 
-    python -m encoders.training.train encoders/training/recipes/mini.toml MANIFEST --text DISTILLED --out RUN
-
-RUN then holds weights.safetensors (averaged weights), tokenizer.json, and run.json: recipe, manifest hash, data sets, figures.
+A run is a folder: run.json (recipe, architecture, manifests and their hashes, data sets, figures), weights.safetensors,
+tokenizer.json, log.jsonl, curves.png, and until it is done checkpoint.safetensors.
 """
 
 import hashlib
+import importlib.metadata
 import json
-import random
-import shutil
-import tomllib
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
-import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
-from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE
-from encoders.metrics import classification
-from encoders.networks import ConvNeXtSpeechTower, DualEncoder, TransformerTextTower
-from encoders.training.augment import augment
-from encoders.training.captions import write_caption
-from encoders.training.data import CLAIMS, Clips, endless_batches, load_clips, sampling_weights
-from encoders.training.losses import attribute_classification, contrastive, match
+from encoders.manifest import ManifestError
+from encoders.model_folder import TOKENIZER
+from encoders.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from encoders.training.curves import draw_curves
+from encoders.training.data import Clips, Failure, load_clips, split
+from encoders.training.distributed import Place, join, leave
+from encoders.training.recipe import Recipe, RecipeError
+from encoders.training.sources import RUN, WEIGHTS, begin
+from encoders.training.trainer import Trainer
+from encoders.training.validation import Figure, mean_score, validate
 
-EXCLUSIVE = [attribute.name for attribute in load_attributes().values() if attribute.exclusive]
-PROMPTED = [i for i, (name, _) in enumerate(CLAIMS) if name in EXCLUSIVE]
-"""Columns of the claims that each step makes a prompt for, beside the captions of its clips."""
-ATTRIBUTE_COLUMNS = [[i for i, column in enumerate(PROMPTED) if CLAIMS[column][0] == name] for name in EXCLUSIVE]
-"""Where the labels of each exclusive attribute lie among PROMPTED."""
-
-UNREMARKABLE = {("phonation", "modal"), ("pitch", "medium"), ("intensity", "normal")}
-"""What people seldom mention."""
+LOG = "log.jsonl"
 
 
-def build_network(recipe: dict) -> DualEncoder:
-    """The network that a recipe describes, with random weights."""
-    return DualEncoder(
-        ConvNeXtSpeechTower(**recipe["speech_tower"]), TransformerTextTower(**recipe["text_tower"]), **recipe["projection"]
-    )
+@dataclass(frozen=True)
+class Progress:
+    """What there is to tell after a step. figures: of a validation, if there was one."""
+
+    step: int
+    total: int
+    losses: dict[str, float]
+    figures: list[Figure] | None
 
 
-class CaptionWriter:
-    """Draws captions for clips, and tokenises them."""
+@dataclass(frozen=True)
+class Result:
+    """A finished run: figures before the first step and of the weights that were kept, and recordings that failed."""
 
-    def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
-        self.tokenizer, self.rng = tokenizer, random.Random(seed)
-
-    def captions(self, truth: np.ndarray) -> tuple[list[str], Tensor]:
-        """A caption for each clip of a truth table [clips, claims], and the claims that each makes, float [clips, claims]."""
-        texts, claims = [], torch.zeros(len(truth), len(CLAIMS))
-        for row, known in enumerate(truth):
-            by_attribute: dict[str, list[int]] = {}
-            for column in np.flatnonzero(known == 1):
-                if CLAIMS[column] not in UNREMARKABLE or self.rng.random() < 0.15:
-                    by_attribute.setdefault(CLAIMS[column][0], []).append(int(column))
-            names = self.rng.sample(list(by_attribute), min(len(by_attribute), self.rng.choice((1, 1, 2, 2, 3, 4))))
-            columns = [self.rng.choice(by_attribute[name]) for name in names]
-            texts.append(write_caption([CLAIMS[column] for column in columns], self.rng))
-            claims[row, columns] = 1
-        return texts, claims
-
-    def prompts(self) -> list[str]:
-        """A short caption for every label of an exclusive attribute, in the order of PROMPTED."""
-        return [write_caption([CLAIMS[column]], self.rng) for column in PROMPTED]
-
-    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """input_ids and attention_mask, int64 [texts, longest]."""
-        encodings = self.tokenizer.encode_batch(texts)
-        return torch.tensor([e.ids for e in encodings]), torch.tensor([e.attention_mask for e in encodings])
+    folder: Path
+    steps: int
+    kept_step: int
+    before: list[Figure]
+    after: list[Figure]
+    failed: list[Failure]
 
 
-@torch.inference_mode()
-def validate(network: DualEncoder, clips: Clips, writer: CaptionWriter) -> list[dict[str, Any]]:
-    """Zero-shot UAR in percent by attribute and data set, where a set has two labels or more: rows of the model card."""
-    network.eval()
-    order = np.argsort(clips.lengths)
-    rng = np.random.default_rng(0)
-    speech = np.zeros((len(clips), network.dimension), dtype=np.float32)
-    for start in range(0, len(order), 32):
-        rows = order[start : start + 32].tolist()
-        speech[rows] = network.embed_speech(*clips.batch(rows, None, rng)).numpy()
-    groups = ["edit" if row["dataset"].startswith("edit-") else row["dataset"] for row in clips.rows]
-    figures = []
-    for name in EXCLUSIVE:
-        attribute = load_attributes()[name]
-        prompts = [network.embed_text(*writer.tokens(attribute.prompts(label))).mean(0) for label in attribute.labels]
-        text = nn.functional.normalize(torch.stack(prompts), dim=-1).numpy()
-        for group in sorted(set(groups)):
-            rows = [i for i, row in enumerate(clips.rows) if groups[i] == group and "|" not in (row.get(name) or "|")]
-            present = tuple(label.name for label in attribute.labels if label.name in {clips.rows[i][name] for i in rows})
-            if len(present) < 2 or len(rows) < 20:
-                continue
-            columns = [i for i, label in enumerate(attribute.labels) if label.name in present]
-            predicted = [present[i] for i in (speech[rows] @ text[columns].T).argmax(1)]
-            uar = classification([clips.rows[i][name] for i in rows], predicted, present).uar
-            figures.append(
-                {
-                    "question": name,
-                    "set": group,
-                    "clips": len(rows),
-                    "figure": round(uar, 1),
-                    "chance": round(100 / len(present), 1),
-                }
-            )
-    return figures
+@dataclass
+class Memory:
+    """What a run remembers of its validations: before the first step, and where and how good the kept weights were."""
+
+    before: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    kept_step: int = 0
+
+
+def train(
+    recipe: Recipe,
+    manifests: Sequence[Path],
+    out: Path,
+    cache: Path,
+    root: Path | None = None,
+    device: str = "auto",
+    on_clip: Callable[[int], object] = lambda total: None,
+    on_step: Callable[[Progress], object] = lambda progress: None,
+) -> Result | None:
+    """Trains until the recipe's last step; called again after an interruption, goes on to the same end.
+
+    Args:
+        recipe: what to train and how.
+        manifests: CSV files, see load_clips; several are interleaved.
+        out: the run's folder, new or of the same run.
+        cache: a folder for decoded sound.
+        root: where the manifests' paths start; None for each manifest's folder.
+        device: "auto", "cpu" or "cuda".
+        on_clip: is called with their number for each recording decoded.
+        on_step: is called after each step.
+
+    Returns:
+        What came of it; None on all but the first of several processes (torchrun).
+
+    Raises:
+        RecipeError, SourceError, NetworkError, ManifestError: what was asked for cannot be done; out is of another run.
+        FloatingPointError: the loss is no longer a number.
+    """
+    place = join(device)
+    try:
+        return _train(recipe, manifests, out, cache, root, place, on_clip, on_step)
+    finally:
+        leave()
+
+
+def _train(
+    recipe: Recipe,
+    manifests: Sequence[Path],
+    out: Path,
+    cache: Path,
+    root: Path | None,
+    place: Place,
+    on_clip: Callable[[int], object],
+    on_step: Callable[[Progress], object],
+) -> Result | None:
+    clips, failed = _first_then_others(place, lambda: load_clips(manifests, cache, root, on_clip))
+    training, validating = split(clips.rows)
+    if len(training) < max(2, place.world):
+        raise ManifestError(f"There are {len(training)} clips to train on; there must be {max(2, place.world)} at least.")
+    valid = clips.select(validating)
+    torch.manual_seed(recipe.schedule.seed)
+    beginning = begin(recipe)
+    trainer = Trainer(recipe, beginning, clips.select(training), place)
+    about = _description(recipe, beginning.architecture, manifests, trainer.clips)
+    if place.first:
+        _claim(out, about)
+        trainer.tokenizer.save(str(out / TOKENIZER))
+    remembered = load_checkpoint(trainer, out)
+    memory = Memory(**remembered) if remembered else Memory()
+    _trim_log(out / LOG, trainer.step_number)
+    every = recipe.schedule.validate_every or trainer.steps_per_epoch
+    save_every = recipe.schedule.save_every or every
+
+    def look() -> list[Figure]:
+        return validate(trainer.kept, valid, trainer.tokenizer, place.device)
+
+    if place.first and not remembered:
+        memory.before = [figure.as_dict() for figure in look()]
+        _write_log(out / LOG, {"step": 0, "figures": memory.before})
+    while trainer.step_number < trainer.total_steps:
+        losses = trainer.step()
+        if not place.first:
+            continue
+        step = trainer.step_number
+        last = step == trainer.total_steps
+        figures = look() if last or step % every == 0 else None
+        if figures is not None and (recipe.schedule.keep == "last" or _better(figures, memory.kept)):
+            memory.kept, memory.kept_step = [figure.as_dict() for figure in figures], step
+            _save_weights(trainer, out)
+        shown = {} if figures is None else {"figures": [figure.as_dict() for figure in figures]}
+        _write_log(out / LOG, {"step": step} | losses | shown)
+        if not last and step % save_every == 0:
+            save_checkpoint(trainer, out, vars(memory))
+        on_step(Progress(step, trainer.total_steps, losses, figures))
+    if not place.first:
+        return None
+    draw_curves(out / LOG, out / "curves.png")
+    finished = {"logit_scale": trainer.kept.logit_scale.item(), "kept_step": memory.kept_step, "figures": memory.kept}
+    _write_run(out, about | finished)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    before, after = ([Figure(**row) for row in rows] for rows in (memory.before, memory.kept))
+    return Result(out, trainer.total_steps, memory.kept_step, before, after, failed)
 
 
 def data_sets(clips: Clips) -> list[dict[str, Any]]:
     """What a model was trained on, as model.json lists it."""
     rows = defaultdict(list)
     for row, length in zip(clips.rows, clips.lengths, strict=True):
-        name = "vocoder edits of these" if row["dataset"].startswith("edit-") else row["dataset"]
-        rows[name, row["licence"]].append((row["speaker"], length))
+        name = row.get("dataset") or "recordings of one's own"
+        name = "vocoder edits of these" if name.startswith("edit-") else name
+        rows[name, row.get("licence") or "not stated"].append((row.get("speaker", ""), length))
     return [
         {
             "name": name,
             "licence": licence,
             "clips": len(found),
             "hours": round(float(sum(length for _, length in found)) / SAMPLE_RATE / 3600, 2),
-            "speakers": len({speaker for speaker, _ in found}),
+            "speakers": len({speaker for speaker, _ in found if speaker}),
         }
         for (name, licence), found in sorted(rows.items())
     ]
 
 
-class Trainer:
-    """A network in training: its optimiser, its averaged weights and its sources of chance, all from one seed."""
-
-    def __init__(self, recipe: dict, train: Clips, text: Path) -> None:
-        self.settings = recipe["training"]
-        torch.manual_seed(self.settings["seed"])
-        self.rng = np.random.default_rng(self.settings["seed"])
-        self.noise = torch.Generator().manual_seed(self.settings["seed"])
-        self.writer = CaptionWriter(Tokenizer.from_file(str(text / "tokenizer.json")), self.settings["seed"])
-        self.clips = train
-        self.draws = endless_batches(train, self.settings["batch"], sampling_weights(train.rows, recipe["shares"]), self.rng)
-
-        self.network = build_network(recipe)
-        self.network.text_tower.load_state_dict(torch.load(text / "text_tower.pt", weights_only=True))
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings["average_decay"]))
-        slow = list(self.network.text_tower.parameters())
-        rest = [p for name, p in self.network.named_parameters() if not name.startswith("text_tower.")]
-        rate = self.settings["learning_rate"]
-        rates = [rate, rate * self.settings["text_tower_rate"]]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": rest}, {"params": slow}], lr=rate, weight_decay=self.settings["weight_decay"], betas=(0.9, 0.98)
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rates, total_steps=self.settings["steps"], pct_start=self.settings["warmup"], cycle_momentum=False
-        )
-
-    def step(self) -> dict[str, float]:
-        """One batch; its losses."""
-        self.network.train()
-        loss_contrastive, loss_classes = self._losses(next(self.draws))
-        loss = loss_contrastive + self.settings["classification_weight"] * loss_classes
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.schedule.step()
-        self.average.update_parameters(self.network)
-        return {"contrastive": loss_contrastive.item(), "classes": loss_classes.item()}
-
-    def _losses(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        waveform, lengths = self.clips.batch(rows, float(self.rng.uniform(*self.settings["crop_seconds"])), self.rng)
-        truth = torch.from_numpy(self.clips.truth[rows])
-        captions, claims = self.writer.captions(self.clips.truth[rows])
-        claims = torch.cat([claims, torch.eye(len(CLAIMS))[PROMPTED]])
-
-        speech = self.network.embed_speech(augment(waveform, lengths, self.noise), lengths)
-        text = self.network.embed_text(*self.writer.tokens(captions + self.writer.prompts()))
-        logits = self.network.logit_scale * speech @ text.T
-        classes = attribute_classification(logits[:, len(rows) :], truth[:, PROMPTED], ATTRIBUTE_COLUMNS)
-        return contrastive(logits, match(truth, claims)), classes
-
-
-@click.command()
-@click.argument("recipe_file", type=click.Path(exists=True, path_type=Path))
-@click.argument("manifest", type=click.Path(exists=True, path_type=Path))
-@click.option("--text", type=click.Path(exists=True, path_type=Path), required=True, help="A distilled text tower.")
-@click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--cache", type=click.Path(path_type=Path), default=Path("cache"), show_default=True, help="Decoded sound.")
-@click.option("--steps", type=int, help="Overrides the recipe.")
-def main(recipe_file: Path, manifest: Path, text: Path, out: Path, cache: Path, steps: int | None) -> None:
-    """Train a dual encoder."""
-    recipe = tomllib.loads(recipe_file.read_text(encoding="utf-8"))
-    settings = recipe["training"]
-    settings["steps"] = steps or settings["steps"]
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(text / "tokenizer.json", out / "tokenizer.json")
-    shutil.copy(manifest, out / "manifest.csv")
-
-    clips = load_clips(manifest, cache)
-    train = clips.select([i for i, row in enumerate(clips.rows) if row["split"] == "train" and (clips.truth[i] == 1).any()])
-    valid = clips.select([i for i, row in enumerate(clips.rows) if row["split"] == "valid"])
-    quick = valid.select(sorted(np.random.default_rng(0).permutation(len(valid))[:700].tolist()))
-    trainer = Trainer(recipe, train, text)
-    progress = tqdm(range(1, settings["steps"] + 1), unit="step", mininterval=20)
-    with (out / "log.jsonl").open("w") as log:
-        for step in progress:
-            line = {"step": step} | trainer.step()
-            progress.set_postfix({name: f"{line[name]:.2f}" for name in ("contrastive", "classes")}, refresh=False)
-            last = step == settings["steps"]
-            if last or step % settings["validate_every"] == 0:
-                line["figures"] = validate(trainer.average.module, valid if last else quick, trainer.writer)
-                save_file(trainer.average.module.state_dict(), out / "weights.safetensors")
-                tqdm.write(json.dumps(line))
-            print(json.dumps(line), file=log, flush=True)
-    run = {
-        "recipe": recipe,
-        "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
-        "trained_on": data_sets(train),
-        "figures": line["figures"],
+def _description(recipe: Recipe, architecture: dict, manifests: Sequence[Path], clips: Clips) -> dict[str, Any]:
+    return {
+        "recipe": json.loads(json.dumps(recipe.as_dict())),
+        "architecture": json.loads(json.dumps(architecture)),
+        "manifests": [{"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in manifests],
+        "trained_on": data_sets(clips),
+        "versions": {name: _version(name) for name in ("voxdex", "torch", "transformers", "numpy")},
     }
-    (out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def _version(package: str) -> str:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return "not installed"
+
+
+def _claim(out: Path, about: dict[str, Any]) -> None:
+    """Makes the run's folder, or checks that it is of the same run and not finished."""
+    if (out / RUN).exists():
+        former = json.loads((out / RUN).read_text(encoding="utf-8"))
+        if "figures" in former:
+            raise RecipeError(f"The run in {out} is finished. Choose another --out, or delete that folder.")
+        for key, what in (("recipe", "recipe"), ("manifests", "manifests")):
+            if former[key] != about[key]:
+                raise RecipeError(
+                    f"{out} holds an unfinished run with another {what}. Choose another --out, or delete that folder."
+                )
+    out.mkdir(parents=True, exist_ok=True)
+    _write_run(out, about)
+
+
+def _write_run(out: Path, about: dict[str, Any]) -> None:
+    partial = out / f"{RUN}.partial"
+    partial.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(out / RUN)
+
+
+def _better(figures: list[Figure], kept: list[dict[str, Any]]) -> bool:
+    return not kept or mean_score(figures) > mean_score([Figure(**row) for row in kept])
+
+
+def _save_weights(trainer: Trainer, out: Path) -> None:
+    partial = out / f"{WEIGHTS}.partial"
+    save_file({name: value.detach().cpu().contiguous().clone() for name, value in trainer.kept.state_dict().items()}, partial)
+    partial.replace(out / WEIGHTS)
+
+
+def _write_log(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        print(json.dumps(line), file=file)
+
+
+def _trim_log(path: Path, step: int) -> None:
+    """Forgets what was logged after the step that training goes on from."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step] if step else []
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _first_then_others(place: Place, load: Callable[[], Any]) -> Any:
+    """Lets the first process fill the cache before the others read it."""
+    if place.world == 1:
+        return load()
+    if not place.first:
+        dist.barrier()
+    loaded = load()
+    if place.first:
+        dist.barrier()
+    return loaded

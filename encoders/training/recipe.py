@@ -1,0 +1,244 @@
+"""Recipes: what is trained, on what schedule and against which loss, as data (TOML)."""
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used. The message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    seed: of every draw. steps or epochs: the length; the other is 0. batch: clips in one loss, over all processes.
+    parts: pieces a batch is embedded in to save memory; the loss is that of the whole batch (Gao et al. 2021, GradCache).
+    crop_seconds: shortest and longest random crop. rates are multiples of learning_rate. one_cycle: warm up over
+    `warmup` of the steps, then fall to nearly zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of
+    the gradients (0 = any). average_decay: of the moving average of the weights that is validated and kept (0 = none).
+    precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory, more time. augment: share of clips that
+    are put through random rooms, lines and noise. validate_every, save_every: steps (0 = each epoch).
+    keep: "last" or "best", by the mean of the validation's figures.
+    """
+
+    seed: int = 1
+    steps: int = 0
+    epochs: int = 0
+    batch: int = 128
+    parts: int = 1
+    crop_seconds: tuple[float, float] = (10.0, 10.0)
+    learning_rate: float = 1e-5
+    speech_tower_rate: float = 1.0
+    text_tower_rate: float = 1.0
+    weight_decay: float = 0.0
+    one_cycle: bool = False
+    warmup: float = 0.0
+    clip_norm: float = 0.0
+    average_decay: float = 0.0
+    precision: str = "fp32"
+    checkpoint_activations: bool = False
+    augment: float = 0.0
+    validate_every: int = 0
+    save_every: int = 0
+    keep: str = "last"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which clips make a batch.
+
+    order: "shuffled" (every clip once an epoch), "balanced" (by the inverse frequency of tags, at least `rare_clips` a
+    batch with a tag that under `rare_share` of the clips have; ParaSpeechCLAP-Intrinsic) or "shares" (by data set, then
+    evenly over speakers). shares: how often a data set is drawn from, by the beginning of its name; others 1.
+    """
+
+    order: str = "shuffled"
+    rare_share: float = 0.05
+    rare_clips: int = 2
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a step minimises; a weight of 0 leaves a part out.
+
+    positives: which captions of a batch are right for a clip: "own" alone (the papers), "fitting", all that its labels or
+    captions say fit, unknown pairs left out, or "similar", in proportion to the likeness of captions to the starting
+    weights. Captions written from labels come from the manifest's attributes where it has no captions.
+    attributes: weight of classification over each exclusive attribute's labels (softmax at the logit scale).
+    tags: weight of multi-label classification over the tags of `tag_columns` (ParaSpeechCLAP), each with one of
+    `tag_templates`; tag_scale: "none", the bare cosine (the paper), or "logit" (times the logit scale).
+    soft_matches: weight of the distance to a frozen teacher's similarities, the weights that training starts from
+    (RA-CLAP); soft_form "cross-entropy" (Primus et al. 2024, at soft_temperature) or "squared".
+    """
+
+    contrastive: float = 1.0
+    positives: str = "fitting"
+    similar_temperature: float = 0.05
+    attributes: float = 0.0
+    tags: float = 0.0
+    tag_columns: tuple[str, ...] = ("tags",)
+    tag_templates: tuple[str, ...] = ("A person is speaking in a {} style.",)
+    tag_scale: str = "none"
+    soft_matches: float = 0.0
+    soft_form: str = "cross-entropy"
+    soft_temperature: float = 0.05
+
+
+CHOICES = {
+    "schedule": {"precision": ("fp32", "bf16"), "keep": ("last", "best")},
+    "sampling": {"order": ("shuffled", "balanced", "shares")},
+    "loss": {
+        "positives": ("own", "fitting", "similar"),
+        "tag_scale": ("none", "logit"),
+        "soft_form": ("cross-entropy", "squared"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe. speech_tower, text_tower, projection: see build_network; a tower may have a `source` to start from.
+
+    start: a run or a model to take all weights from. card: what the model card says beside the figures.
+    """
+
+    name: str
+    speech_tower: dict[str, Any]
+    text_tower: dict[str, Any]
+    projection: dict[str, Any]
+    schedule: Schedule
+    sampling: Sampling
+    loss: Loss
+    start: str = ""
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as plain data, for a run to keep."""
+        return asdict(self)
+
+
+def known_recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(file.stem for file in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name_or_file: str, changes: tuple[str, ...] = ()) -> Recipe:
+    """A recipe that ships or a TOML file, with changes.
+
+    Args:
+        name_or_file: a name of known_recipes(), or a path.
+        changes: assignments in TOML, such as "schedule.steps=100" or 'speech_tower.source="wavlm"'; quotes around plain
+            words may be left out.
+
+    Raises:
+        RecipeError: there is no such recipe, or a field is unknown or has a value that cannot be.
+    """
+    raw = _read(name_or_file)
+    for change in changes:
+        _merge(raw, _assignment(change))
+    return recipe_from(raw, Path(name_or_file).stem)
+
+
+def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
+    """A recipe from plain data; see load_recipe."""
+    parts = {"schedule": Schedule, "sampling": Sampling, "loss": Loss}
+    known = {entry.name for entry in fields(Recipe)}
+    _refuse_unknown("a recipe", raw, known)
+    missing = [part for part in ("speech_tower", "text_tower", "projection") if part not in raw]
+    if missing and not raw.get("start"):
+        raise RecipeError(f"The recipe {name} lacks [{missing[0]}], and starts from nothing that has one.")
+    built = {part: _part(part, kind, raw.get(part, {})) for part, kind in parts.items()}
+    towers = {part: dict(raw.get(part, {})) for part in ("speech_tower", "text_tower", "projection")}
+    schedule = built["schedule"]
+    if (schedule.steps > 0) == (schedule.epochs > 0):
+        raise RecipeError("A schedule has either steps or epochs: set one of them, and the other to 0.")
+    if schedule.batch < 2 or not 1 <= schedule.parts <= schedule.batch:
+        raise RecipeError(
+            f"schedule.batch must be 2 or more and schedule.parts between 1 and it, not {schedule.batch}, {schedule.parts}."
+        )
+    if not 0 < schedule.crop_seconds[0] <= schedule.crop_seconds[1] <= 10:
+        raise RecipeError(f"schedule.crop_seconds are two numbers, rising, over 0 and up to 10, not {schedule.crop_seconds}.")
+    if built["loss"].soft_matches and not raw.get("start"):
+        raise RecipeError("Soft matches need a teacher: give the run or model of the first stage with --start.")
+    return Recipe(name=raw.get("name", name), start=raw.get("start", ""), card=raw.get("card", {}), **towers, **built)
+
+
+def _read(name_or_file: str) -> dict[str, Any]:
+    path = RECIPES / f"{name_or_file}.toml" if name_or_file in known_recipes() else Path(name_or_file)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"There is no recipe {name_or_file!r}. Known: {', '.join(known_recipes())}; or give a .toml file."
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read as TOML ({error}).") from error
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    merged = _read(base)
+    _merge(merged, raw)
+    return merged
+
+
+EITHER = {"steps": "epochs", "epochs": "steps"}
+"""Fields of which the later one given counts."""
+
+
+def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        into.pop(EITHER.get(key), None)
+        if isinstance(value, dict) and isinstance(into.get(key), dict) and key != "config":
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _assignment(change: str) -> dict[str, Any]:
+    name, equals, value = change.partition("=")
+    if not equals:
+        raise RecipeError(f"{change!r} is not an assignment such as schedule.steps=100.")
+    for text in (change, f"{name}={value.strip()!r}"):
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            continue
+    raise RecipeError(f"{change!r} is not an assignment such as schedule.steps=100.")
+
+
+def _refuse_unknown(place: str, raw: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        raise RecipeError(f"There is no field {unknown[0]!r} in {place}. Known: {', '.join(sorted(known))}.")
+
+
+def _part(part: str, kind: type, raw: dict[str, Any]):
+    defaults = kind()
+    _refuse_unknown(f"[{part}]", raw, {entry.name for entry in fields(kind)})
+    values = {}
+    for name, value in raw.items():
+        default = getattr(defaults, name)
+        values[name] = _value(f"{part}.{name}", value, default)
+        choices = CHOICES[part].get(name)
+        if choices and value not in choices:
+            raise RecipeError(f"{part}.{name} is {' or '.join(map(repr, choices))}, not {value!r}.")
+    return kind(**values)
+
+
+def _value(name: str, value: Any, default: Any) -> Any:
+    """The value as the field's type, where it fits."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(float(item) if isinstance(item, int) else item for item in value)
+    if type(value) is not type(default):
+        raise RecipeError(f"{name} is of type {type(default).__name__}, not {value!r}.")
+    if isinstance(value, (int, float)) and value < 0:
+        raise RecipeError(f"{name} cannot be negative, as {value!r} is.")
+    return value

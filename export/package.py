@@ -1,0 +1,145 @@
+"""A network, its tokenizer and what is to be said of it -> a model folder, checked against torch."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from encoders.audio import SAMPLE_RATE
+from encoders.model import Model
+from encoders.model_folder import CARD, README, SPEECH, TEXT, TOKENIZER, ModelCard, file_sha256
+from encoders.networks import DualEncoder
+from export.card import model_card
+from export.graphs import MOST_BYTES, OPSET, export_graphs
+from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
+from export.precision import convert
+
+MAX_SECONDS = 10.0
+
+
+class ExportError(RuntimeError):
+    """A model that cannot be exported. The message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a model folder says beside its numbers. hears, does_not_hear, teacher: prose for the model card, if any."""
+
+    name: str
+    version: str = "1"
+    description: str = ""
+    licence: str = "not stated"
+    trained_on: list[dict[str, Any]] = field(default_factory=list)
+    prompt_templates: list[str] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    hears: str = ""
+    does_not_hear: str = ""
+    teacher: str = ""
+
+
+def write_model(
+    network: DualEncoder,
+    architecture: dict[str, dict[str, Any]],
+    tokenizer: Tokenizer,
+    about: About,
+    out: Path,
+    precision: str = "fp32",
+    clips: Path | None = None,
+    on_stage: Callable[[str], object] = lambda stage: None,
+    most_bytes: int = MOST_BYTES,
+) -> Parity:
+    """Writes a model folder, whole or not at all.
+
+    Args:
+        network, architecture, tokenizer: the model and its description, see build_network.
+        about: what model.json and the model card say.
+        out: the model folder; it must not exist.
+        precision: "fp32", "fp16" (for GPUs) or "int8" (for CPUs).
+        clips: a folder of recordings for the parity report; None takes synthetic sounds.
+        on_stage: is told what begins.
+        most_bytes: a graph with more weights than this keeps them in a file of their own.
+
+    Raises:
+        ExportError: `out` exists, or the graphs do not agree with torch as well as their precision promises (int8 never
+            fails; its parity says how well).
+    """
+    if out.exists():
+        raise ExportError(f"{out} is there already. Choose another place, or delete it.")
+    sounds = recorded_clips(clips) if clips else synthetic_clips()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        parity = _write(network, architecture, tokenizer, about, partial, precision, sounds, clips, on_stage, most_bytes)
+        partial.chmod(0o755)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return parity
+
+
+def _write(
+    network: DualEncoder,
+    architecture: dict[str, dict[str, Any]],
+    tokenizer: Tokenizer,
+    about: About,
+    folder: Path,
+    precision: str,
+    sounds: list[np.ndarray],
+    clips: Path | None,
+    on_stage: Callable[[str], object],
+    most_bytes: int,
+) -> Parity:
+    on_stage("tracing the graphs")
+    export_graphs(network, folder, most_bytes)
+    for name in (SPEECH, TEXT) if precision != "fp32" else ():
+        on_stage(f"converting {name} to {precision}")
+        convert(folder / name, precision)
+    tokenizer.save(str(folder / TOKENIZER))
+    kind = architecture["speech_tower"]["kind"]
+    card = ModelCard(
+        name=about.name,
+        version=about.version,
+        description=about.description,
+        licence=about.licence,
+        trained_on=about.trained_on,
+        dimension=network.dimension,
+        sample_rate=SAMPLE_RATE,
+        max_seconds=MAX_SECONDS,
+        prompt_templates=about.prompt_templates,
+        normalisation=NORMALISATIONS[kind],
+        opset=OPSET,
+        precision=precision,
+        logit_scale=round(network.logit_scale.item(), 4),
+        architecture=architecture,
+        sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
+        metrics={"figures": about.figures},
+    )
+    _write_card(card, folder)
+    on_stage(f"comparing {len(sounds)} clips with torch")
+    parity = measure_parity(network, Model(folder, device="cpu"), "recordings" if clips else "synthetic", sounds)
+    if not parity.holds and precision != "int8":
+        raise ExportError(
+            f"The {precision} graphs do not agree with torch: the worst cosine is {parity.worst:.6f}, under "
+            f"{LEAST_COSINE[precision]}."
+        )
+    card = replace(card, metrics=card.metrics | {"parity": asdict(parity)})
+    prose = model_card(card, about.hears, about.does_not_hear, about.teacher)
+    (folder / README).write_text(prose, encoding="utf-8")
+    _write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)
+    return parity
+
+
+NORMALISATIONS = {
+    "convnext": "level-normalised log-mel inside speech.onnx, unit-length output",
+    "pretrained": "waveform of zero mean and unit variance inside speech.onnx, unit-length output",
+}
+
+
+def _write_card(card: ModelCard, folder: Path) -> None:
+    (folder / CARD).write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
