@@ -38,12 +38,13 @@ class Attribute:
 def load_attributes() -> dict[str, Attribute]:
     """All attributes that ship, by name."""
     raw = tomllib.loads((Path(__file__).parent / "attributes.toml").read_text(encoding="utf-8"))
-    return {name: _attribute(name, fields) for name, fields in raw.items()}
+    return {name: parse_attribute(name, fields) for name, fields in raw.items()}
 
 
-def _attribute(name: str, fields: dict) -> Attribute:
+def parse_attribute(name: str, fields: dict) -> Attribute:
+    """An attribute from its table in attributes.toml, or in a file of like form."""
     labels = tuple(
         Label(label, *(tuple(words.get(kind, ())) for kind in ("adjectives", "nouns", "phrases")))
         for label, words in fields["labels"].items()
     )
-    return Attribute(name, fields["description"], labels, tuple(fields["templates"]), fields.get("exclusive", True))
+    return Attribute(name, fields["description"], labels, tuple(fields.get("templates", ())), fields.get("exclusive", True))

@@ -1,6 +1,7 @@
 """Any recording that FFmpeg's libraries can read -> mono float32 at 16 kHz, block by block."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -19,6 +20,14 @@ MEDIA_SUFFIXES = frozenset(
 
 LOUDEST = 1e6
 """Samples beyond this (full scale is 1) are damage, not sound."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be used, with the reason as a sentence."""
+
+    path: str
+    reason: str
 
 
 class AudioError(Exception):

@@ -3,6 +3,9 @@
 import csv
 from pathlib import Path
 
+CAPTION_SEPARATOR = " | "
+"""Between the captions of one recording."""
+
 
 class ManifestError(ValueError):
     """A manifest that cannot be used. The message is a sentence for the user."""

@@ -30,6 +30,10 @@ class Classification:
         hits = np.diag(self.confusion)
         return 100 * float(np.mean((2 * hits / (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)).clip(1))[seen]))
 
+    def figures(self) -> dict[str, float]:
+        """UAR, macro F1 and accuracy."""
+        return {"UAR": self.uar, "macro_F1": self.macro_f1, "accuracy": self.accuracy}
+
 
 def classification(truth: Sequence[str], predicted: Sequence[str], labels: tuple[str, ...]) -> Classification:
     """Counts how often each true label was taken for each other."""
@@ -66,6 +70,10 @@ class Retrieval:
     def mean_average_precision(self) -> float:
         """mAP@10, in percent."""
         return 100 * float(np.mean(self.precisions))
+
+    def select(self, queries: np.ndarray) -> "Retrieval":
+        """The same of some queries."""
+        return Retrieval(self.ranks[queries], self.precisions[queries])
 
     def figures(self) -> dict[str, float]:
         """R@1, R@5, R@10, median and mean rank, mAP@10."""

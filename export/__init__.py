@@ -1,9 +1,7 @@
-"""A trained network -> a model folder that any ONNX runtime opens, with a report that it agrees with torch.
+"""A trained network, or a published checkpoint -> a model folder that any ONNX runtime opens, checked against torch."""
 
-python -m export RUN --card card.json --out encoders/models/mini
-"""
+from export.package import About, ExportError, write_model
+from export.parity import Parity
+from export.run import export_run
 
-from export.graphs import OPSET, export_graphs
-from export.parity import Parity, measure_parity
-
-__all__ = ["OPSET", "Parity", "export_graphs", "measure_parity"]
+__all__ = ["About", "ExportError", "Parity", "export_run", "write_model"]

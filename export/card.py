@@ -50,8 +50,8 @@ and retrieval. `edit` are vocoder edits of real speech by held-out speakers.
 PARITY = """
 ## Agreement with torch
 
-The graphs ({precision}) against torch in fp32, on {clips} {sounds} clips of {shortest:g} to {longest:g} s and {captions} captions;
-batched is a clip among others.
+The graphs ({precision}) against torch in fp32, on {clips} {sounds} clips of {shortest:g} to {longest:g} s
+and {captions} captions; batched is a clip among others.
 
 | | worst cosine | mean |
 |---|---|---|

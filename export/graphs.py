@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from encoders.model_folder import SPEECH, TEXT
 from encoders.networks import DualEncoder
+from export.files import MOST_BYTES, save_graph
+from export.precision import halve_weights, normalise_in_full, quantise
 
 OPSET = 20
-MOST_BYTES = 1_900_000_000
-"""Larger graphs keep their weights in a file of their own: one of protobuf's messages cannot pass 2 GB."""
 
 
 class SpeechGraph(nn.Module):
@@ -40,32 +40,27 @@ class TextGraph(nn.Module):
         return self.network.embed_text(input_ids, attention_mask)
 
 
-def export_graphs(network: DualEncoder, folder: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Writes speech.onnx and text.onnx (fp32) into a folder that exists; past `most_bytes`, with NAME.data beside it.
+def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", most_bytes: int = MOST_BYTES) -> None:
+    """Writes speech.onnx and text.onnx into a folder that exists; past `most_bytes`, with NAME.data beside it.
 
-    Initializers have the names of the network's weights, with .T where they are transposed.
+    Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. fp16 is torch's
+    mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. int8: see
+    quantise.
     """
     network = network.eval()
     batch, samples, tokens = (torch.export.Dim(name) for name in ("batch", "samples", "tokens"))
     waveform, lengths = 0.1 * torch.randn(3, 40_000), torch.tensor([40_000, 16_000, 23_456])
     ids, mask = torch.randint(3, 30, (3, 12)), torch.ones(3, 12, dtype=torch.int64)
     shapes = ({0: batch, 1: samples}, {0: batch})
-    _export(SpeechGraph(network), {"waveform": waveform, "lengths": lengths}, shapes, folder / SPEECH, most_bytes)
+    _export(SpeechGraph(network), {"waveform": waveform, "lengths": lengths}, shapes, folder / SPEECH, precision, most_bytes)
     shapes = ({0: batch, 1: tokens},) * 2
-    _export(TextGraph(network), {"input_ids": ids, "attention_mask": mask}, shapes, folder / TEXT, most_bytes)
+    _export(TextGraph(network), {"input_ids": ids, "attention_mask": mask}, shapes, folder / TEXT, precision, most_bytes)
 
 
-def save_graph(model: onnx.ModelProto, path: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Writes a graph, with its weights in PATH.data where it is larger than `most_bytes`, and checks it."""
-    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > most_bytes
-    data = path.with_name(f"{path.name}.data")
-    data.unlink(missing_ok=True)
-    onnx.save(model, str(path), save_as_external_data=large, location=data.name if large else None)
-    onnx.checker.check_model(str(path))
-
-
-def _export(graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ...], path: Path, most_bytes: int) -> None:
-    with _quiet():
+def _export(
+    graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ...], path: Path, precision: str, most_bytes: int
+) -> None:
+    with _quiet(), torch.autocast("cpu", torch.float16, enabled=precision == "fp16"):
         program = torch.onnx.export(
             graph,
             tuple(inputs.values()),
@@ -77,6 +72,9 @@ def _export(graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ..
             verbose=False,
         )
     model = program.model_proto
+    if precision == "fp16":
+        normalise_in_full(model)
+        halve_weights(model)
     names = {"embedding": "looked_up", "result": "embedding"}  # the exporter names inner values after their operators
     names |= _weight_names(graph, model)
     for tensor in model.graph.initializer:
@@ -89,6 +87,8 @@ def _export(graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ..
     model.graph.output[0].name = "embedding"
     del model.graph.value_info[:]
     save_graph(model, path, most_bytes)
+    if precision == "int8":
+        quantise(path)
 
 
 def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:

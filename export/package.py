@@ -13,12 +13,12 @@ from tokenizers import Tokenizer
 
 from encoders.audio import SAMPLE_RATE
 from encoders.model import Model
-from encoders.model_folder import CARD, README, SPEECH, TEXT, TOKENIZER, ModelCard, file_sha256
+from encoders.model_folder import CARD, README, TOKENIZER, ModelCard, file_sha256
 from encoders.networks import DualEncoder
 from export.card import model_card
-from export.graphs import MOST_BYTES, OPSET, export_graphs
+from export.files import MOST_BYTES
+from export.graphs import OPSET, export_graphs
 from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
-from export.precision import convert
 
 MAX_SECONDS = 10.0
 
@@ -95,11 +95,8 @@ def _write(
     on_stage: Callable[[str], object],
     most_bytes: int,
 ) -> Parity:
-    on_stage("tracing the graphs")
-    export_graphs(network, folder, most_bytes)
-    for name in (SPEECH, TEXT) if precision != "fp32" else ():
-        on_stage(f"converting {name} to {precision}")
-        convert(folder / name, precision)
+    on_stage(f"tracing the graphs in {precision}")
+    export_graphs(network, folder, precision, most_bytes)
     tokenizer.save(str(folder / TOKENIZER))
     kind = architecture["speech_tower"]["kind"]
     card = ModelCard(

@@ -1,51 +1,92 @@
 """Graphs in half precision for GPUs and in 8 bits for CPUs."""
 
+import logging
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import TensorProto
+from onnx.helper import make_node
+from onnx.numpy_helper import from_array, to_array
 
-from export.graphs import save_graph
+from export.files import save_graph
 
 PRECISIONS = ("fp32", "fp16", "int8")
-KEPT_IN_FP32 = ("ReduceSum", "ReduceMean", "ReduceL2", "Pow", "Sqrt", "Log", "Exp", "Softmax", "LayerNormalization", "Clip")
-"""Sums over time, norms and exponents: what half precision would overflow or round away."""
 
 
-def convert(path: Path, precision: str) -> None:
-    """Rewrites an fp32 graph as fp16 or int8, in place; inputs and outputs stay as they are.
+def halve_weights(model: onnx.ModelProto) -> None:
+    """Stores weights in half precision: those that a graph traced in mixed precision casts before use, and look-up tables."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
 
-    fp16: everything after the first layer with learned weights, but for KEPT_IN_FP32; what prepares the waveform stays
-    in fp32. int8: weights of matrix products and of look-up tables, a scale a channel, activations scaled as they come
-    (dynamic quantisation); weights have 7 bits, so that processors without VNNI give the same numbers.
+    def halved(name: str) -> str:
+        half = f"{name}.fp16"
+        if half not in weights:
+            weights[half] = from_array(to_array(weights[name]).astype(np.float16), half)
+        return half
+
+    nodes, made = [], {}
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in weights and node.attribute[0].i == TensorProto.FLOAT16:
+            made[node.output[0]] = halved(node.input[0])
+            continue
+        node.input[:] = [made.get(name, name) for name in node.input]
+        nodes.append(node)
+        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is not None and table.data_type == TensorProto.FLOAT and len(table.dims) == 2:
+            found = node.output[0]
+            node.input[0], node.output[0] = halved(table.name), f"{found}.fp16"
+            nodes.append(make_node("Cast", [f"{found}.fp16"], [found], to=TensorProto.FLOAT))
+    used = {name for node in nodes for name in node.input}
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
+
+
+def normalise_in_full(model: onnx.ModelProto) -> None:
+    """Lets layer normalisation of half-precision values with full-precision weights be computed in full, as torch does."""
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "LayerNormalization" or types.get(node.input[0]) != TensorProto.FLOAT16:
+            nodes.append(node)
+            continue
+        inner, outer = f"{node.output[0]}.in", node.output[0]
+        nodes.append(make_node("Cast", [node.input[0]], [inner], to=TensorProto.FLOAT))
+        node.input[0], node.output[0] = inner, f"{outer}.out"
+        nodes += [node, make_node("Cast", [f"{outer}.out"], [outer], to=TensorProto.FLOAT16)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def quantise(path: Path) -> None:
+    """Rewrites an fp32 graph in 8 bits, in place; inputs and outputs stay as they are.
+
+    The weights of matrix products and look-up tables get a scale a channel, activations one as they come (dynamic
+    quantisation), so that an embedding depends a little on its neighbours. What prepares the waveform stays in fp32.
+    Weights have 7 bits, so that processors without VNNI give the same numbers.
     """
-    if precision == "fp16":
-        from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        model = onnx.load(str(path))
-        _name_nodes(model)
-        blocked = [*DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32]
-        half = convert_float_to_float16(
-            model,
-            keep_io_types=True,
-            disable_shape_infer=True,
-            op_block_list=blocked,
-            node_block_list=_before_the_weights(model),
-        )
-        save_graph(half, path)
-    elif precision == "int8":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        smaller = path.with_name(f"int8-{path.name}")
-        quantize_dynamic(
-            path, smaller, ["MatMul", "Gemm", "Gather"], per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
-        )
-        path.with_name(f"{path.name}.data").unlink(missing_ok=True)
-        smaller.replace(path)
-
-
-def _name_nodes(model: onnx.ModelProto) -> None:
+    model = onnx.load(str(path))
     for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"node_{number}"
+        node.name = f"{node.op_type}_{number}"
+    save_graph(model, path)
+    smaller = path.with_name(f"int8-{path.name}")
+    logging.disable(logging.WARNING)  # advice to run a preprocessing that is of no use here
+    try:
+        quantize_dynamic(
+            path,
+            smaller,
+            ["MatMul", "Gemm", "Gather"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_before_the_weights(model),
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+    smaller.replace(path)
 
 
 def _before_the_weights(model: onnx.ModelProto) -> list[str]:

@@ -8,8 +8,9 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
     report = index(find_recordings([Path("audio")]), store, model)
 """
 
+from encoders.audio import Failure
 from indexer.clips import OVERLAP_SECONDS, Clip, split
-from indexer.files import Failure, Walk, find_recordings
+from indexer.files import Walk, find_recordings
 from indexer.metadata import Metadata, MetadataError
 from indexer.opening import DEFAULT_MODEL, open_index
 from indexer.pipeline import IndexReport, Progress, Stages, index

@@ -7,14 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoders import MEDIA_SUFFIXES
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An input that could not be used, with the reason as a sentence."""
-
-    path: str
-    reason: str
+from encoders.audio import Failure
 
 
 @dataclass(frozen=True)

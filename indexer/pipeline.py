@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from encoders import AudioError, AudioReader, Model, load_attributes
+from encoders.audio import Failure
 from encoders.model_folder import file_sha256
 from encoders.zero_shot import AttributeTagger
 from indexer.clips import Clip, split
-from indexer.files import Failure, Walk, is_gone
+from indexer.files import Walk, is_gone
 from indexer.ledger import FileState, Ledger
 from indexer.metadata import Metadata
 from indexer.prefetch import prefetch

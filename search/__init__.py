@@ -10,12 +10,11 @@ with EdgeStore.open(index_folder("default")) as store:
 """
 
 from search.classification import Classified, Question, classify_file, question
-from search.evaluation import EvaluationError, evaluate_classification, evaluate_retrieval, read_manifest
+from search.evaluation import evaluate_classification, evaluate_retrieval
 from search.query import Hit, Query, QueryError, find
 
 __all__ = [
     "Classified",
-    "EvaluationError",
     "Hit",
     "Query",
     "QueryError",
@@ -25,5 +24,4 @@ __all__ = [
     "evaluate_retrieval",
     "find",
     "question",
-    "read_manifest",
 ]

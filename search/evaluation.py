@@ -1,6 +1,5 @@
 """How good a model is on a labelled manifest: zero-shot classification and retrieval, as the papers measure them."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from encoders import AudioError, Model
-from encoders.metrics import Classification, Retrieval, average_precision_at, classification, retrieval
+from encoders.manifest import ManifestError
+from encoders.metrics import Classification, Retrieval, bootstrap, classification, retrieval
 from search.classification import question
 from search.speech import embed_recording
-
-
-class EvaluationError(ValueError):
-    """A manifest that cannot be evaluated on. The message is a sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +22,11 @@ class Embedded:
     failed: list[dict[str, str]]
 
 
-def read_manifest(path: Path, column: str) -> list[dict[str, str]]:
-    """The rows of a CSV manifest that say something in `column`.
-
-    Raises:
-        EvaluationError: it cannot be read, lacks the columns `path` or `column`, or has nothing in them.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"{path} cannot be read as CSV in UTF-8 ({error}).") from error
-    for needed in ("path", column):
-        if not rows or needed not in rows[0]:
-            raise EvaluationError(f"{path} has no column {needed!r}, or no rows.")
-    rows = [row for row in rows if row["path"] and row[column]]
-    if not rows:
-        raise EvaluationError(f"{path} has nothing in its column {column!r}.")
-    return rows
-
-
 def embed_rows(model: Model, rows: list[dict[str, str]], root: Path, on_row: Callable[[], object]) -> Embedded:
     """Embeds a manifest's recordings, whole: the mean over the clips of a long one.
 
     Raises:
-        EvaluationError: none of them could be read.
+        ManifestError: none of them could be read.
     """
     kept, vectors, failed = [], [], []
     for row in rows:
@@ -61,40 +37,63 @@ def embed_rows(model: Model, rows: list[dict[str, str]], root: Path, on_row: Cal
             failed.append({"path": str(root / row["path"]), "reason": str(error)})
         on_row()
     if not kept:
-        raise EvaluationError(
+        raise ManifestError(
             f"None of the {len(rows)} recordings could be read; the first: {failed[0]['path']}: {failed[0]['reason']}."
         )
     return Embedded(kept, np.stack(vectors), failed)
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What zero-shot classification said of each clip: true and heard labels, in the order of the rows that have a label."""
+
+    labels: tuple[str, ...]
+    truth: list[str]
+    heard: list[str]
+
+    @property
+    def result(self) -> Classification:
+        """Counts over all clips."""
+        return classification(self.truth, self.heard, self.labels)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over clips."""
+        truth, heard = np.array(self.truth), np.array(self.heard)
+        return bootstrap(lambda rows: classification(truth[rows], heard[rows], self.labels).figures(), len(truth))
+
+
 def evaluate_classification(
     model: Model, embedded: Embedded, attribute: str, labels: Sequence[str] = (), templates: Sequence[str] = ()
-) -> Classification:
+) -> Answered:
     """Zero-shot classification of `attribute` against the manifest's column of that name.
 
     Without `labels`, the choice is between the labels that the column holds. Rows of other labels are left out.
 
     Raises:
-        EvaluationError: no row has one of the labels.
+        ManifestError: no row has one of the labels.
     """
     labels = tuple(labels) or tuple(sorted({row[attribute] for row in embedded.rows}))
     rows = [i for i, row in enumerate(embedded.rows) if row[attribute] in labels]
     if not rows:
-        raise EvaluationError(f"No row has one of the labels {', '.join(labels)} in its column {attribute!r}.")
+        raise ManifestError(f"No row has one of the labels {', '.join(labels)} in its column {attribute!r}.")
     asked = question(model, attribute, labels, templates)
     best = asked.scores(embedded.vectors[rows], model).argmax(axis=1)
-    return classification([embedded.rows[i][attribute] for i in rows], [labels[i] for i in best], labels)
+    return Answered(labels, [embedded.rows[i][attribute] for i in rows], [labels[i] for i in best])
 
 
 @dataclass(frozen=True)
 class RetrievalFigures:
-    """Both directions over `clips` clips and `captions` different captions. mean_average_precision: at 10, in percent."""
+    """Both directions over `clips` clips and `captions` different captions."""
 
     clips: int
     captions: int
     speech_to_caption: Retrieval
     caption_to_speech: Retrieval
-    mean_average_precision: float
+
+    def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """95 % intervals of the figures of each direction, by the bootstrap over its queries."""
+        ways = {"speech_to_caption": self.speech_to_caption, "caption_to_speech": self.caption_to_speech}
+        return {name: bootstrap(lambda rows, way=way: way.select(rows).figures(), len(way.ranks)) for name, way in ways.items()}
 
 
 def evaluate_retrieval(model: Model, embedded: Embedded) -> RetrievalFigures:
@@ -107,5 +106,4 @@ def evaluate_retrieval(model: Model, embedded: Embedded) -> RetrievalFigures:
         captions=len(captions),
         speech_to_caption=retrieval(scores, right),
         caption_to_speech=retrieval(scores.T, right.T),
-        mean_average_precision=average_precision_at(scores.T, right.T, 10),
     )

@@ -41,7 +41,12 @@ def voxdex(home):
     def run(*arguments: object, cwd: Path = ROOT) -> Ran:
         command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
         done = subprocess.run(
-            command, capture_output=True, text=True, cwd=cwd, timeout=120, env=os.environ | {"COLUMNS": "120"}
+            command,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=600,
+            env=os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"},
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 

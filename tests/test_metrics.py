@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from encoders.metrics import average_precision_at, classification, retrieval
+from encoders.metrics import average_precision, bootstrap, classification, retrieval
 
 
 def test_classification_by_hand():
@@ -27,5 +27,13 @@ def test_the_best_of_several_right_answers_counts():
 
 def test_average_precision_by_hand():
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
-    assert average_precision_at(scores, np.array([[True, False, True, False]]), 10) == pytest.approx(100 * (1 + 2 / 3) / 2)
-    assert average_precision_at(scores, np.array([[True, False, True, True]]), 2) == pytest.approx(100 * 0.5)
+    assert average_precision(scores, np.array([[True, False, True, False]]), 10) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(scores, np.array([[True, False, True, True]]), 2) == pytest.approx(0.5)
+    assert retrieval(scores, np.array([[False, True, False, False]])).figures()["mAP@10"] == pytest.approx(50)
+
+
+def test_an_interval_covers_a_share_as_it_should():
+    hits = np.arange(400) < 300
+    low, high = bootstrap(lambda rows: {"share": 100 * hits[rows].mean()}, 400)["share"]
+    spread = 196 * np.sqrt(0.75 * 0.25 / 400)
+    assert (low, high) == (pytest.approx(75 - spread, abs=0.8), pytest.approx(75 + spread, abs=0.8))

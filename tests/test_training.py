@@ -1,7 +1,6 @@
-"""Networks, losses, the training loop and the export, end to end on sounds made here. Needs the train extra's torch."""
+"""What training is made of: captions, truth, sampling, losses, augmentation, edits, recipes. Needs the train extra's torch."""
 
 import csv
-import json
 import random
 from pathlib import Path
 
@@ -10,97 +9,34 @@ import pytest
 from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
-pytest.importorskip("onnxscript", reason="the exporter comes with the train extra")
+pytest.importorskip("safetensors", reason="safetensors comes with the train extra")
 
-from encoders import load_attributes, open_model
-from encoders.model_folder import file_sha256
-from encoders.networks import ConvNeXtSpeechTower, DualEncoder, MelFrontEnd, TransformerTextTower
+from encoders import load_attributes
 from encoders.training.augment import augment
+from encoders.training.caption_writer import draw_captions, fitting
 from encoders.training.captions import write_caption
-from encoders.training.data import CLAIMS, sampling_weights, truth_of
-from encoders.training.distil import caption_texts, train_tokenizer, wordnet_texts
-from encoders.training.losses import attribute_classification, contrastive, match, multi_positive
-from encoders.training.train import main as train
-from export.__main__ import main as export
+from encoders.training.data import CLAIMS, Clips, split, truth_of
+from encoders.training.distil import caption_texts, wordnet_texts
+from encoders.training.losses import (
+    attribute_classification,
+    contrastive,
+    match,
+    multi_positive,
+    soft_matches,
+    tag_classification,
+)
+from encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
+from encoders.training.sampling import balanced_order, epoch_batches, share_weights
 from tests.sounds import voice, write_sound
 
-TINY = """
-[speech_tower]
-mel_bins = 32
-widths = [16, 24]
-depths = [1, 1]
 
-[text_tower]
-vocabulary = 600
-hidden = 32
-layers = 1
-heads = 2
-features = 48
-
-[projection]
-dimension = 16
-
-[training]
-seed = 3
-steps = 120
-batch = 8
-crop_seconds = [0.5, 1.0]
-learning_rate = 3e-3
-text_tower_rate = 1.0
-weight_decay = 0.01
-warmup = 0.1
-average_decay = 0.5
-classification_weight = 1.0
-validate_every = 120
-
-[shares]
-synthetic = 1.0
-
-[card]
-name = "tiny"
-version = "1"
-description = "A test."
-licence = "none"
-teacher = "nobody"
-prompt_templates = []
-hears = "Nothing much."
-does_not_hear = "The rest."
-"""
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    return DualEncoder(ConvNeXtSpeechTower(32, (16, 24), (1, 1)), TransformerTextTower(100, 32, 1, 2, 48), dimension=16).eval()
-
-
-def test_padding_and_neighbours_change_nothing(network):
-    clips = [torch.from_numpy(voice(seconds, 100 + 40 * i, i)) for i, seconds in enumerate((0.02, 0.5, 1.234, 3.0))]
-    lengths = torch.tensor([len(clip) for clip in clips])
-    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
-    with torch.inference_mode():
-        together = network.embed_speech(torch.nn.functional.pad(padded, (0, 5000)), lengths)
-        alone = torch.cat([network.embed_speech(clip[None], length[None]) for clip, length in zip(clips, lengths, strict=True)])
-    assert (together * alone).sum(-1).min() > 0.999999
-    assert together.norm(dim=-1) == pytest.approx(torch.ones(4).numpy(), abs=1e-5)
-
-
-def test_a_caption_does_not_see_its_padding(network):
-    ids = torch.tensor([[2, 7, 9, 0, 0], [2, 8, 11, 12, 13]])
-    mask = (ids > 0).long()
-    with torch.inference_mode():
-        assert torch.allclose(network.embed_text(ids, mask)[0], network.embed_text(ids[:1, :3], mask[:1, :3])[0], atol=1e-6)
-
-
-def test_mel_power_agrees_with_a_fourier_transform():
-    mel = MelFrontEnd(bins=40)
-    waveform = torch.from_numpy(voice(0.7, 150))[None]
-    power, frames = mel(waveform, torch.tensor([waveform.shape[1]]))
-    window = torch.hann_window(512) / 512**0.5
-    spectrum = torch.stft(waveform, 512, 160, window=window, center=True, pad_mode="constant", return_complex=True)
-    expected = spectrum.abs().square().transpose(1, 2) @ mel.filters
-    assert power.shape == (1, int(frames), 40)
-    assert torch.allclose(power, expected, rtol=1e-3, atol=1e-6)
+def labelled(
+    rows: list[dict[str, str]], captions: list[tuple[str, ...]] | None = None, source: list[int] | None = None
+) -> Clips:
+    """Clips without sound."""
+    none = np.zeros(len(rows), dtype=int)
+    truth = np.stack([truth_of(row) for row in rows])
+    return Clips((), none, none, np.array(source or none), truth, captions or [()] * len(rows), rows)
 
 
 def test_matching_knows_what_is_unknown():
@@ -150,7 +86,7 @@ def test_truth_of_a_manifest_row():
 def test_sampling_is_even_over_data_sets_and_speakers():
     speakers = [("a", "x")] * 90 + [("a", "y")] * 10 + [("b", "z")] * 100
     rows = [{"dataset": dataset, "speaker": speaker} for dataset, speaker in speakers]
-    weights = sampling_weights(rows, {"b": 3.0})
+    weights = share_weights(rows, {"b": 3.0})
     assert weights[:90].sum() == pytest.approx(0.125)
     assert weights[90:100].sum() == pytest.approx(0.125)
     assert weights[100:].sum() == pytest.approx(0.75)
@@ -243,58 +179,106 @@ def test_the_dictionary_is_read_for_people_and_voices(tmp_path):
     assert len(captions) == 400 and any("sorrowful" in caption for caption in captions)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A training run on low men and high women, from manifest to weights."""
-    folder = tmp_path_factory.mktemp("training")
-    (folder / "tiny.toml").write_text(TINY)
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "dataset", "licence", "speaker", "split", "gender", "pitch"])
-        for i in range(60):
-            gender, pitch, f0 = [("male", "low", 95), ("female", "high", 230)][i % 2]
-            write_sound(folder / f"{i}.wav", voice(1.0, f0 * (1 + 0.01 * (i % 7)), seed=i))
-            writer.writerow([f"{i}.wav", "synthetic", "none", f"s{i}", "valid" if i >= 36 else "train", gender, pitch])
-    text = folder / "text"
-    text.mkdir()
-    rng = random.Random(0)
-    claims = [("gender", "female"), ("gender", "male"), ("pitch", "low"), ("pitch", "high")]
-    tokenizer = train_tokenizer([write_caption([rng.choice(claims)], rng) for _ in range(500)], 600)
-    tokenizer.save(str(text / "tokenizer.json"))
-    torch.manual_seed(0)
-    torch.save(TransformerTextTower(600, 32, 1, 2, 48).state_dict(), text / "text_tower.pt")
-    arguments = ["tiny.toml", "manifest.csv", "--text", text, "--out", folder / "run", "--cache", folder / "cache"]
-    arguments[:2] = [folder / name for name in arguments[:2]]
-    done = CliRunner().invoke(train, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return folder
+def test_tags_are_multi_label_classification_over_clips_that_have_some():
+    logits, tags = torch.tensor([[2.0, -1.0], [0.5, 0.5], [3.0, 3.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    sure = torch.sigmoid(torch.tensor([2.0, 1.0, -0.5, 0.5])).log()
+    assert tag_classification(logits, tags).item() == pytest.approx(-sure.mean().item(), abs=1e-6)
+    assert tag_classification(logits, torch.zeros(3, 2)).item() == 0
 
 
-def test_training_learns_and_says_how_it_was_done(run):
-    log = [json.loads(line) for line in (run / "run" / "log.jsonl").read_text().splitlines()]
-    assert np.mean([line["classes"] for line in log[-5:]]) < 0.7 * np.mean([line["classes"] for line in log[:5]])
-    about = json.loads((run / "run" / "run.json").read_text())
-    assert about["manifest_sha256"] == file_sha256(run / "manifest.csv")
-    assert about["recipe"]["training"]["seed"] == 3
-    assert {figure["question"] for figure in about["figures"]} == {"gender", "pitch"}
-    assert all(figure["figure"] >= 80 and figure["chance"] == 50 for figure in about["figures"])
-    assert about["trained_on"] == [{"name": "synthetic", "licence": "none", "clips": 36, "hours": 0.01, "speakers": 36}]
+@pytest.mark.parametrize("form", ["cross-entropy", "squared"])
+def test_soft_matches_are_least_where_student_and_teacher_agree(form):
+    teacher = torch.tanh(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
+    student = teacher.clone().requires_grad_()
+    here = soft_matches(student, teacher, form, 0.05)
+    here.backward()
+    assert student.grad.abs().max() < 1e-5
+    assert soft_matches(teacher + 0.1 * torch.randn(6, 6), teacher, form, 0.05) > here
+    if form == "cross-entropy":
+        rows = -((teacher / 0.05).softmax(1) * (teacher / 0.05).log_softmax(1)).sum(1).mean()
+        columns = -((teacher / 0.05).softmax(0) * (teacher / 0.05).log_softmax(0)).sum(0).mean()
+        assert here.item() == pytest.approx((rows + columns).item() / 2, rel=1e-5)
 
 
-def test_what_was_trained_is_exported_and_agrees_with_torch(run):
-    sounds = run / "sounds"
-    sounds.mkdir()
-    for i, seconds in enumerate((0.02, 0.4, 1.0, 2.7, 9.9)):
-        write_sound(sounds / f"{i}.wav", voice(seconds, 150, i))
-    arguments = [run / "run", "--out", run / "model", "--clips", sounds]
-    done = CliRunner().invoke(export, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    parity = json.loads(done.stdout[done.stdout.index("{") :])
-    assert parity["clips"] == 5
-    assert min(parity["speech_worst"], parity["text_worst"], parity["batched_worst"]) >= 0.99999
-    model = open_model(run / "model")
-    assert (model.card.name, model.card.dimension) == ("tiny", 16)
-    assert all(file_sha256(run / "model" / name) == checksum for name, checksum in model.card.sha256.items())
-    assert "## What it hears" in (run / "model" / "README.md").read_text()
-    low, woman, man = *model.embed_speech([voice(1.0, 100)]), *model.embed_text(["a woman", "a man"])
-    assert low @ man > low @ woman
+def test_balanced_sampling_evens_tags_out_and_has_rare_ones_in_each_batch():
+    tags = [{"deep"}] * 900 + [{"deep", "soft"}] * 95 + [{"lisp"}] * 3 + [set()] * 2
+    drawn = np.array(balanced_order(tags, 50, Sampling("balanced"), np.random.default_rng(0)))
+    share = {name: np.mean([name in tags[i] for i in drawn]) for name in ("deep", "soft", "lisp")}
+    assert share["lisp"] > 0.2 and share["soft"] > 0.2
+    scarce = [{"deep"}] * 9999 + [{"lisp"}]
+    for rare in (0, 2):
+        order = balanced_order(scarce, 20, Sampling("balanced", rare_clips=rare), np.random.default_rng(0))
+        counts = [sum(i == 9999 for i in order[start : start + 20]) for start in range(0, 200, 20)]
+        assert min(counts) >= rare
+
+
+def test_manifests_are_interleaved_until_the_longest_is_exhausted():
+    clips = labelled([{}] * 13, source=[0] * 10 + [1] * 3)
+    batches = epoch_batches(clips, [set()] * 13, Sampling(), 4, (1, 0))
+    order = [i for batch in batches for i in batch]
+    assert len(batches) == 5 and set(order) == set(range(13)) and sorted(order)[:10] == list(range(10))
+    assert all(sum(i < 10 for i in batch) == 2 for batch in batches)
+    assert (
+        batches
+        == epoch_batches(clips, [set()] * 13, Sampling(), 4, (1, 0))
+        != epoch_batches(clips, [set()] * 13, Sampling(), 4, (1, 1))
+    )
+
+
+def test_a_written_caption_fits_its_clips_and_a_made_one_those_whose_labels_it_says():
+    rows = [{"gender": "female"}, {"gender": "male"}, {"gender": "female"}, {}]
+    clips = labelled(rows, [(), (), ("she murmurs",), ("she murmurs",)])
+    captions = draw_captions(clips, range(4), random.Random(0))
+    assert captions.written == [False, False, True, True] and captions.texts[2] == "she murmurs"
+    fits = fitting(clips, range(4), captions)
+    assert fits[:, 0].tolist() == [1, -1, 1, 0] and fits[:, 1].tolist() == [-1, 1, -1, 0]
+    assert fits[:, 2].tolist() == [0, -1, 1, 1]
+
+
+def test_nothing_is_known_of_a_caption_that_claims_nothing():
+    clips = labelled([{}, {"gender": "male"}])
+    assert fitting(clips, range(2), draw_captions(clips, range(2), random.Random(0)))[:, 0].tolist() == [0, 0]
+
+
+def test_speakers_are_held_out_whole():
+    rows = [{"path": f"{i}.wav", "speaker": f"s{i % 8}"} for i in range(80)]
+    train, valid = split(rows)
+    assert sorted(train + valid) == list(range(80)) and len(valid) == 10
+    assert {rows[i]["speaker"] for i in train}.isdisjoint(rows[i]["speaker"] for i in valid)
+    assert len(split([{"path": f"{i}.wav"} for i in range(50)])[1]) == 5
+    assert split([{"path": "a", "split": "train"}, {"path": "b", "split": "test"}]) == ([0], [1])
+
+
+def test_the_recipes_say_what_the_papers_say():
+    assert {"paraspeechclap-intrinsic", "paraspeechclap-situational", "paraspeechclap-combined"} <= set(known_recipes())
+    situational, combined, intrinsic = (
+        load_recipe(f"paraspeechclap-{name}") for name in ("situational", "combined", "intrinsic")
+    )
+    assert (situational.schedule.epochs, situational.schedule.batch, situational.schedule.learning_rate) == (25, 128, 1e-5)
+    assert (combined.schedule.epochs, combined.loss.positives) == (5, "own")
+    assert (intrinsic.schedule.steps, intrinsic.schedule.epochs, intrinsic.sampling.order) == (4500, 0, "balanced")
+    assert (intrinsic.loss.tags, intrinsic.loss.tag_scale, len(intrinsic.loss.tag_templates)) == (1.0, "none", 6)
+    assert intrinsic.projection == {"kind": "residual", "dimension": 768, "dropout": 0.5}
+    assert load_recipe("ess-clap").speech_tower["layers"] == "weighted"
+    student = load_recipe("ra-clap", ("start=runs/ess",))
+    assert (student.loss.contrastive, student.loss.soft_matches, student.loss.soft_temperature) == (0.0, 1.0, 0.05)
+    assert load_recipe("mini").loss.positives == load_recipe("fine-tune").loss.positives == "fitting"
+
+
+def test_a_recipe_is_changed_field_by_field(tmp_path):
+    changed = load_recipe(
+        "paraspeechclap-situational", ("schedule.steps=7", "text_tower.source=/a b/c", "loss.tag_columns=['x']")
+    )
+    assert (changed.schedule.steps, changed.schedule.epochs, changed.text_tower["source"]) == (7, 0, "/a b/c")
+    assert changed.loss.tag_columns == ("x",)
+    (tmp_path / "mine.toml").write_text('extends = "mini"\n[schedule]\nepochs = 2\n')
+    assert load_recipe(str(tmp_path / "mine.toml")).schedule.epochs == 2
+    for change, words in (
+        ("steps", "not an assignment"),
+        ("schedule.precision=fp8", "'fp32' or 'bf16'"),
+        ("schedule.batch=1", "must be 2 or more"),
+        ("schedule.learning_rate=-1", "cannot be negative"),
+        ("nonsense.a=1", "no field 'nonsense' in a recipe"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            load_recipe("mini", (change,))

@@ -72,9 +72,9 @@ class DualEncoder(nn.Module):
     def embed_speech(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Waveform [batch, samples] at 16 kHz, zero after `lengths` [batch] -> unit vectors [batch, dimension]."""
         features = self.speech_tower(waveform, lengths)
-        return nn.functional.normalize(self.speech_projection(features), dim=-1)
+        return nn.functional.normalize(self.speech_projection(features).float(), dim=-1)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask [batch, tokens] -> unit vectors [batch, dimension]."""
         features = self.text_tower(input_ids, attention_mask)
-        return nn.functional.normalize(self.text_projection(features), dim=-1)
+        return nn.functional.normalize(self.text_projection(features).float(), dim=-1)

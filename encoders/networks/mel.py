@@ -46,7 +46,8 @@ class MelFrontEnd(nn.Module):
         """Waveform [batch, samples], zero after `lengths` [batch] -> mel power [batch, frames, bins], frames [batch]."""
         silence = waveform.new_zeros(waveform.shape[0], self.window // 2)
         padded = torch.cat([silence, waveform, silence], dim=1)
-        spectrum = nn.functional.conv1d(padded[:, None, :], self.kernels, stride=self.hop)
-        real, imaginary = spectrum.transpose(1, 2).chunk(2, dim=-1)
-        power = real * real + imaginary * imaginary
-        return power @ self.filters, self.frames(lengths)
+        with torch.autocast(waveform.device.type, enabled=False):  # power spans more decades than half precision has
+            spectrum = nn.functional.conv1d(padded[:, None, :], self.kernels, stride=self.hop)
+            real, imaginary = spectrum.transpose(1, 2).chunk(2, dim=-1)
+            power = (real * real + imaginary * imaginary) @ self.filters
+        return power, self.frames(lengths)

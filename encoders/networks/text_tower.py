@@ -52,6 +52,8 @@ class TransformerTextTower(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if hidden % heads:
+            raise ValueError(f"a hidden width of {hidden} is not divisible by {heads} heads")
         self.tokens = nn.Embedding(vocabulary, hidden)
         self.positions = nn.Embedding(longest, hidden)
         nn.init.normal_(self.tokens.weight, std=0.05)

@@ -53,13 +53,16 @@ def fitting(clips: Clips, rows: Sequence[int], captions: Captions) -> Tensor:
     """Which captions fit which clips: [rows, captions] of 1 (fits), -1 (does not), 0 (unknown).
 
     A caption made from labels fits where its claims hold; where nothing was known to claim, nothing is known of it. One that
-    was written fits the clips it was written about, and no other.
+    was written fits the clips it was written about and no other, but that nothing is known where the labels of both clips
+    do not tell them apart.
     """
-    known = match(torch.from_numpy(clips.truth[list(rows)]), captions.claims)
+    truth = torch.from_numpy(clips.truth[list(rows)])
+    known = match(truth, captions.claims)
     known[:, captions.claims.sum(dim=1) == 0] = 0
     for column in np.flatnonzero(captions.written):
-        text = captions.texts[column]
-        known[:, column] = torch.tensor([1.0 if text in clips.captions[row] else -1.0 for row in rows])
+        told_apart = (truth * truth[column] < 0).any(dim=1) | ~(truth != 0).any(dim=1) | ~(truth[column] != 0).any()
+        about = torch.tensor([captions.texts[column] in clips.captions[row] for row in rows])
+        known[:, column] = torch.where(about, 1.0, torch.where(told_apart, -1.0, 0.0))
     return known
 
 

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from encoders.attributes import Attribute, Label, load_attributes
+from encoders.attributes import Attribute, Label
+from encoders.training.measured import caption_attributes
 
 Claim = tuple[str, str]
 """(attribute, label): what a caption says of a voice, such as ("emotion", "sad")."""
@@ -28,14 +29,14 @@ FRAMES = (
 
 def write_caption(claims: Sequence[Claim], rng: random.Random) -> str:
     """One of many captions that say just `claims`, at most one of them about gender."""
-    attributes = load_attributes()
+    attributes = caption_attributes()
     gender = next((label for attribute, label in claims if attribute == "gender"), None)
     others = [_label(attributes[attribute], label) for attribute, label in claims if attribute != "gender"]
     rng.shuffle(others)
 
     adjectives, phrases = [], []
     for label in others:
-        if label.phrases and rng.random() < 0.3:
+        if label.phrases and (not label.adjectives or rng.random() < 0.3):
             phrases.append(rng.choice(label.phrases))
         else:
             adjectives.append(rng.choice(label.adjectives[: rng.randint(1, len(label.adjectives))]))

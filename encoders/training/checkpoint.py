@@ -1,7 +1,6 @@
 """All that a run needs to go on after it was stopped, in one safetensors file that is either whole or not there."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def save_checkpoint(trainer: Trainer, folder: Path, memory: dict[str, Any]) -> N
     partial = folder / f"{CHECKPOINT}.partial"
     about = {"step": str(trainer.step_number), "memory": json.dumps(memory)}
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial, about)
-    os.replace(partial, folder / CHECKPOINT)
+    partial.replace(folder / CHECKPOINT)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any] | None:
@@ -41,7 +40,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any] | None:
     parts: dict[str, dict[str, torch.Tensor]] = {}
     with safe_open(path, framework="pt") as file:
         about = file.metadata()
-        for key in file.keys():  # noqa: SIM118: not a dict
+        for key in file.keys():  # noqa: SIM118
             part, name = key.split(".", 1)
             parts.setdefault(part, {})[name] = file.get_tensor(key)
     trainer.network.load_state_dict(parts["network"])

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoders.audio import SAMPLE_RATE, AudioError, read_audio
-from encoders.manifest import ManifestError, read_manifest
-from encoders.attributes import load_attributes
+from encoders.audio import SAMPLE_RATE, AudioError, Failure, read_audio
+from encoders.manifest import CAPTION_SEPARATOR, ManifestError, read_manifest
 from encoders.training.captions import Claim
+from encoders.training.measured import caption_attributes
 
-CLAIMS: tuple[Claim, ...] = tuple((name, label.name) for name, a in load_attributes().items() for label in a.labels)
+CLAIMS: tuple[Claim, ...] = tuple((name, label.name) for name, a in caption_attributes().items() for label in a.labels)
 """Everything a caption can claim, in the order of the columns of a truth table."""
-CAPTION_SEPARATOR = " | "
 LONGEST_SECONDS = 60.0
 """What is kept of a recording; training takes random crops of at most 10 s from it."""
 
@@ -57,23 +56,18 @@ class Clips:
         length = self.lengths[clip] - start if length is None else length
         return self.sound[self.source[clip]][first : first + length].astype(np.float32) / 32768
 
-    def crops(self, clips: Sequence[int], seconds: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Waveforms [clips, longest] zero-padded and lengths [clips]: a random crop of each, whole where it is shorter."""
+    def crops(self, clips: Sequence[int], seconds: float, places: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Waveforms [clips, longest] zero-padded and lengths [clips]: a crop of each, whole where it is shorter.
+
+        places: where each crop lies, from 0, at the beginning, up to but not 1, at the end.
+        """
         most = int(seconds * SAMPLE_RATE)
         lengths = [min(most, int(self.lengths[clip])) for clip in clips]
         waveform = np.zeros((len(clips), max(lengths)), dtype=np.float32)
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-            start = int(rng.integers(self.lengths[clip] - length + 1))
+            start = int(places[row] * (self.lengths[clip] - length + 1))
             waveform[row, :length] = self.samples(clip, start, length)
         return torch.from_numpy(waveform), torch.tensor(lengths)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A recording of a manifest that could not be read, and why."""
-
-    path: str
-    reason: str
 
 
 def load_clips(
@@ -162,7 +156,7 @@ def truth_of(row: dict[str, str]) -> np.ndarray:
     holds, the others do not. A cell of any other attribute lists what holds, NAME_not what does not.
     """
     truth = np.zeros(len(CLAIMS), dtype=np.int8)
-    attributes = load_attributes()
+    attributes = caption_attributes()
     for column, (name, label) in enumerate(CLAIMS):
         named = set(filter(None, (row.get(name) or "").split("|")))
         if label in named and (len(named) == 1 or not attributes[name].exclusive):
@@ -178,16 +172,17 @@ def split(rows: Sequence[dict[str, str]], share: float = 0.1) -> tuple[list[int]
     """(rows to train on, rows to validate on).
 
     By the column `split` ("train"; anything else validates) if there is one; else about `share` of the clips: whole
-    speakers where there are five or more, chosen by a hash of their names, else single clips by a hash of their paths.
+    speakers where there are five or more, chosen by a hash of their names, else single recordings (with the edited copies
+    whose column `source` names them) by a hash of their paths.
     """
     if any(row.get("split") for row in rows):
         held = {i for i, row in enumerate(rows) if row.get("split") != "train"}
     else:
         speakers = {row.get("speaker", "") for row in rows}
-        column = "speaker" if len(speakers) >= 5 and "" not in speakers else "path"
+        by_speaker = len(speakers) >= 5 and "" not in speakers
         groups: dict[str, list[int]] = {}
         for i, row in enumerate(rows):
-            groups.setdefault(row[column], []).append(i)
+            groups.setdefault(row["speaker"] if by_speaker else row.get("source") or row["path"], []).append(i)
         held = set()
         for name in sorted(groups, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
             if len(held) < share * len(rows):

@@ -18,6 +18,7 @@ import click
 import numpy as np
 import tokenizers
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from encoders.attributes import load_attributes
 from encoders.networks import TransformerTextTower
 from encoders.training.captions import write_caption
+from encoders.training.sources import TEXT_TOWER
 
 LEXICAL_FILES = {"00", "01", "02", "07", "09", "10", "12", "18", "26", "29", "31", "32", "37", "39", "42"}
 """WordNet's files of adjectives, adverbs, people, attributes, feelings, communication, states, body and emotion verbs."""
@@ -120,7 +122,9 @@ def pad(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 @click.command()
 @click.option("--wordnet", type=click.Path(exists=True, path_type=Path), required=True, help="Folder of WordNet's data files.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where tokenizer.json and text_tower.pt go.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Where tokenizer.json and text_tower.safetensors go."
+)
 @click.option("--captions", default=60_000, show_default=True)
 @click.option("--steps", default=5_000, show_default=True)
 @click.option("--batch", default=128, show_default=True)
@@ -167,7 +171,7 @@ def main(wordnet: Path, out: Path, captions: int, steps: int, batch: int, rate: 
         if step % 2000 == 0 or step == steps:
             cosine = evaluate(tower, ids[:held_out], targets[:held_out].float())
             print(f"step {step}: cosine with the teacher on held-out texts {cosine:.3f}", flush=True)
-            torch.save(tower.state_dict(), out / "text_tower.pt")
+            save_file(tower.state_dict(), out / TEXT_TOWER)
     (out / "distil.json").write_text(
         json.dumps({"texts": len(texts), "steps": steps, "batch": batch, "rate": rate, "seed": seed, "held_out_cosine": cosine})
     )

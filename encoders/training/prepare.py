@@ -15,12 +15,13 @@ from pathlib import Path
 
 import click
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
 from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE, read_audio
-from encoders.training.edits import EDITS, analyse, pitch_track, synthesise
+from encoders.training.copies import edited_labels, write_edit
+from encoders.training.edits import EDITS, pitch_track
+from encoders.training.measured import load_measured
 
 COLUMNS = (
     "path dataset licence speaker split gender age emotion intensity pitch intonation speed phonation style style_not duration"
@@ -28,8 +29,6 @@ COLUMNS = (
 HELD_OUT_DATASETS = {"vctk", "ljspeech"}
 HELD_OUT_SHARE = {"librispeech-libritts-p": 0.15, "nemo": 0.25, "ravdess": 0.17, "emotiontts-ko": 0.15}
 READ_SPEECH = set("librispeech-libritts-p cmu-arctic kerstin kathleen nathalie flemishguy ljspeech vctk fsdd".split())
-LOW_HZ, HIGH_HZ = 115.0, 215.0
-EDIT_SECONDS = 4.0
 
 
 def held_out_speakers(rows: list[dict]) -> set[str]:
@@ -76,9 +75,7 @@ def measure(task: tuple[Path, dict]) -> dict:
 
 def pitch_label(f0: float | None) -> str:
     """The label for a median F0 in Hz."""
-    if f0 is None:
-        return ""
-    return "low" if f0 < LOW_HZ else "high" if f0 > HIGH_HZ else "medium"
+    return load_measured()["pitch"].label({"pitch_hz": f0})
 
 
 def extremes(rows: list[dict], key: str, low: str, high: str, share: float) -> dict[str, str]:
@@ -109,18 +106,13 @@ def describe(row: dict, held_out: set[str], spread: dict[str, str], speed: dict[
 def edit(task: tuple[Path, Path, dict, str, int]) -> dict | None:
     """Writes an edited copy of the first seconds of a clip; its row, or None where the clip is too short."""
     root, out, row, name, seed = task
-    samples = read_audio(root / row["path"])[: int(EDIT_SECONDS * SAMPLE_RATE)]
-    if len(samples) < SAMPLE_RATE:
-        return None
-    recipe = EDITS[name]
-    sound = synthesise(recipe.apply(analyse(samples), np.random.default_rng(seed)))
     path = out / "edits" / f"{name}-{seed:05d}.flac"
-    soundfile.write(path, sound, SAMPLE_RATE)
-    changed = dict.fromkeys((*recipe.forget, "emotion", "intensity", "style", "style_not"), "")
-    if name in ("deeper", "higher"):
-        f0 = pitch_track(sound)
-        changed["pitch"] = pitch_label(float(np.median(f0[f0 > 0])) if (f0 > 0).any() else None)
-    return row | changed | recipe.claims | {
+    sound = write_edit(read_audio(root / row["path"]), path, name, seed)
+    if sound is None:
+        return None
+    f0 = pitch_track(sound)
+    pitch = pitch_label(float(np.median(f0[f0 > 0])) if (f0 > 0).any() else None)
+    return row | edited_labels(name, pitch) | {
         "path": str(path), "dataset": f"edit-{name}", "duration": f"{len(sound) / SAMPLE_RATE:.2f}"
     }  # fmt: skip
 

@@ -151,6 +151,8 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
     known = {entry.name for entry in fields(Recipe)}
     _refuse_unknown("a recipe", raw, known)
     missing = [part for part in ("speech_tower", "text_tower", "projection") if part not in raw]
+    if raw.get("loss", {}).get("soft_matches") and not raw.get("start"):
+        raise RecipeError("Soft matches need a teacher: give the run or model of the first stage with --start.")
     if missing and not raw.get("start"):
         raise RecipeError(f"The recipe {name} lacks [{missing[0]}], and starts from nothing that has one.")
     built = {part: _part(part, kind, raw.get(part, {})) for part, kind in parts.items()}
@@ -164,8 +166,6 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         )
     if not 0 < schedule.crop_seconds[0] <= schedule.crop_seconds[1] <= 10:
         raise RecipeError(f"schedule.crop_seconds are two numbers, rising, over 0 and up to 10, not {schedule.crop_seconds}.")
-    if built["loss"].soft_matches and not raw.get("start"):
-        raise RecipeError("Soft matches need a teacher: give the run or model of the first stage with --start.")
     return Recipe(name=raw.get("name", name), start=raw.get("start", ""), card=raw.get("card", {}), **towers, **built)
 
 

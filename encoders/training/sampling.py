@@ -25,10 +25,8 @@ def epoch_batches(
     if sampling.order == "shares":
         weights = share_weights(clips.rows, sampling.shares)
         return [rng.choice(len(clips), batch, replace=False, p=weights).tolist() for _ in range(len(clips) // batch)]
-    if sampling.order == "balanced":
-        order = balanced_order(tags, batch, sampling, rng)
-    else:
-        order = interleaved_order(clips.source, rng)
+    balanced = sampling.order == "balanced"
+    order = balanced_order(tags, batch, sampling, rng) if balanced else interleaved_order(clips.source, rng)
     return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
 
 

@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ class Trainer:
             parts["loss"].backward()
             return parts
         bounds = np.linspace(0, len(batch.lengths), self.schedule.parts + 1).astype(int).tolist()
-        pieces = [slice(*pair) for pair in zip(bounds, bounds[1:], strict=False) if pair[0] < pair[1]]
+        pieces = [slice(*pair) for pair in pairwise(bounds) if pair[0] < pair[1]]
         with torch.no_grad():
             embedded = [self._embed(batch, piece, i) for i, piece in enumerate(pieces)]
         speech, text = (torch.cat(side).requires_grad_() for side in zip(*embedded, strict=True))
@@ -122,11 +123,13 @@ class Trainer:
 
     def _embed(self, batch: Batch, piece: slice, number: int) -> tuple[Tensor, Tensor]:
         """Embeddings of a piece of this process's batch; the same dropout whenever it is the same piece of the same step."""
-        torch.manual_seed(self._seed("dropout", self.place.rank, number))
+        seed = self._seed("dropout", self.place.rank, number)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # transformers draws the spans it masks from numpy's global generator
         with self._precision():
             speech = self.network.embed_speech(batch.waveform[piece], batch.lengths[piece])
             text = self.network.embed_text(batch.ids[piece], batch.mask[piece])
-        return speech.float(), text.float()
+        return speech, text
 
     def _losses(self, batch: Batch, speech: Tensor, text: Tensor) -> dict[str, Tensor]:
         """The parts of the loss and their weighted sum, `loss`, over all processes' embeddings."""
@@ -165,13 +168,13 @@ class Trainer:
 
     def _soft_matches(self, cosines: Tensor, batch: Batch) -> Tensor:
         with torch.no_grad(), self._precision():
-            speech = gather(self.teacher.embed_speech(batch.waveform, batch.lengths).float(), self.place)
-            text = gather(self.teacher.embed_text(batch.ids, batch.mask).float(), self.place)
+            speech = gather(self.teacher.embed_speech(batch.waveform, batch.lengths), self.place)
+            text = gather(self.teacher.embed_text(batch.ids, batch.mask), self.place)
         return losses.soft_matches(cosines, speech @ text.T, self.loss.soft_form, self.loss.soft_temperature)
 
     def _embed_prompts(self, prompts: list[str]) -> Tensor:
         with self._precision():
-            return self.network.embed_text(*(part.to(self.place.device) for part in tokens(self.tokenizer, prompts))).float()
+            return self.network.embed_text(*(part.to(self.place.device) for part in tokens(self.tokenizer, prompts)))
 
     def _batch(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
@@ -181,9 +184,9 @@ class Trainer:
         if self.loss.positives == "fitting":
             matches = fitting(self.clips, rows, captions)
         mine = self.place.part(len(rows))
-        rng = np.random.default_rng(self._seed("crops", self.place.rank))
+        places = np.random.default_rng(self._seed("crops")).random(len(rows))
         seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
-        waveform, lengths = self.clips.crops(rows[mine], seconds, rng)
+        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine])
         if self.schedule.augment:
             noise = torch.Generator().manual_seed(self._seed("augment", self.place.rank))
             waveform = augment(waveform, lengths, noise, self.schedule.augment)

@@ -50,7 +50,7 @@ def embed_clips(network: DualEncoder, clips: Clips, device: torch.device, batch:
     vectors = np.zeros((len(clips), network.dimension), dtype=np.float32)
     for start in range(0, len(order), batch):
         rows = order[start : start + batch].tolist()
-        waveform, lengths = clips.crops(rows, seconds, np.random.default_rng(0))
+        waveform, lengths = clips.crops(rows, seconds, np.zeros(len(rows)))
         vectors[rows] = network.embed_speech(waveform.to(device), lengths.to(device)).float().cpu().numpy()
     return vectors
 
@@ -69,7 +69,7 @@ def mean_score(figures: list[Figure]) -> float:
 def _retrieval_figures(
     network: DualEncoder, clips: Clips, speech: np.ndarray, tokenizer: Tokenizer, device: torch.device
 ) -> list[Figure]:
-    """Over de-duplicated captions, one drawn for each clip; one made from labels is right wherever it fits. Chance is measured."""
+    """Over de-duplicated captions, one drawn for each clip; one made from labels is right wherever it fits."""
     rows = list(range(len(clips)))
     captions = draw_captions(clips, rows, random.Random(0))
     first = {text: i for i, text in reversed(list(enumerate(captions.texts)))}

@@ -1,0 +1,53 @@
+"""The commands: parse, call, print. Each module holds the commands of one kind; `main` gathers them."""
+
+import sys
+from typing import Any
+
+import click
+
+from commands.answers import classify, embed, search
+from commands.archive import index
+from commands.evaluation import evaluate
+from commands.models import models
+from commands.terminal import note
+from commands.training import annotate, export, train
+from encoders import ModelError
+from encoders.manifest import ManifestError
+from indexer import MetadataError, StoreError
+from indexer.store import FilterError
+from search import QueryError
+
+EXPECTED = (ModelError, StoreError, MetadataError, FilterError, QueryError, ManifestError)
+"""Errors whose message is for the user; anything else is a defect and shows its traceback."""
+
+
+class Commands(click.Group):
+    """Turns expected errors into one sentence and exit status 2, and Ctrl-C into 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            refusal = click.ClickException(str(error))
+            refusal.exit_code = 2
+            raise refusal from error
+        except KeyboardInterrupt:
+            note("Stopped. What is done is kept: run the same command again to go on.")
+            sys.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="voxdex")
+def main() -> None:
+    """Find a voice by describing it.
+
+    \b
+    voxdex index ./audio
+    voxdex search "breathy, sad female voice"
+
+    Exit status: 0 done; 1 done, but some inputs failed; 2 wrong use, or nothing could be done.
+    """
+
+
+for command in (index, search, classify, embed, evaluate, models, annotate, train, export):
+    main.add_command(command)

@@ -1,0 +1,61 @@
+"""What several commands share: options, arguments, and how they end."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from commands.terminal import note
+from encoders import AudioError, Model, open_model
+from encoders.runtime import DEVICES
+from indexer import DEFAULT_INDEX, DEFAULT_MODEL
+from indexer.files import printable
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+RECORDING = click.Path(path_type=Path)
+
+as_json = click.option("--json", "json_output", is_flag=True, help="Print one JSON document instead of a table.")
+index_option = click.option(
+    "--index", "index_name", default=DEFAULT_INDEX, show_default=True, metavar="DIR_OR_NAME",
+    help="A name in your data folder, or a folder (with a slash in it).",
+)  # fmt: skip
+model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME_OR_FOLDER", help="See `models`.")
+device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to embed.")
+
+
+def open_encoder(model: str, device: str) -> Model:
+    """Opens a model and says where it runs."""
+    encoder = open_model(model, device)
+    note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
+    return encoder
+
+
+def parse_labels(text: str | None) -> list[str]:
+    """The labels of --labels; none for None."""
+    if text is None:
+        return []
+    labels = [label.strip() for label in text.split(",")]
+    if not all(labels):
+        raise click.UsageError(f'--labels {text!r} has an empty label; write them as in "angry,happy,sad".')
+    return labels
+
+
+def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tuple[list, list[dict[str, str]]]:
+    """All answers for all files, and what failed."""
+    answers, failed = [], []
+    for path in files:
+        try:
+            answers.extend(answer(path))
+        except AudioError as error:
+            failed.append({"path": printable(path), "reason": str(error)})
+    return answers, failed
+
+
+def finish(something_done: bool, failed: Sequence[dict[str, str]]) -> None:
+    """Names what failed and exits: 0 if nothing did, 2 if nothing could be done, else 1."""
+    for failure in failed:
+        note(f"Failed: {failure['path']}: {failure['reason']}.")
+    if failed:
+        sys.exit(1 if something_done else 2)

@@ -1,0 +1,87 @@
+"""Commands about models: list them, add published ones."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from commands.common import FOLDER, as_json, finish
+from commands.terminal import new_table, note, print_json, print_table
+from commands.training import PRECISION, add_training, parity_table, stage_note
+from encoders import ModelError, find_models
+from encoders.model_folder import read_card, voxdex_home
+
+
+@click.group(invoke_without_command=True)
+@as_json
+@click.pass_context
+def models(context: click.Context, json_output: bool) -> None:
+    """List the models that can be used, with their licences, or add one.
+
+    \b
+    voxdex models
+    voxdex models add paraspeechclap-combined.pth.tar
+    """
+    if context.invoked_subcommand:
+        return
+    cards, failed = [], []
+    for folder in find_models().values():
+        try:
+            cards.append((folder, read_card(folder)))
+        except ModelError as error:
+            failed.append({"path": str(folder), "reason": str(error)})
+    if json_output:
+        print_json({"models": [asdict(card) | {"space": card.space, "folder": str(folder)} for folder, card in cards]})
+        finish(bool(cards), failed)
+        return
+    table = new_table("name", "version", "dimension", "MB", "licence", "description")
+    for folder, card in cards:
+        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+        table.add_row(folder.name, card.version, str(card.dimension), f"{size:.0f}", card.licence, card.description)
+    print_table(table)
+    finish(bool(cards), failed)
+
+
+@models.command("add")
+@click.argument("source", metavar="FILE_OR_HUB_NAME")
+@click.option("--name", help="What to call it.  [default: by the file, as in paraspeechclap-combined]")
+@click.option("--speech", metavar="DIR_OR_HUB_NAME", help="The speech tower's config.  [default: microsoft/wavlm-large]")
+@click.option(
+    "--text", metavar="DIR_OR_HUB_NAME", help="The text tower's config and tokenizer.  [default: granite-embedding-278m]"
+)
+@PRECISION
+@click.option("--clips", type=FOLDER, help="Recordings to check the graphs with.  [default: synthetic sounds]")
+@as_json
+def add(
+    source: str, name: str | None, speech: str | None, text: str | None, precision: str, clips: Path | None, json_output: bool
+) -> None:
+    """Make a published ParaSpeechCLAP checkpoint a model of yours, to be used by --model NAME.
+
+    Takes a file (.pth.tar) or a name on the HuggingFace hub, converts it once and checks that the result agrees with torch.
+
+    \b
+    voxdex models add ajd12342/paraspeechclap-combined
+    voxdex models add paraspeechclap-intrinsic.pth.tar --speech ./wavlm-large --text ./granite
+    """
+    with add_training():
+        from export.package import write_model
+        from export.published import SPEECH_SOURCE, TEXT_SOURCE, about_published, find_published, open_published
+
+        published = find_published(source, name)
+        out = voxdex_home() / "models" / published.name
+        former = find_models().get(published.name)
+        if former:
+            raise ModelError(f"There is a model {published.name!r} already. Choose another --name, or delete {former}.")
+        stage_note(f"reading {published.file}")
+        beginning = open_published(published.file, speech or SPEECH_SOURCE, text or TEXT_SOURCE)
+        about = about_published(published)
+        parity = write_model(
+            beginning.network, beginning.architecture, beginning.tokenizer, about, out, precision, clips, stage_note
+        )
+    card = read_card(out)
+    if json_output:
+        return print_json(
+            {"name": published.name, "folder": str(out), "licence": card.licence, "space": card.space, "parity": asdict(parity)}
+        )
+    print_table(parity_table(parity))
+    note(f"{out}: {card.licence}. Use it by --model {published.name}.")

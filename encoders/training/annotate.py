@@ -1,0 +1,123 @@
+"""Recordings without labels -> the rows of a manifest: what can be measured, its words, and captions made of them."""
+
+import multiprocessing
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from encoders.audio import SAMPLE_RATE, AudioError, AudioReader, Failure
+from encoders.manifest import CAPTION_SEPARATOR
+from encoders.training.captions import write_caption
+from encoders.training.measured import load_measured
+from encoders.training.measures import LEAST_SPEECH_SECONDS, Measures, measure
+
+MOST_SECONDS = 60.0
+"""What is measured of a recording: its beginning, which is also what training keeps of it."""
+MEASURES = tuple(each.name for each in fields(Measures))
+COLUMNS = ("path", "source", "dataset", "speaker", "duration", "caption", *load_measured(), "phonation", *MEASURES)
+"""The columns of a row. `phonation` and `source`, the recording it was made from, are of edited copies only."""
+UNREMARKABLE = {("pitch", "medium")}
+FEW = 8
+"""Recordings that are not worth the start of more processes."""
+
+Task, Done = TypeVar("Task"), TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """rows: by column (COLUMNS), ready for a CSV file. failed: recordings without a row. damaged: with one, but incomplete."""
+
+    rows: list[dict[str, str]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    damaged: list[Failure] = field(default_factory=list)
+
+
+def annotate(
+    recordings: Sequence[Path],
+    captions: int = 3,
+    seed: int = 1,
+    on_row: Callable[[int], object] = lambda total: None,
+    processes: int | None = None,
+) -> Annotations:
+    """Measures recordings and writes captions about them; the same for the same paths and seed.
+
+    Args:
+        recordings: files.
+        captions: how many different ones to write about each; fewer where there is little to say.
+        seed: of the wording.
+        on_row: is called with the number of recordings after each one.
+        processes: how many to use; None for one on each core.
+    """
+    found = Annotations()
+    for failure, damage, row in in_processes(partial(_annotate, captions, seed), recordings, processes):
+        found.failed.extend(failure)
+        found.damaged.extend(damage)
+        found.rows.extend(row)
+        on_row(len(recordings))
+    return found
+
+
+def in_processes(work: Callable[[Task], Done], tasks: Sequence[Task], processes: int | None = None) -> Iterator[Done]:
+    """What `work` makes of each task, in their order, on all cores. Both must be picklable."""
+    processes = processes or os.cpu_count() or 1
+    if processes == 1 or len(tasks) < FEW:
+        yield from map(work, tasks)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(work, tasks, chunksize=1 + min(15, len(tasks) // (4 * processes)))
+
+
+def _annotate(captions: int, seed: int, path: Path) -> tuple[list[Failure], list[Failure], list[dict[str, str]]]:
+    """(why it failed, what is missing of it, its row): each a list of none or one."""
+    name, reader = str(path.absolute()), AudioReader(path)
+    try:
+        samples, seconds = read_beginning(reader)
+    except AudioError as error:
+        return [Failure(name, str(error))], [], []
+    measures = measure(samples)
+    if measures.speech_seconds < LEAST_SPEECH_SECONDS:
+        return [Failure(name, f"nobody was heard to speak in its first {min(seconds, MOST_SECONDS):.1f} s")], [], []
+    row = make_row({"path": name, "duration": f"{seconds:.2f}"}, measures)
+    row["caption"] = CAPTION_SEPARATOR.join(write_captions(row, captions, random.Random(f"{seed} {name}")))
+    return [], [Failure(name, reader.damage)] if reader.damage else [], [row]
+
+
+def read_beginning(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
+    """(float32 samples of the first minute, seconds of the whole recording); holds no more than that minute.
+
+    Raises:
+        AudioError: see AudioReader.
+    """
+    kept, count, most = [], 0, int(MOST_SECONDS * SAMPLE_RATE)
+    for block in blocks:
+        kept.append(block[: max(0, most - count)])
+        count += len(block)
+    return np.concatenate(kept), count / SAMPLE_RATE
+
+
+def make_row(known: Mapping[str, str], measures: Measures) -> dict[str, str]:
+    """A row of all COLUMNS: what is known, the measures, and the labels that follow from them."""
+    values = asdict(measures)
+    labels = {name: measured.label(values) for name, measured in load_measured().items()}
+    numbers = {name: "" if value is None else f"{value:.4g}" for name, value in values.items()}
+    return dict.fromkeys(COLUMNS, "") | labels | numbers | known
+
+
+def write_captions(row: Mapping[str, str], count: int, rng: random.Random) -> list[str]:
+    """At most `count` different captions, each of one to four labels of a row."""
+    claims = [(name, row[name]) for name in (*load_measured(), "phonation") if row[name]]
+    telling = [claim for claim in claims if claim not in UNREMARKABLE] or claims
+    captions: dict[str, None] = {}
+    for _ in range(5 * count if telling else 0):
+        chosen = rng.sample(telling, min(len(telling), rng.choice((1, 2, 2, 3, 3, 4))))
+        captions[write_caption(chosen, rng)] = None
+        if len(captions) == count:
+            break
+    return list(captions)

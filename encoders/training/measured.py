@@ -1,0 +1,61 @@
+"""Attributes that are measured rather than judged: which measures make a label, and the words for it (measured.toml)."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from encoders.attributes import Attribute, load_attributes, parse_attribute
+
+
+@dataclass(frozen=True)
+class Bins:
+    """A measure, the edges between its bins in ascending order, and what each bin stands for.
+
+    A bin names a label, several that it could be ("smooth|rough"), or nothing ("") where it is not worth a word.
+    """
+
+    measure: str
+    edges: tuple[float, ...]
+    labels: tuple[str, ...]
+
+    def labels_for(self, value: float | None) -> set[str]:
+        """What a value could be called; nothing where it is None."""
+        return set() if value is None else set(filter(None, self.labels[np.searchsorted(self.edges, value)].split("|")))
+
+
+@dataclass(frozen=True)
+class MeasuredAttribute:
+    """An attribute with the measures that decide it: the label that all of them allow."""
+
+    attribute: Attribute
+    bins: tuple[Bins, ...]
+
+    def label(self, measures: Mapping[str, float | None]) -> str:
+        """The label for measures by name (the fields of Measures), "" where there is none."""
+        allowed = set.intersection(*(bins.labels_for(measures.get(bins.measure)) for bins in self.bins))
+        return allowed.pop() if len(allowed) == 1 else ""
+
+
+@cache
+def load_measured() -> dict[str, MeasuredAttribute]:
+    """All measured attributes, by name. Those without words of their own are attributes of attributes.toml."""
+    raw = tomllib.loads((Path(__file__).parent / "measured.toml").read_text(encoding="utf-8"))
+    return {
+        name: MeasuredAttribute(
+            parse_attribute(name, fields) if "labels" in fields else load_attributes()[name], _bins(fields["by"])
+        )
+        for name, fields in raw.items()
+    }
+
+
+def caption_attributes() -> dict[str, Attribute]:
+    """Everything that a caption can speak of: the attributes that models are asked for, and those that are measured."""
+    return load_attributes() | {name: measured.attribute for name, measured in load_measured().items()}
+
+
+def _bins(by: dict[str, dict]) -> tuple[Bins, ...]:
+    return tuple(Bins(measure, tuple(bins["edges"]), tuple(bins["labels"])) for measure, bins in by.items())

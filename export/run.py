@@ -1,0 +1,48 @@
+"""A training run -> a model folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+from encoders.training.sources import RUN, begin_from
+from export.package import About, ExportError, write_model
+from export.parity import Parity
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    precision: str = "fp32",
+    clips: Path | None = None,
+    name: str | None = None,
+    on_stage: Callable[[str], object] = lambda stage: None,
+) -> Parity:
+    """Writes the model folder of a finished run; see write_model.
+
+    Args:
+        name: of the model; None takes the recipe's card's, or that of `out` (of the run, for RUN/model).
+
+    Raises:
+        ExportError: the run is not finished, or write_model's reasons.
+        SourceError: the run's weights cannot be read.
+    """
+    try:
+        trained = json.loads((run / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{run} is not a training run: its {RUN} cannot be read ({error}).") from error
+    if "figures" not in trained:
+        raise ExportError(f"The run in {run} is not finished: run `train` again with the same --out, and it goes on.")
+    said = {key: value for key, value in trained["recipe"]["card"].items() if key in {field.name for field in fields(About)}}
+    default = run.name if out.parent == run else out.name
+    licences = sorted({row["licence"] for row in trained["trained_on"]})
+    about = About(
+        **{"name": name or default, "description": f"Trained by the recipe {trained['recipe']['name']}."}
+        | {"licence": f"that of its data: {', '.join(licences)}"}
+        | said
+        | ({"name": name} if name else {}),
+        trained_on=trained["trained_on"],
+        figures=trained["figures"],
+    )
+    beginning = begin_from(str(run))
+    return write_model(beginning.network, beginning.architecture, beginning.tokenizer, about, out, precision, clips, on_stage)

@@ -1,0 +1,310 @@
+"""Training runs from the command line, end to end on sounds made here. Needs the train extra."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the train extra")
+pytest.importorskip("onnxscript", reason="the exporter comes with the train extra")
+
+from safetensors.torch import load_file
+
+from encoders import open_model
+from encoders.model_folder import file_sha256
+from encoders.training.data import load_clips, split
+from encoders.training.distributed import join
+from encoders.training.recipe import load_recipe
+from encoders.training.sources import begin
+from encoders.training.trainer import Trainer
+from tests.conftest import ROOT
+from tests.sounds import voice, write_sound
+from tests.tiny import make_material
+
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    return make_material(tmp_path_factory.mktemp("training"))
+
+
+def command(material, out, *more, manifest="labels.csv"):
+    arguments = ["train", material / "tiny.toml", material / manifest, "--out", out, "--cache", material / "cache", *more]
+    return [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
+
+
+def ran(arguments, **environment):
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, env=ONE_THREAD | environment)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def run(material):
+    """A finished run: what `train --json` said, and the folder."""
+    done = ran(command(material, material / "run", "--json"))
+    return json.loads(done.stdout), material / "run"
+
+
+def test_training_learns_and_says_how_it_was_done(run, material):
+    said, folder = run
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    losses = [line["attributes"] for line in log if "loss" in line]
+    assert len(losses) == 120 and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    about = json.loads((folder / "run.json").read_text())
+    assert about["manifests"][0]["sha256"] == file_sha256(material / "labels.csv")
+    assert about["recipe"]["schedule"]["seed"] == 3 and about["architecture"]["speech_tower"]["widths"] == [16, 24]
+    assert about["trained_on"] == [{"name": "synthetic", "licence": "none", "clips": 36, "hours": 0.01, "speakers": 36}]
+    after = {figure["question"]: figure["figure"] for figure in said["after"]}
+    assert after["gender"] >= 80 and after["pitch"] >= 80
+    assert {"speech to caption R@1", "caption to speech mAP@10"} <= set(after)
+    assert {figure["question"] for figure in said["before"]} == set(after)
+    assert (folder / "curves.png").stat().st_size > 10_000 and not (folder / "checkpoint.safetensors").exists()
+
+
+def test_the_run_is_a_model_that_indexes_and_searches(run, voxdex, material):
+    said, folder = run
+    assert min(said["parity"][f"{name}_worst"] for name in ("speech", "text", "batched")) >= 0.99999
+    model = open_model(folder / "model")
+    assert (model.card.name, model.card.dimension) == ("tiny", 16)
+    assert all(file_sha256(folder / "model" / name) == checksum for name, checksum in model.card.sha256.items())
+    assert "## What it hears" in (folder / "model" / "README.md").read_text()
+    assert voxdex("index", material / "0.wav", material / "1.wav", "--model", folder / "model").status == 0
+    assert voxdex("search", "a woman", "--json").json["hits"][0]["recording"].endswith("1.wav")
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("int8", 0.98)])
+def test_other_precisions_agree_with_torch(run, voxdex, tmp_path, precision, least):
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for i, seconds in enumerate((0.02, 0.4, 1.0, 2.7, 9.9)):
+        write_sound(sounds / f"{i}.wav", voice(seconds, 150, i))
+    done = voxdex("export", run[1], "--out", tmp_path / "m", "--precision", precision, "--clips", sounds, "--json")
+    assert done.status == 0, done.err
+    assert done.json["clips"] == 5 and done.json["sounds"] == "recordings"
+    assert min(done.json[f"{name}_worst"] for name in ("speech", "text", "batched")) >= least
+    model = open_model(tmp_path / "m", device="cpu")
+    assert model.card.precision == precision
+    full = sum(file.stat().st_size for file in (run[1] / "model").glob("*.onnx"))
+    assert sum(file.stat().st_size for file in (tmp_path / "m").glob("*.onnx")) < full
+    [embedding] = model.embed_speech([voice(1.0, 100)])
+    assert embedding.dtype == np.float32 and np.linalg.norm(embedding) == pytest.approx(1, abs=1e-3)
+
+
+def test_large_weights_go_into_a_file_of_their_own(run, tmp_path):
+    from encoders.training.sources import begin_from
+    from export import About, write_model
+
+    beginning = begin_from(str(run[1]))
+    whole = (beginning.network, beginning.architecture, beginning.tokenizer, About("large"), tmp_path / "large")
+    assert write_model(*whole, most_bytes=10_000).holds
+    model = open_model(tmp_path / "large")
+    assert {"speech.onnx.data", "text.onnx.data"} <= set(model.card.sha256)
+    assert (tmp_path / "large" / "speech.onnx").stat().st_size < (tmp_path / "large" / "speech.onnx.data").stat().st_size * 50
+    assert len(list(model.embed_speech([voice(1.0, 100)]))) == 1
+
+
+RESUMABLE = """
+import sys
+from pathlib import Path
+from encoders.training.recipe import load_recipe
+from encoders.training.train import train
+material, out = map(Path, sys.argv[1:])
+changes = ("schedule.save_every=10", "schedule.steps=60", "schedule.validate_every=30")
+train(load_recipe(str(material / "tiny.toml"), changes), [material / "labels.csv"], out, material / "cache")
+"""
+
+
+def test_resumed_after_a_kill_the_run_is_the_same(run, material, tmp_path):
+    (tmp_path / "worker.py").write_text(RESUMABLE)
+
+    def worker(name):
+        return [sys.executable, str(tmp_path / "worker.py"), str(material), str(tmp_path / name)]
+
+    here = {"PYTHONPATH": str(ROOT)}
+    ran(worker("whole"), **here)
+    process = subprocess.Popen(worker("broken"), cwd=ROOT, env=ONE_THREAD | here, stderr=subprocess.DEVNULL)
+    log = tmp_path / "broken" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 37):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "broken" / "checkpoint.safetensors").exists()
+    other = subprocess.run(command(material, tmp_path / "broken"), capture_output=True, text=True, cwd=ROOT)
+    assert other.returncode == 2 and "another recipe" in other.stderr
+    ran(worker("broken"), **here)
+    whole, broken = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "broken"))
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert (tmp_path / "whole" / "log.jsonl").read_text() == log.read_text()
+    finished = subprocess.run(command(material, run[1]), capture_output=True, text=True, cwd=ROOT)
+    assert finished.returncode == 2 and "is finished" in finished.stderr
+
+
+def trainer(material, *changes, manifest="labels.csv"):
+    recipe = load_recipe(
+        str(material / "tiny.toml"), ("projection.dropout=0.0", "speech_tower.drop_path=0.0", "schedule.augment=0.0", *changes)
+    )
+    clips, _ = load_clips([material / manifest], material / "cache")
+    torch.manual_seed(recipe.schedule.seed)
+    return Trainer(recipe, begin(recipe), clips.select(split(clips.rows)[0]), join("cpu"))
+
+
+LOSSES = {
+    "attributes": ("loss.attributes=1.0",),
+    "tags": ("loss.attributes=0.0", "loss.tags=1.0", 'loss.tag_columns=["gender"]'),
+    "similar": ("loss.attributes=0.0", 'loss.positives="similar"'),
+}
+
+
+def gradients(network) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("changes", LOSSES.values(), ids=LOSSES)
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(material, changes):
+    found = []
+    for parts in (1, 3):
+        one = trainer(material, *changes, f"schedule.parts={parts}")
+        one._backward(one._batch())
+        found.append(gradients(one.network))
+    assert torch.allclose(*found, rtol=1e-3, atol=1e-6)
+
+
+WORKER = """
+import sys, torch
+from pathlib import Path
+from tests.test_runs import gradients, trainer
+one = trainer(Path(sys.argv[1]), *sys.argv[3:], "schedule.clip_norm=0.0")
+losses = one.step()
+if one.place.first:
+    torch.save({"loss": losses["loss"], "gradients": gradients(one.network)}, sys.argv[2])
+from encoders.training.distributed import leave
+leave()
+"""
+
+
+@pytest.mark.parametrize("changes", LOSSES.values(), ids=LOSSES)
+def test_two_processes_have_the_loss_and_gradients_of_one(material, tmp_path, changes):
+    (tmp_path / "worker.py").write_text(WORKER)
+    arguments = [tmp_path / "worker.py", material, tmp_path / "two.pt", *changes]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ran([*launch, *map(str, arguments)], PYTHONPATH=str(ROOT))
+    two = torch.load(tmp_path / "two.pt")
+    one = trainer(material, *changes, "schedule.clip_norm=0.0")
+    losses = one.step()
+    assert losses["loss"] == pytest.approx(two["loss"], rel=1e-5)
+    assert torch.allclose(gradients(one.network), two["gradients"], rtol=1e-3, atol=1e-6)
+
+
+def test_torchrun_trains_through_the_command_line(material, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    more = command(material, tmp_path / "run", "--set", "schedule.steps=4", "--set", "schedule.validate_every=4")[1:]
+    ran([*launch, *more])
+    assert (tmp_path / "run" / "model" / "model.json").exists()
+
+
+def test_a_student_starts_from_its_teacher_and_keeps_its_matches(run, material, tmp_path):
+    more = (
+        "--start",
+        run[1],
+        "--set",
+        "loss.contrastive=0.0",
+        "--set",
+        "loss.attributes=0.0",
+        "--set",
+        "loss.soft_matches=1.0",
+    )
+    more += (
+        "--set",
+        "schedule.steps=6",
+        "--set",
+        "schedule.validate_every=6",
+        "--set",
+        "schedule.learning_rate=1e-4",
+        "--json",
+    )
+    for form in ("cross-entropy", "squared"):
+        done = ran(command(material, tmp_path / form, *more, "--set", f"loss.soft_form={form}"))
+        said = json.loads(done.stdout)
+        assert {figure["question"]: figure["figure"] for figure in said["before"]}["gender"] >= 80
+        log = [json.loads(line) for line in (tmp_path / form / "log.jsonl").read_text().splitlines()]
+        assert "soft_matches" in log[1] and "contrastive" not in log[1]
+
+
+def test_a_model_folder_is_a_place_to_start_from(run, material, voxdex, tmp_path):
+    said, folder = run
+    more = ("--start", folder / "model", "--set", "schedule.steps=2", "--set", "schedule.learning_rate=1e-9", "--json")
+    done = json.loads(ran(command(material, tmp_path / "more", *more)).stdout)
+    assert done["before"] == said["after"]
+    shutil.copytree(folder / "model", tmp_path / "other")
+    (tmp_path / "other" / "speech.onnx").write_bytes((tmp_path / "other" / "text.onnx").read_bytes())
+    refused = voxdex(
+        "train", material / "tiny.toml", material / "labels.csv", "--out", tmp_path / "x", "--start", tmp_path / "other"
+    )
+    assert refused.status == 2 and "cannot be started from: it has no speech_" in refused.err
+
+
+def test_fifty_captioned_clips_fine_tune_what_ships(material, voxdex, tmp_path):
+    done = voxdex(
+        "train", "fine-tune", material / "captions.csv", "--out", tmp_path / "mine", "--cache", material / "cache",
+        "--set", "schedule.epochs=3", "--json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert done.json["parity"]["speech_worst"] >= 0.99999
+    about = json.loads((tmp_path / "mine" / "run.json").read_text())
+    assert about["trained_on"][0]["licence"] == "not stated" and about["recipe"]["start"] == "mini"
+    assert voxdex("index", material / "0.wav", "--model", tmp_path / "mine" / "model").status == 0
+
+
+def test_a_recording_that_cannot_be_read_is_named_and_left_out(material, voxdex, tmp_path):
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text((material / "labels.csv").read_text() + "gone.wav,synthetic,none,s99,train,male,low\n")
+    done = voxdex(
+        "train", material / "tiny.toml", manifest, "--root", material, "--out", tmp_path / "run", "--cache", tmp_path / "cache",
+        "--set", "schedule.steps=2", "--json",
+    )  # fmt: skip
+    assert done.status == 1 and "gone.wav" in done.err
+    assert [failure["path"] for failure in done.json["failed"]] == [str(material / "gone.wav")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nonsense", "M"), "no recipe 'nonsense'"),
+        (("R", "M", "--set", "schedule.step=3"), "no field 'step' in [schedule]"),
+        (("R", "M", "--set", "schedule.steps=many"), "schedule.steps is of type int"),
+        (("R", "M", "--set", "loss.positives=all"), "loss.positives is 'own' or 'fitting'"),
+        (("R", "M", "--set", "text_tower.source=/nowhere"), "/nowhere/tokenizer.json cannot be read"),
+        (("R", "M", "--set", "speech_tower.kind=resnet"), "speech_tower.kind is"),
+        (("R", "M", "--set", "loss.tags=1.0"), "no clip has any in the manifest's column(s) tags"),
+        (("R", "M", "--start", "/nowhere"), "neither a training run"),
+        (("ra-clap", "M"), "Soft matches need a teacher"),
+        (("R", "M", "--set", "schedule.crop_seconds=[3, 1]"), "two numbers, rising"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_sentence(material, voxdex, tmp_path, arguments, words):
+    places = {"R": material / "tiny.toml", "M": material / "labels.csv"}
+    done = voxdex(
+        "train", *(places.get(part, part) for part in arguments), "--out", tmp_path / "run", "--cache", material / "cache"
+    )
+    assert done.status == 2 and words in " ".join(done.err.split()), done.err
+    assert "Traceback" not in done.err
+
+
+def test_export_wants_a_finished_run_and_an_empty_place(run, voxdex, tmp_path):
+    nothing = voxdex("export", tmp_path, "--out", tmp_path / "m")
+    assert nothing.status == 2 and "is not a training run" in nothing.err
+    taken = voxdex("export", run[1], "--out", run[1] / "model")
+    assert taken.status == 2 and "is there already" in taken.err
+    about = json.loads((run[1] / "run.json").read_text())
+    del about["figures"]
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    unfinished = voxdex("export", tmp_path, "--out", tmp_path / "m")
+    assert unfinished.status == 2 and "not finished" in unfinished.err
