@@ -254,7 +254,7 @@ def test_a_model_folder_is_a_place_to_start_from(run, material, voxdex, tmp_path
 def test_fifty_captioned_clips_fine_tune_what_ships(material, voxdex, tmp_path):
     done = voxdex(
         "train", "fine-tune", material / "captions.csv", "--out", tmp_path / "mine", "--cache", material / "cache",
-        "--set", "schedule.epochs=3", "--json",
+        "--set", "schedule.steps=3", "--json",
     )  # fmt: skip
     assert done.status == 0, done.err
     assert done.json["parity"]["speech_worst"] >= 0.99999

@@ -4,13 +4,17 @@ Morise et al., "WORLD: a vocoder-based high-quality speech synthesis system" (20
 claims about the result that a caption may then use.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyworld
 
 from encoders.audio import SAMPLE_RATE
+
+with warnings.catch_warnings():  # it asks for pkg_resources, which warns of its end
+    warnings.simplefilter("ignore")
+    import pyworld
 
 FRAME_MS = 5.0
 

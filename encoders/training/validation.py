@@ -16,7 +16,7 @@ from encoders.training.caption_writer import EXCLUSIVE, draw_captions, fitting, 
 from encoders.training.data import Clips
 
 FEWEST = 20
-"""Clips of a data set on which a figure is given."""
+"""Clips of a data set on which a figure is given; where less are held out in all, half of those."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _attribute_figures(
             rows = [i for i in np.flatnonzero(groups == group) if clips.rows[i].get(name) in known]
             truth = [clips.rows[i][name] for i in rows]
             present = [i for i, label in enumerate(attribute.labels) if label.name in set(truth)]
-            if len(present) < 2 or len(rows) < FEWEST:
+            if len(present) < 2 or len(rows) < min(FEWEST, len(clips) / 2):
                 continue
             labels = tuple(attribute.labels[i].name for i in present)
             predicted = [labels[i] for i in (speech[rows] @ text[present].T).argmax(axis=1)]
