@@ -64,8 +64,9 @@ def add(
     voxdex models add paraspeechclap-intrinsic.pth.tar --speech ./wavlm-large --text ./granite
     """
     with add_training():
+        from encoders.training.published import SPEECH_SOURCE, TEXT_SOURCE, open_published
         from export.package import write_model
-        from export.published import SPEECH_SOURCE, TEXT_SOURCE, about_published, find_published, open_published
+        from export.published import about_published, find_published
 
         published = find_published(source, name)
         out = voxdex_home() / "models" / published.name

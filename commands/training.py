@@ -63,7 +63,7 @@ def add_training() -> Iterator[None]:
 @click.argument("recipe")
 @click.argument("manifests", nargs=-1, required=True, type=FILE, metavar="MANIFEST.csv...")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
-@click.option("--start", metavar="RUN_OR_MODEL", help="A run or a model to take all weights from.")
+@click.option("--start", metavar="RUN_MODEL_OR_FILE", help="A run, a model or a published checkpoint to take all weights from.")
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
 @click.option("--root", type=FOLDER, help="Where the manifests' paths start.  [default: their folders]")
 @click.option(

@@ -122,7 +122,7 @@ def old_spelling(state):
 
 
 def test_older_spellings_are_the_same_network(towers, state, tmp_path):
-    from export.published import open_published
+    from encoders.training.published import open_published
 
     torch.save(state, tmp_path / "new.pth.tar")
     torch.save(old_spelling(state), tmp_path / "old.pth.tar")
@@ -183,6 +183,11 @@ def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, home, tow
     for source, folder in (("microsoft/wavlm-large", "speech"), ("ibm-granite/granite-embedding-278m-multilingual", "text")):
         (home / "hub" / source).parent.mkdir(parents=True, exist_ok=True)
         (home / "hub" / source).symlink_to(towers / folder)
+    from encoders.training.sources import begin_from
+
+    weights = begin_from(str(place / "paraspeechclap-intrinsic.pth.tar")).network.state_dict()
+    layer = "encoder.layers.1.feed_forward.intermediate_dense.weight"
+    assert torch.equal(weights[f"speech_tower.model.{layer}"], state[f"audio_branch.base.{layer}"])
     done = voxdex("models", "add", "ajd12342/paraspeechclap-intrinsic", "--name", "mine", "--precision", "int8")
     assert done.status == 0, done.err
     card = json.loads((home / "models" / "mine" / "model.json").read_text())

@@ -69,12 +69,16 @@ def begin(recipe: Recipe) -> Beginning:
 
 
 def begin_from(start: str) -> Beginning:
-    """A run of ours, by its folder, or a model in fp32, by name or folder.
+    """A run of ours, by its folder; a model with towers of our own in fp32, by name or folder; a published checkpoint's file.
 
     Raises:
-        SourceError: there is neither, or its weights cannot be used.
+        SourceError: it is none of these, or its weights cannot be used.
     """
     folder = Path(start)
+    if folder.is_file():
+        from encoders.training.published import open_published
+
+        return open_published(folder)
     if (folder / RUN).is_file():
         architecture = json.loads((folder / RUN).read_text(encoding="utf-8"))["architecture"]
         weights = read_weights(folder / WEIGHTS)
