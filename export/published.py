@@ -67,6 +67,7 @@ def _description(variant: str | None) -> str:
 def _fetch(repository: str, variant: str) -> Path:
     """The checkpoint's file from where the user put it, or from the hub."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     names = [f"paraspeechclap-{variant}.pth.tar", *(["slap-combined.pth.tar"] if variant == "combined" else [])]
     brought = voxdex_home() / "hub" / repository
@@ -77,8 +78,11 @@ def _fetch(repository: str, variant: str) -> Path:
     for name in names:
         try:
             return Path(hf_hub_download(repository, name))
+        except RemoteEntryNotFoundError:
+            reason = f"it has no {name}"
         except Exception as error:  # the hub's own errors, and those of whatever carries its requests
-            reason = reason or str(error).strip().splitlines()[0]
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            break
     raise ExportError(
         f"The HuggingFace hub does not give {repository} ({reason}). On a machine that reaches it, fetch {names[0]} of "
         f"{repository}, and the config.json, preprocessor_config.json of {SPEECH_SOURCE} and the config.json, tokenizer.json, "

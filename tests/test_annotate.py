@@ -210,3 +210,18 @@ def test_edited_copies_are_heard_as_what_they_claim(annotated, tmp_path):
     assert by_edit["higher"]["pitch"] == "high" and float(by_edit["deeper"]["pitch_hz"]) < 180
     assert all(tuple(row) == COLUMNS and row["caption"] and len(read_audio(row["path"])) > RATE for row in made.rows)
     assert edited_copies(women, tmp_path / "copies", edits_per_kind=1, processes=1).rows == made.rows
+
+
+def test_an_archive_is_annotated_from_the_command_line(voxdex, demo_archive, tmp_path):
+    write_sound(tmp_path / "tone.wav", tone(2.0))
+    (tmp_path / "text.wav").write_text("no sound")
+    out = tmp_path / "annotated.csv"
+    ran = voxdex("annotate", *sorted(demo_archive.glob("anna-*")), tmp_path, "--out", out, "--json")
+    assert ran.status == 1, ran.err
+    assert ran.json["annotated"] == 4 and {failure["path"] for failure in ran.json["failed"]} >= {str(tmp_path / "text.wav")}
+    rows = read_manifest(out, "caption")
+    assert len(rows) == 4 and tuple(rows[0]) == COLUMNS and {row["pitch"] for row in rows} <= {"low", "medium", "high"}
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    nothing = voxdex("annotate", empty, "--out", out)
+    assert nothing.status == 2 and "no recordings" in nothing.err

@@ -185,16 +185,31 @@ def test_evaluate(voxdex, demo_archive, tmp_path):
             gender = "female" if path.name.split("-")[0] in women else "male"
             writer.writerow([path.name, gender, f"a {gender} voice"])
         writer.writerow(["gone.wav", "male", "a male voice"])
-    ran = voxdex("evaluate", "classification", manifest, "--attribute", "gender", "--root", demo_archive, "--json")
+    ran = voxdex(
+        "evaluate",
+        "classification",
+        manifest,
+        "--attribute",
+        "gender",
+        "--root",
+        demo_archive,
+        "--json",
+        "--plot",
+        tmp_path / "c.png",
+    )
     assert ran.status == 1 and ran.json["failed"][0]["path"].endswith("gone.wav")
     assert ran.json["clips"] == 10 and ran.json["labels"] == ["female", "male"]
     confusion = np.array(ran.json["confusion"])
     assert confusion.sum() == 10
     assert ran.json["UAR"] == pytest.approx(100 * np.mean(np.diag(confusion) / confusion.sum(1)), abs=0.01)
+    low, high = ran.json["intervals"]["UAR"]
+    assert 0 <= low <= ran.json["UAR"] <= high <= 100
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
     assert ran.json["accuracy"] == pytest.approx(100 * np.trace(confusion) / 10)
     ran = voxdex("evaluate", "retrieval", manifest, "--root", demo_archive, "--json")
     assert ran.json["clips"] == 10 and ran.json["captions"] == 2
     assert ran.json["speech_to_caption"]["R@5"] == 100 and "mAP@10" in ran.json["caption_to_speech"]
+    assert ran.json["intervals"]["caption_to_speech"]["R@5"] == [100, 100]
 
 
 def test_names_are_shown_as_they_are(voxdex, tmp_path):

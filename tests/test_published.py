@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from encoders import open_model
 from tests.sounds import voice
 from tests.test_networks import SMALL, TEXT
+from tests.tiny import make_material
 
 CAPTIONS = ["a sad woman", "a deep raspy voice whispers", "calm"]
 
@@ -29,9 +30,10 @@ def towers(tmp_path_factory):
         transformers.WavLMConfig(**config),
         transformers.XLMRobertaConfig(**TEXT, max_position_embeddings=40, pad_token_id=1),
     )
-    speech.save_pretrained(folder / "speech")
+    torch.manual_seed(5)
+    transformers.WavLMModel(speech).save_pretrained(folder / "speech")
     transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "speech")
-    text.save_pretrained(folder / "text")
+    transformers.XLMRobertaModel(text).save_pretrained(folder / "text")
     words = sorted({word for caption in CAPTIONS for word in caption.split()})
     vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {word: 4 + i for i, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -197,3 +199,34 @@ def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, home, tow
 def test_an_unknown_file_is_said_to_be_unknown(voxdex):
     done = voxdex("models", "add", "nothing.pth.tar")
     assert done.status == 2 and "no file nothing.pth.tar" in done.err
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    return make_material(tmp_path_factory.mktemp("material"))
+
+
+@pytest.mark.parametrize("recipe", ["paraspeechclap-intrinsic", "paraspeechclap-combined", "ess-clap"])
+def test_the_papers_recipes_train_pretrained_towers(towers, material, tmp_path, recipe):
+    from encoders.training.recipe import load_recipe
+    from encoders.training.sources import begin_from, read_weights
+    from encoders.training.train import train
+
+    changes = (
+        f"speech_tower.source={towers / 'speech'}", f"text_tower.source={towers / 'text'}", "projection.dimension=24",
+        "schedule.steps=2", "schedule.batch=8", "schedule.precision=bf16", "schedule.crop_seconds=[1, 1]",
+        "schedule.learning_rate=1e-3",
+    )  # fmt: skip
+    manifests = [material / "captions.csv", material / "labels.csv"][: 2 if recipe.endswith("combined") else 1]
+    result = train(load_recipe(recipe, changes), manifests, tmp_path / "run", material / "cache")
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert result.steps == 2 and ("tags" in log[1]) == (recipe == "paraspeechclap-intrinsic")
+    start, end = read_weights(towers / "speech" / "model.safetensors"), begin_from(str(tmp_path / "run")).network.state_dict()
+    name = "encoder.layers.0.attention.q_proj.weight"
+    assert start[name].shape == end[f"speech_tower.model.{name}"].shape
+    assert 0 < (start[name] - end[f"speech_tower.model.{name}"]).abs().max() < 0.1
+    if recipe != "ess-clap":
+        return
+    student = load_recipe("ra-clap", (f"start={tmp_path / 'run'}", *changes[3:]))
+    train(student, manifests, tmp_path / "student", material / "cache")
+    assert begin_from(str(tmp_path / "student")).architecture["speech_tower"]["layers"] == "weighted"

@@ -1,5 +1,6 @@
 """Towers from the transformers library: WavLM, HuBERT and wav2vec 2.0 for speech; BERT, (XLM-)RoBERTa and kin for text."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from encoders.networks.errors import NetworkError
 from encoders.networks.masks import frame_mask, masked_mean
+
+warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # WavLM's masks, in transformers
 
 SPEECH_TYPES = ("wavlm", "hubert", "wav2vec2")
 NORMALISATION_FLOOR = 1e-7
@@ -129,6 +132,7 @@ class PretrainedTextTower(nn.Module):
 
     def checkpoint_activations(self) -> None:
         """Trades time for memory in training: activations are computed again in the backward pass."""
+        self.model.config.use_cache = False
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
