@@ -19,7 +19,7 @@ from encoders.training.data import Clips, load_clips, split
 from encoders.training.recipe import load_recipe
 from encoders.training.sources import begin_from
 from encoders.training.train import train
-from encoders.training.validation import Figure, validate
+from encoders.training.validation import validate
 
 RECIPE = str(Path(__file__).with_suffix(".toml"))
 SIDES = {
@@ -84,18 +84,24 @@ def write_side(prepared: Path, side: str, out: Path) -> Path:
     return path
 
 
-def measure(run: Path, sides: dict[str, Clips]) -> dict[str, float]:
-    """For each side, R@10 both ways and the mean UAR over attributes and data sets, of held-out speakers."""
+def measure(run: Path, sides: dict[str, Clips]) -> dict[str, dict[str, float]]:
+    """For each side, R@1 and mAP@10 both ways, and UAR and AUC averaged over attributes and data sets, of held-out speakers."""
     beginning = begin_from(str(run))
-    figures = {}
+    measured = {}
     for side, clips in sides.items():
-        found: list[Figure] = validate(beginning.network, clips, beginning.tokenizer, torch.device("cpu"))
+        found = validate(beginning.network, clips, beginning.tokenizer, torch.device("cpu"))
+        values: dict[str, list[float]] = {}
         for figure in found:
-            if figure.question.endswith(("R@1", "mAP@10")):
-                figures[f"{side}: {figure.question}"] = figure.figure
-        classified = [figure.figure for figure in found if "@" not in figure.question]
-        figures[f"{side}: UAR"] = float(np.mean(classified))
-    return figures
+            if not figure.question.endswith("R@10"):
+                values.setdefault(_column(figure.question), []).append(figure.figure)
+        measured[side] = {column: float(np.mean(figures)) for column, figures in values.items()}
+    return measured
+
+
+def _column(question: str) -> str:
+    if "@" in question:
+        return question
+    return "AUC" if question.endswith("(AUC)") else "UAR"
 
 
 @click.command()
@@ -113,7 +119,7 @@ def main(prepared: Path, text: Path, work: Path, table: Path, seeds: tuple[int, 
     for side, manifest in manifests.items():
         clips, _ = load_clips([manifest], work / "cache")
         held_out[side] = clips.select(split(clips.rows)[1])
-    results: dict[str, list[dict[str, float]]] = {variant.name: [] for variant in VARIANTS}
+    results: dict[str, list[dict[str, dict[str, float]]]] = {variant.name: [] for variant in VARIANTS}
     for seed in seeds:
         for variant in VARIANTS:
             run = place(work, variant.name, seed)
@@ -131,11 +137,11 @@ def main(prepared: Path, text: Path, work: Path, table: Path, seeds: tuple[int, 
                     train(load_recipe(RECIPE, changes), [manifests[side] for side in variant.sides], run, work / "cache")
                 figures.write_text(json.dumps(measure(run, held_out)))
             results[variant.name].append(json.loads(figures.read_text()))
-            print(seed, variant.name, {name: round(value, 1) for name, value in results[variant.name][-1].items()}, flush=True)
-    text_table = write_table(results)
-    table.write_text(text_table, encoding="utf-8")
-    print(text_table)
-    print(json.dumps({name: {key: [row[key] for row in rows] for key in rows[0]} for name, rows in results.items()}))
+            print(seed, variant.name, json.dumps(results[variant.name][-1]), flush=True)
+    tables = write_tables(results)
+    table.write_text(tables, encoding="utf-8")
+    print(tables)
+    print(json.dumps(results))
 
 
 def place(work: Path, name: str, seed: int) -> Path:
@@ -148,14 +154,18 @@ def finished(run: Path) -> bool:
     return (run / "run.json").exists() and "figures" in json.loads((run / "run.json").read_text())
 
 
-def write_table(results: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: mean and standard deviation over the seeds."""
-    columns = list(next(iter(results.values()))[0])
-    lines = ["| variant | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, rows in results.items():
-        cells = [f"{np.mean(values):.1f} ± {np.std(values):.1f}" for values in ([row[key] for row in rows] for key in columns)]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def write_tables(results: dict[str, list[dict[str, dict[str, float]]]]) -> str:
+    """Markdown, a table for each side: the variants that were trained on it, mean and standard deviation over the seeds."""
+    tables = []
+    for side in SIDES:
+        rows = {variant.name: results[variant.name] for variant in VARIANTS if side in variant.sides}
+        columns = list(next(iter(rows.values()))[0][side])
+        lines = [f"| held-out speakers, {side} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        for name, seeds in rows.items():
+            values = [[seed[side][column] for seed in seeds] for column in columns]
+            lines.append(f"| {name} | " + " | ".join(f"{np.mean(cell):.1f} ± {np.std(cell):.1f}" for cell in values) + " |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables) + "\n"
 
 
 if __name__ == "__main__":

@@ -105,6 +105,17 @@ def average_precision(scores: np.ndarray, right: np.ndarray, k: int) -> np.ndarr
     return (precision * hits).sum(axis=1) / possible
 
 
+def area_under_curve(scores: np.ndarray, right: np.ndarray) -> float:
+    """Area under the ROC curve in percent: how often a right answer scores above a wrong one, ties counting half.
+
+    Args:
+        scores: float [answers].
+        right: bool [answers], some of each.
+    """
+    wins = (scores[right][:, None] > scores[~right]).mean() + 0.5 * (scores[right][:, None] == scores[~right]).mean()
+    return 100 * float(wins)
+
+
 def bootstrap(
     figures: Callable[[np.ndarray], dict[str, float]], count: int, draws: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:

@@ -39,8 +39,8 @@ WordNet; its weights and its vocabulary are our own.
 FIGURES = """
 ## Figures
 
-On clips that were never trained on: zero-shot unweighted average recall in percent, with the labels and templates that ship,
-and retrieval. `edit` are vocoder edits of real speech by held-out speakers.
+On clips that were never trained on: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the
+labels and templates that ship, and retrieval. `edit` are vocoder edits of real speech by held-out speakers.
 
 | question | set | figure | chance |
 |---|---|---|---|

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from encoders.metrics import average_precision, bootstrap, classification, retrieval
+from encoders.metrics import area_under_curve, average_precision, bootstrap, classification, retrieval
 
 
 def test_classification_by_hand():
@@ -37,3 +37,9 @@ def test_an_interval_covers_a_share_as_it_should():
     low, high = bootstrap(lambda rows: {"share": 100 * hits[rows].mean()}, 400)["share"]
     spread = 196 * np.sqrt(0.75 * 0.25 / 400)
     assert (low, high) == (pytest.approx(75 - spread, abs=0.8), pytest.approx(75 + spread, abs=0.8))
+
+
+def test_area_under_the_curve_by_hand():
+    scores, right = np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False])
+    assert area_under_curve(scores, right) == pytest.approx(100 * 3.5 / 4)
+    assert area_under_curve(-scores, right) == pytest.approx(100 * 0.5 / 4)

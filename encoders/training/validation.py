@@ -1,7 +1,7 @@
 """How good a network is on held-out clips: zero-shot classification by attribute and data set, and retrieval."""
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,17 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from encoders.attributes import load_attributes
-from encoders.metrics import classification, retrieval
+from encoders.attributes import Attribute, load_attributes
+from encoders.metrics import area_under_curve, classification, retrieval
 from encoders.networks import DualEncoder
-from encoders.training.caption_writer import EXCLUSIVE, draw_captions, fitting, tokens
-from encoders.training.data import Clips
+from encoders.training.caption_writer import draw_captions, fitting, tokens
+from encoders.training.data import CLAIMS, Clips
 
 FEWEST = 20
 """Clips of a data set on which a figure is given; where less are held out in all, half of those."""
+
+FEWEST_OF_EACH = 5
+"""Clips of which a label holds, and of which it does not, that its AUC needs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Figure:
 
 @torch.inference_mode()
 def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: torch.device) -> list[Figure]:
-    """UAR of every exclusive attribute by data set, and R@1, R@10 and mAP@10 both ways over all clips; see FEWEST."""
+    """By data set, UAR or AUC of every attribute; over all clips, R@1, R@10 and mAP@10 both ways. See FEWEST."""
     network.eval()
     speech = embed_clips(network, clips, device)
     return [
@@ -91,26 +94,43 @@ def _retrieval_figures(
 def _attribute_figures(
     network: DualEncoder, clips: Clips, speech: np.ndarray, tokenizer: Tokenizer, device: torch.device
 ) -> list[Figure]:
-    """Where a data set has two labels or more of an attribute."""
+    """For each attribute and data set, the UAR of exclusive labels, and the mean AUC of labels that can hold together."""
     groups = np.array(
-        ["edit" if name.startswith("edit-") else name for name in (row.get("dataset", "all") for row in clips.rows)]
+        ["edit" if name.startswith("edit-") else name for name in (row.get("dataset") or "all" for row in clips.rows)]
     )
     figures = []
-    for name in EXCLUSIVE:
-        attribute = load_attributes()[name]
+    for attribute in load_attributes().values():
         prompts = [
             embed_captions(network, attribute.prompts(label), tokenizer, device).mean(axis=0) for label in attribute.labels
         ]
-        text = nn.functional.normalize(torch.from_numpy(np.stack(prompts)), dim=-1).numpy()
-        known = {label.name for label in attribute.labels}
+        scores = speech @ nn.functional.normalize(torch.from_numpy(np.stack(prompts)), dim=-1).numpy().T
+        judge = _unweighted_recall if attribute.exclusive else _area_under_curves
         for group in sorted(set(groups.tolist())):
-            rows = [i for i in np.flatnonzero(groups == group) if clips.rows[i].get(name) in known]
-            truth = [clips.rows[i][name] for i in rows]
-            present = [i for i, label in enumerate(attribute.labels) if label.name in set(truth)]
-            if len(present) < 2 or len(rows) < min(FEWEST, len(clips) / 2):
-                continue
-            labels = tuple(attribute.labels[i].name for i in present)
-            predicted = [labels[i] for i in (speech[rows] @ text[present].T).argmax(axis=1)]
-            uar = classification(truth, predicted, labels).uar
-            figures.append(Figure(name, group, len(rows), round(uar, 1), round(100 / len(present), 1)))
+            judged = judge(attribute, clips, np.flatnonzero(groups == group), scores)
+            if judged and judged.clips >= min(FEWEST, len(clips) / 2):
+                figures.append(replace(judged, set=group))
     return figures
+
+
+def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray) -> Figure | None:
+    known = {label.name for label in attribute.labels}
+    rows = np.array([row for row in rows if clips.rows[row].get(attribute.name) in known], dtype=int)
+    truth = [clips.rows[row][attribute.name] for row in rows]
+    present = [i for i, label in enumerate(attribute.labels) if label.name in set(truth)]
+    if len(present) < 2:
+        return None
+    labels = tuple(attribute.labels[i].name for i in present)
+    predicted = [labels[i] for i in scores[np.ix_(rows, present)].argmax(axis=1)]
+    uar = classification(truth, predicted, labels).uar
+    return Figure(attribute.name, "", len(rows), round(uar, 1), round(100 / len(present), 1))
+
+
+def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray) -> Figure | None:
+    areas, judged = [], set()
+    for i, label in enumerate(attribute.labels):
+        known = clips.truth[rows, CLAIMS.index((attribute.name, label.name))]
+        if min((known == 1).sum(), (known == -1).sum()) >= FEWEST_OF_EACH:
+            said = known != 0
+            areas.append(area_under_curve(scores[rows[said], i], known[said] == 1))
+            judged.update(rows[said].tolist())
+    return Figure(f"{attribute.name} (AUC)", "", len(judged), round(float(np.mean(areas)), 1), 50.0) if areas else None
