@@ -1,5 +1,6 @@
 """Any recording that FFmpeg's libraries can read -> mono float32 at 16 kHz, block by block."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -118,10 +119,16 @@ def _short(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def read_audio(path: str | Path) -> np.ndarray:
-    """A whole recording as float32 [samples], mono at 16 kHz.
+def read_audio(path: str | Path, most_seconds: float = math.inf) -> np.ndarray:
+    """A recording, or its beginning, as float32 [samples], mono at 16 kHz; no more is decoded than is kept.
 
     Raises:
         AudioError: see AudioReader.
     """
-    return np.concatenate(list(AudioReader(path)))
+    blocks, missing = [], most_seconds * SAMPLE_RATE
+    for block in AudioReader(path):
+        blocks.append(block[: int(min(len(block), missing))])
+        missing -= len(block)
+        if missing <= 0:
+            break
+    return np.concatenate(blocks)

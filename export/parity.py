@@ -87,7 +87,7 @@ def recorded_clips(folder: Path, most: int = 64, seconds: float = 10.0) -> list[
     clips = []
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES):
         try:
-            clips.append(read_audio(path)[: int(seconds * SAMPLE_RATE)])
+            clips.append(read_audio(path, seconds))
         except AudioError:
             continue
         if len(clips) == most:

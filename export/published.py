@@ -27,6 +27,8 @@ def find_published(file_or_hub_name: str, name: str | None = None) -> Published:
     Raises:
         ExportError: it is not here and cannot be fetched.
     """
+    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
+        raise ExportError(f"{name!r} is not a name for a model: it has letters, digits, points and hyphens only.")
     path = Path(file_or_hub_name)
     if path.is_file():
         variant = _variant(path.name)

@@ -124,3 +124,10 @@ def test_a_truncated_mp4_without_its_table_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(AudioError, match="damaged"):
         read_audio(path)
+
+
+def test_only_the_beginning_is_read_where_that_is_enough(tmp_path):
+    write_sound(tmp_path / "a.wav", voice(5.0, 120))
+    whole, beginning = read_audio(tmp_path / "a.wav"), read_audio(tmp_path / "a.wav", 1.5)
+    assert len(beginning) == 24_000 and np.array_equal(beginning, whole[:24_000])
+    assert np.array_equal(read_audio(tmp_path / "a.wav", 60), whole)

@@ -196,6 +196,12 @@ def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, home, tow
     assert (card["name"], card["precision"], card["licence"]) == ("mine", "int8", "CC BY-NC-SA 4.0")
 
 
+def test_a_name_is_no_path(voxdex, tmp_path):
+    (tmp_path / "x.pth.tar").write_text("")
+    done = voxdex("models", "add", tmp_path / "x.pth.tar", "--name", "../../elsewhere")
+    assert done.status == 2 and "is not a name for a model" in done.err
+
+
 def test_an_unknown_file_is_said_to_be_unknown(voxdex):
     done = voxdex("models", "add", "nothing.pth.tar")
     assert done.status == 2 and "no file nothing.pth.tar" in done.err

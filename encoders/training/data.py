@@ -143,7 +143,7 @@ def _state(path: Path) -> tuple[str, int, int]:
 def _read(path: Path) -> np.ndarray | str:
     """int16 samples, or why there are none."""
     try:
-        samples = read_audio(path)[: int(LONGEST_SECONDS * SAMPLE_RATE)]
+        samples = read_audio(path, LONGEST_SECONDS)
     except AudioError as error:
         return str(error)
     return (np.clip(samples, -1, 1) * 32767).astype(np.int16)

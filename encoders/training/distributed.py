@@ -3,11 +3,15 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
+
+LONGEST_WAIT = timedelta(hours=4)
+"""While the first process decodes or validates, the others wait."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def join(device: str = "auto") -> Place:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(chosen)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     return Place(rank, world, chosen)
 
 

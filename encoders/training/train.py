@@ -200,8 +200,9 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
         former = json.loads((out / RUN).read_text(encoding="utf-8"))
         if "figures" in former:
             raise RecipeError(f"The run in {out} is finished. Choose another --out, or delete that folder.")
-        for key, what in (("recipe", "recipe"), ("manifests", "manifests")):
-            if former[key] != about[key]:
+        content = [[manifest["sha256"] for manifest in run["manifests"]] for run in (former, about)]
+        for what, same in (("recipe", former["recipe"] == about["recipe"]), ("manifests", content[0] == content[1])):
+            if not same:
                 raise RecipeError(
                     f"{out} holds an unfinished run with another {what}. Choose another --out, or delete that folder."
                 )
