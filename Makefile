@@ -19,7 +19,7 @@ demo: $(RUN_TIME)
 	./cli.py search "whispering" --index demo/index -n 5
 
 test: $(TEST)
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(TEST)
 	$(VENV)/bin/ruff check .
