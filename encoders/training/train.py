@@ -124,7 +124,8 @@ def _train(
         trainer.tokenizer.save(str(out / TOKENIZER))
     remembered = load_checkpoint(trainer, out)
     memory = Memory(**remembered) if remembered else Memory()
-    _trim_log(out / LOG, trainer.step_number)
+    if place.first:
+        _trim_log(out / LOG, trainer.step_number)
     every = recipe.schedule.validate_every or trainer.steps_per_epoch
     save_every = recipe.schedule.save_every or every
 
