@@ -7,7 +7,7 @@ import click
 
 from commands.common import FOLDER, as_json, finish
 from commands.terminal import new_table, note, print_json, print_table
-from commands.training import PRECISION, add_training, parity_table, stage_note
+from commands.training import PRECISION, add_training, print_parity, stage_note
 from encoders import ModelError, find_models
 from encoders.model_folder import read_card, voxdex_home
 
@@ -84,5 +84,5 @@ def add(
         return print_json(
             {"name": published.name, "folder": str(out), "licence": card.licence, "space": card.space, "parity": asdict(parity)}
         )
-    print_table(parity_table(parity))
+    print_parity(parity)
     note(f"{out}: {card.licence}. Use it by --model {published.name}.")

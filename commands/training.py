@@ -148,9 +148,7 @@ def export(checkpoint: Path, out: Path, precision: str, clips: Path | None, name
         parity = export_run(checkpoint, out, precision, clips, name, stage_note)
     if json_output:
         return print_json(asdict(parity))
-    print_table(parity_table(parity))
-    if not parity.holds:
-        note(f"Warning: the worst cosine is {parity.worst:.4f}, under 0.99: check with `evaluate` whether {precision} will do.")
+    print_parity(parity)
     note(f"Use it: voxdex index FOLDER --model {out} --index NAME")
 
 
@@ -227,12 +225,14 @@ def summary_table(result: "Result") -> Table:
     return table
 
 
-def parity_table(parity: "Parity") -> Table:
-    """How well graphs agree with torch."""
+def print_parity(parity: "Parity") -> None:
+    """Shows how well graphs agree with torch, and warns where that may not be well enough."""
     table = new_table(f"{parity.precision} against torch", "worst cosine", "mean")
     for name in ("speech", "batched", "text"):
         table.add_row(name, *(f"{getattr(parity, f'{name}_{kind}'):.7f}" for kind in ("worst", "mean")))
-    return table
+    print_table(table)
+    if not parity.holds:
+        note(f"Warning: the worst cosine is {parity.worst:.4f}: check with `evaluate` whether {parity.precision} will do.")
 
 
 def stage_note(stage: str) -> None:
