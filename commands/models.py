@@ -74,11 +74,8 @@ def add(
         if former:
             raise ModelError(f"There is a model {published.name!r} already. Choose another --name, or delete {former}.")
         stage_note(f"reading {published.file}")
-        beginning = open_published(published.file, speech or SPEECH_SOURCE, text or TEXT_SOURCE)
-        about = about_published(published)
-        parity = write_model(
-            beginning.network, beginning.architecture, beginning.tokenizer, about, out, precision, clips, stage_note
-        )
+        model = open_published(published.file, speech or SPEECH_SOURCE, text or TEXT_SOURCE)
+        parity = write_model(model, about_published(published), out, precision, clips, stage_note)
     card = read_card(out)
     if json_output:
         return print_json(

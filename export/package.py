@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from encoders.audio import SAMPLE_RATE
+from encoders.audio import SAMPLE_RATE, AudioError
 from encoders.model import Model
 from encoders.model_folder import CARD, README, TOKENIZER, ModelCard, file_sha256
-from encoders.networks import DualEncoder
+from encoders.training.sources import Bundle
 from export.card import model_card
 from export.files import MOST_BYTES
 from export.graphs import OPSET, export_graphs
 from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
 
 MAX_SECONDS = 10.0
+NORMALISATIONS = {
+    "convnext": "level-normalised log-mel inside speech.onnx, unit-length output",
+    "pretrained": "waveform of zero mean and unit variance inside speech.onnx, unit-length output",
+}
 
 
 class ExportError(RuntimeError):
@@ -44,9 +47,7 @@ class About:
 
 
 def write_model(
-    network: DualEncoder,
-    architecture: dict[str, dict[str, Any]],
-    tokenizer: Tokenizer,
+    model: Bundle,
     about: About,
     out: Path,
     precision: str = "fp32",
@@ -57,7 +58,7 @@ def write_model(
     """Writes a model folder, whole or not at all.
 
     Args:
-        network, architecture, tokenizer: the model and its description, see build_network.
+        model: the network, its description and its tokenizer.
         about: what model.json and the model card say.
         out: the model folder; it must not exist.
         precision: "fp32", "fp16" (for GPUs) or "int8" (for CPUs).
@@ -66,16 +67,19 @@ def write_model(
         most_bytes: a graph with more weights than this keeps them in a file of their own.
 
     Raises:
-        ExportError: `out` exists, or the graphs do not agree with torch as well as their precision promises (int8 never
-            fails; its parity says how well).
+        ExportError: `out` exists, `clips` has no recordings, or the graphs do not agree with torch as well as their
+            precision promises (int8 never fails; its parity says how well).
     """
     if out.exists():
         raise ExportError(f"{out} is there already. Choose another place, or delete it.")
-    sounds = recorded_clips(clips) if clips else synthetic_clips()
+    try:
+        sounds = recorded_clips(clips) if clips else synthetic_clips()
+    except AudioError as error:
+        raise ExportError(f"{error}.") from error
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        parity = _write(network, architecture, tokenizer, about, partial, precision, sounds, clips, on_stage, most_bytes)
+        parity = _write(model, about, partial, precision, sounds, "recordings" if clips else "synthetic", on_stage, most_bytes)
         partial.chmod(0o755)
         partial.replace(out)
     finally:
@@ -84,42 +88,39 @@ def write_model(
 
 
 def _write(
-    network: DualEncoder,
-    architecture: dict[str, dict[str, Any]],
-    tokenizer: Tokenizer,
+    model: Bundle,
     about: About,
     folder: Path,
     precision: str,
     sounds: list[np.ndarray],
-    clips: Path | None,
+    kind: str,
     on_stage: Callable[[str], object],
     most_bytes: int,
 ) -> Parity:
     on_stage(f"tracing the graphs in {precision}")
-    export_graphs(network, folder, precision, most_bytes)
-    tokenizer.save(str(folder / TOKENIZER))
-    kind = architecture["speech_tower"]["kind"]
+    export_graphs(model.network, folder, precision, most_bytes)
+    model.tokenizer.save(str(folder / TOKENIZER))
     card = ModelCard(
         name=about.name,
         version=about.version,
         description=about.description,
         licence=about.licence,
         trained_on=about.trained_on,
-        dimension=network.dimension,
+        dimension=model.network.dimension,
         sample_rate=SAMPLE_RATE,
         max_seconds=MAX_SECONDS,
         prompt_templates=about.prompt_templates,
-        normalisation=NORMALISATIONS[kind],
+        normalisation=NORMALISATIONS[model.architecture["speech_tower"]["kind"]],
         opset=OPSET,
         precision=precision,
-        logit_scale=round(network.logit_scale.item(), 4),
-        architecture=architecture,
+        logit_scale=round(model.network.logit_scale.item(), 4),
+        architecture=model.architecture,
         sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         metrics={"figures": about.figures},
     )
     _write_card(card, folder)
     on_stage(f"comparing {len(sounds)} clips with torch")
-    parity = measure_parity(network, Model(folder, device="cpu"), "recordings" if clips else "synthetic", sounds)
+    parity = measure_parity(model.network, Model(folder, device="cpu"), kind, sounds)
     if not parity.holds and precision != "int8":
         raise ExportError(
             f"The {precision} graphs do not agree with torch: the worst cosine is {parity.worst:.6f}, under "
@@ -130,12 +131,6 @@ def _write(
     (folder / README).write_text(prose, encoding="utf-8")
     _write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)
     return parity
-
-
-NORMALISATIONS = {
-    "convnext": "level-normalised log-mel inside speech.onnx, unit-length output",
-    "pretrained": "waveform of zero mean and unit variance inside speech.onnx, unit-length output",
-}
 
 
 def _write_card(card: ModelCard, folder: Path) -> None:

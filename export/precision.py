@@ -11,8 +11,6 @@ from onnx.numpy_helper import from_array, to_array
 
 from export.files import save_graph
 
-PRECISIONS = ("fp32", "fp16", "int8")
-
 
 def halve_weights(model: onnx.ModelProto) -> None:
     """Stores weights in half precision: those that a graph traced in mixed precision casts before use, and look-up tables."""

@@ -44,5 +44,4 @@ def export_run(
         trained_on=trained["trained_on"],
         figures=trained["figures"],
     )
-    beginning = begin_from(str(run))
-    return write_model(beginning.network, beginning.architecture, beginning.tokenizer, about, out, precision, clips, on_stage)
+    return write_model(begin_from(str(run)), about, out, precision, clips, on_stage)

@@ -102,9 +102,7 @@ def test_large_weights_go_into_a_file_of_their_own(run, tmp_path):
     from encoders.training.sources import begin_from
     from export import About, write_model
 
-    beginning = begin_from(str(run[1]))
-    whole = (beginning.network, beginning.architecture, beginning.tokenizer, About("large"), tmp_path / "large")
-    assert write_model(*whole, most_bytes=10_000).holds
+    assert write_model(begin_from(str(run[1])), About("large"), tmp_path / "large", most_bytes=10_000).holds
     model = open_model(tmp_path / "large")
     assert {"speech.onnx.data", "text.onnx.data"} <= set(model.card.sha256)
     assert (tmp_path / "large" / "speech.onnx").stat().st_size < (tmp_path / "large" / "speech.onnx.data").stat().st_size * 50
@@ -301,6 +299,9 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(material, voxdex, tmp_path
 def test_export_wants_a_finished_run_and_an_empty_place(run, voxdex, tmp_path):
     nothing = voxdex("export", tmp_path, "--out", tmp_path / "m")
     assert nothing.status == 2 and "is not a training run" in nothing.err
+    (tmp_path / "sounds").mkdir()
+    silent = voxdex("export", run[1], "--out", tmp_path / "m", "--clips", tmp_path / "sounds")
+    assert silent.status == 2 and "holds no recording that can be read" in silent.err
     taken = voxdex("export", run[1], "--out", run[1] / "model")
     assert taken.status == 2 and "is there already" in taken.err
     about = json.loads((run[1] / "run.json").read_text())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from encoders.networks import build_network
 from encoders.training.sources import (
-    Beginning,
+    Bundle,
     SourceError,
     pretrained_description,
     pretrained_speech,
@@ -35,7 +35,7 @@ UNUSED = re.compile(
 """What takes no part in an embedding: the text model's pooler, buffers of older versions, the mask of pre-training."""
 
 
-def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOURCE) -> Beginning:
+def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOURCE) -> Bundle:
     """A checkpoint as a network, its towers' configs and its tokenizer taken from folders or the hub.
 
     Args:
@@ -65,7 +65,7 @@ def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOU
                 "Name the towers it was trained with by --speech and --text."
             )
     network.load_state_dict(weights, strict=False)
-    return Beginning(network.eval(), architecture, pretrained_tokenizer(text))
+    return Bundle(network.eval(), architecture, pretrained_tokenizer(text))
 
 
 def read_state(file: Path) -> dict[str, Tensor]:

@@ -24,15 +24,15 @@ class SourceError(ValueError):
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """A network before its first step, its description (see build_network), and its tokenizer."""
+class Bundle:
+    """A network, its description (see build_network) and its tokenizer: all that training starts from and export needs."""
 
     network: DualEncoder
     architecture: dict[str, dict[str, Any]]
     tokenizer: Tokenizer
 
 
-def begin(recipe: Recipe) -> Beginning:
+def begin(recipe: Recipe) -> Bundle:
     """The network that a recipe starts with.
 
     With `recipe.start`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
@@ -65,10 +65,10 @@ def begin(recipe: Recipe) -> Beginning:
             _load(tower.model, _pretrained_weights(source, architecture[part]["config"]), source)
         elif source:
             _load(tower, read_weights(Path(source) / TEXT_TOWER), source)
-    return Beginning(network, architecture, tokenizer)
+    return Bundle(network, architecture, tokenizer)
 
 
-def begin_from(start: str) -> Beginning:
+def begin_from(start: str) -> Bundle:
     """A run of ours, by its folder; a model with towers of our own in fp32, by name or folder; a published checkpoint's file.
 
     Raises:
@@ -91,7 +91,7 @@ def begin_from(start: str) -> Beginning:
         architecture, weights = card.architecture, _graph_weights(folder, card.logit_scale)
     network = build_network(architecture)
     _load(network, weights, start)
-    return Beginning(network, architecture, read_tokenizer(folder))
+    return Bundle(network, architecture, read_tokenizer(folder))
 
 
 def pretrained_speech(source: str, **options: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from encoders.training.data import Clips
 from encoders.training.distributed import Place, average_gradients, gather
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sampling import epoch_batches
-from encoders.training.sources import Beginning
+from encoders.training.sources import Bundle
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Batch:
 class Trainer:
     """A network in training, with its optimiser and, if the recipe wants them, its averaged weights and its teacher."""
 
-    def __init__(self, recipe: Recipe, beginning: Beginning, clips: Clips, place: Place) -> None:
+    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: Place) -> None:
         self.recipe, self.clips, self.place = recipe, clips, place
         self.schedule, self.loss = recipe.schedule, recipe.loss
         self.batch_size = min(self.schedule.batch, len(clips)) // place.world * place.world
