@@ -109,12 +109,14 @@ def _decode(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     """(sound, length of each recording in samples, why recordings of no length failed), from the cache if it is there."""
     paths = [base / row["path"] for row in rows]
-    stem = cache / f"{manifest.stem}-{hashlib.sha256(repr([_state(path) for path in paths]).encode()).hexdigest()[:16]}"
-    about, pcm = stem.with_suffix(".json"), stem.with_suffix(".pcm")
-    if not about.exists():
+    key = f"{manifest.stem}-{hashlib.sha256(repr([_state(path) for path in paths]).encode()).hexdigest()[:16]}"
+    about, pcm, partial = (cache / f"{key}.{suffix}" for suffix in ("json", "pcm", f"{os.getpid()}.partial"))
+    if about.exists():
+        lengths, reasons = json.loads(about.read_text())["lengths"], {}
+    else:
         cache.mkdir(parents=True, exist_ok=True)
         lengths, reasons = [], {}
-        with pcm.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with partial.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, read in enumerate(pool.map(_read, paths)):
                 if isinstance(read, str):
                     reasons[str(i)] = read
@@ -123,10 +125,9 @@ def _decode(
                     file.write(read.tobytes())
                     lengths.append(len(read))
                 on_clip(len(rows))
+        partial.replace(pcm)
         if not reasons:
             about.write_text(json.dumps({"lengths": lengths}))
-    else:
-        lengths, reasons = json.loads(about.read_text())["lengths"], {}
     sound = np.memmap(pcm, dtype=np.int16, mode="r") if any(lengths) else np.zeros(0, dtype=np.int16)
     return sound, np.array(lengths), reasons
 
