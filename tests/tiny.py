@@ -18,6 +18,7 @@ kind = "convnext"
 mel_bins = 32
 widths = [16, 24]
 depths = [1, 1]
+dropout = 0.0
 
 [text_tower]
 kind = "transformer"

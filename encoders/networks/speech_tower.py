@@ -1,23 +1,47 @@
-"""Our own speech tower: a small 1-D ConvNeXt over log-mel frames and plain statistics of them, both where somebody speaks."""
+"""Our own speech tower: a small 1-D ConvNeXt beside plain statistics of spectrum and pitch, both only where somebody speaks."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from encoders.networks.functionals import Functionals, mean_over
 from encoders.networks.masks import frame_mask
 from encoders.networks.mel import MelFrontEnd
+from encoders.networks.pitch import BINS_PER_OCTAVE, HarmonicFrontEnd, PitchTrack
 
 FLOOR = 1e-5
 """Mel power that is 50 dB or more below the clip's level is not told from silence."""
 SILENCE = 1e-10
 """Mel power below which a clip is not brought to the common level (about -100 dB of full scale)."""
+FINE_FLOOR = 1e-4
+"""The same for the finer spectrum."""
 GATE, SOFTNESS = -5.0, 0.7
 """Frames are taken for speech from about 22 dB below the level on (natural log of power), and how gradually."""
 
 
-def mean_over(x: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean over frames: x [batch, frames, width], weights [batch, frames, 1] -> [batch, width]."""
-    return (x * weights).sum(dim=1) / (weights.sum(dim=1) + 1e-4)
+SEMITONES = HarmonicFrontEnd.bins * 12 // BINS_PER_OCTAVE
+"""Bands of the finer spectrum whose statistics are taken."""
+PITCH_CHANNELS = 3
+
+
+class Heard(NamedTuple):
+    """What is heard of clips, all [batch, frames, ...].
+
+    mel, semitones: log power over the clip's level in mel bands and in semitones. octaves: pitch over 60 Hz. energy: log
+    power over the level. speaking, voiced: how surely somebody speaks, and with voice, 0..1. mask: 1 in valid frames, of
+    which there are `frames` [batch].
+    """
+
+    mel: Tensor
+    semitones: Tensor
+    octaves: Tensor
+    energy: Tensor
+    speaking: Tensor
+    voiced: Tensor
+    mask: Tensor
+    frames: Tensor
 
 
 class ConvNeXtBlock(nn.Module):
@@ -71,32 +95,6 @@ class StatisticsPooling(nn.Module):
         return torch.cat([mean, (deviation + 1e-6).sqrt(), (weights * x).sum(dim=1)], dim=1)
 
 
-class Functionals(nn.Module):
-    """Plain statistics of the log-mel bands while somebody speaks, through one layer.
-
-    Of each band: its mean, standard deviation and mean rise above its mean, and how far it moves in 20 and in 100 ms. What
-    such functionals tell of emotion carries over to other corpora better than what deeper layers learn.
-    """
-
-    def __init__(self, bands: int, width: int) -> None:
-        super().__init__()
-        centres, spreads = zip((-5.0, 2.0), (2.0, 0.65), (0.85, 0.28), (1.45, 0.35), (2.6, 0.85), strict=True)
-        self.register_buffer("centre", torch.tensor(centres).repeat_interleave(bands), persistent=False)
-        self.register_buffer("spread", torch.tensor(spreads).repeat_interleave(bands), persistent=False)
-        self.bias = nn.Parameter(torch.zeros(5 * bands))
-        self.layer = nn.Linear(5 * bands, width)
-
-    def forward(self, bands: Tensor, speaking: Tensor) -> Tensor:
-        """bands [batch, frames, bands] of log power, speaking [batch, frames, 1] in 0..1 -> [batch, width]."""
-        mean = mean_over(bands, speaking)
-        centred = bands - mean[:, None]
-        found = [mean, mean_over(centred.square(), speaking).add(1e-4).sqrt(), mean_over(centred.clamp(min=0), speaking)]
-        for step in (2, 10):
-            change = (bands[:, step:] - bands[:, :-step]).square()
-            found.append(mean_over(change, speaking[:, step:] * speaking[:, :-step]).add(1e-4).sqrt())
-        return nn.functional.gelu(self.layer((torch.cat(found, dim=1) - self.centre) / self.spread + self.bias))
-
-
 class ConvNeXtSpeechTower(nn.Module):
     """Waveform -> features, whatever the level, the padding or the neighbours in the batch.
 
@@ -105,8 +103,9 @@ class ConvNeXtSpeechTower(nn.Module):
         widths, depths: channels and blocks of each stage; each stage halves the frame rate (from 100 a second).
         kernel: frames that a block's depthwise convolution spans.
         expansion: hidden width of a block's perceptron, in multiples of its channels.
-        functionals: width of the layer over plain statistics of the bands.
         drop_path: largest share of clips for which a block is skipped in training (grows with depth).
+        functionals: width of the layer over plain statistics.
+        dropout: share of the statistics that are left out in training.
     """
 
     def __init__(
@@ -118,12 +117,15 @@ class ConvNeXtSpeechTower(nn.Module):
         expansion: int = 3,
         drop_path: float = 0.1,
         functionals: int = 128,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.mel = MelFrontEnd(mel_bins)
+        self.harmonics = HarmonicFrontEnd()
+        self.pitch = PitchTrack()
         self.downsamples = nn.ModuleList()
         self.stages = nn.ModuleList()
-        inputs, total, seen = 2 * mel_bins, sum(depths), 0
+        inputs, total, seen = 2 * mel_bins + PITCH_CHANNELS, sum(depths), 0
         for width, depth in zip(widths, depths, strict=True):
             self.downsamples.append(Downsample(inputs, width, kernel=5))
             rates = [drop_path * (seen + i) / max(1, total - 1) for i in range(depth)]
@@ -131,7 +133,7 @@ class ConvNeXtSpeechTower(nn.Module):
             inputs, seen = width, seen + depth
         self.pooling = StatisticsPooling(inputs)
         self.norm = nn.LayerNorm(3 * inputs)
-        self.functionals = Functionals(mel_bins, functionals)
+        self.functionals = Functionals(mel_bins + SEMITONES, functionals, dropout)
         self.width = 3 * inputs + functionals
         self.checkpointing = False
 
@@ -141,31 +143,54 @@ class ConvNeXtSpeechTower(nn.Module):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch] -> features [batch, width]."""
-        return self.encode(*self.mel(waveform, lengths))
+        heard = self._listen(waveform, lengths)
+        return torch.cat([self.norm(self._deep(heard)), self.functionals(self._measure(heard))], dim=1)
 
-    def encode(self, power: Tensor, frames: Tensor) -> Tensor:
-        """Mel power [batch, frames, bins] with `frames` [batch] valid ones -> features [batch, width]."""
+    @torch.no_grad()
+    def fit(self, waveform: Tensor, lengths: Tensor) -> None:
+        """Finds out from clips on what scale their statistics lie; before training starts."""
+        self.functionals.fit(self._measure(self._listen(waveform, lengths)))
+
+    def _listen(self, waveform: Tensor, lengths: Tensor) -> "Heard":
+        """All that the layers see of clips.
+
+        The level is the mean power weighted with itself, which silence at the ends does not change.
+        """
+        power, frames = self.mel(waveform, lengths)
         mask = frame_mask(frames, power.shape[1])
-        bands, speaking = self._bands(power * mask, mask)
-        relative = bands - mean_over(bands, speaking)[:, None]
-        x = torch.cat([bands + 4.0, relative], dim=2) / 4.0 * mask
+        power, fine = power * mask, self.harmonics(waveform) * mask
+        whole = power.mean(dim=2, keepdim=True)
+        level = whole.square().sum(dim=1, keepdim=True) / whole.sum(dim=1, keepdim=True).clamp(min=SILENCE)
+        level = level.clamp(min=SILENCE)
+        energy = (whole / level + FLOOR).log()
+        speaking = torch.sigmoid((energy - GATE) / SOFTNESS) * mask
+        octaves, voiced = self.pitch((fine / level + FINE_FLOOR).log())
+        semitones = fine.unflatten(2, (SEMITONES, -1)).mean(dim=3)
+        return Heard(
+            mel=(power / level + FLOOR).log(),
+            semitones=(semitones / level + FINE_FLOOR).log(),
+            octaves=octaves,
+            energy=energy,
+            speaking=speaking,
+            voiced=voiced * speaking,
+            mask=mask,
+            frames=frames,
+        )
+
+    def _measure(self, heard: "Heard") -> Tensor:
+        bands = torch.cat([heard.mel, heard.semitones], dim=2)
+        return self.functionals.measure(bands, heard.octaves, heard.energy, heard.speaking, heard.voiced)
+
+    def _deep(self, heard: "Heard") -> Tensor:
+        relative = heard.mel - mean_over(heard.mel, heard.speaking)[:, None]
+        melody = heard.octaves - mean_over(heard.octaves, heard.voiced)[:, None]
+        pitch = torch.cat([heard.octaves - 1.4, 2 * melody, torch.ones_like(melody)], dim=2) * heard.voiced
+        x = torch.cat([(heard.mel + 4.0) / 4.0, relative / 4.0, pitch], dim=2) * heard.mask
+        mask, frames = heard.mask, heard.frames
         for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
             x, mask, frames = downsample(x, frames)
             for block in blocks:
                 recompute = self.checkpointing and self.training
                 x = checkpoint(block, x, mask, use_reentrant=False) if recompute else block(x, mask)
         every = 2 ** len(self.downsamples)
-        deep = self.pooling(x, speaking[:, ::every] * mask)
-        return torch.cat([self.norm(deep), self.functionals(bands, speaking)], dim=1)
-
-    @staticmethod
-    def _bands(power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(log power over the clip's level [batch, frames, bins], how surely somebody speaks [batch, frames, 1] in 0..1).
-
-        The level is the mean power weighted with itself, which silence at the ends does not change.
-        """
-        whole = power.mean(dim=2, keepdim=True)
-        level = whole.square().sum(dim=1, keepdim=True) / whole.sum(dim=1, keepdim=True).clamp(min=SILENCE)
-        level = level.clamp(min=SILENCE)
-        speaking = torch.sigmoid(((whole / level + SILENCE).log() - GATE) / SOFTNESS) * mask
-        return torch.log(power / level + FLOOR), speaking
+        return self.pooling(x, heard.speaking[:, ::every] * mask)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from encoders.networks import DualEncoder
+from encoders.networks import ConvNeXtSpeechTower, DualEncoder
 from encoders.training import losses
 from encoders.training.augment import augment, draw_surroundings
 from encoders.training.caption_writer import ATTRIBUTE_COLUMNS, PROMPTED, draw_captions, fitting, label_prompts, tokens, twist
@@ -21,6 +21,9 @@ from encoders.training.distributed import Place, average_gradients, gather
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sampling import epoch_batches
 from encoders.training.sources import Bundle
+
+FITTED_CLIPS = 256
+"""Clips on which a tower of our own is fitted to its inputs."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,11 @@ class Trainer:
         self.steps_per_epoch = len(self._epoch(0))
         self.total_steps = self.schedule.steps or self.schedule.epochs * self.steps_per_epoch
 
+        self.step_number = 0
         self.network = beginning.network.to(place.device)
         self.tokenizer = beginning.tokenizer
+        if not recipe.start:
+            self._fit_inputs()
         if self.schedule.checkpoint_activations:
             self.network.speech_tower.checkpoint_activations()
             self.network.text_tower.checkpoint_activations()
@@ -69,7 +75,6 @@ class Trainer:
         if self.schedule.average_decay:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.schedule.average_decay))
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=self.schedule.weight_decay)
-        self.step_number = 0
 
     @property
     def kept(self) -> DualEncoder:
@@ -219,6 +224,16 @@ class Trainer:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.schedule.precision == "bf16")
+
+    def _fit_inputs(self) -> None:
+        """Lets a tower of our own find out the scale of what it measures, on clips as training draws them."""
+        if isinstance(self.network.speech_tower, ConvNeXtSpeechTower):
+            rng = np.random.default_rng(self._seed("fit"))
+            rows = rng.choice(len(self.clips), min(FITTED_CLIPS, len(self.clips)), replace=False).tolist()
+            waveform, lengths = self.clips.crops(rows, self.schedule.crop_seconds[1], rng.random(len(rows)))
+            surroundings = draw_surroundings(len(rows), self._generator("fit"), self.schedule.augment)
+            waveform = augment(waveform, lengths, surroundings, self._generator("fit"))
+            self.network.speech_tower.fit(waveform.to(self.place.device), lengths.to(self.place.device))
 
     def _groups(self) -> list[dict]:
         rates = {"speech_tower": self.schedule.speech_tower_rate, "text_tower": self.schedule.text_tower_rate}
