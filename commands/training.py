@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from commands.common import FILE, FOLDER, RECORDING, as_json, finish
 from commands.terminal import new_table, note, print_json, print_table
+from encoders import load_attributes
 from indexer import find_recordings
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def export(checkpoint: Path, out: Path, precision: str, clips: Path | None, name
 def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed: int, json_output: bool) -> None:
     """Measure recordings and describe them, so that a model can be trained on an archive without labels.
 
-    Writes a manifest: pitch and its range, loudness, speaking rate, noise, reverberation, brightness, roughness as numbers
+    Writes a manifest: pitch and its range, loudness, speaking rate, noise, reverberation, brightness, texture as numbers
     and as words, and captions. --edits adds vocoder edits, as FLAC files beside the manifest, with captions known to be true.
 
     \b
@@ -204,10 +205,8 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
 
 def labels_table(rows: list[dict[str, str]]) -> Table:
     """How often each word was found."""
-    from encoders.training.measured import caption_attributes
-
     table = new_table("attribute", "words")
-    for column in caption_attributes():
+    for column in load_attributes():
         counts = Counter(row[column] for row in rows if row.get(column))
         if counts:
             table.add_row(column, ", ".join(f"{word} {count}" for word, count in counts.most_common()))

@@ -59,16 +59,20 @@ def question(model: Model, name: str, labels: Sequence[str] = (), templates: Seq
     if len(set(labels)) < len(labels) or not all(labels):
         raise QueryError(f"The labels {', '.join(labels)!r} must all be different, and none empty.")
     names = tuple(labels) or tuple(label.name for label in attribute.labels)
-    prompts = [_prompts(attribute, label, templates) for label in names]
+    if templates or attribute is None:
+        prompts = [[template.replace("{}", label) for template in templates or TEMPLATES] for label in names]
+    else:
+        prompts = _prompts(attribute, names)
     return Question(name, names, classifier(model, prompts))
 
 
-def _prompts(attribute: Attribute | None, label: str, templates: Sequence[str]) -> list[str]:
-    if not templates and attribute:
-        for known in attribute.labels:
-            if known.name == label:
-                return attribute.prompts(known)
-    return [template.replace("{}", label) for template in templates or TEMPLATES]
+def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:
+    """The attribute's own prompts for labels it knows by name or by a word for them, general ones for others."""
+    known = [attribute.find(name) for name in names]
+    return [
+        attribute.prompts(label) if label and known.count(label) == 1 else [template.replace("{}", name) for template in TEMPLATES]
+        for name, label in zip(names, known, strict=True)
+    ]
 
 
 def classify_file(model: Model, path: Path, questions: Sequence[Question]) -> list[Classified]:

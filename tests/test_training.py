@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("safetensors", reason="safetensors comes with the train extra")
 
 from encoders import load_attributes
-from encoders.training.augment import augment
-from encoders.training.caption_writer import draw_captions, fitting
-from encoders.training.captions import write_caption
+from encoders.training.augment import augment, draw_surroundings
+from encoders.training.caption_writer import draw_captions, fitting, twist
+from encoders.training.captions import Claim, write_caption
 from encoders.training.data import CLAIMS, Clips, split, truth_of
 from encoders.training.distil import caption_texts, wordnet_texts
 from encoders.training.losses import (
@@ -72,14 +73,14 @@ def test_classification_sums_over_labels_that_could_hold():
 def test_truth_of_a_manifest_row():
     truth = dict(
         zip(
-            CLAIMS,
-            truth_of({"gender": "male", "emotion": "neutral|calm", "style": "clear|kind", "style_not": "wild"}),
+            [claim[:2] for claim in CLAIMS],
+            truth_of({"gender": "male", "emotion": "neutral|calm", "style": "soft|kind", "style_not": "wild"}),
             strict=False,
         )
     )
     assert (truth["gender", "male"], truth["gender", "female"]) == (1, -1)
     assert (truth["emotion", "neutral"], truth["emotion", "sad"]) == (0, -1)
-    assert (truth["style", "clear"], truth["style", "wild"], truth["style", "cool"]) == (1, -1, 0)
+    assert (truth["style", "soft"], truth["style", "wild"], truth["style", "cool"]) == (1, -1, 0)
     assert truth["pitch", "low"] == 0
 
 
@@ -95,19 +96,30 @@ def test_sampling_is_even_over_data_sets_and_speakers():
 def test_captions_say_what_is_claimed_in_many_ways():
     rng = random.Random(0)
     captions = {write_caption([("gender", "female"), ("emotion", "sad")], rng).lower() for _ in range(300)}
-    assert len(captions) > 100
-    gender, sad = load_attributes()["gender"].labels[0], load_attributes()["emotion"].labels[3]
-    female = [*gender.adjectives, *gender.nouns, "she ", "her ", "woman", "lady", "female", "girl", "actress"]
+    assert len(captions) > 200
+    sad = {label.name: label for label in load_attributes()["emotion"].labels}["sad"]
     for caption in captions:
-        assert any(word in caption for word in female), caption
-        assert any(word in caption for word in (*sad.adjectives, *sad.phrases)), caption
+        assert re.search(r"\b(fem\w+|wom\w+|she|her|lady|girl|actress|mother)\b", caption), caption
+        assert any(word in caption for word in (*sad.words, "sobb", "weep", "mourn", "lament")), caption
+
+
+def test_captions_deny_what_does_not_hold():
+    rng = random.Random(0)
+    claims = [Claim("gender", "male"), Claim("phonation", "whispered", holds=False)]
+    captions = {write_caption(claims, rng).lower() for _ in range(200)}
+    assert len(captions) > 100
+    whispered = {label.name: label for label in load_attributes()["phonation"].labels}["whispered"]
+    for caption in captions:
+        denied = re.split(r"\b(?:not|no means|without)\b ", caption, maxsplit=1)
+        assert len(denied) == 2 and denied[1].startswith(("whisper", *whispered.words)), caption
 
 
 def test_augmentation_keeps_shape_and_silence_after_the_end():
     waveform = torch.stack([torch.from_numpy(voice(1.0, 120)), torch.zeros(16_000)])
     waveform[0, 9_000:] = 0
     lengths = torch.tensor([9_000, 16_000])
-    changed = augment(waveform, lengths, torch.Generator().manual_seed(1), chance=1.0)
+    generator = torch.Generator().manual_seed(1)
+    changed = augment(waveform, lengths, draw_surroundings(2, generator, chance=1.0), generator)
     assert changed.shape == waveform.shape and torch.isfinite(changed).all()
     assert changed[0, 9_000:].abs().max() == 0
     assert not torch.allclose(changed[0], waveform[0])
@@ -137,30 +149,28 @@ def test_vocoder_edits_do_what_they_are_called():
     assert all(np.abs(edited(name)).max() <= 0.71 for name in EDITS)
 
 
-def test_preparing_measures_edits_and_splits_by_speaker(tmp_path):
+def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
     pytest.importorskip("pyworld", reason="pyworld comes with the train extra")
     from encoders.training.prepare import main as prepare
 
     votes = "ann1: clear, very raspy || ann2: slightly clear, raspy || ann3: calm"
     with (tmp_path / "clips.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow("path dataset licence speaker gender age emotion intensity style transcript duration".split())
-        for i, f0 in enumerate((95, 160, 240)):
-            write_sound(tmp_path / f"{i}.wav", voice(2.0, f0, i))
-            row = [f"{i}.wav", "librispeech-libritts-p", "CC BY 4.0", f"s{i}", "male", "", "", "", votes, "word " * 10 * i, 2.0]
-            writer.writerow(row)
-        write_sound(tmp_path / "held.wav", voice(2.0, 200, 9))
-        writer.writerow(["held.wav", "vctk", "CC BY 4.0", "p1", "female", "22", "", "", "", "", 2.0])
-        writer.writerow(["demo.wav", "demo", "demo page: evaluation only", "d", "", "", "", "", "", "", 2.0])
-    arguments = [tmp_path / "clips.csv", "--root", tmp_path, "--out", tmp_path / "out", "--edits", 2]
+        writer.writerow("path dataset licence speaker gender age emotion intensity style duration".split())
+        for name in ("edgar-1.opus", "anna-1.wav", "bella-1.flac"):
+            writer.writerow([name, "librispeech-libritts-p", "CC BY 4.0", name, "", "", "", "", votes, 2.0])
+        writer.writerow(["julia-monotone-1.mp3", "vctk", "CC BY 4.0", "p1", "female", "22", "", "", "", 2.0])
+        writer.writerow(["demo.wav", "demo", "demo page: evaluation only", "d", "", "", "", "", "", 2.0])
+    arguments = [tmp_path / "clips.csv", "--root", demo_archive, "--out", tmp_path / "out", "--edits", 2]
     done = CliRunner().invoke(prepare, [str(argument) for argument in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     with (tmp_path / "out" / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     real, edits = rows[:4], rows[4:]
-    assert [row["pitch"] for row in real[:3]] == ["low", "medium", "high"]
+    assert [row["pitch"] for row in real] == ["low", "medium", "high", "medium"]
     assert [row["split"] for row in real] == ["train", "train", "train", "valid"]
-    assert real[0]["style"] == "clear|raspy" and "calm" not in real[0]["style_not"] and "wild" in real[0]["style_not"]
+    assert (real[0]["clarity"], real[0]["texture"], real[0]["style"]) == ("clear", "rough", "")
+    assert "calm" not in real[0]["style_not"] and "wild" in real[0]["style_not"]
     assert real[0]["emotion"] == "neutral|calm" and real[3]["phonation"] == "modal"
     assert len(edits) == 18 and {row["split"] for row in edits if row["speaker"] == "p1"} <= {"valid"}
     whispered = next(row for row in edits if row["dataset"] == "edit-whispered")
@@ -175,8 +185,8 @@ def test_the_dictionary_is_read_for_people_and_voices(tmp_path):
     (tmp_path / "data.adj").write_text(f"  1 a licence line\n{entry}\n{entry.replace(' 00 a', ' 44 a')}\n")
     texts, adjectives = wordnet_texts(tmp_path)
     assert texts == ["sad", "sorrowful", "sad: feeling grief", "a sad smile"] and adjectives == ["sad", "sorrowful"]
-    captions = caption_texts(400, adjectives, random.Random(0))
-    assert len(captions) == 400 and any("sorrowful" in caption for caption in captions)
+    captions = caption_texts(1500, adjectives, random.Random(0))
+    assert len(captions) == 1500 and any("sorrowful" in caption for caption in captions)
 
 
 def test_tags_are_multi_label_classification_over_clips_that_have_some():
@@ -228,16 +238,48 @@ def test_manifests_are_interleaved_until_the_longest_is_exhausted():
 def test_a_written_caption_fits_its_clips_and_a_made_one_those_whose_labels_it_says():
     rows = [{"gender": "female"}, {"gender": "male"}, {"gender": "female"}, {}]
     clips = labelled(rows, [(), (), ("she murmurs",), ("she murmurs",)])
-    captions = draw_captions(clips, range(4), random.Random(0))
+    captions = draw_captions(clips, random.Random(0))
     assert captions.written == [False, False, True, True] and captions.texts[2] == "she murmurs"
-    fits = fitting(clips, range(4), captions)
+    fits = fitting(clips, captions)
     assert fits[:, 0].tolist() == [1, -1, 1, 0] and fits[:, 1].tolist() == [-1, 1, -1, 0]
     assert fits[:, 2].tolist() == [0, -1, 1, 1]
 
 
+def test_a_denial_fits_where_what_it_denies_does_not_hold():
+    truth = torch.tensor([[1, -1], [-1, 1], [1, 0]])
+    claims = torch.tensor([[1.0, -1.0], [0.0, -1.0]])
+    assert match(truth, claims).tolist() == [[1, 1], [-1, -1], [0, 0]]
+
+
+def test_a_twisted_caption_is_false_of_its_clip_in_one_claim():
+    rows = [{"gender": "female", "emotion": "sad", "phonation": "whispered"}, {"gender": "male", "emotion": "sad|calm"}] * 8
+    clips = labelled(rows, [("she weeps",)] + [()] * 15)
+    captions = draw_captions(clips, random.Random(1), denials=0.5)
+    twisted = twist(clips, captions, 1.0, random.Random(0))
+    assert len(twisted.texts) == 15 and (captions.claims < 0).any()
+    for clip, (own, false) in enumerate(zip(captions.claims[1:], twisted.claims, strict=True), 1):
+        changed = torch.nonzero(own != false).flatten().tolist()
+        assert len({CLAIMS[column].attribute for column in changed}) == 1 and len(changed) == 2
+        assert match(torch.from_numpy(clips.truth[clip : clip + 1]), false[None]).item() == -1
+    assert fitting(clips, captions + twisted).shape == (16, 31)
+    assert twist(clips, captions, 0.0, random.Random(0)).texts == []
+
+
+def test_what_surroundings_make_true_is_known_of_the_clip():
+    surroundings = draw_surroundings(400, torch.Generator().manual_seed(0), chance=0.5)
+    cells = surroundings.labels()
+    assert 150 < sum(map(bool, cells)) < 250
+    assert {cell["noise"] for cell in cells if cell} == {"", "noisy"} and any(cell.get("channel") for cell in cells)
+    clips = labelled([{"noise": "clean", "gender": "male"}] * 400).relabel(cells)
+    column = CLAIMS.index(Claim("noise", "clean"))
+    for cell, truth in zip(cells, clips.truth, strict=True):
+        assert truth[column] == (1 if not cell else -1 if cell["noise"] else 0)
+        assert truth[CLAIMS.index(Claim("gender", "male"))] == 1
+
+
 def test_nothing_is_known_of_a_caption_that_claims_nothing():
     clips = labelled([{}, {"gender": "male"}])
-    assert fitting(clips, range(2), draw_captions(clips, range(2), random.Random(0)))[:, 0].tolist() == [0, 0]
+    assert fitting(clips.select([0, 1]), draw_captions(clips.select([0, 1]), random.Random(0)))[:, 0].tolist() == [0, 0]
 
 
 def test_speakers_are_held_out_whole():

@@ -14,54 +14,77 @@ from encoders.training.captions import write_caption
 from encoders.training.data import CLAIMS, Clips
 from encoders.training.losses import match
 
-UNREMARKABLE = {("phonation", "modal"), ("pitch", "medium"), ("intensity", "normal")}
+UNREMARKABLE = {("phonation", "modal"), ("pitch", "medium"), ("intensity", "normal"), ("channel", "full-band")}
 """What people seldom mention."""
 EXCLUSIVE = [attribute.name for attribute in load_attributes().values() if attribute.exclusive]
-PROMPTED = [i for i, (name, _) in enumerate(CLAIMS) if name in EXCLUSIVE]
+PROMPTED = [i for i, claim in enumerate(CLAIMS) if claim.attribute in EXCLUSIVE]
 """Columns of the claims that can be prompted for: those of exclusive attributes."""
-ATTRIBUTE_COLUMNS = [[i for i, column in enumerate(PROMPTED) if CLAIMS[column][0] == name] for name in EXCLUSIVE]
+ATTRIBUTE_COLUMNS = [[i for i, column in enumerate(PROMPTED) if CLAIMS[column].attribute == name] for name in EXCLUSIVE]
 """Where the labels of each exclusive attribute lie among PROMPTED."""
 
 
 @dataclass(frozen=True)
 class Captions:
-    """A caption for each clip.
+    """Captions: one for each clip, unless it is said otherwise.
 
-    claims: float [clips, claims], what those made from labels say. written: which of them somebody wrote.
+    claims: float [captions, claims], what those made from labels say (1) and deny (-1). written: which of them somebody
+    wrote.
     """
 
     texts: list[str]
     claims: Tensor
     written: list[bool]
 
+    @classmethod
+    def from_claims(cls, claims: Tensor, rng: random.Random) -> "Captions":
+        """One caption for each row of `claims`."""
+        return cls([_write(row, rng) for row in claims], claims, [False] * len(claims))
 
-def draw_captions(clips: Clips, rows: Sequence[int], rng: random.Random) -> Captions:
-    """One caption for each of `rows`: one of its own, or where it has none, one made from its labels."""
-    texts, claims, written = [], torch.zeros(len(rows), len(CLAIMS)), []
-    for place, row in enumerate(rows):
-        written.append(bool(clips.captions[row]))
+    def __add__(self, other: "Captions") -> "Captions":
+        return Captions(self.texts + other.texts, torch.cat([self.claims, other.claims]), self.written + other.written)
+
+
+def draw_captions(clips: Clips, rng: random.Random, denials: float = 0.0) -> Captions:
+    """One caption for each clip: one of its own, or where it has none, one made from its labels.
+
+    denials: the share of the latter that also say what does not hold.
+    """
+    texts, claims, written = [], torch.zeros(len(clips), len(CLAIMS)), []
+    for i in range(len(clips)):
+        written.append(bool(clips.captions[i]))
         if written[-1]:
-            texts.append(rng.choice(clips.captions[row]))
+            texts.append(rng.choice(clips.captions[i]))
         else:
-            columns = _choose_claims(clips.truth[row], rng)
-            texts.append(write_caption([CLAIMS[column] for column in columns], rng))
-            claims[place, columns] = 1
+            claims[i] = _choose_claims(clips.truth[i], rng, rng.random() < denials)
+            texts.append(_write(claims[i], rng))
     return Captions(texts, claims, written)
 
 
-def fitting(clips: Clips, rows: Sequence[int], captions: Captions) -> Tensor:
-    """Which captions fit which clips: [rows, captions] of 1 (fits), -1 (does not), 0 (unknown).
+def twist(clips: Clips, captions: Captions, share: float, rng: random.Random) -> Captions:
+    """Of a share of the captions made from labels, another one with one claim that is false of the clip, all else kept."""
+    twisted = []
+    for truth, claims, written in zip(clips.truth, captions.claims, captions.written, strict=True):
+        if written or rng.random() >= share:
+            continue
+        false = _falsify(claims, truth, rng)
+        if false is not None:
+            twisted.append(false)
+    return Captions.from_claims(torch.stack(twisted) if twisted else torch.zeros(0, len(CLAIMS)), rng)
+
+
+def fitting(clips: Clips, captions: Captions) -> Tensor:
+    """Which captions fit which clips: [clips, captions] of 1 (fits), -1 (does not), 0 (unknown).
 
     A caption made from labels fits where its claims hold; where nothing was known to claim, nothing is known of it. One that
     was written fits the clips it was written about and no other, but that nothing is known where the labels of both clips
     do not tell them apart.
     """
-    truth = torch.from_numpy(clips.truth[list(rows)])
+    truth = torch.from_numpy(clips.truth)
     known = match(truth, captions.claims)
-    known[:, captions.claims.sum(dim=1) == 0] = 0
+    known[:, (captions.claims != 0).sum(dim=1) == 0] = 0
     for column in np.flatnonzero(captions.written):
         told_apart = (truth * truth[column] < 0).any(dim=1) | ~(truth != 0).any(dim=1) | ~(truth[column] != 0).any()
-        about = torch.tensor([captions.texts[column] in clips.captions[row] for row in rows])
+        about = torch.tensor([captions.texts[column] in own for own in clips.captions])
         known[:, column] = torch.where(about, 1.0, torch.where(told_apart, -1.0, 0.0))
     return known
 
@@ -77,12 +100,44 @@ def tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     return torch.tensor([e.ids for e in encodings]), torch.tensor([e.attention_mask for e in encodings])
 
 
-def _choose_claims(truth: np.ndarray, rng: random.Random) -> list[int]:
-    """Columns of one to four claims that hold, of different attributes."""
+def _write(claims: Tensor, rng: random.Random) -> str:
+    said = torch.nonzero(claims).flatten().tolist()
+    return write_caption([CLAIMS[column]._replace(holds=bool(claims[column] > 0)) for column in said], rng)
+
+
+def _choose_claims(truth: np.ndarray, rng: random.Random, deny: bool) -> Tensor:
+    """One to four claims that hold, of different attributes, and if asked for a denial of one that does not: [claims]."""
     holding = [int(column) for column in np.flatnonzero(truth == 1)]
-    telling = [column for column in holding if CLAIMS[column] not in UNREMARKABLE or rng.random() < 0.15]
+    telling = [column for column in holding if CLAIMS[column][:2] not in UNREMARKABLE or rng.random() < 0.15]
     by_attribute: dict[str, list[int]] = {}
     for column in telling or holding:
-        by_attribute.setdefault(CLAIMS[column][0], []).append(column)
+        by_attribute.setdefault(CLAIMS[column].attribute, []).append(column)
     names = rng.sample(list(by_attribute), min(len(by_attribute), rng.choice((1, 1, 2, 2, 3, 4))))
-    return [rng.choice(by_attribute[name]) for name in names]
+    claims = torch.zeros(len(CLAIMS))
+    claims[[rng.choice(by_attribute[name]) for name in names]] = 1
+    failing = [int(column) for column in np.flatnonzero(truth == -1) if CLAIMS[column].attribute not in names]
+    if deny and failing:
+        claims[rng.choice(failing)] = -1
+    return claims
+
+
+def _falsify(claims: Tensor, truth: np.ndarray, rng: random.Random) -> Tensor | None:
+    """`claims` with one of them exchanged for a label of the same attribute that does not hold; None where none is known."""
+    options = []
+    for column in torch.nonzero(claims).flatten().tolist():
+        if claims[column] < 0:
+            options += [(column, other) for other in _labels_beside(column) if truth[other] == 1]
+        else:
+            options += [(column, other) for other in _labels_beside(column) if truth[other] == -1]
+    if not options:
+        return None
+    column = rng.choice(sorted({column for column, _ in options}))
+    other = rng.choice([other for former, other in options if former == column])
+    false = claims.clone()
+    false[other], false[column] = claims[column].item(), 0
+    return false
+
+
+def _labels_beside(column: int) -> list[int]:
+    name = CLAIMS[column].attribute
+    return [other for other, claim in enumerate(CLAIMS) if claim.attribute == name and other != column]

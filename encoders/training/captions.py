@@ -2,73 +2,191 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from encoders.attributes import Attribute, Label
-from encoders.training.measured import caption_attributes
+import inflect
 
-Claim = tuple[str, str]
-"""(attribute, label): what a caption says of a voice, such as ("emotion", "sad")."""
+from encoders.attributes import Label, load_attributes
 
-NEUTRAL_SUBJECTS = ("a person", "a speaker", "a voice actor", "a narrator")
-PRONOUNS = {"female": ("she", "her"), "male": ("he", "his")}
-FRAMES = (
-    "{article_adjectives} {bare_subject}",
-    "{article_adjectives} {bare_subject} is speaking",
-    "{adjectives} {gender_adjective}voice",
-    "{article_adjectives} {gender_adjective}voice",
-    "{subject} speaking in {article_adjectives} voice",
-    "{subject} with {article_adjectives} voice",
-    "{subject} who sounds {adjectives}",
-    "{subject} is speaking in {article_adjectives} style.",
-    "{pronoun} sounds {adjectives}",
-    "{possessive} voice is {adjectives}",
-    "in {article_adjectives} tone, {subject} is talking",
-    "a recording of {article_adjectives} {bare_subject}",
-)
+GRAMMAR = inflect.engine()
 
 
-def write_caption(claims: Sequence[Claim], rng: random.Random) -> str:
-    """One of many captions that say just `claims`, at most one of them about gender."""
-    attributes = caption_attributes()
-    gender = next((label for attribute, label in claims if attribute == "gender"), None)
-    others = [_label(attributes[attribute], label) for attribute, label in claims if attribute != "gender"]
-    rng.shuffle(others)
+class Claim(NamedTuple):
+    """What a caption says of a voice, such as ("emotion", "sad"), or, where it does not hold, that it is not so."""
 
-    adjectives, phrases = [], []
-    for label in others:
-        if label.phrases and (not label.adjectives or rng.random() < 0.3):
-            phrases.append(rng.choice(label.phrases))
+    attribute: str
+    label: str
+    holds: bool = True
+
+
+SPEAKERS = ("a person", "a speaker", "somebody", "a voice actor", "a narrator", "someone")
+PRONOUNS = {"female": ("she", "her"), "male": ("he", "his"), None: ("the speaker", "the speaker's")}
+SPEAKING = ("speak", "speak", "talk", "say something", "read", "narrate", "deliver a line", "tell something")
+MANNERS = ("voice", "voice", "voice", "tone", "tone of voice", "manner", "style", "way", "delivery")
+FEELINGS = ("full of {}", "with {}", "expressing {}", "conveying a sense of {}", "with a touch of {}", "revealing {}", "in {}")
+OPENINGS = ("a recording of ", "find ", "please play ", "I want to hear ", "this is ", "the voice of ")
+KINDS = {"adjectives": 5, "adverbs": 2, "verbs": 1, "feelings": 2, "phrases": 2}
+"""How often a claim is put into each kind of words, where its label has them."""
+
+
+@dataclass
+class Said:
+    """Claims put into words, by where in a sentence they may stand.
+
+    gender: its label, if it is claimed. adjectives: of the speaker or the voice. verb: what replaces "speak".
+    tails: whatever may follow after a comma.
+    """
+
+    gender: str | None = None
+    subject: str = ""
+    adjectives: list[str] = field(default_factory=list)
+    adverbs: list[str] = field(default_factory=list)
+    verb: str = ""
+    tails: list[str] = field(default_factory=list)
+
+
+def write_caption(claims: Sequence[tuple], rng: random.Random) -> str:
+    """One of many captions that say just `claims` (each a Claim or as one), at most one of them that a gender holds."""
+    said = _put_into_words([Claim(*claim) for claim in claims], rng)
+    caption = rng.choice(SHAPES)(said, rng)
+    for tail in said.tails:
+        caption = f"{tail}: {caption}" if rng.random() < 0.1 else f"{caption}{rng.choice((', ', ', ', ' ', ' - '))}{tail}"
+    if rng.random() < 0.4:
+        caption = caption[0].upper() + caption[1:] + rng.choice(("", "."))
+    return caption
+
+
+def _put_into_words(claims: list[Claim], rng: random.Random) -> Said:
+    said = Said()
+    attributes = load_attributes()
+    for claim in rng.sample(claims, len(claims)):
+        label = next(label for label in attributes[claim.attribute].labels if label.name == claim.label)
+        if not claim.holds:
+            said.tails.append(_denial(label, rng))
+        elif claim.attribute == "gender":
+            said.gender, said.subject = label.name, _word(label.nouns, rng)
         else:
-            adjectives.append(rng.choice(label.adjectives[: rng.randint(1, len(label.adjectives))]))
-
-    gender_label = _label(attributes["gender"], gender) if gender else None
-    caption = _frame(adjectives, gender_label, rng) if adjectives else _subject(gender_label, rng)
-    for phrase in phrases:
-        caption = f"{caption.rstrip('.')}, {phrase}" if rng.random() < 0.7 else f"{phrase}: {caption}"
-    return caption if rng.random() < 0.7 else caption[0].upper() + caption[1:]
+            _say(said, label, rng)
+    said.subject = said.subject or rng.choice(SPEAKERS)
+    return said
 
 
-def _label(attribute: Attribute, name: str) -> Label:
-    return next(label for label in attribute.labels if label.name == name)
+def _say(said: Said, label: Label, rng: random.Random) -> None:
+    kinds = [kind for kind in KINDS if getattr(label, kind) and not (kind == "verbs" and said.verb)]
+    kind = rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
+    word = _word(getattr(label, kind), rng)
+    if kind == "adjectives":
+        said.adjectives.append(word)
+    elif kind == "adverbs":
+        said.adverbs.append(word)
+    elif kind == "verbs":
+        said.verb = word
+    else:
+        said.tails.append(rng.choice(FEELINGS).format(word) if kind == "feelings" else word)
 
 
-def _subject(gender: Label | None, rng: random.Random) -> str:
-    if gender is None:
-        return rng.choice(NEUTRAL_SUBJECTS)
-    noun = rng.choice(gender.nouns[: rng.randint(1, len(gender.nouns))])
-    return rng.choice((noun, f"{noun} is speaking", f"{gender.adjectives[0]} voice", f"the voice of {noun}", noun[2:].strip()))
+def _denial(label: Label, rng: random.Random) -> str:
+    """That a label does not hold, to follow after a comma."""
+    ways = [f"not {_word(label.adjectives, rng)}", f"by no means {_word(label.adjectives, rng)}"] if label.adjectives else []
+    ways += [f"not {_word(label.phrases, rng)}"] if label.phrases and not ways else []
+    ways += [f"without {_word(label.feelings, rng)}"] if label.feelings else []
+    ways += [f"not {_participle(_word(label.verbs, rng))}"] if label.verbs else []
+    ways += [f"not {_word(label.nouns, rng)}"] if label.nouns else []
+    return rng.choice(("", "", "but ")) + rng.choice(ways)
 
 
-def _frame(adjectives: list[str], gender: Label | None, rng: random.Random) -> str:
-    listed = rng.choice((", ", ", ", " and ")).join(adjectives) if len(adjectives) < 3 else ", ".join(adjectives)
-    subject = rng.choice(gender.nouns if gender else NEUTRAL_SUBJECTS)
-    pronoun, possessive = PRONOUNS[gender.name] if gender else ("the speaker", "the")
-    return rng.choice(FRAMES).format(
-        adjectives=listed,
-        article_adjectives=f"{'an' if listed[0] in 'aeiou' else 'a'} {listed}",
-        subject=subject,
-        bare_subject=subject.split(" ", 1)[-1],
-        gender_adjective=f"{gender.adjectives[0]} " if gender else "",
-        pronoun=pronoun,
-        possessive=possessive,
-    )
+def _word(words: Sequence[str], rng: random.Random) -> str:
+    """One of `words`, the first ones oftener."""
+    return words[rng.randrange(rng.randint(1, len(words)))]
+
+
+def _noun_phrase(said: Said, rng: random.Random) -> str:
+    """a sad old man with a deep voice speaking slowly"""
+    split = rng.randint(0, len(said.adjectives))
+    before, after = said.adjectives[:split], said.adjectives[split:]
+    bare = said.subject.split(" ", 1)[-1] if said.subject.startswith(("a ", "an ")) else "person"
+    noun = GRAMMAR.a(" ".join((*before, bare))) if before else said.subject
+    if after:
+        noun += f" {rng.choice(('with', 'in', 'speaking in'))} {GRAMMAR.a(_listed(after, rng))} {rng.choice(MANNERS)}"
+    if said.verb or said.adverbs:
+        noun += f" {_participle(_action(said, rng))}"
+    return rng.choice(OPENINGS) + noun if rng.random() < 0.4 else noun
+
+
+def _sentence(said: Said, rng: random.Random) -> str:
+    """she speaks slowly in a deep, sad voice"""
+    pronoun, possessive = PRONOUNS[said.gender]
+    subject = rng.choice((said.subject, said.subject, pronoun, said.subject.replace("a ", "the ", 1)))
+    action = _action(said, rng)
+    does = f"is {_participle(action)}" if rng.random() < 0.5 else _third_person(action)
+    sentence = f"{subject} {does}"
+    if said.adjectives and rng.random() < 0.3:
+        return f"{sentence}. {possessive.capitalize()} voice is {_listed(said.adjectives, rng)}"
+    if said.adjectives:
+        sentence += f" {rng.choice(('in', 'with'))} {GRAMMAR.a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}"
+    return sentence
+
+
+def _predicate(said: Said, rng: random.Random) -> str:
+    """her voice is deep and sad, speaking slowly"""
+    pronoun, possessive = PRONOUNS[said.gender]
+    if not said.adjectives:
+        return _sentence(said, rng)
+    owner = possessive if said.gender and rng.random() < 0.7 else f"{said.subject}'s"
+    listed = _listed(said.adjectives, rng)
+    subject = f"{owner} voice {rng.choice(('is', 'sounds', 'seems'))}" if rng.random() < 0.6 else f"{pronoun} sounds"
+    action = f", {_participle(_action(said, rng))}" if said.verb or said.adverbs else ""
+    return f"{subject} {listed}{action}"
+
+
+def _voice(said: Said, rng: random.Random) -> str:
+    """a deep, sad female voice speaking slowly"""
+    gender = {"female": "female ", "male": "male ", None: ""}[said.gender]
+    voice = f"{_listed(said.adjectives, rng)} {gender}".lstrip() + rng.choice(("voice", "voice", "voice", "speech", "speaker"))
+    if said.verb or said.adverbs:
+        voice += f" {_participle(_action(said, rng))}"
+    return GRAMMAR.a(voice) if rng.random() < 0.6 else voice
+
+
+def _keywords(said: Said, rng: random.Random) -> str:
+    """female, deep, sad, slowly"""
+    words = [*said.adjectives, *said.adverbs, *filter(None, [said.verb and _participle(said.verb)])]
+    if said.gender or not words:
+        words.insert(0, rng.choice((said.gender, said.subject)) if said.gender else said.subject)
+    return rng.choice((", ", ", ", " ", "; ")).join(words)
+
+
+def _about_the_voice(said: Said, rng: random.Random) -> str:
+    """speaking slowly in a deep, sad voice"""
+    if said.gender or not (said.adjectives or said.adverbs or said.verb):
+        return _sentence(said, rng)
+    start = _participle(_action(said, rng))
+    return f"{start} in {GRAMMAR.a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}" if said.adjectives else start
+
+
+SHAPES = (_noun_phrase, _noun_phrase, _sentence, _sentence, _predicate, _voice, _voice, _keywords, _about_the_voice)
+
+
+def _action(said: Said, rng: random.Random) -> str:
+    """speak slowly and softly"""
+    return " ".join((said.verb or rng.choice(SPEAKING), _listed(said.adverbs, rng))).strip()
+
+
+def _listed(words: Sequence[str], rng: random.Random) -> str:
+    """sad, deep and slow"""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])}{rng.choice((' and ', ' and ', ', '))}{words[-1]}"
+
+
+def _participle(action: str) -> str:
+    """speak slowly -> speaking slowly"""
+    verb, _, rest = action.partition(" ")
+    return f"{GRAMMAR.present_participle(_third_person(verb))} {rest}".strip()
+
+
+def _third_person(action: str) -> str:
+    """speak slowly -> speaks slowly"""
+    verb, _, rest = action.partition(" ")
+    return f"{GRAMMAR.plural_noun(verb)} {rest}".strip()

@@ -5,19 +5,19 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE, AudioError, Failure, read_audio
 from encoders.manifest import CAPTION_SEPARATOR, ManifestError, read_manifest
 from encoders.training.captions import Claim
-from encoders.training.measured import caption_attributes
 
-CLAIMS: tuple[Claim, ...] = tuple((name, label.name) for name, a in caption_attributes().items() for label in a.labels)
+CLAIMS = tuple(Claim(name, label.name) for name, attribute in load_attributes().items() for label in attribute.labels)
 """Everything a caption can claim, in the order of the columns of a truth table."""
 LONGEST_SECONDS = 60.0
 """What is kept of a recording; training takes random crops of at most 10 s from it."""
@@ -49,6 +49,12 @@ class Clips:
         """The clips at these rows."""
         arrays = (array[list(chosen)] for array in (self.starts, self.lengths, self.source, self.truth))
         return Clips(self.sound, *arrays, [self.captions[i] for i in chosen], [self.rows[i] for i in chosen])
+
+    def relabel(self, cells: Sequence[dict[str, str]]) -> "Clips":
+        """The same clips with some cells of each row replaced, and what follows from them."""
+        rows = [row | changed for row, changed in zip(self.rows, cells, strict=True)]
+        truth = [truth_of(row) if cells[i] else self.truth[i] for i, row in enumerate(rows)]
+        return replace(self, rows=rows, truth=np.stack(truth))
 
     def samples(self, clip: int, start: int = 0, length: int | None = None) -> np.ndarray:
         """float32 samples in -1..1 of a clip, or of a part of it."""
@@ -157,8 +163,8 @@ def truth_of(row: dict[str, str]) -> np.ndarray:
     holds, the others do not. A cell of any other attribute lists what holds, NAME_not what does not.
     """
     truth = np.zeros(len(CLAIMS), dtype=np.int8)
-    attributes = caption_attributes()
-    for column, (name, label) in enumerate(CLAIMS):
+    attributes = load_attributes()
+    for column, (name, label, _) in enumerate(CLAIMS):
         named = set(filter(None, (row.get(name) or "").split("|")))
         if label in named and (len(named) == 1 or not attributes[name].exclusive):
             truth[column] = 1

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from encoders.attributes import load_attributes
 from encoders.networks import TransformerTextTower
-from encoders.training.captions import write_caption
+from encoders.training.captions import Claim, write_caption
 from encoders.training.sources import TEXT_TOWER
 
 LEXICAL_FILES = {"00", "01", "02", "07", "09", "10", "12", "18", "26", "29", "31", "32", "37", "39", "42"}
@@ -55,11 +55,14 @@ def wordnet_texts(folder: Path) -> tuple[list[str], list[str]]:
 def caption_texts(count: int, adjectives: list[str], rng: random.Random) -> list[str]:
     """`count` captions: from our labels, and the same sentences with any adjective of the dictionary."""
     attributes = load_attributes()
-    ours = [word for attribute in attributes.values() for label in attribute.labels for word in label.adjectives]
-    texts = list(ours)
+    labels = [label for attribute in attributes.values() for label in attribute.labels]
+    ours = [word for label in labels for word in label.adjectives]
+    texts = [word for label in labels for word in label.words]
     while len(texts) < count:
         names = rng.sample(list(attributes), rng.randint(1, 4))
-        text = write_caption([(name, rng.choice(attributes[name].labels).name) for name in names], rng)
+        holds = [name == "gender" or rng.random() < 0.95 for name in names]
+        said = [Claim(name, rng.choice(attributes[name].labels).name, true) for name, true in zip(names, holds, strict=True)]
+        text = write_caption(said, rng)
         if rng.random() < 0.5:
             word = next((word for word in ours if f" {word} " in f" {text} "), None)
             text = text.replace(word, rng.choice(adjectives)) if word else text

@@ -12,14 +12,16 @@ def match(truth: Tensor, claims: Tensor) -> Tensor:
 
     Args:
         truth: [clips, all claims] of 1 (holds), -1 (does not hold), 0 (unknown).
-        claims: [captions, all claims], 1 where the caption makes the claim.
+        claims: [captions, all claims], 1 where the caption makes the claim, -1 where it denies it.
 
     Returns:
-        [clips, captions]: 1 where every claim holds, -1 where one does not, else 0.
+        [clips, captions]: 1 where all that is said holds, -1 where something does not, else 0.
     """
-    holding = (truth == 1).float() @ claims.T
-    failing = (truth == -1).float() @ claims.T
-    fits = (holding == claims.sum(dim=1)).float()
+    holds, fails = (truth == 1).float(), (truth == -1).float()
+    says, denies = (claims == 1).float(), (claims == -1).float()
+    holding = holds @ says.T + fails @ denies.T
+    failing = fails @ says.T + holds @ denies.T
+    fits = (holding == claims.abs().sum(dim=1)).float()
     return torch.where(failing > 0, -1.0, fits)
 
 

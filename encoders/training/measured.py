@@ -1,4 +1,4 @@
-"""Attributes that are measured rather than judged: which measures make a label, and the words for it (measured.toml)."""
+"""Attributes that are measured rather than judged: which measures make a label (measured.toml)."""
 
 import tomllib
 from collections.abc import Mapping
@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-
-from encoders.attributes import Attribute, load_attributes, parse_attribute
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,8 @@ class Bins:
 
 @dataclass(frozen=True)
 class MeasuredAttribute:
-    """An attribute with the measures that decide it: the label that all of them allow."""
+    """The measures that decide an attribute: its label is the one that all of them allow."""
 
-    attribute: Attribute
     bins: tuple[Bins, ...]
 
     def label(self, measures: Mapping[str, float | None]) -> str:
@@ -42,19 +39,9 @@ class MeasuredAttribute:
 
 @cache
 def load_measured() -> dict[str, MeasuredAttribute]:
-    """All measured attributes, by name. Those without words of their own are attributes of attributes.toml."""
+    """All measured attributes, by name."""
     raw = tomllib.loads((Path(__file__).parent / "measured.toml").read_text(encoding="utf-8"))
-    return {
-        name: MeasuredAttribute(
-            parse_attribute(name, fields) if "labels" in fields else load_attributes()[name], _bins(fields["by"])
-        )
-        for name, fields in raw.items()
-    }
-
-
-def caption_attributes() -> dict[str, Attribute]:
-    """Everything that a caption can speak of: the attributes that models are asked for, and those that are measured."""
-    return load_attributes() | {name: measured.attribute for name, measured in load_measured().items()}
+    return {name: MeasuredAttribute(_bins(fields["by"])) for name, fields in raw.items()}
 
 
 def _bins(by: dict[str, dict]) -> tuple[Bins, ...]:

@@ -1,16 +1,17 @@
-"""The labelled speech that `mini` is trained on -> one manifest: measured pitch and speed, edited copies, a split.
+"""The labelled speech that `mini` is trained on -> one manifest: measured attributes, edited copies, a split.
 
     python -m encoders.training.prepare CLIPS.csv --root DIR --out DIR
 
-CLIPS.csv has a row a clip: path, dataset, licence, speaker, gender, emotion, intensity, style, transcript, duration.
+CLIPS.csv has a row a clip: path, dataset, licence, speaker, gender, emotion, intensity, style, duration.
 The manifest has a column per attribute (attributes.toml). A cell names the label that holds, or several that it could be
 ("neutral|calm"); an empty cell is unknown. `style` keeps only words that hold, `style_not` those that do not.
 """
 
 import csv
 import hashlib
-import multiprocessing
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,16 +20,28 @@ from tqdm import tqdm
 
 from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE, read_audio
+from encoders.training.annotate import in_processes, make_row
 from encoders.training.copies import edited_labels, write_edit
-from encoders.training.edits import EDITS, pitch_track
+from encoders.training.edits import EDITS
 from encoders.training.measured import load_measured
+from encoders.training.measures import measure
 
-COLUMNS = (
-    "path dataset licence speaker split gender age emotion intensity pitch intonation speed phonation style style_not duration"
-).split()
+COLUMNS = (*"path dataset licence speaker split duration".split(), *load_attributes(), "style_not")
 HELD_OUT_DATASETS = {"vctk", "ljspeech"}
 HELD_OUT_SHARE = {"librispeech-libritts-p": 0.15, "nemo": 0.25, "ravdess": 0.17, "emotiontts-ko": 0.15}
 READ_SPEECH = set("librispeech-libritts-p cmu-arctic kerstin kathleen nathalie flemishguy ljspeech vctk fsdd".split())
+TELEPHONE_BAND = {"fsdd"}
+MEASURED_SECONDS = 6.0
+VOTED = {
+    "clear": ("clarity", "clear"),
+    "muffled": ("clarity", "muffled"),
+    "fluent": ("rhythm", "fluent"),
+    "halting": ("rhythm", "halting"),
+    "raspy": ("texture", "rough"),
+}
+"""Listeners' words that answer the question of an exclusive attribute."""
+EFFORT_DB = 7.0
+"""How far from a speaker's median level an acted clip is called quiet or loud."""
 
 
 def held_out_speakers(rows: list[dict]) -> set[str]:
@@ -45,74 +58,62 @@ def held_out_speakers(rows: list[dict]) -> set[str]:
     return chosen
 
 
-def style_votes(style: str) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """LibriTTS-P's three listeners -> (labels that two or more chose, labels that none chose), by attribute."""
+def style_votes(style: str) -> dict[str, str]:
+    """LibriTTS-P's three listeners -> cells: words that two or more chose, and in `style_not` those that none chose."""
     listeners = [part.split(": ", 1)[-1].split(", ") for part in style.split(" || ")]
     votes = Counter(word.removeprefix("very ").removeprefix("slightly ") for words in listeners for word in words)
-    holds, fails = defaultdict(set), defaultdict(set)
-    for attribute in ("style", "age"):
-        for label in load_attributes()[attribute].labels:
-            if votes[label.name] >= 2:
-                holds[attribute].add(label.name)
-            elif votes[label.name] == 0:
-                fails[attribute].add(label.name)
-    return holds, fails
+    labels = {name: [label.name for label in load_attributes()[name].labels] for name in ("style", "age")}
+    cells = {name: "|".join(label for label in names if votes[label] >= 2) for name, names in labels.items()}
+    cells["style_not"] = "|".join(label for label in labels["style"] if votes[label] == 0)
+    for word, (attribute, label) in VOTED.items():
+        others = [other for other, (name, _) in VOTED.items() if name == attribute and other != word]
+        if votes[word] >= 2 and not any(votes[other] for other in others):
+            cells[attribute] = label
+    return cells
 
 
-def measure(task: tuple[Path, dict]) -> dict:
-    """A row with its median F0 (Hz), the spread of its F0 (semitones) and its characters a second."""
-    root, row = task
-    samples = read_audio(root / row["path"])
-    f0 = pitch_track(samples)
-    voiced = f0[f0 > 0]
-    seconds = max(0.3, 0.01 * np.count_nonzero(np.abs(samples[: len(samples) // 160 * 160].reshape(-1, 160)).max(1) > 0.02))
-    return row | {
-        "f0": float(np.median(voiced)) if len(voiced) > 20 else None,
-        "spread": float(np.std(12 * np.log2(voiced))) if len(voiced) > 20 else None,
-        "rate": len(row["transcript"]) / seconds if len(row["transcript"]) > 15 else None,
-    }
+def efforts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Path -> "quiet" or "loud" for acted clips far from the level at which the same actor speaks elsewhere."""
+    levels = defaultdict(list)
+    for row in rows:
+        if row["dataset"] not in READ_SPEECH and row["loudness_lufs"]:
+            levels[row["speaker"]].append(float(row["loudness_lufs"]))
+    found = {}
+    for row in rows:
+        if row["speaker"] in levels and row["loudness_lufs"] and row["emotion"]:
+            above = float(row["loudness_lufs"]) - np.median(levels[row["speaker"]])
+            if abs(above) > EFFORT_DB:
+                found[row["path"]] = "loud" if above > 0 else "quiet"
+    return found
 
 
-def pitch_label(f0: float | None) -> str:
-    """The label for a median F0 in Hz."""
-    return load_measured()["pitch"].label({"pitch_hz": f0})
-
-
-def extremes(rows: list[dict], key: str, low: str, high: str, share: float) -> dict[str, str]:
-    """Path -> `low` or `high` for the lowest and highest `share` of rows by `key`."""
-    values = sorted((row[key], row["path"]) for row in rows if row[key] is not None)
-    count = int(share * len(values))
-    return {path: low for _, path in values[:count]} | {path: high for _, path in values[len(values) - count :]}
-
-
-def describe(row: dict, held_out: set[str], spread: dict[str, str], speed: dict[str, str]) -> dict:
-    """One row of the manifest."""
-    holds, fails = style_votes(row["style"]) if row["dataset"] == "librispeech-libritts-p" else ({}, {})
-    rough = holds.get("style", set()) & {"raspy", "wild"}
+def describe(root: Path, held_out: set[str], row: dict[str, str]) -> dict[str, str]:
+    """A row with what was measured of it, and with what its data set says put into the manifest's columns."""
+    path = root / row["path"]
+    measured = make_row({}, measure(read_audio(path, MEASURED_SECONDS)))
+    kept = {name: measured[name] for name in (*load_measured(), "loudness_lufs")}
+    voted = style_votes(row["style"]) if row["dataset"] == "librispeech-libritts-p" else {"style": "", "age": ""}
     return {
-        **{column: row.get(column, "") for column in COLUMNS},
+        **row,
+        **kept,
+        "path": str(path),
         "split": "valid" if row["speaker"] in held_out else "train",
-        "age": "|".join(sorted(holds.get("age", ()))),
         "emotion": row["emotion"] or ("neutral|calm" if row["dataset"] in READ_SPEECH else ""),
-        "pitch": pitch_label(row["f0"]),
-        "intonation": spread.get(row["path"], ""),
-        "speed": speed.get(row["path"], ""),
-        "phonation": "" if rough else "modal",
-        "style": "|".join(sorted(holds.get("style", ()))),
-        "style_not": "|".join(sorted(fails.get("style", ()))),
+        "phonation": "" if voted.get("texture") else "modal",
+        "channel": "telephone" if row["dataset"] in TELEPHONE_BAND else "full-band",
+        **voted,
     }
 
 
-def edit(task: tuple[Path, Path, dict, str, int]) -> dict | None:
+def edit(task: tuple[Path, dict[str, str], str, int]) -> dict[str, str] | None:
     """Writes an edited copy of the first seconds of a clip; its row, or None where the clip is too short."""
-    root, out, row, name, seed = task
-    path = out / "edits" / f"{name}-{seed:05d}.flac"
-    sound = write_edit(read_audio(root / row["path"]), path, name, seed)
+    path, row, name, seed = task
+    sound = write_edit(read_audio(Path(row["path"])), path, name, seed)
     if sound is None:
         return None
-    f0 = pitch_track(sound)
-    pitch = pitch_label(float(np.median(f0[f0 > 0])) if (f0 > 0).any() else None)
-    return row | edited_labels(name, pitch) | {
+    measured = make_row({}, measure(sound))
+    kept = {attribute: measured[attribute] for attribute in load_measured() if attribute not in ("noise", "reverberation")}
+    return row | kept | edited_labels(name, measured["pitch"]) | {
         "path": str(path), "dataset": f"edit-{name}", "duration": f"{len(sound) / SAMPLE_RATE:.2f}"
     }  # fmt: skip
 
@@ -129,34 +130,31 @@ def main(clips: Path, root: Path, out: Path, edits: int, seed: int) -> None:
     root, out = root.absolute(), out.absolute()
     with clips.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["licence"].startswith("demo page")]
-    held_out = held_out_speakers(rows)
-    with multiprocessing.Pool(2) as pool:
-        tasks = [(root, row) for row in rows]
-        rows = list(tqdm(pool.imap(measure, tasks, chunksize=32), total=len(tasks), desc="measure", mininterval=10))
-        spread = extremes(rows, "spread", "monotone", "expressive", 0.15)
-        speed = {}
-        for dataset in {row["dataset"] for row in rows}:
-            speed |= extremes([row for row in rows if row["dataset"] == dataset], "rate", "slow", "fast", 0.15)
-        manifest = [describe(row, held_out, spread, speed) | {"path": str(root / row["path"])} for row in rows]
+    done = in_processes(partial(describe, root, held_out_speakers(rows)), rows)
+    manifest = list(tqdm(done, total=len(rows), desc="measure", mininterval=10))
+    loudness = efforts(manifest)
+    manifest = [row | {"loudness": loudness.get(row["path"], "")} for row in manifest]
 
-        by_speaker = defaultdict(list)
-        for row in manifest:
-            if row["phonation"] == "modal" and row["dataset"] != "fsdd":
-                by_speaker[row["speaker"]].append(row)
-        rng = np.random.default_rng(seed)
-        speakers = sorted(by_speaker)
-        tasks = []
-        for name in EDITS:
-            for speaker in rng.choice(speakers, edits):
-                source = by_speaker[speaker]
-                tasks.append((root, out, source[rng.integers(len(source))], name, len(tasks)))
-        edited = tqdm(pool.imap(edit, tasks, chunksize=8), total=len(tasks), desc="edit", mininterval=10)
-        manifest.extend(row for row in edited if row)
+    by_speaker = defaultdict(list)
+    for row in manifest:
+        if row["phonation"] == "modal" and row["channel"] == "full-band":
+            by_speaker[row["speaker"]].append(row)
+    rng = np.random.default_rng(seed)
+    speakers = sorted(by_speaker)
+    tasks = []
+    for name in EDITS:
+        for speaker in rng.choice(speakers, edits):
+            source = by_speaker[speaker]
+            path = out / "edits" / f"{name}-{len(tasks):05d}.flac"
+            tasks.append((path, source[rng.integers(len(source))], name, len(tasks)))
+    edited = tqdm(in_processes(edit, tasks), total=len(tasks), desc="edit", mininterval=10)
+    manifest.extend(row for row in edited if row)
 
     with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(manifest)
+    held_out = {row["speaker"] for row in manifest if row["split"] == "valid"}
     print(f"{len(manifest)} clips in {out / 'manifest.csv'}, {len(held_out)} speakers held out")
 
 

@@ -70,6 +70,8 @@ class Loss:
     positives: which captions of a batch are right for a clip: "own" alone (the papers), "fitting", all that its labels or
     captions say fit, unknown pairs left out, or "similar", in proportion to the likeness of captions to the starting
     weights. Captions written from labels come from the manifest's attributes where it has no captions.
+    denials: share of the captions written from labels that also say what does not hold ("not whispered"). twists: share of
+    them that take part a second time with one claim made false ("a sad man" of a sad woman), as hard negatives.
     attributes: weight of classification over each exclusive attribute's labels (softmax at the logit scale).
     tags: weight of multi-label classification over the tags of `tag_columns` (ParaSpeechCLAP), each with one of
     `tag_templates`; tag_scale: "none", the bare cosine (the paper), or "logit" (times the logit scale).
@@ -80,6 +82,8 @@ class Loss:
     contrastive: float = 1.0
     positives: str = "fitting"
     similar_temperature: float = 0.05
+    denials: float = 0.0
+    twists: float = 0.0
     attributes: float = 0.0
     tags: float = 0.0
     tag_columns: tuple[str, ...] = ("tags",)

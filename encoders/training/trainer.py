@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from encoders.networks import DualEncoder
 from encoders.training import losses
-from encoders.training.augment import augment
-from encoders.training.caption_writer import ATTRIBUTE_COLUMNS, PROMPTED, draw_captions, fitting, label_prompts, tokens
+from encoders.training.augment import augment, draw_surroundings
+from encoders.training.caption_writer import ATTRIBUTE_COLUMNS, PROMPTED, draw_captions, fitting, label_prompts, tokens, twist
 from encoders.training.data import Clips
 from encoders.training.distributed import Place, average_gradients, gather
 from encoders.training.recipe import Recipe, RecipeError
@@ -27,14 +27,17 @@ from encoders.training.sources import Bundle
 class Batch:
     """A batch on the device: this process's clips and captions, and what is known of all processes'.
 
-    waveform [part, samples], lengths [part], ids and mask [part, tokens]; matches [all, all] of clips and captions.
+    truth [all, claims]; waveform [part, samples], lengths [part]; ids and mask [part, tokens] of the clips' own captions.
+    twisted: captions beside them that are false of one clip; matches [all, own and twisted captions].
     """
 
     rows: list[int]
+    truth: np.ndarray
     waveform: Tensor
     lengths: Tensor
     ids: Tensor
     mask: Tensor
+    twisted: list[str]
     matches: Tensor
 
 
@@ -136,9 +139,10 @@ class Trainer:
         loss, scale = self.loss, self.network.logit_scale
         speech, text = gather(speech, self.place), gather(text, self.place)
         cosines = speech @ text.T
+        matched = speech @ torch.cat([text, self._embed_prompts(batch.twisted)]).T if batch.twisted else cosines
         parts: dict[str, tuple[float, Callable[[], Tensor]]] = {
-            "contrastive": (loss.contrastive, lambda: self._contrastive(scale * cosines, batch)),
-            "attributes": (loss.attributes, lambda: self._attributes(scale * speech, batch.rows)),
+            "contrastive": (loss.contrastive, lambda: self._contrastive(scale * matched, batch)),
+            "attributes": (loss.attributes, lambda: self._attributes(scale * speech, batch.truth)),
             "tags": (loss.tags, lambda: self._tags(speech if loss.tag_scale == "none" else scale * speech, batch.rows)),
             "soft_matches": (loss.soft_matches, lambda: self._soft_matches(cosines, batch)),
         }
@@ -155,9 +159,9 @@ class Trainer:
         features = gather(features, self.place)
         return losses.soft_cross_entropy(logits, features @ features.T / self.loss.similar_temperature)
 
-    def _attributes(self, speech: Tensor, rows: Sequence[int]) -> Tensor:
+    def _attributes(self, speech: Tensor, truth: np.ndarray) -> Tensor:
         prompts = self._embed_prompts(label_prompts(self._random("prompts")))
-        truth = torch.from_numpy(self.clips.truth[rows][:, PROMPTED]).to(self.place.device)
+        truth = torch.from_numpy(truth[:, PROMPTED]).to(self.place.device)
         return losses.attribute_classification(speech @ prompts.T, truth, ATTRIBUTE_COLUMNS)
 
     def _tags(self, speech: Tensor, rows: Sequence[int]) -> Tensor:
@@ -179,20 +183,23 @@ class Trainer:
     def _batch(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
         rows = self._epoch(epoch)[index]
-        captions = draw_captions(self.clips, rows, self._random("captions"))
-        matches = 2 * torch.eye(len(rows)) - 1
+        surroundings = draw_surroundings(len(rows), self._generator("surroundings"), self.schedule.augment)
+        clips = self.clips.select(rows).relabel(surroundings.labels())
+        captions = draw_captions(clips, self._random("captions"), self.loss.denials)
+        matches, twisted = 2 * torch.eye(len(rows)) - 1, []
         if self.loss.positives == "fitting":
-            matches = fitting(self.clips, rows, captions)
+            twists = twist(clips, captions, self.loss.twists, self._random("twists"))
+            matches, twisted = fitting(clips, captions + twists), twists.texts
         mine = self.place.part(len(rows))
         places = np.random.default_rng(self._seed("crops")).random(len(rows))
         seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
         waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine])
         if self.schedule.augment:
-            noise = torch.Generator().manual_seed(self._seed("augment", self.place.rank))
-            waveform = augment(waveform, lengths, noise, self.schedule.augment)
+            noise = self._generator("augment", self.place.rank)
+            waveform = augment(waveform, lengths, surroundings[mine], noise)
         ids, mask = tokens(self.tokenizer, captions.texts)
-        tensors = (tensor.to(self.place.device) for tensor in (waveform, lengths, ids[mine], mask[mine], matches))
-        return Batch(rows, *tensors)
+        tensors = (tensor.to(self.place.device) for tensor in (waveform, lengths, ids[mine], mask[mine]))
+        return Batch(rows, clips.truth, *tensors, twisted, matches.to(self.place.device))
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, of which the last one asked for is remembered."""
@@ -203,6 +210,9 @@ class Trainer:
 
     def _seed(self, *purpose: str | int) -> int:
         return random.Random(repr((self.schedule.seed, self.step_number, *purpose))).getrandbits(62)
+
+    def _generator(self, *purpose: str | int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(*purpose))
 
     def _random(self, purpose: str) -> random.Random:
         return random.Random(self._seed(purpose))

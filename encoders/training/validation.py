@@ -13,6 +13,7 @@ from encoders.attributes import Attribute, load_attributes
 from encoders.metrics import area_under_curve, classification, retrieval
 from encoders.networks import DualEncoder
 from encoders.training.caption_writer import draw_captions, fitting, tokens
+from encoders.training.captions import Claim
 from encoders.training.data import CLAIMS, Clips
 
 FEWEST = 20
@@ -73,11 +74,10 @@ def _retrieval_figures(
     network: DualEncoder, clips: Clips, speech: np.ndarray, tokenizer: Tokenizer, device: torch.device
 ) -> list[Figure]:
     """Over de-duplicated captions, one drawn for each clip; one made from labels is right wherever it fits."""
-    rows = list(range(len(clips)))
-    captions = draw_captions(clips, rows, random.Random(0))
+    captions = draw_captions(clips, random.Random(0))
     first = {text: i for i, text in reversed(list(enumerate(captions.texts)))}
     columns = sorted(first.values())
-    right = (fitting(clips, rows, captions)[:, columns] == 1).numpy()
+    right = (fitting(clips, captions)[:, columns] == 1).numpy()
     answered = right.any(axis=1)
     text = embed_captions(network, [captions.texts[i] for i in columns], tokenizer, device)
     scores, right = speech[answered] @ text.T, right[answered]
@@ -128,7 +128,7 @@ def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
 def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray) -> Figure | None:
     areas, judged = [], set()
     for i, label in enumerate(attribute.labels):
-        known = clips.truth[rows, CLAIMS.index((attribute.name, label.name))]
+        known = clips.truth[rows, CLAIMS.index(Claim(attribute.name, label.name))]
         if min((known == 1).sum(), (known == -1).sum()) >= FEWEST_OF_EACH:
             said = known != 0
             areas.append(area_under_curve(scores[rows[said], i], known[said] == 1))
