@@ -89,7 +89,7 @@ def measure(run: Path, sides: dict[str, Clips]) -> dict[str, dict[str, float]]:
     beginning = begin_from(str(run))
     measured = {}
     for side, clips in sides.items():
-        found = validate(beginning.network, clips, beginning.tokenizer, torch.device("cpu"))
+        found = validate(beginning.network, clips, beginning.tokenizer, torch.device("cpu")).figures
         values: dict[str, list[float]] = {}
         for figure in found:
             if not figure.question.endswith("R@10"):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ class ModelCard:
     """What model.json says.
 
     dimension: width of the embeddings. sample_rate: Hz. max_seconds: longest clip to embed.
-    logit_scale: what a cosine is multiplied with before a softmax.
+    logit_scale: what a cosine is multiplied with before a softmax. scales: the same by attribute, fitted on held-out clips
+    so that probabilities are calibrated; the attributes the model knows, where it was ever measured.
     architecture: the network that was exported, see encoders.networks.build_network.
     sha256: checksum of every other file of the folder. metrics: figures of the evaluation that shipped it.
     """
@@ -43,6 +44,7 @@ class ModelCard:
     architecture: dict[str, dict[str, Any]]
     sha256: dict[str, str]
     metrics: dict[str, Any]
+    scales: dict[str, float] = field(default_factory=dict)
 
     @property
     def space(self) -> str:
@@ -86,7 +88,10 @@ def read_card(folder: Path) -> ModelCard:
     """
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return ModelCard(**{field.name: raw[field.name] for field in fields(ModelCard)})
+        optional = {"scales": raw.get("scales", {})}
+        return ModelCard(
+            **{field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional}, **optional
+        )
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error
     except KeyError as error:

@@ -23,18 +23,22 @@ def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def probabilities(embeddings: np.ndarray, labels: np.ndarray, logit_scale: float) -> np.ndarray:
+def probabilities(embeddings: np.ndarray, labels: np.ndarray, scale: float) -> np.ndarray:
     """Softmax over the labels: [clips, dimension], [labels, dimension] -> [clips, labels], rows sum to one."""
-    logits = logit_scale * embeddings @ labels.T
+    logits = scale * embeddings @ labels.T
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     return shares / shares.sum(axis=1, keepdims=True)
 
 
 class AttributeTagger:
-    """Says of embeddings which label of every exclusive attribute fits best."""
+    """Says of embeddings which label of every exclusive attribute fits best; of those that the model is known to hear."""
 
     def __init__(self, model: Model, attributes: Sequence[Attribute]) -> None:
-        self._attributes = [attribute for attribute in attributes if attribute.exclusive]
+        self._attributes = [
+            attribute
+            for attribute in attributes
+            if attribute.exclusive and attribute.name in (model.card.scales or [attribute.name])
+        ]
         self._labels = [
             classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
         ]

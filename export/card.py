@@ -64,9 +64,14 @@ SCORES = """
 ## How to read a score
 
 A score is the cosine between a caption's and a clip's embedding. Within one query a higher score is a better fit; the absolute
-value means little, and scores of different captions must not be compared. `classify` turns cosines into probabilities with the
-logit scale {logit_scale:.1f}: they say how the labels compare with each other, and are not calibrated.
+value means little, and scores of different captions must not be compared. `classify` turns cosines into probabilities over the
+labels: {calibration}
 """
+
+CALIBRATED = """a softmax of the cosines times a scale that was fitted for each attribute on held-out speakers
+({scales}). They are calibrated for speech such as that; elsewhere they are more confident than right."""
+UNCALIBRATED = """a softmax of the cosines times the logit scale {logit_scale:.1f}. They say how the labels compare with each
+other, and are not calibrated."""
 
 DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
 FIGURE_ROW = "| {question} | {set} | {figure} | {chance} |"
@@ -91,5 +96,7 @@ def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teache
         parts.append(FIGURES.format(figures="\n".join(FIGURE_ROW.format(**row) for row in card.metrics["figures"])))
     if "parity" in card.metrics:
         parts.append(PARITY.format(**card.metrics["parity"]))
-    parts.append(SCORES.format(**fields))
+    scales = ", ".join(f"{name} {scale:.0f}" for name, scale in card.scales.items())
+    calibration = CALIBRATED.format(scales=scales) if card.scales else UNCALIBRATED.format(**fields)
+    parts.append(SCORES.format(calibration=calibration))
     return "".join(parts)

@@ -41,6 +41,7 @@ class About:
     trained_on: list[dict[str, Any]] = field(default_factory=list)
     prompt_templates: list[str] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
+    scales: dict[str, float] = field(default_factory=dict)
     hears: str = ""
     does_not_hear: str = ""
     teacher: str = ""
@@ -117,6 +118,7 @@ def _write(
         architecture=model.architecture,
         sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         metrics={"figures": about.figures},
+        scales=about.scales,
     )
     _write_card(card, folder)
     on_stage(f"comparing {len(sounds)} clips with torch")

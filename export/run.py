@@ -43,5 +43,6 @@ def export_run(
         | ({"name": name} if name else {}),
         trained_on=trained["trained_on"],
         figures=trained["figures"],
+        scales=trained.get("scales", {}),
     )
     return write_model(begin_from(str(run)), about, out, precision, clips, on_stage)

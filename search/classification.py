@@ -25,7 +25,7 @@ class Question:
 
     def scores(self, embeddings: np.ndarray, model: Model) -> np.ndarray:
         """Probabilities [clips, labels] for embeddings [clips, dimension]."""
-        return probabilities(embeddings, self.vectors, model.card.logit_scale)
+        return probabilities(embeddings, self.vectors, model.card.scales.get(self.name, model.card.logit_scale))
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:
     """The attribute's own prompts for labels it knows by name or by a word for them, general ones for others."""
     known = [attribute.find(name) for name in names]
     return [
-        attribute.prompts(label) if label and known.count(label) == 1 else [template.replace("{}", name) for template in TEMPLATES]
+        attribute.prompts(label)
+        if label and known.count(label) == 1
+        else [template.replace("{}", name) for template in TEMPLATES]
         for name, label in zip(names, known, strict=True)
     ]
 

@@ -14,6 +14,7 @@ pytest.importorskip("safetensors", reason="safetensors comes with the train extr
 
 from encoders import load_attributes
 from encoders.training.augment import augment, draw_surroundings
+from encoders.training.calibration import calibration_error, fit_scale
 from encoders.training.caption_writer import draw_captions, fitting, twist
 from encoders.training.captions import Claim, write_caption
 from encoders.training.data import CLAIMS, Clips, split, truth_of
@@ -28,7 +29,7 @@ from encoders.training.losses import (
 )
 from encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
 from encoders.training.sampling import balanced_order, epoch_batches, share_weights
-from tests.sounds import voice, write_sound
+from tests.sounds import voice
 
 
 def labelled(
@@ -280,6 +281,20 @@ def test_what_surroundings_make_true_is_known_of_the_clip():
 def test_nothing_is_known_of_a_caption_that_claims_nothing():
     clips = labelled([{}, {"gender": "male"}])
     assert fitting(clips.select([0, 1]), draw_captions(clips.select([0, 1]), random.Random(0)))[:, 0].tolist() == [0, 0]
+
+
+def test_a_fitted_scale_calibrates():
+    rng = np.random.default_rng(0)
+    cosines = rng.uniform(-0.3, 0.3, (4000, 3))
+    shares = np.exp(12 * cosines) / np.exp(12 * cosines).sum(axis=1, keepdims=True)
+    held = np.array([rng.choice(3, p=row) for row in shares])
+    truth = np.where(np.arange(3) == held[:, None], 1, -1)
+    assert fit_scale(cosines, truth) == pytest.approx(12, rel=0.1)
+    vague = np.where(truth == -1, -1, 0)
+    vague[np.arange(4000), (held + 1) % 3] = 0
+    assert fit_scale(cosines, vague) == pytest.approx(12, rel=0.3)
+    right = shares.argmax(axis=1) == held
+    assert calibration_error(shares.max(axis=1), right) < 3 < 10 < calibration_error(np.full(4000, 0.99), right)
 
 
 def test_speakers_are_held_out_whole():

@@ -28,7 +28,7 @@ from encoders.training.distributed import Place, join, leave
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sources import RUN, WEIGHTS, begin
 from encoders.training.trainer import Trainer
-from encoders.training.validation import Figure, mean_score, validate
+from encoders.training.validation import Figure, Validation, mean_score, validate
 
 LOG = "log.jsonl"
 
@@ -62,6 +62,7 @@ class Memory:
     before: list[dict[str, Any]] = field(default_factory=list)
     kept: list[dict[str, Any]] = field(default_factory=list)
     kept_step: int = 0
+    scales: dict[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -129,11 +130,11 @@ def _train(
     every = recipe.schedule.validate_every or trainer.steps_per_epoch
     save_every = recipe.schedule.save_every or every
 
-    def look() -> list[Figure]:
+    def look() -> Validation:
         return validate(trainer.kept, valid, trainer.tokenizer, place.device)
 
     if place.first and not remembered:
-        memory.before = [figure.as_dict() for figure in look()]
+        memory.before = [figure.as_dict() for figure in look().figures]
         _write_log(out / LOG, {"step": 0, "figures": memory.before})
     while trainer.step_number < trainer.total_steps:
         losses = trainer.step()
@@ -141,9 +142,11 @@ def _train(
             continue
         step = trainer.step_number
         last = step == trainer.total_steps
-        figures = look() if last or step % every == 0 else None
-        if figures is not None and (recipe.schedule.keep == "last" or _better(figures, memory.kept)):
-            memory.kept, memory.kept_step = [figure.as_dict() for figure in figures], step
+        seen = look() if last or step % every == 0 else None
+        figures = seen.figures if seen else None
+        if seen and (recipe.schedule.keep == "last" or _better(seen.figures, memory.kept)):
+            memory.kept, memory.kept_step = [figure.as_dict() for figure in seen.figures], step
+            memory.scales = seen.scales
             _save_weights(trainer, out)
         shown = {} if figures is None else {"figures": [figure.as_dict() for figure in figures]}
         _write_log(out / LOG, {"step": step} | losses | shown)
@@ -153,7 +156,12 @@ def _train(
     if not place.first:
         return None
     draw_curves(out / LOG, out / "curves.png")
-    finished = {"logit_scale": trainer.kept.logit_scale.item(), "kept_step": memory.kept_step, "figures": memory.kept}
+    finished = {
+        "logit_scale": trainer.kept.logit_scale.item(),
+        "scales": memory.scales,
+        "kept_step": memory.kept_step,
+        "figures": memory.kept,
+    }
     _write_run(out, about | finished)
     (out / CHECKPOINT).unlink(missing_ok=True)
     before, after = ([Figure(**row) for row in rows] for rows in (memory.before, memory.kept))

@@ -12,6 +12,7 @@ from torch import nn
 from encoders.attributes import Attribute, load_attributes
 from encoders.metrics import area_under_curve, classification, retrieval
 from encoders.networks import DualEncoder
+from encoders.training.calibration import fit_scale
 from encoders.training.caption_writer import draw_captions, fitting, tokens
 from encoders.training.captions import Claim
 from encoders.training.data import CLAIMS, Clips
@@ -37,15 +38,24 @@ class Figure:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Validation:
+    """figures: of retrieval and of every attribute. scales: by exclusive attribute, see fit_scale."""
+
+    figures: list[Figure]
+    scales: dict[str, float]
+
+
 @torch.inference_mode()
-def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: torch.device) -> list[Figure]:
+def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: torch.device) -> Validation:
     """By data set, UAR or AUC of every attribute; over all clips, R@1, R@10 and mAP@10 both ways. See FEWEST."""
     network.eval()
     speech = embed_clips(network, clips, device)
-    return [
-        *_retrieval_figures(network, clips, speech, tokenizer, device),
-        *_attribute_figures(network, clips, speech, tokenizer, device),
-    ]
+    cosines = {
+        attribute: speech @ _label_vectors(network, attribute, tokenizer, device).T for attribute in load_attributes().values()
+    }
+    figures = _retrieval_figures(network, clips, speech, tokenizer, device) + _attribute_figures(clips, cosines)
+    return Validation(figures, _scales(clips, cosines))
 
 
 def embed_clips(network: DualEncoder, clips: Clips, device: torch.device, batch: int = 32, seconds: float = 10.0) -> np.ndarray:
@@ -91,19 +101,32 @@ def _retrieval_figures(
     return figures
 
 
-def _attribute_figures(
-    network: DualEncoder, clips: Clips, speech: np.ndarray, tokenizer: Tokenizer, device: torch.device
-) -> list[Figure]:
+def _label_vectors(network: DualEncoder, attribute: Attribute, tokenizer: Tokenizer, device: torch.device) -> np.ndarray:
+    """The mean of each label's prompts, unit length, [labels, dimension]."""
+    prompts = [embed_captions(network, attribute.prompts(label), tokenizer, device).mean(axis=0) for label in attribute.labels]
+    return nn.functional.normalize(torch.from_numpy(np.stack(prompts)), dim=-1).numpy()
+
+
+def _scales(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> dict[str, float]:
+    """For each exclusive attribute of which two labels are known to hold of some clips, and not of others."""
+    scales = {}
+    for attribute, values in cosines.items():
+        columns = [CLAIMS.index(Claim(attribute.name, label.name)) for label in attribute.labels]
+        truth = clips.truth[:, columns]
+        known = (truth == -1).any(axis=1)
+        present = np.flatnonzero((truth == 1).sum(axis=0) >= FEWEST_OF_EACH)
+        if attribute.exclusive and len(present) > 1:
+            scales[attribute.name] = round(fit_scale(values[known], truth[known]), 2)
+    return scales
+
+
+def _attribute_figures(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> list[Figure]:
     """For each attribute and data set, the UAR of exclusive labels, and the mean AUC of labels that can hold together."""
     groups = np.array(
         ["edit" if name.startswith("edit-") else name for name in (row.get("dataset") or "all" for row in clips.rows)]
     )
     figures = []
-    for attribute in load_attributes().values():
-        prompts = [
-            embed_captions(network, attribute.prompts(label), tokenizer, device).mean(axis=0) for label in attribute.labels
-        ]
-        scores = speech @ nn.functional.normalize(torch.from_numpy(np.stack(prompts)), dim=-1).numpy().T
+    for attribute, scores in cosines.items():
         judge = _unweighted_recall if attribute.exclusive else _area_under_curves
         for group in sorted(set(groups.tolist())):
             judged = judge(attribute, clips, np.flatnonzero(groups == group), scores)
