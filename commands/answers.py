@@ -16,6 +16,7 @@ from commands.common import (
     model_option,
     open_encoder,
     parse_labels,
+    tell_licence,
 )
 from commands.terminal import heard_as, new_table, note, print_json, print_table, short_path, span
 from encoders import load_attributes, open_model
@@ -44,7 +45,9 @@ def search(
     """
     query = Query(caption, like, [parse_condition(text) for text in where], limit)
     with EdgeStore.open(index_folder(index_name)) as store:
-        hits = find(query, store, open_model(store.model))
+        encoder = open_model(store.model)
+        tell_licence(encoder.card)
+        hits = find(query, store, encoder)
     if json_output:
         asked = {"caption": caption, "like": [str(path) for path in like], "where": list(where)}
         return print_json({"query": asked, "hits": [asdict(hit) for hit in hits]})

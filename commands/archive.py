@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import FILE, RECORDING, as_json, device_option, finish, index_option
+from commands.common import FILE, RECORDING, as_json, device_option, finish, index_option, tell_licence
 from commands.terminal import note, print_json, print_report, show_progress
 from indexer import EdgeStore, Metadata, StoreError, find_recordings, index_folder, open_index
 from indexer import index as index_archive
@@ -16,7 +16,9 @@ from indexer import index as index_archive
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
 @index_option
-@click.option("--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini]")
+@click.option(
+    "--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini, or VOXDEX_MODEL]"
+)
 @click.option("--metadata", type=FILE, help="CSV with a column `path` and what else you know of each recording.")
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
 @device_option
@@ -47,6 +49,7 @@ def index(
         raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
     store, encoder = open_index(folder, model, device)
     with store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
+        tell_licence(encoder.card)
         note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
         report = index_archive(walk, store, encoder, known, prune, lambda progress: show_progress(bar, progress))
         clips = store.count()

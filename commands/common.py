@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from commands.terminal import note
-from encoders import AudioError, Model, open_model
+from encoders import AudioError, Model, ModelCard, default_model, open_model
+from encoders.model_folder import voxdex_home
 from encoders.runtime import DEVICES
-from indexer import DEFAULT_INDEX, DEFAULT_MODEL
+from indexer import DEFAULT_INDEX
 from indexer.files import printable
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -21,15 +23,31 @@ index_option = click.option(
     "--index", "index_name", default=DEFAULT_INDEX, show_default=True, metavar="DIR_OR_NAME",
     help="A name in your data folder, or a folder (with a slash in it).",
 )  # fmt: skip
-model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME_OR_FOLDER", help="See `models`.")
+model_option = click.option(
+    "--model", default=default_model, show_default="mini, or VOXDEX_MODEL", metavar="NAME_OR_FOLDER", help="See `models`."
+)
 device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to embed.")
 
 
 def open_encoder(model: str, device: str) -> Model:
     """Opens a model and says where it runs."""
     encoder = open_model(model, device)
+    tell_licence(encoder.card)
     note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
     return encoder
+
+
+def tell_licence(card: ModelCard) -> None:
+    """Says under which licence a model is, the first time that this user meets it."""
+    told = voxdex_home() / "licences-told.txt"
+    line = f"{card.name} {card.version}: {card.licence}\n"
+    with suppress(OSError):  # a home that cannot be read or written: then it is said again
+        if told.exists() and line in told.read_text(encoding="utf-8"):
+            return
+        told.parent.mkdir(parents=True, exist_ok=True)
+        with told.open("a", encoding="utf-8") as file:
+            file.write(line)
+    note(f"The model {card.name} is licensed {card.licence}. `voxdex models` lists all; VOXDEX_MODEL or --model takes another.")
 
 
 def parse_labels(text: str | None) -> list[str]:

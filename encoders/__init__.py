@@ -10,7 +10,7 @@ captions = list(model.embed_text(["a whispering old man"]))
 from encoders.attributes import Attribute, Label, load_attributes
 from encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, AudioReader, read_audio
 from encoders.model import Model, ModelError, open_model
-from encoders.model_folder import ModelCard, find_models
+from encoders.model_folder import ModelCard, default_model, find_models
 
 __all__ = [
     "MEDIA_SUFFIXES",
@@ -22,6 +22,7 @@ __all__ = [
     "Model",
     "ModelCard",
     "ModelError",
+    "default_model",
     "find_models",
     "load_attributes",
     "open_model",

@@ -59,6 +59,11 @@ def voxdex_home() -> Path:
     return Path(os.environ.get("VOXDEX_HOME") or platformdirs.user_data_dir("voxdex"))
 
 
+def default_model() -> str:
+    """The model that is used where none is named: that of VOXDEX_MODEL, or mini."""
+    return os.environ.get("VOXDEX_MODEL") or "mini"
+
+
 def find_models() -> dict[str, Path]:
     """Folders of the models that ship and of those in the user's data folder, by name."""
     roots = (SHIPPED, voxdex_home() / "models")

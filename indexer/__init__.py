@@ -12,13 +12,12 @@ from encoders.audio import Failure
 from indexer.clips import OVERLAP_SECONDS, Clip, split
 from indexer.files import Walk, find_recordings
 from indexer.metadata import Metadata, MetadataError
-from indexer.opening import DEFAULT_MODEL, open_index
+from indexer.opening import open_index
 from indexer.pipeline import IndexReport, Progress, Stages, index
 from indexer.store import DEFAULT_INDEX, EdgeStore, Store, StoreError, index_folder
 
 __all__ = [
     "DEFAULT_INDEX",
-    "DEFAULT_MODEL",
     "OVERLAP_SECONDS",
     "Clip",
     "EdgeStore",

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from encoders import Model, find_models, open_model
+from encoders import Model, default_model, find_models, open_model
 from indexer.store import EdgeStore, StoreError
-
-DEFAULT_MODEL = "mini"
 
 
 def open_index(folder: Path, model: str | None = None, device: str = "auto") -> tuple[EdgeStore, Model]:
@@ -13,7 +11,7 @@ def open_index(folder: Path, model: str | None = None, device: str = "auto") -> 
 
     Args:
         folder: where the index is or will be.
-        model: name or folder of a model; None takes the index's own, or the default for a new one.
+        model: name or folder of a model; None takes the index's own, or default_model() for a new one.
         device: see open_model; the model is started on it before anything is made.
 
     Raises:
@@ -21,7 +19,7 @@ def open_index(folder: Path, model: str | None = None, device: str = "auto") -> 
         StoreError: the index cannot be opened or made, or holds embeddings of another model.
     """
     if not EdgeStore.exists(folder):
-        encoder = open_model(model or DEFAULT_MODEL, device)
+        encoder = open_model(model or default_model(), device)
         encoder.start()
         name = encoder.folder.name if encoder.folder in find_models().values() else str(encoder.folder.absolute())
         return EdgeStore.create(folder, encoder.card.space, name, encoder.card.dimension), encoder

@@ -71,6 +71,20 @@ def test_index_and_search(voxdex, audio):
     assert found[0]["recording"] == str(audio / "low.wav") and found[0]["score"] > 0.999
 
 
+def test_the_licence_of_a_model_is_told_once(voxdex, audio, home, monkeypatch):
+    first = voxdex("index", audio / "low.wav")
+    assert "The model mini is licensed CC BY-NC-SA 4.0" in first.err
+    again = voxdex("search", "x")
+    assert again.status == 0 and "licensed" not in again.err
+    monkeypatch.setenv("VOXDEX_MODEL", "nothing-such")
+    assert voxdex("search", "x").status == 0, "an index keeps its own model"
+    refused = voxdex("classify", audio / "low.wav", "--attribute", "gender")
+    assert refused.status == 2 and "no model 'nothing-such'" in refused.err
+    (home / "licences-told.txt").unlink()
+    (home / "licences-told.txt").mkdir()
+    assert voxdex("search", "x").status == 0
+
+
 def test_named_indexes_and_index_folders_are_apart(voxdex, audio, tmp_path, home):
     assert voxdex("index", audio / "low.wav", "--index", "low").status == 0
     assert voxdex("index", audio / "high.flac", "--index", f"{tmp_path}/folder").status == 0

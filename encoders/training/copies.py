@@ -15,7 +15,7 @@ from encoders.training.edits import EDITS, analyse, synthesise
 from encoders.training.measures import CHUNK, measure, speech_chunks
 
 EDIT_SECONDS, LEAST_SECONDS = 4.0, 1.0
-FORGOTTEN = ("emotion", "intensity", "style", "style_not")
+FORGOTTEN = ("emotion", "intensity", "loudness", "style", "style_not")
 """What is not known of any edited copy."""
 
 
