@@ -7,7 +7,6 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 transformers = pytest.importorskip("transformers", reason="transformers comes with the train extra")
 
 from encoders.networks import MelFrontEnd, NetworkError, build_network
-from encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
 from tests.sounds import voice
 
 CONVNEXT = {"kind": "convnext", "mel_bins": 32, "widths": (16, 24), "depths": (1, 1)}
@@ -118,29 +117,6 @@ def test_mel_power_agrees_with_a_fourier_transform():
     expected = spectrum.abs().square().transpose(1, 2) @ mel.filters
     assert power.shape == (1, int(frames), 40)
     assert torch.allclose(power, expected, rtol=1e-3, atol=1e-6)
-
-
-def test_the_pitch_of_a_voice_is_found():
-    front_end, track = HarmonicFrontEnd(), PitchTrack()
-    for f0 in (85, 140, 220, 330):
-        spectrum = front_end(torch.from_numpy(voice(0.7, f0))[None])
-        octaves, voiced = track((spectrum / spectrum.mean() + 1e-4).log())
-        middle = slice(20, 50)
-        assert (60 * 2 ** octaves[0, middle].median()).item() == pytest.approx(f0, rel=0.04)
-        assert voiced[0, middle].min() > 0.5
-    noise = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
-    spectrum = front_end(noise)
-    assert track((spectrum / spectrum.mean() + 1e-4).log())[1].mean() < 0.3
-
-
-def test_silence_around_speech_changes_little():
-    tower = network().speech_tower.eval()
-    speech = torch.from_numpy(voice(1.5, 150))[None]
-    silence = torch.zeros(1, 24_000)
-    with torch.inference_mode():
-        alone = tower(speech, torch.tensor([speech.shape[1]]))
-        among = tower(torch.cat([silence, speech, silence], dim=1), torch.tensor([speech.shape[1] + 48_000]))
-    assert torch.nn.functional.cosine_similarity(alone, among).item() > 0.99
 
 
 @pytest.mark.parametrize("parts", [{}, {"text": {"kind": "pretrained", "config": transformers.BertConfig(**TEXT).to_dict()}}])
