@@ -19,7 +19,8 @@ from commands.common import (
     tell_licence,
 )
 from commands.terminal import heard_as, new_table, note, print_json, print_table, short_path, span
-from encoders import load_attributes, open_model
+from encoders import open_model
+from encoders.zero_shot import heard_attributes
 from indexer import EdgeStore, index_folder
 from indexer.store import parse_condition
 from search import Query, classify_file, find, question
@@ -84,8 +85,8 @@ def classify(
     choices = parse_labels(labels)
     if (choices or templates) and len(attributes) > 1:
         raise click.UsageError("--labels and --template go with one --attribute at most.")
-    names = attributes or (["label"] if choices else [a.name for a in load_attributes().values() if a.exclusive])
     encoder = open_encoder(model, device)
+    names = attributes or (["label"] if choices else [attribute.name for attribute in heard_attributes(encoder)])
     questions = [question(encoder, name, choices, templates) for name in names]
     results, failed = each_file(files, lambda path: classify_file(encoder, path, questions))
     answers = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.attributes import Attribute
+from encoders.attributes import Attribute, load_attributes
 from encoders.model import Model
 
 
@@ -30,15 +30,17 @@ def probabilities(embeddings: np.ndarray, labels: np.ndarray, scale: float) -> n
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-class AttributeTagger:
-    """Says of embeddings which label of every exclusive attribute fits best; of those that the model is known to hear."""
+def heard_attributes(model: Model) -> list[Attribute]:
+    """The exclusive attributes that a model was measured on; all of them where it never was."""
+    exclusive = [attribute for attribute in load_attributes().values() if attribute.exclusive]
+    return [attribute for attribute in exclusive if attribute.name in model.card.scales] or exclusive
 
-    def __init__(self, model: Model, attributes: Sequence[Attribute]) -> None:
-        self._attributes = [
-            attribute
-            for attribute in attributes
-            if attribute.exclusive and attribute.name in (model.card.scales or [attribute.name])
-        ]
+
+class AttributeTagger:
+    """Says of embeddings which label of every attribute that the model hears fits best."""
+
+    def __init__(self, model: Model) -> None:
+        self._attributes = heard_attributes(model)
         self._labels = [
             classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
         ]

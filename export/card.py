@@ -69,7 +69,8 @@ labels: {calibration}
 """
 
 CALIBRATED = """a softmax of the cosines times a scale that was fitted for each attribute on held-out speakers
-({scales}). They are calibrated for speech such as that; elsewhere they are more confident than right."""
+({scales}).
+They are calibrated for speech such as that; elsewhere they are more confident than right."""
 UNCALIBRATED = """a softmax of the cosines times the logit scale {logit_scale:.1f}. They say how the labels compare with each
 other, and are not calibrated."""
 

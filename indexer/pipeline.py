@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioError, AudioReader, Model, load_attributes
+from encoders import AudioError, AudioReader, Model
 from encoders.audio import Failure
 from encoders.model_folder import file_sha256
 from encoders.zero_shot import AttributeTagger
@@ -160,7 +160,7 @@ class _Writer:
 
     def __init__(self, store: Store, ledger: Ledger, model: Model, metadata: Metadata | None, report: IndexReport) -> None:
         self._store, self._ledger, self._model, self._metadata, self._report = store, ledger, model, metadata, report
-        self._tag = AttributeTagger(model, list(load_attributes().values()))
+        self._tag = AttributeTagger(model)
         self._pending: list[Point] = []
         self._lost: list[Path] = []
         self.audio_seconds = 0.0
