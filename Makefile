@@ -1,11 +1,16 @@
 # make demo: set up Voxdex, index a sample archive and search it.   make test: set up what the tests need and run them.
+# make mini DATA=FOLDER (or mini-open): train the model that ships, into runs/models; stopped, it goes on where it was.
+#   DATA has clips.csv and its recordings, as files or in a .tar for each data set. ADD: more speech, such as CREMA-D's folder.
 PYTHON ?= python3
 VENV := .venv
 RUN_TIME := $(VENV)/.run-time
 TEST := $(VENV)/.test
+TRAIN := $(VENV)/.train
+WORDNET ?= /usr/share/wordnet
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint clean mini mini-open
+.SECONDARY:
 
 setup: $(RUN_TIME)
 
@@ -34,6 +39,33 @@ $(RUN_TIME): pyproject.toml
 $(TEST): $(RUN_TIME) pyproject.toml
 	$(VENV)/bin/pip install --quiet --editable '.[cpu,test]'
 	$(VENV)/bin/pip install --quiet pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped.'
+	touch $@
+
+mini mini-open: %: runs/models/%/model.json
+
+runs/models/%/model.json: runs/%/model/model.json runs/%-held-out/model/model.json
+	./cli.py export runs/$* --measured runs/$*-held-out --clips runs/speech/fsdd --name $* --out runs/models/$*
+
+runs/%-held-out/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
+	./cli.py train $* $< --set text_tower.source=runs/text --out runs/$*-held-out
+
+runs/%/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
+	./cli.py train $* $< --set text_tower.source=runs/text --set sampling.hold_out=false --out runs/$*
+
+runs/text/distil.json: $(TRAIN)
+	$(VENV)/bin/python -m encoders.training.distil --wordnet $(WORDNET) --out runs/text
+
+runs/prepared/manifest.csv: runs/speech/clips.csv
+	$(VENV)/bin/python -m encoders.training.prepare runs/speech $(ADD:%=--add %) --out runs/prepared
+
+runs/speech/clips.csv: $(TRAIN)
+	$(if $(DATA),,$(error say where the labelled speech lies: make mini DATA=FOLDER))
+	mkdir -p runs/speech
+	for tar in $(DATA)/*.tar; do tar -xf $$tar -C runs/speech; done
+	cp $(DATA)/clips.csv runs/speech
+
+$(TRAIN): $(RUN_TIME) pyproject.toml
+	$(VENV)/bin/pip install --quiet --editable '.[cpu,train]'
 	touch $@
 
 clean:

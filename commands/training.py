@@ -87,7 +87,7 @@ def train(
 ) -> None:
     """Train a model by a recipe and make it a model folder, OUT/model.
 
-    RECIPE is fine-tune, mini, paraspeechclap-intrinsic, -situational, -combined, ess-clap, ra-clap, or a .toml file. A
+    RECIPE is fine-tune, mini, mini-open, paraspeechclap-intrinsic, -situational, -combined, ess-clap, ra-clap, or a .toml file. A
     manifest has a row a recording: path, caption (several separated by " | ") or labels (gender, emotion, pitch ...),
     tags, speaker, split. Run again after an interruption, it goes on where it was.
 
@@ -136,8 +136,11 @@ def train(
 @PRECISION
 @click.option("--clips", type=FOLDER, help="Recordings of many lengths for the parity report.  [default: synthetic sounds]")
 @click.option("--name", help="The model's name.  [default: that of OUT]")
+@click.option("--measured", type=FOLDER, metavar="RUN", help="Take the figures of this run, of the same recipe.")
 @as_json
-def export(checkpoint: Path, out: Path, precision: str, clips: Path | None, name: str | None, json_output: bool) -> None:
+def export(
+    checkpoint: Path, out: Path, precision: str, clips: Path | None, name: str | None, measured: Path | None, json_output: bool
+) -> None:
     """Make a model folder of a training run, and check that it agrees with torch.
 
     \b
@@ -146,7 +149,7 @@ def export(checkpoint: Path, out: Path, precision: str, clips: Path | None, name
     with add_training():
         from export.run import export_run
 
-        parity = export_run(checkpoint, out, precision, clips, name, stage_note)
+        parity = export_run(checkpoint, out, precision, clips, name, measured, stage_note)
     if json_output:
         return print_json(asdict(parity))
     print_parity(parity)
@@ -216,10 +219,11 @@ def labels_table(rows: list[dict[str, str]]) -> Table:
 def summary_table(result: "Result") -> Table:
     """What the run improved: each figure before the first step and after, with chance."""
     before: dict[tuple[str, str], Figure] = {(figure.question, figure.set): figure for figure in result.before}
-    table = new_table("on held-out clips", "set", "clips", "chance", "before", "after", "change")
+    table = new_table("on held-out clips", "set", "clips", "chance", "before", "after", "95 %", "change")
     for figure in result.after:
         former = before[figure.question, figure.set].figure
-        cells = (figure.clips, figure.chance, former, figure.figure, f"{figure.figure - former:+.1f}")
+        interval = f"{figure.low}-{figure.high}"
+        cells = (figure.clips, figure.chance, former, figure.figure, interval, f"{figure.figure - former:+.1f}")
         table.add_row(figure.question, figure.set, *map(str, cells))
     return table
 

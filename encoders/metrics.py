@@ -116,6 +116,23 @@ def area_under_curve(scores: np.ndarray, right: np.ndarray) -> float:
     return 100 * float(wins)
 
 
+def mean_interval(values: np.ndarray, groups: Sequence | None = None, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of a mean, or of the mean over groups of the means within them, by the percentile bootstrap over values.
+
+    Args:
+        values: [clips or queries].
+        groups: which group each is of, such as its true label for an unweighted average recall.
+        draws, seed: as for `bootstrap`.
+    """
+    names, places = np.unique(np.zeros(len(values)) if groups is None else groups, return_inverse=True)
+    members = np.eye(len(names))[places]
+    often = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), size=draws)
+    counts = often @ members
+    means = (often @ (members * np.asarray(values)[:, None])) / np.where(counts > 0, counts, np.nan)
+    low, high = np.percentile(np.nanmean(means, axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
 def bootstrap(
     figures: Callable[[np.ndarray], dict[str, float]], count: int, draws: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:

@@ -40,10 +40,10 @@ FIGURES = """
 ## Figures
 
 On clips that were never trained on: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the
-labels and templates that ship, and retrieval. `edit` are vocoder edits of real speech by held-out speakers.
+labels and templates that ship, and retrieval; with 95 % intervals. `edit` are vocoder edits of held-out speakers' speech.
 
-| question | set | figure | chance |
-|---|---|---|---|
+| question | set | clips | figure | 95 % | chance |
+|---|---|---|---|---|---|
 {figures}
 """
 
@@ -58,6 +58,13 @@ and {captions} captions; batched is a clip among others.
 | speech | {speech_worst:.7f} | {speech_mean:.7f} |
 | batched | {batched_worst:.7f} | {batched_mean:.7f} |
 | text | {text_worst:.7f} | {text_mean:.7f} |
+"""
+
+SPEED = """
+## Speed
+
+On {cores} processor cores {audio_seconds_per_second:g} seconds of audio a second, and {caption_milliseconds:g} ms for a
+caption, with ONNX Runtime on the machine that exported it.
 """
 
 SCORES = """
@@ -75,7 +82,7 @@ UNCALIBRATED = """a softmax of the cosines times the logit scale {logit_scale:.1
 other, and are not calibrated."""
 
 DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
-FIGURE_ROW = "| {question} | {set} | {figure} | {chance} |"
+FIGURE_ROW = "| {question} | {set} | {clips} | {figure} | {low}-{high} | {chance} |"
 
 
 def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teacher: str = "") -> str:
@@ -97,6 +104,8 @@ def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teache
         parts.append(FIGURES.format(figures="\n".join(FIGURE_ROW.format(**row) for row in card.metrics["figures"])))
     if "parity" in card.metrics:
         parts.append(PARITY.format(**card.metrics["parity"]))
+    if "speed" in card.metrics:
+        parts.append(SPEED.format(**card.metrics["speed"]))
     scales = ", ".join(f"{name} {scale:.0f}" for name, scale in card.scales.items())
     calibration = CALIBRATED.format(scales=scales) if card.scales else UNCALIBRATED.format(**fields)
     parts.append(SCORES.format(calibration=calibration))

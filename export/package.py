@@ -18,6 +18,7 @@ from export.card import model_card
 from export.files import MOST_BYTES
 from export.graphs import OPSET, export_graphs
 from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
+from export.speed import measure_speed
 
 MAX_SECONDS = 10.0
 NORMALISATIONS = {
@@ -122,13 +123,14 @@ def _write(
     )
     _write_card(card, folder)
     on_stage(f"comparing {len(sounds)} clips with torch")
-    parity = measure_parity(model.network, Model(folder, device="cpu"), kind, sounds)
+    exported = Model(folder, device="cpu")
+    parity = measure_parity(model.network, exported, kind, sounds)
     if not parity.holds and precision != "int8":
         raise ExportError(
             f"The {precision} graphs do not agree with torch: the worst cosine is {parity.worst:.6f}, under "
             f"{LEAST_COSINE[precision]}."
         )
-    card = replace(card, metrics=card.metrics | {"parity": asdict(parity)})
+    card = replace(card, metrics=card.metrics | {"parity": asdict(parity), "speed": asdict(measure_speed(exported))})
     prose = model_card(card, about.hears, about.does_not_hear, about.teacher)
     (folder / README).write_text(prose, encoding="utf-8")
     _write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)

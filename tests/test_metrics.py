@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from encoders.metrics import area_under_curve, average_precision, bootstrap, classification, retrieval
+from encoders.metrics import area_under_curve, average_precision, bootstrap, classification, mean_interval, retrieval
 
 
 def test_classification_by_hand():
@@ -43,3 +43,14 @@ def test_area_under_the_curve_by_hand():
     scores, right = np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False])
     assert area_under_curve(scores, right) == pytest.approx(100 * 3.5 / 4)
     assert area_under_curve(-scores, right) == pytest.approx(100 * 0.5 / 4)
+
+
+def test_the_interval_of_a_mean_over_groups_is_that_of_the_bootstrap():
+    rng = np.random.default_rng(1)
+    truth = rng.choice(["a", "b", "c"], 200, p=[0.7, 0.2, 0.1])
+    predicted = np.where(rng.random(200) < 0.6, truth, "a")
+    slow = bootstrap(lambda rows: classification(truth[rows], predicted[rows], ("a", "b", "c")).figures(), 200)["UAR"]
+    fast = mean_interval(predicted == truth, truth)
+    assert np.allclose(100 * np.array(fast), slow, atol=1.0)
+    low, high = mean_interval(predicted == truth)
+    assert low < np.mean(predicted == truth) < high and high - low < fast[1] - fast[0]

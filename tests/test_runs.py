@@ -261,6 +261,32 @@ def test_fifty_captioned_clips_fine_tune_what_ships(material, voxdex, tmp_path):
     assert voxdex("index", material / "0.wav", "--model", tmp_path / "mine" / "model").status == 0
 
 
+def test_what_ships_is_trained_on_everyone_and_measured_on_a_run_that_held_some_out(run, material, voxdex, tmp_path):
+    more = ("--set", "sampling.hold_out=false", "--set", "schedule.steps=2", "--json")
+    done = json.loads(ran(command(material, tmp_path / "all", *more)).stdout)
+    assert done["before"] == done["after"] == []
+    about = json.loads((tmp_path / "all" / "run.json").read_text())
+    assert about["trained_on"][0]["speakers"] == 60
+    assert voxdex("export", tmp_path / "all", "--measured", run[1], "--out", tmp_path / "shipped").status == 0
+    card, measured = open_model(tmp_path / "shipped").card, open_model(run[1] / "model").card
+    assert card.trained_on == about["trained_on"] != measured.trained_on
+    assert card.metrics["figures"] == measured.metrics["figures"] and card.scales == measured.scales
+    said = (tmp_path / "shipped" / "README.md").read_text()
+    assert "| gender | synthetic | 24 |" in said and "seconds of audio a second" in said
+
+
+def test_only_what_a_licence_allows_is_trained_on(material, tmp_path):
+    rows = (material / "labels.csv").read_text().splitlines()
+    freed = [row.replace(",none,", ",CC0 1.0,") if i % 3 else row for i, row in enumerate(rows)]
+    (tmp_path / "some.csv").write_text("\n".join(freed))
+    more = ("--root", material, "--set", 'sampling.licences=["CC0 1.0"]', "--set", "schedule.steps=2")
+    arguments = command(material, tmp_path / "run", *more)
+    arguments[arguments.index(str(material / "labels.csv"))] = str(tmp_path / "some.csv")
+    ran(arguments)
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [(part["licence"], part["clips"]) for part in about["trained_on"]] == [("CC0 1.0", 24)]
+
+
 def test_a_recording_that_cannot_be_read_is_named_and_left_out(material, voxdex, tmp_path):
     manifest = tmp_path / "labels.csv"
     manifest.write_text((material / "labels.csv").read_text() + "gone.wav,synthetic,none,s99,train,male,low\n")
@@ -285,6 +311,8 @@ def test_a_recording_that_cannot_be_read_is_named_and_left_out(material, voxdex,
         (("R", "M", "--start", "/nowhere"), "neither a training run"),
         (("ra-clap", "M"), "Soft matches need a teacher"),
         (("R", "M", "--set", "schedule.crop_seconds=[3, 1]"), "two numbers, rising"),
+        (("R", "M", "--set", "loss.attribute_weights={mood = 2.0}"), "no field 'mood' in loss.attribute_weights"),
+        (("R", "M", "--set", 'sampling.licences=["CC0 1.0"]'), "No clip has one of the licences CC0 1.0"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_sentence(material, voxdex, tmp_path, arguments, words):

@@ -3,6 +3,7 @@
 import csv
 import random
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("safetensors", reason="safetensors comes with the train extra")
 
 from encoders import load_attributes
+from encoders.manifest import ManifestError
 from encoders.training.augment import augment, draw_surroundings
 from encoders.training.calibration import calibration_error, fit_scale
 from encoders.training.caption_writer import draw_captions, fitting, twist
 from encoders.training.captions import Claim, write_caption
+from encoders.training.corpora import read_corpus
 from encoders.training.data import CLAIMS, Clips, split, truth_of
 from encoders.training.distil import caption_texts, wordnet_texts
 from encoders.training.losses import (
@@ -150,6 +153,52 @@ def test_vocoder_edits_do_what_they_are_called():
     assert all(np.abs(edited(name)).max() <= 0.71 for name in EDITS)
 
 
+def test_clips_are_played_faster_and_higher():
+    tone = (20_000 * np.sin(2 * np.pi * 400 * np.arange(32_000) / 16_000)).astype(np.int16)
+    clips = Clips((tone,), np.array([0]), np.array([32_000]), np.array([0]), np.zeros((1, len(CLAIMS))), [()], [{}])
+    waveform, lengths = clips.crops([0, 0, 0], 5.0, [0.0] * 3, [1.0, 1.25, 0.8])
+    assert lengths.tolist() == [32_000, 25_600, 40_000] and waveform.shape == (3, 40_000)
+    found = [int(torch.fft.rfft(row[:16_000]).abs().argmax()) for row in waveform]
+    assert found == [400, 500, 320]
+    waveform, lengths = clips.crops([0], 1.0, [0.5], [1.25])
+    assert lengths.tolist() == [16_000]
+
+
+def test_attributes_count_by_their_weights():
+    logits, truth = torch.tensor([[2.0, 0.0, 0.0, 5.0]]), torch.tensor([[1, -1, 1, -1]])
+    columns = [[0, 1], [2, 3]]
+    first, second = (attribute_classification(logits, truth, [part]).item() for part in columns)
+    weighted = attribute_classification(logits, truth, columns, [3.0, 1.0]).item()
+    assert weighted == pytest.approx((3 * first + second) / 4) != attribute_classification(logits, truth, columns).item()
+
+
+def crema_d(folder: Path, demo_archive: Path) -> Path:
+    """A folder as CREMA-D is distributed, of two clips."""
+    (folder / "AudioWAV").mkdir(parents=True)
+    for name in ("1002_DFA_SAD_HI.wav", "1003_IEO_NEU_XX.wav"):
+        shutil.copy(demo_archive / "anna-1.wav", folder / "AudioWAV" / name)
+    actors = "ActorID,Age,Sex,Race,Ethnicity\n1002,51,Female,,\n1003,21,Male,,\n"
+    (folder / "VideoDemographics.csv").write_text(actors)
+    return folder
+
+
+def test_crema_d_is_read_as_it_is_distributed(demo_archive, tmp_path):
+    sad, neutral = read_corpus(crema_d(tmp_path, demo_archive))
+    assert (sad["speaker"], sad["gender"], sad["age"]) == ("crema-d-1002", "female", "middle-aged")
+    assert (sad["emotion"], sad["intensity"], sad["licence"]) == ("sad", "strong", "ODbL 1.0")
+    assert (neutral["emotion"], neutral["intensity"], neutral["age"]) == ("neutral", "", "young")
+    (tmp_path / "AudioWAV" / "1002_XXX.wav").touch()
+    with pytest.raises(ManifestError, match=r"1002_XXX\.wav is not named as CREMA-D's clips are"):
+        read_corpus(tmp_path)
+
+
+def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
+    from encoders.training.prepare import main as prepare
+
+    done = CliRunner().invoke(prepare, [str(tmp_path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "has neither a clips.csv" in done.output
+
+
 def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
     pytest.importorskip("pyworld", reason="pyworld comes with the train extra")
     from encoders.training.prepare import main as prepare
@@ -159,15 +208,18 @@ def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
         writer = csv.writer(file)
         writer.writerow("path dataset licence speaker gender age emotion intensity style duration".split())
         for name in ("edgar-1.opus", "anna-1.wav", "bella-1.flac"):
-            writer.writerow([name, "librispeech-libritts-p", "CC BY 4.0", name, "", "", "", "", votes, 2.0])
-        writer.writerow(["julia-monotone-1.mp3", "vctk", "CC BY 4.0", "p1", "female", "22", "", "", "", 2.0])
+            writer.writerow([demo_archive / name, "librispeech-libritts-p", "CC BY 4.0", name, "", "", "", "", votes, 2.0])
+        writer.writerow([demo_archive / "julia-monotone-1.mp3", "vctk", "CC BY 4.0", "p1", "female", "22", "", "", "", 2.0])
         writer.writerow(["demo.wav", "demo", "demo page: evaluation only", "d", "", "", "", "", "", 2.0])
-    arguments = [tmp_path / "clips.csv", "--root", demo_archive, "--out", tmp_path / "out", "--edits", 2]
+    arguments = [tmp_path, "--add", crema_d(tmp_path / "crema-d", demo_archive), "--out", tmp_path / "out", "--edits", 2]
     done = CliRunner().invoke(prepare, [str(argument) for argument in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     with (tmp_path / "out" / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    real, edits = rows[:4], rows[4:]
+    real, acted, edits = rows[:4], rows[4], rows[6:]
+    assert (acted["dataset"], acted["gender"], acted["split"]) == ("crema-d", "female", "train")
+    assert (acted["emotion"], acted["intensity"]) == ("sad", "strong")
+    assert {row["age"] for row in real} == {""}
     assert [row["pitch"] for row in real] == ["low", "medium", "high", "medium"]
     assert [row["split"] for row in real] == ["train", "train", "train", "valid"]
     assert (real[0]["clarity"], real[0]["texture"], real[0]["style"]) == ("clear", "rough", "")

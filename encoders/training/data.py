@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE, AudioError, Failure, read_audio
@@ -62,18 +64,24 @@ class Clips:
         length = self.lengths[clip] - start if length is None else length
         return self.sound[self.source[clip]][first : first + length].astype(np.float32) / 32768
 
-    def crops(self, clips: Sequence[int], seconds: float, places: Sequence[float]) -> tuple[Tensor, Tensor]:
+    def crops(
+        self, clips: Sequence[int], seconds: float, places: Sequence[float], speeds: Sequence[float] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Waveforms [clips, longest] zero-padded and lengths [clips]: a crop of each, whole where it is shorter.
 
-        places: where each crop lies, from 0, at the beginning, up to but not 1, at the end.
+        places: where each crop lies, from 0, at the beginning, up to but not 1, at the end. speeds: how many times faster,
+        and higher, each is played.
         """
         most = int(seconds * SAMPLE_RATE)
-        lengths = [min(most, int(self.lengths[clip])) for clip in clips]
-        waveform = np.zeros((len(clips), max(lengths)), dtype=np.float32)
-        for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-            start = int(places[row] * (self.lengths[clip] - length + 1))
-            waveform[row, :length] = self.samples(clip, start, length)
-        return torch.from_numpy(waveform), torch.tensor(lengths)
+        found = []
+        for i, clip in enumerate(clips):
+            speed = 1.0 if speeds is None else speeds[i]
+            length = min(int(most * speed), int(self.lengths[clip]))
+            start = int(places[i] * (self.lengths[clip] - length + 1))
+            samples = self.samples(clip, start, length)
+            found.append(samples if speed == 1 else soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, "MQ")[:most])
+        lengths = torch.tensor([len(samples) for samples in found])
+        return pad_sequence(list(map(torch.from_numpy, found)), batch_first=True), lengths
 
 
 def load_clips(
@@ -173,6 +181,19 @@ def truth_of(row: dict[str, str]) -> np.ndarray:
         elif label in (row.get(f"{name}_not") or "").split("|"):
             truth[column] = -1
     return truth
+
+
+def permitted(rows: Sequence[dict[str, str]], licences: Sequence[str]) -> list[int]:
+    """The rows under one of the licences; all where none are named.
+
+    Raises:
+        ManifestError: there are none.
+    """
+    chosen = [i for i, row in enumerate(rows) if not licences or row.get("licence") in licences]
+    if not chosen:
+        found = sorted({row.get("licence") or "none" for row in rows})
+        raise ManifestError(f"No clip has one of the licences {', '.join(licences)}. The manifests name: {', '.join(found)}.")
+    return chosen
 
 
 def split(rows: Sequence[dict[str, str]], share: float = 0.1) -> tuple[list[int], list[int]]:

@@ -128,7 +128,7 @@ def pad(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Where tokenizer.json and text_tower.safetensors go."
 )
-@click.option("--captions", default=60_000, show_default=True)
+@click.option("--captions", default=80_000, show_default=True)
 @click.option("--steps", default=5_000, show_default=True)
 @click.option("--batch", default=128, show_default=True)
 @click.option("--rate", default=1.5e-3, show_default=True, help="Highest learning rate.")

@@ -83,24 +83,28 @@ def tag_classification(logits: Tensor, tags: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(logits[tagged], tags[tagged]) if tagged.any() else logits.sum() * 0
 
 
-def attribute_classification(logits: Tensor, truth: Tensor, attributes: Sequence[list[int]]) -> Tensor:
+def attribute_classification(
+    logits: Tensor, truth: Tensor, attributes: Sequence[list[int]], weights: Sequence[float] | None = None
+) -> Tensor:
     """Zero-shot classification as a loss: softmax over the prompts of each exclusive attribute.
 
     Args:
         logits: [clips, claims], cosine to a prompt for each claim times logit scale.
         truth: [clips, claims] of 1, -1 or 0.
         attributes: the columns of each exclusive attribute's labels.
+        weights: how much each attribute counts; None: all alike.
 
     Returns:
-        The mean over attributes of the mean over the clips whose label is known; where several could hold, their
+        The weighted mean over attributes of the mean over the clips whose label is known; where several could hold, their
         summed probability counts.
     """
-    losses = []
-    for columns in attributes:
+    losses, counts = [], []
+    for columns, weight in zip(attributes, weights or [1.0] * len(attributes), strict=True):
         part = truth[:, columns]
         possible = part >= 0
         known = (part == -1).any(dim=1)
         if known.any():
             log_shares = logits[:, columns].log_softmax(dim=1)[known]
-            losses.append(-log_shares.masked_fill(~possible[known], -1e4).logsumexp(dim=1).mean())
-    return torch.stack(losses).mean() if losses else logits.sum() * 0
+            losses.append(-weight * log_shares.masked_fill(~possible[known], -1e4).logsumexp(dim=1).mean())
+            counts.append(weight)
+    return torch.stack(losses).sum() / sum(counts) if losses else logits.sum() * 0

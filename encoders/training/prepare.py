@@ -1,8 +1,8 @@
 """The labelled speech that `mini` is trained on -> one manifest: measured attributes, edited copies, a split.
 
-    python -m encoders.training.prepare CLIPS.csv --root DIR --out DIR
+    python -m encoders.training.prepare SPEECH --out DIR [--add FOLDER]
 
-CLIPS.csv has a row a clip: path, dataset, licence, speaker, gender, emotion, intensity, style, duration.
+SPEECH and every further FOLDER are as encoders.training.corpora knows them: with a clips.csv, or as CREMA-D is distributed.
 The manifest has a column per attribute (attributes.toml). A cell names the label that holds, or several that it could be
 ("neutral|calm"); an empty cell is unknown. `style` keeps only words that hold, `style_not` those that do not.
 """
@@ -20,8 +20,10 @@ from tqdm import tqdm
 
 from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE, read_audio
+from encoders.manifest import ManifestError
 from encoders.training.annotate import in_processes, make_row
 from encoders.training.copies import edited_labels, write_edit
+from encoders.training.corpora import read_corpus
 from encoders.training.edits import EDITS
 from encoders.training.measured import load_measured
 from encoders.training.measures import measure
@@ -87,16 +89,15 @@ def efforts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
     return found
 
 
-def describe(root: Path, held_out: set[str], row: dict[str, str]) -> dict[str, str]:
+def describe(held_out: set[str], row: dict[str, str]) -> dict[str, str]:
     """A row with what was measured of it, and with what its data set says put into the manifest's columns."""
-    path = root / row["path"]
-    measured = make_row({}, measure(read_audio(path, MEASURED_SECONDS)))
+    measured = make_row({}, measure(read_audio(Path(row["path"]), MEASURED_SECONDS)))
     kept = {name: measured[name] for name in (*load_measured(), "loudness_lufs")}
-    voted = style_votes(row["style"]) if row["dataset"] == "librispeech-libritts-p" else {"style": "", "age": ""}
+    listened = row["dataset"] == "librispeech-libritts-p"
+    voted = style_votes(row["style"]) if listened else {"style": "", "age": row["age"]}
     return {
         **row,
         **kept,
-        "path": str(path),
         "split": "valid" if row["speaker"] in held_out else "train",
         "emotion": row["emotion"] or ("neutral|calm" if row["dataset"] in READ_SPEECH else ""),
         "phonation": "" if voted.get("texture") else "modal",
@@ -119,18 +120,21 @@ def edit(task: tuple[Path, dict[str, str], str, int]) -> dict[str, str] | None:
 
 
 @click.command()
-@click.argument("clips", type=click.Path(exists=True, path_type=Path))
-@click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.argument("speech", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--add", "added", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--edits", default=450, show_default=True, help="Copies of each kind of edit.")
 @click.option("--seed", default=1, show_default=True)
-def main(clips: Path, root: Path, out: Path, edits: int, seed: int) -> None:
-    """Measure, edit and split the labelled speech."""
+def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int) -> None:
+    """Measure, edit and split the labelled speech of SPEECH and of every --add: folders as read_corpus knows them."""
+    try:
+        corpora = [read_corpus(folder) for folder in (speech, *added)]
+    except ManifestError as error:
+        raise click.ClickException(str(error)) from error
     (out / "edits").mkdir(parents=True, exist_ok=True)
-    root, out = root.absolute(), out.absolute()
-    with clips.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if not row["licence"].startswith("demo page")]
-    done = in_processes(partial(describe, root, held_out_speakers(rows)), rows)
+    out = out.absolute()
+    rows = [row for corpus in corpora for row in corpus if not row["licence"].startswith("demo page")]
+    done = in_processes(partial(describe, held_out_speakers(rows)), rows)
     manifest = list(tqdm(done, total=len(rows), desc="measure", mininterval=10))
     loudness = efforts(manifest)
     manifest = [row | {"loudness": loudness.get(row["path"], "")} for row in manifest]

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from encoders.attributes import load_attributes
+
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -22,7 +24,8 @@ class Schedule:
     `warmup` of the steps, then fall to nearly zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of
     the gradients (0 = any). average_decay: of the moving average of the weights that is validated and kept (0 = none).
     precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory, more time. augment: share of clips that
-    are put through random rooms, lines and noise. validate_every, save_every: steps (0 = each epoch).
+    are put through random rooms, lines and noise. speed_change: how much faster or slower clips are played at most, and so
+    higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). validate_every, save_every: steps (0 = each epoch).
     keep: "last" or "best", by the mean of the validation's figures.
     """
 
@@ -43,6 +46,7 @@ class Schedule:
     precision: str = "fp32"
     checkpoint_activations: bool = False
     augment: float = 0.0
+    speed_change: float = 0.0
     validate_every: int = 0
     save_every: int = 0
     keep: str = "last"
@@ -50,13 +54,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which clips make a batch.
+    """Which clips are trained on, and which make a batch.
 
+    licences: clips of other licences (the manifests' column) are left aside; none takes all. hold_out: whether clips are
+    held out to validate on; without, the run has no figures.
     order: "shuffled" (every clip once an epoch), "balanced" (by the inverse frequency of tags, at least `rare_clips` a
     batch with a tag that under `rare_share` of the clips have; ParaSpeechCLAP-Intrinsic) or "shares" (by data set, then
     evenly over speakers). shares: how often a data set is drawn from, by the beginning of its name; others 1.
     """
 
+    licences: tuple[str, ...] = ()
+    hold_out: bool = True
     order: str = "shuffled"
     rare_share: float = 0.05
     rare_clips: int = 2
@@ -72,7 +80,8 @@ class Loss:
     weights. Captions written from labels come from the manifest's attributes where it has no captions.
     denials: share of the captions written from labels that also say what does not hold ("not whispered"). twists: share of
     them that take part a second time with one claim made false ("a sad man" of a sad woman), as hard negatives.
-    attributes: weight of classification over each exclusive attribute's labels (softmax at the logit scale).
+    attributes: weight of classification over each exclusive attribute's labels (softmax at the logit scale);
+    attribute_weights: how much attributes count in it, others 1.
     tags: weight of multi-label classification over the tags of `tag_columns` (ParaSpeechCLAP), each with one of
     `tag_templates`; tag_scale: "none", the bare cosine (the paper), or "logit" (times the logit scale).
     soft_matches: weight of the distance to a frozen teacher's similarities, the weights that training starts from
@@ -85,6 +94,7 @@ class Loss:
     denials: float = 0.0
     twists: float = 0.0
     attributes: float = 0.0
+    attribute_weights: dict[str, float] = field(default_factory=dict)
     tags: float = 0.0
     tag_columns: tuple[str, ...] = ("tags",)
     tag_templates: tuple[str, ...] = ("A person is speaking in a {} style.",)
@@ -162,6 +172,7 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
     built = {part: _part(part, kind, raw.get(part, {})) for part, kind in parts.items()}
     towers = {part: dict(raw.get(part, {})) for part in ("speech_tower", "text_tower", "projection")}
     schedule = built["schedule"]
+    _refuse_unknown("loss.attribute_weights", built["loss"].attribute_weights, set(load_attributes()))
     if (schedule.steps > 0) == (schedule.epochs > 0):
         raise RecipeError("A schedule has either steps or epochs: set one of them, and the other to 0.")
     if schedule.batch < 2 or not 1 <= schedule.parts <= schedule.batch:

@@ -23,7 +23,7 @@ from encoders.manifest import ManifestError
 from encoders.model_folder import TOKENIZER
 from encoders.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from encoders.training.curves import draw_curves
-from encoders.training.data import Clips, Failure, load_clips, split
+from encoders.training.data import Clips, Failure, load_clips, permitted, split
 from encoders.training.distributed import Place, join, leave
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sources import RUN, WEIGHTS, begin
@@ -112,7 +112,8 @@ def _train(
     on_step: Callable[[Progress], object],
 ) -> Result | None:
     clips, failed = _first_then_others(place, lambda: load_clips(manifests, cache, root, on_clip))
-    training, validating = split(clips.rows)
+    clips = clips.select(permitted(clips.rows, recipe.sampling.licences))
+    training, validating = split(clips.rows) if recipe.sampling.hold_out else (range(len(clips)), [])
     if len(training) < max(2, place.world):
         raise ManifestError(f"There are {len(training)} clips to train on; there must be {max(2, place.world)} at least.")
     valid = clips.select(validating)
@@ -131,7 +132,7 @@ def _train(
     save_every = recipe.schedule.save_every or every
 
     def look() -> Validation:
-        return validate(trainer.kept, valid, trainer.tokenizer, place.device)
+        return validate(trainer.kept, valid, trainer.tokenizer, place.device) if len(valid) else Validation([], {})
 
     if place.first and not remembered:
         memory.before = [figure.as_dict() for figure in look().figures]

@@ -15,7 +15,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from encoders.networks import ConvNeXtSpeechTower, DualEncoder
 from encoders.training import losses
 from encoders.training.augment import augment, draw_surroundings
-from encoders.training.caption_writer import ATTRIBUTE_COLUMNS, PROMPTED, draw_captions, fitting, label_prompts, tokens, twist
+from encoders.training.caption_writer import (
+    ATTRIBUTE_COLUMNS,
+    EXCLUSIVE,
+    PROMPTED,
+    draw_captions,
+    fitting,
+    label_prompts,
+    tokens,
+    twist,
+)
 from encoders.training.data import Clips
 from encoders.training.distributed import Place, average_gradients, gather
 from encoders.training.recipe import Recipe, RecipeError
@@ -167,7 +176,8 @@ class Trainer:
     def _attributes(self, speech: Tensor, truth: np.ndarray) -> Tensor:
         prompts = self._embed_prompts(label_prompts(self._random("prompts")))
         truth = torch.from_numpy(truth[:, PROMPTED]).to(self.place.device)
-        return losses.attribute_classification(speech @ prompts.T, truth, ATTRIBUTE_COLUMNS)
+        weights = [self.loss.attribute_weights.get(name, 1.0) for name in EXCLUSIVE]
+        return losses.attribute_classification(speech @ prompts.T, truth, ATTRIBUTE_COLUMNS, weights)
 
     def _tags(self, speech: Tensor, rows: Sequence[int]) -> Tensor:
         rng = self._random("tags")
@@ -198,7 +208,9 @@ class Trainer:
         mine = self.place.part(len(rows))
         places = np.random.default_rng(self._seed("crops")).random(len(rows))
         seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
-        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine])
+        furthest = math.log1p(self.schedule.speed_change)
+        speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
+        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
         if self.schedule.augment:
             noise = self._generator("augment", self.place.rank)
             waveform = augment(waveform, lengths, surroundings[mine], noise)

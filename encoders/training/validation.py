@@ -1,7 +1,7 @@
 """How good a network is on held-out clips: zero-shot classification by attribute and data set, and retrieval."""
 
 import random
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from encoders.attributes import Attribute, load_attributes
-from encoders.metrics import area_under_curve, classification, retrieval
+from encoders.metrics import area_under_curve, bootstrap, mean_interval, retrieval
 from encoders.networks import DualEncoder
 from encoders.training.calibration import fit_scale
 from encoders.training.caption_writer import draw_captions, fitting, tokens
@@ -26,12 +26,14 @@ FEWEST_OF_EACH = 5
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure in percent, what it is of, on how many clips of which set, and what chance would give."""
+    """A figure in percent with its 95 % interval, what it is of, on how many clips of which set, and what chance would give."""
 
     question: str
     set: str
     clips: int
     figure: float
+    low: float
+    high: float
     chance: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,9 +97,10 @@ def _retrieval_figures(
     figures = []
     for way, turn in (("speech to caption", np.asarray), ("caption to speech", np.transpose)):
         answerable = turn(right).any(axis=1)
-        found, guessed = (retrieval(turn(values)[answerable], turn(right)[answerable]).figures() for values in (scores, chance))
-        for name in ("R@1", "R@10", "mAP@10"):
-            figures.append(Figure(f"{way} {name}", "all", int(answered.sum()), round(found[name], 1), round(guessed[name], 1)))
+        found, guessed = (retrieval(turn(values)[answerable], turn(right)[answerable]) for values in (scores, chance))
+        hits = {"R@1": found.ranks <= 1, "R@10": found.ranks <= 10, "mAP@10": found.precisions}
+        for name, values in hits.items():
+            figures.append(_figure(f"{way} {name}", "all", values, None, guessed.figures()[name]))
     return figures
 
 
@@ -129,31 +132,49 @@ def _attribute_figures(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> li
     for attribute, scores in cosines.items():
         judge = _unweighted_recall if attribute.exclusive else _area_under_curves
         for group in sorted(set(groups.tolist())):
-            judged = judge(attribute, clips, np.flatnonzero(groups == group), scores)
+            judged = judge(attribute, clips, np.flatnonzero(groups == group), scores, group)
             if judged and judged.clips >= min(FEWEST, len(clips) / 2):
-                figures.append(replace(judged, set=group))
+                figures.append(judged)
     return figures
 
 
-def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray) -> Figure | None:
+def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Figure | None:
     known = {label.name for label in attribute.labels}
     rows = np.array([row for row in rows if clips.rows[row].get(attribute.name) in known], dtype=int)
-    truth = [clips.rows[row][attribute.name] for row in rows]
-    present = [i for i, label in enumerate(attribute.labels) if label.name in set(truth)]
+    truth = np.array([clips.rows[row][attribute.name] for row in rows])
+    present = [i for i, label in enumerate(attribute.labels) if label.name in set(truth.tolist())]
     if len(present) < 2:
         return None
-    labels = tuple(attribute.labels[i].name for i in present)
-    predicted = [labels[i] for i in scores[np.ix_(rows, present)].argmax(axis=1)]
-    uar = classification(truth, predicted, labels).uar
-    return Figure(attribute.name, "", len(rows), round(uar, 1), round(100 / len(present), 1))
+    labels = np.array([attribute.labels[i].name for i in present])
+    right = labels[scores[np.ix_(rows, present)].argmax(axis=1)] == truth
+    return _figure(attribute.name, group, right, truth, 100 / len(present))
 
 
-def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray) -> Figure | None:
-    areas, judged = [], set()
-    for i, label in enumerate(attribute.labels):
-        known = clips.truth[rows, CLAIMS.index(Claim(attribute.name, label.name))]
-        if min((known == 1).sum(), (known == -1).sum()) >= FEWEST_OF_EACH:
-            said = known != 0
-            areas.append(area_under_curve(scores[rows[said], i], known[said] == 1))
-            judged.update(rows[said].tolist())
-    return Figure(f"{attribute.name} (AUC)", "", len(judged), round(float(np.mean(areas)), 1), 50.0) if areas else None
+def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Figure | None:
+    columns = [CLAIMS.index(Claim(attribute.name, label.name)) for label in attribute.labels]
+    truth, scores = clips.truth[np.ix_(rows, columns)], scores[rows]
+    judged = [i for i, known in enumerate(truth.T) if min((known == 1).sum(), (known == -1).sum()) >= FEWEST_OF_EACH]
+
+    def mean_area(chosen: np.ndarray) -> dict[str, float]:
+        areas = []
+        for i in judged:
+            said = chosen[truth[chosen, i] != 0]
+            right = truth[said, i] == 1
+            if 0 < right.sum() < len(right):
+                areas.append(area_under_curve(scores[said, i], right))
+        return {"AUC": float(np.mean(areas))}
+
+    if not judged:
+        return None
+    known = np.flatnonzero((truth[:, judged] != 0).any(axis=1))
+    low, high = bootstrap(lambda drawn: mean_area(known[drawn]), len(known), draws=200)["AUC"]
+    mean = mean_area(known)["AUC"]
+    return Figure(f"{attribute.name} (AUC)", group, len(known), *(round(value, 1) for value in (mean, low, high)), 50.0)
+
+
+def _figure(question: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Figure:
+    """The mean of values of 0 to 1, over groups if there are any."""
+    names = np.zeros(len(values)) if groups is None else groups
+    mean = np.mean([np.mean(values[names == name]) for name in np.unique(names)])
+    shown = (round(100 * float(value), 1) for value in (mean, *mean_interval(values, groups)))
+    return Figure(question, group, len(values), *shown, round(chance, 1))
