@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.functionals import classifier, functionals, to_captions
 from encoders import Model, load_attributes, open_model
 from encoders.metrics import area_under_curve, bootstrap, classification, retrieval
-from encoders.training.captions import Claim, write_caption
+from encoders.training.captions import Claim, choose_claims, write_caption
 from encoders.training.data import CLAIMS, truth_of
 from search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
 
@@ -239,7 +239,7 @@ def _right(rows: Sequence[dict[str, str]]) -> np.ndarray:
 def _describe(row: dict[str, str], rng: random.Random) -> str:
     """A caption of one to four labels of a row."""
     claims = [Claim(name, row[name]) for name in load_attributes() if row[name] and "|" not in row[name]]
-    return write_caption(rng.sample(claims, min(len(claims), rng.choice((1, 2, 3, 4)))), rng)
+    return write_caption(choose_claims(claims, rng), rng)
 
 
 def _some(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:

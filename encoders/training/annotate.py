@@ -14,7 +14,7 @@ import numpy as np
 
 from encoders.audio import SAMPLE_RATE, AudioError, AudioReader, Failure
 from encoders.manifest import CAPTION_SEPARATOR
-from encoders.training.captions import write_caption
+from encoders.training.captions import Claim, choose_claims, write_caption
 from encoders.training.measured import load_measured
 from encoders.training.measures import LEAST_SPEECH_SECONDS, Measures, measure
 
@@ -23,7 +23,6 @@ MOST_SECONDS = 60.0
 MEASURES = tuple(each.name for each in fields(Measures))
 COLUMNS = ("path", "source", "dataset", "speaker", "duration", "caption", *load_measured(), "phonation", *MEASURES)
 """The columns of a row. `phonation` and `source`, the recording it was made from, are of edited copies only."""
-UNREMARKABLE = {("pitch", "medium")}
 FEW = 8
 """Recordings that are not worth the start of more processes."""
 
@@ -112,12 +111,10 @@ def make_row(known: Mapping[str, str], measures: Measures) -> dict[str, str]:
 
 def write_captions(row: Mapping[str, str], count: int, rng: random.Random) -> list[str]:
     """At most `count` different captions, each of one to four labels of a row."""
-    claims = [(name, row[name]) for name in (*load_measured(), "phonation") if row[name]]
-    telling = [claim for claim in claims if claim not in UNREMARKABLE] or claims
+    claims = [Claim(name, row[name]) for name in (*load_measured(), "phonation") if row[name]]
     captions: dict[str, None] = {}
-    for _ in range(5 * count if telling else 0):
-        chosen = rng.sample(telling, min(len(telling), rng.choice((1, 2, 2, 3, 3, 4))))
-        captions[write_caption(chosen, rng)] = None
+    for _ in range(5 * count if claims else 0):
+        captions[write_caption(choose_claims(claims, rng), rng)] = None
         if len(captions) == count:
             break
     return list(captions)

@@ -10,12 +10,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from encoders.attributes import load_attributes
-from encoders.training.captions import write_caption
+from encoders.training.captions import choose_claims, write_caption
 from encoders.training.data import CLAIMS, Clips
 from encoders.training.losses import match
 
-UNREMARKABLE = {("phonation", "modal"), ("pitch", "medium"), ("intensity", "normal"), ("channel", "full-band")}
-"""What people seldom mention."""
 EXCLUSIVE = [attribute.name for attribute in load_attributes().values() if attribute.exclusive]
 PROMPTED = [i for i, claim in enumerate(CLAIMS) if claim.attribute in EXCLUSIVE]
 """Columns of the claims that can be prompted for: those of exclusive attributes."""
@@ -106,15 +104,11 @@ def _write(claims: Tensor, rng: random.Random) -> str:
 
 
 def _choose_claims(truth: np.ndarray, rng: random.Random, deny: bool) -> Tensor:
-    """One to four claims that hold, of different attributes, and if asked for a denial of one that does not: [claims]."""
-    holding = [int(column) for column in np.flatnonzero(truth == 1)]
-    telling = [column for column in holding if CLAIMS[column][:2] not in UNREMARKABLE or rng.random() < 0.15]
-    by_attribute: dict[str, list[int]] = {}
-    for column in telling or holding:
-        by_attribute.setdefault(CLAIMS[column].attribute, []).append(column)
-    names = rng.sample(list(by_attribute), min(len(by_attribute), rng.choice((1, 1, 2, 2, 3, 4))))
+    """Some claims that hold (1), and if asked for a denial of one that does not (-1): [claims]."""
+    chosen = choose_claims([CLAIMS[column] for column in np.flatnonzero(truth == 1)], rng)
     claims = torch.zeros(len(CLAIMS))
-    claims[[rng.choice(by_attribute[name]) for name in names]] = 1
+    claims[[CLAIMS.index(claim) for claim in chosen]] = 1
+    names = {claim.attribute for claim in chosen}
     failing = [int(column) for column in np.flatnonzero(truth == -1) if CLAIMS[column].attribute not in names]
     if deny and failing:
         claims[rng.choice(failing)] = -1

@@ -30,6 +30,11 @@ KINDS = {"adjectives": 5, "adverbs": 2, "verbs": 1, "feelings": 2, "phrases": 2}
 """How often a claim is put into each kind of words, where its label has them."""
 
 
+UNREMARKABLE = {("phonation", "modal"), ("pitch", "medium"), ("intensity", "normal"), ("channel", "full-band")}
+SELDOM = 0.15
+"""How often people mention what is unremarkable."""
+
+
 @dataclass
 class Said:
     """Claims put into words, by where in a sentence they may stand.
@@ -44,6 +49,16 @@ class Said:
     adverbs: list[str] = field(default_factory=list)
     verb: str = ""
     tails: list[str] = field(default_factory=list)
+
+
+def choose_claims(holding: Sequence[Claim], rng: random.Random) -> list[Claim]:
+    """One to four of the claims that hold, of different attributes, as somebody might mention them."""
+    telling = [claim for claim in holding if claim[:2] not in UNREMARKABLE or rng.random() < SELDOM]
+    by_attribute: dict[str, list[Claim]] = {}
+    for claim in telling or holding:
+        by_attribute.setdefault(claim.attribute, []).append(claim)
+    names = rng.sample(list(by_attribute), min(len(by_attribute), rng.choice((1, 1, 2, 2, 3, 4))))
+    return [rng.choice(by_attribute[name]) for name in names]
 
 
 def write_caption(claims: Sequence[tuple], rng: random.Random) -> str:
