@@ -19,6 +19,14 @@ MEDIA_SUFFIXES = frozenset(
 )
 """Names that promise sound; a file of another name is read only where a user names it."""
 
+MOST_TAGS, LONGEST_TAG = 40, 1000
+"""How many tags of a file are kept, and how many characters of each."""
+TECHNICAL_TAGS = frozenset("encoder encoded_by handler_name vendor_id major_brand minor_version compatible_brands".split())
+"""Tags that tell of the program that wrote a file, not of the recording."""
+
+MISSING_SECONDS, MISSING_SHARE = 0.5, 0.01
+"""A recording that falls short of the length it claims by more than both is incomplete."""
+
 LOUDEST = 1e6
 """Samples beyond this (full scale is 1) are damage, not sound."""
 
@@ -31,6 +39,21 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a file says of itself.
+
+    format, codec: as FFmpeg calls them. sample_rate: Hz. channels: of the stream that is read. tags: by lower-case name, of
+    ID3, Vorbis comments, MP4, RIFF and Broadcast Wave alike.
+    """
+
+    format: str
+    codec: str
+    sample_rate: int
+    channels: int
+    tags: dict[str, str]
+
+
 class AudioError(Exception):
     """A recording that cannot be read. The message is one sentence for the user, without the path."""
 
@@ -39,7 +62,7 @@ class AudioReader:
     """Reads one recording front to back.
 
     Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects is left out,
-    as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original.
+    as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original. `origin` is known once the first block was read.
 
     Raises:
         AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not sound.
@@ -48,6 +71,7 @@ class AudioReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.damage: str | None = None
+        self.origin: Origin | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         samples = 0
@@ -68,7 +92,8 @@ class AudioReader:
         stream = container.streams.best("audio")
         if stream is None:
             raise AudioError("it has no audio stream")
-        decoded = rejected = 0
+        self.origin = _origin(container, stream)
+        decoded, rejected, seconds = 0, 0, 0.0
         try:
             for packet in container.demux(stream):
                 try:
@@ -78,11 +103,15 @@ class AudioReader:
                     self.damage = f"{rejected} damaged packet(s) were left out"
                     continue
                 decoded += len(frames)
+                seconds += sum(frame.samples / frame.sample_rate for frame in frames)
                 yield from frames
         except av.error.FFmpegError as error:
             if decoded == 0:
                 raise
             self.damage = f"what follows a fault in the file was left out ({_short(error)})"
+        claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if self.damage is None and claimed - seconds > max(MISSING_SECONDS, MISSING_SHARE * claimed):
+            self.damage = f"it claims to last {claimed:.1f} s, of which {seconds:.1f} s could be read"
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, FileNotFoundError):
@@ -95,6 +124,16 @@ class AudioReader:
             empty = self.path.stat().st_size == 0
             return "it is empty (0 bytes)" if empty else "it is not audio or video that FFmpeg knows, or it is damaged"
         return f"it could not be decoded ({_short(error)})"
+
+
+def _origin(container: av.container.InputContainer, stream: av.AudioStream) -> Origin:
+    tags: dict[str, str] = {}
+    for name, value in {**stream.metadata, **container.metadata}.items():
+        name, value = name.strip().lower().replace('"', "'"), value.strip()
+        if name and value and name not in TECHNICAL_TAGS and len(tags) < MOST_TAGS:
+            tags[name] = value[:LONGEST_TAG]
+    codec = stream.codec_context
+    return Origin(container.format.name.split(",")[0], codec.name, codec.sample_rate, codec.channels, tags)
 
 
 def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
