@@ -62,7 +62,8 @@ class AudioReader:
     """Reads one recording front to back.
 
     Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects is left out,
-    as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original. `origin` is known once the first block was read.
+    as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original. `origin` is
+    known from the first block on.
 
     Raises:
         AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not sound.

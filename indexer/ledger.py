@@ -1,13 +1,14 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from indexer.files import is_gone
-from indexer.store import Store
+from indexer.store import KIND, RECORDING, Store
 
-KEYS = ("content", "files", "metadata")
+KEYS = ("content", "files", "metadata", "failure")
 
 
 @dataclass(frozen=True)
@@ -25,28 +26,38 @@ class FileState:
         return cls(str(path), status.st_size, status.st_mtime_ns)
 
 
+@dataclass
+class Known:
+    """A content that is indexed. files: that hold it. failure: why it has no clips; "" where nothing went wrong."""
+
+    files: list[FileState]
+    metadata: dict[str, Any]
+    failure: str
+
+
 class Ledger:
     """The indexed files by path, and the paths that share one content.
 
-    A content is stored once however many files hold it: its points list all of them, and `recording` is the first.
+    A content is stored once however many files hold it: the point of its recording lists all of them, and its clips name
+    the first.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._files: dict[str, list[FileState]] = {}
-        self._metadata: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
-        for content, payload in {payload["content"]: payload for payload in store.payloads(KEYS)}.items():
-            self._load(content, [FileState(**file) for file in payload["files"]], payload["metadata"])
+        for payload in store.payloads(RECORDING, KEYS):
+            files = [FileState(**file) for file in payload["files"]]
+            self._load(payload["content"], Known(files, payload["metadata"], payload["failure"]))
 
-    def _load(self, content: str, files: list[FileState], metadata: dict[str, Any]) -> None:
+    def _load(self, content: str, known: Known) -> None:
         """A run that was killed between storing a file's new content and dropping its old one leaves both: newest wins."""
-        self._files[content], self._metadata[content] = files, metadata
-        for file in files:
+        self._known[content] = known
+        for file in known.files:
             other = self._content_of.setdefault(file.path, content)
             if other != content:
-                known = next(state for state in self._files[other] if state.path == file.path)
-                stale, fresh = (content, other) if known.mtime > file.mtime else (other, content)
+                earlier = next(state for state in self._known[other].files if state.path == file.path)
+                stale, fresh = (content, other) if earlier.mtime > file.mtime else (other, content)
                 self._release(stale, file.path)
                 self._content_of[file.path] = fresh
 
@@ -58,34 +69,51 @@ class Ledger:
     @property
     def contents(self) -> set[str]:
         """The hashes of all that is indexed."""
-        return set(self._files)
+        return set(self._known)
+
+    def failures(self) -> Iterator[tuple[str, str]]:
+        """Each file that could not be used when it was last looked at, and why."""
+        for known in self._known.values():
+            for file in known.files if known.failure else ():
+                yield file.path, known.failure
 
     def is_unchanged(self, path: Path) -> bool:
-        """Whether a file is indexed with the size and modification time that it has now."""
+        """Whether a file is known with the size and modification time that it has now."""
+        known = self._known.get(self._content_of.get(str(path), ""))
         try:
-            return FileState.of(path) in self._files.get(self._content_of.get(str(path), ""), ())
+            return known is not None and FileState.of(path) in known.files
         except OSError:
             return False
 
+    def failure_of(self, path: str) -> str:
+        """Why a known file has no clips; "" where it has."""
+        return self._known[self._content_of[path]].failure
+
+    def has_clips(self, path: str) -> bool:
+        """Whether a file is indexed and nothing was wrong with it."""
+        return path in self._content_of and not self.failure_of(path)
+
     def holds(self, content: str) -> bool:
         """Whether a content is indexed, under whatever path."""
-        return content in self._files
+        return content in self._known
 
     def set_metadata(self, path: str, metadata: dict[str, Any]) -> None:
         """Replaces the metadata of an indexed file, where it has changed; of several copies the first one's counts."""
         content = self._content_of[path]
-        if self._files[content][0].path == path and self._metadata[content] != metadata:
-            self._metadata[content] = metadata
-            self._store.set_payload("content", content, {"metadata": metadata})
+        known = self._known[content]
+        if known.files[0].path == path and known.metadata != metadata:
+            known.metadata = metadata
+            self._store.set_payload({"content": content}, {"metadata": metadata})
 
     def attach(self, now: FileState, content: str) -> None:
         """A file holds a content that is indexed: as another copy, moved from where it was, or merely touched."""
         if self._content_of.get(now.path) != content:
             self.detach(now.path)
-        others = [file for file in self._files[content] if file.path != now.path]
+        known = self._known[content]
+        others = [file for file in known.files if file.path != now.path]
         for file in filter(lambda file: is_gone(file.path), others):
             del self._content_of[file.path]
-        self._files[content] = [*(file for file in others if file.path in self._content_of), now]
+        known.files = [*(file for file in others if file.path in self._content_of), now]
         self._content_of[now.path] = content
         self._write(content)
 
@@ -95,21 +123,22 @@ class Ledger:
         if content is not None:
             self._release(content, path)
 
-    def record(self, now: FileState, content: str, metadata: dict[str, Any]) -> None:
-        """A file was embedded and its points are stored; what it held before goes."""
+    def record(self, now: FileState, content: str, metadata: dict[str, Any], failure: str = "") -> None:
+        """A file was looked at and what came of it is stored; what it held before goes."""
         self.detach(now.path)
-        self._files[content], self._metadata[content] = [now], metadata
+        self._known[content] = Known([now], metadata, failure)
         self._content_of[now.path] = content
 
     def _release(self, content: str, path: str) -> None:
-        self._files[content] = [file for file in self._files[content] if file.path != path]
-        if self._files[content]:
+        known = self._known[content]
+        known.files = [file for file in known.files if file.path != path]
+        if known.files:
             self._write(content)
         else:
-            del self._files[content]
-            self._store.delete("content", content)
+            del self._known[content]
+            self._store.delete({"content": content})
 
     def _write(self, content: str) -> None:
-        files = self._files[content]
-        changes = {"recording": files[0].path, "files": [asdict(file) for file in files]}
-        self._store.set_payload("content", content, changes)
+        files = self._known[content].files
+        self._store.set_payload({"content": content}, {"recording": files[0].path})
+        self._store.set_payload({"content": content, KIND: RECORDING}, {"files": [asdict(file) for file in files]})

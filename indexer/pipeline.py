@@ -2,24 +2,25 @@
 
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from encoders import AudioError, AudioReader, Model
+from encoders import Model
 from encoders.audio import Failure
-from encoders.model_folder import file_sha256
 from encoders.zero_shot import AttributeTagger
-from indexer.clips import Clip, split
+from indexer.clips import Clip
 from indexer.files import Walk, is_gone
-from indexer.ledger import FileState, Ledger
+from indexer.ledger import Ledger
 from indexer.metadata import Metadata
-from indexer.prefetch import prefetch
-from indexer.store import Point, Store
+from indexer.reading import Done, Piece, Reader
+from indexer.store import CLIP, KIND, RECORDING, Payload, Point, Store
 
 BATCH_CLIPS = 64
 IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
@@ -71,27 +72,13 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A clip on its way from the decoder to the embedder."""
+class Span:
+    """An embedded clip. start, end: seconds. vector: float32 [dimension]. attributes: what was heard."""
 
-    file: FileState
-    content: str
-    clip: Clip
-
-
-@dataclass(frozen=True)
-class Done:
-    """A recording has been read to its end. Without `file` it cannot be used, for the reason `failure`.
-
-    damage: what was left out of it.
-    """
-
-    path: str
-    file: FileState | None = None
-    content: str = ""
-    audio_seconds: float = 0.0
-    failure: str = ""
-    damage: str | None = None
+    start: float
+    end: float
+    vector: np.ndarray
+    attributes: dict[str, str]
 
 
 def index(
@@ -137,11 +124,13 @@ def index(
 
     kept = report.unchanged
     while changed:
-        events = prefetch(_read(changed, ledger.contents, model.card.max_seconds, report.stages), ahead=2 * BATCH_CLIPS)
+        reader = Reader(ledger.contents, model.card.max_seconds, ahead=2 * BATCH_CLIPS)
+        events = reader.read(changed)
         while batch := list(islice(events, BATCH_CLIPS)):
             writer.write(batch)
             done = report.indexed + report.unchanged + len(report.failed)
             on_progress(Progress(done, report.recordings, kept, writer.audio_seconds))
+        report.stages.decode += reader.busy_seconds
         changed = writer.take_back()
 
     for path in [path for path in ledger.paths if any(map(Path(path).is_relative_to, walk.roots)) and is_gone(path)]:
@@ -156,12 +145,12 @@ def index(
 
 
 class _Writer:
-    """Embeds what the decoder sends and stores each recording once it is whole."""
+    """Embeds what the reader sends and stores each recording once it is whole."""
 
     def __init__(self, store: Store, ledger: Ledger, model: Model, metadata: Metadata | None, report: IndexReport) -> None:
         self._store, self._ledger, self._model, self._metadata, self._report = store, ledger, model, metadata, report
         self._tag = AttributeTagger(model)
-        self._pending: list[Point] = []
+        self._pending: dict[str, list[Span]] = defaultdict(list)
         self._lost: list[Path] = []
         self.audio_seconds = 0.0
         for name in ("recording", *(f"attributes.{name}" for name in self._tag.names)):
@@ -172,16 +161,15 @@ class _Writer:
             store.declare(f'metadata."{name}"', kind)
 
     def write(self, batch: list[Piece | Done]) -> None:
-        """Takes the next pieces, in the order in which they were read."""
-        points = iter(self._embed([event for event in batch if isinstance(event, Piece)]))
-        for event in batch:
-            if isinstance(event, Piece):
-                self._pending.append(next(points))
-                self.audio_seconds += event.clip.end - event.clip.start
-            else:
+        """Takes the next pieces, those of each recording in the order in which they were read."""
+        pieces = [event for event in batch if isinstance(event, Piece)]
+        for piece, span in zip(pieces, self._embed([piece.clip for piece in pieces]), strict=True):
+            self._pending[piece.path].append(span)
+            self.audio_seconds += span.end - span.start
+        for done in batch:
+            if isinstance(done, Done):
                 with _timed(self._report.stages, "store"):
-                    self._finish(event, self._pending)
-                self._pending = []
+                    self._finish(done, self._pending.pop(done.path, []))
 
     def take_back(self) -> list[Path]:
         """Recordings that were not decoded because their content was indexed, but whose clips have gone since.
@@ -192,88 +180,84 @@ class _Writer:
         return lost
 
     def keep(self, path: str) -> None:
-        """A recording that is indexed already: only what the user says of it may have changed."""
+        """A recording that is known already: only what the user says of it may have changed."""
+        if failure := self._ledger.failure_of(path):
+            self._report.failed.append(Failure(path, failure))
+            return
         self._report.unchanged += 1
         if self._metadata and (known := self._metadata.of(path)):
             self._ledger.set_metadata(path, known)
 
-    def _finish(self, done: Done, points: list[Point]) -> None:
+    def _finish(self, done: Done, spans: list[Span]) -> None:
         if done.damage:
             self._report.damaged.append(Failure(done.path, done.damage))
-        if done.file is None:
+        if done.failure:
             self._report.failed.append(Failure(done.path, done.failure))
+            if done.content and not self._ledger.has_clips(done.path):
+                self._store.upsert([self._recording(done, 0)])
+                self._ledger.record(done.file, done.content, {}, done.failure)
         elif self._ledger.holds(done.content):
             self._ledger.attach(done.file, done.content)
             self.keep(done.path)
-        elif points:
-            self._store.upsert(points)
-            self._ledger.record(done.file, done.content, points[0].payload["metadata"])
+        elif done.read:
+            self._declare_tags(done)
+            self._store.upsert([*(self._clip(done, span) for span in spans), self._recording(done, len(spans))])
+            self._ledger.record(done.file, done.content, self._known_of(done.path))
             self._report.indexed += 1
-            self._report.clips += len(points)
+            self._report.clips += len(spans)
             self._report.audio_seconds += done.audio_seconds
         else:
             self._lost.append(Path(done.path))
 
-    def _embed(self, pieces: list[Piece]) -> list[Point]:
-        if not pieces:
+    def _embed(self, clips: list[Clip]) -> list[Span]:
+        if not clips:
             return []
         with _timed(self._report.stages, "embed"):
-            vectors = np.stack(list(self._model.embed_speech(piece.clip.samples for piece in pieces)))
+            vectors = np.stack(list(self._model.embed_speech(clip.samples for clip in clips)))
             attributes = self._tag(vectors)
-        return [self._point(*parts) for parts in zip(pieces, vectors, attributes, strict=True)]
+        return [Span(clip.start, clip.end, *heard) for clip, *heard in zip(clips, vectors, attributes, strict=True)]
 
-    def _point(self, piece: Piece, vector: np.ndarray, attributes: dict[str, str]) -> Point:
-        space, clip = self._report.space, piece.clip
-        payload = {
-            "recording": piece.file.path,
-            "start": clip.start,
-            "end": clip.end,
-            "duration": round(clip.end - clip.start, 3),
-            "attributes": attributes,
-            "metadata": self._metadata.of(piece.file.path) if self._metadata else {},
-            "files": [asdict(piece.file)],
-            "content": piece.content,
-            "space": space,
+    def _clip(self, done: Done, span: Span) -> Point:
+        payload = self._about(done, CLIP) | {
+            "start": span.start,
+            "end": span.end,
+            "duration": round(span.end - span.start, 3),
+            "attributes": span.attributes,
         }
-        return Point(str(uuid.uuid5(IDENTITY, f"{piece.content}#{clip.start}-{clip.end}@{space}")), vector, payload)
+        return Point(_identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}"), span.vector, payload)
+
+    def _recording(self, done: Done, clips: int) -> Point:
+        """What is known of a recording as a whole; see Ledger."""
+        payload = self._about(done, RECORDING) | {
+            "files": [asdict(done.file)],
+            "audio_seconds": round(done.audio_seconds, 3),
+            "clips": clips,
+            "origin": {key: value for key, value in asdict(done.origin).items() if key != "tags"} if done.origin else {},
+            "failure": done.failure,
+            "damage": done.damage or "",
+        }
+        return Point(_identity(f"{done.content}@{self._report.space}"), None, payload)
+
+    def _about(self, done: Done, kind: str) -> Payload:
+        return {
+            KIND: kind,
+            "recording": done.path,
+            "metadata": self._known_of(done.path),
+            "tags": done.origin.tags if done.origin else {},
+            "content": done.content,
+            "space": self._report.space,
+        }
+
+    def _known_of(self, path: str) -> dict[str, Any]:
+        return self._metadata.of(path) if self._metadata else {}
+
+    def _declare_tags(self, done: Done) -> None:
+        for name in done.origin.tags if done.origin else ():
+            self._store.declare(f'tags."{name}"', "text")
 
 
-def _read(paths: list[Path], held: set[str], clip_seconds: float, stages: Stages) -> Iterator[Piece | Done]:
-    """Decodes recordings, each as its pieces and then Done; a content that is held, or was read before, is not decoded."""
-    seen = set(held)
-    for path in paths:
-        pieces = _read_one(path, seen, clip_seconds)
-        while True:
-            with _timed(stages, "decode"):
-                event = next(pieces)
-            yield event
-            if isinstance(event, Done):
-                break
-
-
-def _read_one(path: Path, seen: set[str], clip_seconds: float) -> Iterator[Piece | Done]:
-    try:
-        file = FileState.of(path)
-        if not path.is_file():
-            yield Done(str(path), failure="it is not a regular file")
-            return
-        content = file_sha256(path)
-    except OSError as error:
-        yield Done(str(path), failure=f"it cannot be read ({error.strerror})")
-        return
-    if content in seen:
-        yield Done(str(path), file, content)
-        return
-    reader, seconds = AudioReader(path), 0.0
-    try:
-        for clip in split(reader, clip_seconds):
-            seconds = clip.end
-            yield Piece(file, content, clip)
-    except AudioError as error:
-        yield Done(str(path), failure=str(error))
-    else:
-        seen.add(content)
-        yield Done(str(path), file, content, seconds, damage=reader.damage)
+def _identity(name: str) -> str:
+    return str(uuid.uuid5(IDENTITY, name))
 
 
 @contextmanager

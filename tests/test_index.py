@@ -36,7 +36,7 @@ def index(paths: list[Path], *arguments, **options) -> IndexReport:
 def stored(store: EdgeStore) -> dict[str, list[tuple[float, float]]]:
     """Recording name -> its spans."""
     spans: dict[str, list] = {}
-    for payload in store.payloads(["recording", "start", "end"]):
+    for payload in store.payloads("clip", ["recording", "start", "end"]):
         spans.setdefault(Path(payload["recording"]).name, []).append((payload["start"], payload["end"]))
     return {name: sorted(found) for name, found in sorted(spans.items())}
 
@@ -50,7 +50,7 @@ def test_a_folder_becomes_clips(store, audio, mini):
     assert spans["a.wav"] == [(0.0, pytest.approx(2.0, abs=0.01))]
     assert [start for start, _ in spans["long.wav"]] == [0.0, 9.0, 18.0]
     assert spans["long.wav"][-1][1] == pytest.approx(25.0, abs=0.01)
-    payload = next(store.payloads(["recording", "space", "attributes", "content", "files", "duration"]))
+    payload = next(store.payloads("clip", ["recording", "space", "attributes", "content", "duration"]))
     assert payload["space"] == mini.card.space and len(payload["content"]) == 64
     assert payload["attributes"]["gender"] in ("female", "male")
 
@@ -127,8 +127,19 @@ def test_failures_are_named_and_the_rest_goes_on(store, audio, mini):
 def test_a_changed_recording_that_fails_keeps_what_was_there(store, audio, mini):
     index([audio], store, mini)
     (audio / "a.wav").write_bytes(b"now broken" * 100)
-    assert len(index([audio], store, mini).failed) == 1
-    assert store.count() == 5
+    for _ in range(2):
+        assert len(index([audio], store, mini).failed) == 1
+        assert store.count() == 5
+
+
+def test_a_failure_is_remembered_and_named_again_without_reading(store, audio, mini):
+    (audio / "broken.wav").write_bytes(b"not a sound" * 100)
+    first = index([audio], store, mini)
+    again = index([audio], store, mini)
+    assert again.failed == first.failed and again.stages.decode == 0.0
+    assert (store.count("recording"), store.count()) == (4, 5)
+    write_sound(audio / "broken.wav", voice(1.0))
+    assert index([audio], store, mini).failed == [] and store.count() == 6
 
 
 def test_an_interrupted_run_leaves_whole_recordings_and_goes_on(store, audio, mini):
@@ -151,12 +162,12 @@ def test_metadata_is_stored_and_brought_up_to_date_without_embedding(store, audi
     catalogue = tmp_path / "catalogue.csv"
     catalogue.write_text("path,speaker,age\naudio/a.wav,Anna,63\naudio/b.flac,Ben,\n")
     index([audio], store, mini, Metadata(catalogue))
-    found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads(["recording", "metadata"])}
+    found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
     assert found == {"a.wav": {"speaker": "Anna", "age": 63.0}, "b.flac": {"speaker": "Ben"}, "long.wav": {}}
     catalogue.write_text("path,speaker\naudio/a.wav,Annegret\n")
     report = index([audio], store, mini, Metadata(catalogue))
     assert (report.unchanged, report.stages.embed) == (3, 0.0)
-    found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads(["recording", "metadata"])}
+    found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
     assert found["a.wav"] == {"speaker": "Annegret"} and found["b.flac"] == {"speaker": "Ben"}
     assert report.unmatched_metadata == 0
 
@@ -185,7 +196,7 @@ def test_copies_with_different_metadata_settle(store, audio, mini, tmp_path):
     catalogue.write_text("path,speaker\naudio/a.wav,Anna\naudio/copy.wav,Copy\n")
     for _ in range(2):
         index([audio], store, mini, Metadata(catalogue))
-        found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads(["recording", "metadata"])}
+        found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
         assert found["a.wav"] == {"speaker": "Anna"} and "copy.wav" not in found
 
 
@@ -229,12 +240,14 @@ def test_paths_with_dots_and_paths_that_are_gone(store, audio, mini, tmp_path):
 
 def test_a_run_killed_between_new_and_old_content_is_put_right(store, audio, mini):
     index([audio], store, mini)
-    before = next(p for p in store.payloads(["recording", "files"]) if p["recording"].endswith("a.wav"))
+    keys = ("recording", "files", "metadata", "failure")
+    before = next(p for p in store.payloads("recording", keys) if p["recording"].endswith("a.wav"))
     write_sound(audio / "a.wav", voice(4.0, 90))
     index([audio], store, mini)
     (vector,) = mini.embed_speech([voice(1.0)])
-    left = {**before, "content": "old", "start": 0.0, "end": 2.0, "metadata": {}, "attributes": {}}
-    store.upsert([Point(str(uuid.uuid4()), vector, left)])
+    clip = {"kind": "clip", "recording": before["recording"], "content": "old", "start": 0.0, "end": 2.0}
+    old = before | {"kind": "recording", "content": "old"}
+    store.upsert([Point(str(uuid.uuid4()), vector, clip), Point(str(uuid.uuid4()), None, old)])
     assert index([audio], store, mini).unchanged == 3
     assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
 

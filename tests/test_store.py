@@ -26,7 +26,13 @@ def store(tmp_path):
         points = []
         for number, (speaker, gender, age, duration) in enumerate(PEOPLE):
             metadata = {"speaker": speaker} | ({"age": float(age)} if age else {})
-            payload = {"content": speaker, "metadata": metadata, "attributes": {"gender": gender}, "duration": duration}
+            payload = {
+                "kind": "clip",
+                "content": speaker,
+                "metadata": metadata,
+                "attributes": {"gender": gender},
+                "duration": duration,
+            }
             points.append(Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[number], payload))
         store.upsert(points)
         yield store
@@ -62,7 +68,7 @@ def test_conditions(store, conditions, expected):
 
 
 def test_what_people_wrote_wins_over_what_was_heard(store):
-    store.set_payload("content", "ben", {"metadata": {"speaker": "ben", "gender": "female"}})
+    store.set_payload({"content": "ben"}, {"metadata": {"speaker": "ben", "gender": "female"}})
     assert names(store, "gender=female") == ["anna", "ben", "cleo"]
     assert names(store, "gender=male") == ["dan"]
 
@@ -88,12 +94,12 @@ def test_points_survive_closing(store, tmp_path):
     with EdgeStore.open(tmp_path / "index") as again:
         assert names(again, "gender=male") == ["ben", "dan"]
         assert (again.space, again.model) == ("space", "mini")
-        again.delete("content", "ben")
+        again.delete({"content": "ben"})
         assert names(again, "gender=male") == ["dan"]
 
 
 def test_vectors_that_are_not_numbers_are_refused_as_a_whole(store):
-    good = Point(str(uuid.uuid4()), np.ones(4, np.float32), {"content": "x"})
+    good = Point(str(uuid.uuid4()), np.ones(4, np.float32), {"kind": "clip", "content": "x"})
     bad = Point(str(uuid.uuid4()), np.full(4, np.nan, np.float32), {"content": "y"})
     with pytest.raises(StoreError, match="not numbers"):
         store.upsert([good, bad])
@@ -104,7 +110,7 @@ def test_a_second_process_is_refused_and_harms_nothing(store, tmp_path):
     code = "import sys, pathlib; from indexer import EdgeStore; EdgeStore.open(pathlib.Path(sys.argv[1]))"
     second = subprocess.run([sys.executable, "-c", code, str(tmp_path / "index")], capture_output=True, text=True)
     assert "in use by another Voxdex process" in second.stderr
-    store.upsert([Point(str(uuid.uuid4()), np.ones(4, np.float32), {"content": "x"})])
+    store.upsert([Point(str(uuid.uuid4()), np.ones(4, np.float32), {"kind": "clip", "content": "x"})])
     store.close()
     with EdgeStore.open(tmp_path / "index") as again:
         assert again.count() == 5
@@ -122,7 +128,7 @@ def test_indexes_that_cannot_be_opened_are_explained(tmp_path):
     (broken / "index.json").write_text(json.dumps({"format": 99, "space": "s", "model": "m"}))
     with pytest.raises(StoreError, match="format 99"):
         EdgeStore.open(broken)
-    (broken / "index.json").write_text(json.dumps({"format": 1, "space": "s", "model": "m"}))
+    (broken / "index.json").write_text(json.dumps({"format": 2, "space": "s", "model": "m"}))
     with pytest.raises(StoreError, match="engine failed"):
         EdgeStore.open(broken)
     (tmp_path / "file").touch()

@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from encoders.model_folder import voxdex_home
-from indexer.store.base import Neighbour, Payload, Point, Store, StoreError
+from indexer.store.base import CLIP, KIND, RECORDING, Neighbour, Payload, Point, Store, StoreError
 from indexer.store.edge import EdgeStore
 from indexer.store.filters import Condition, FilterError, check_fields, parse_condition
 
 DEFAULT_INDEX = "default"
 
 __all__ = [
+    "CLIP",
     "DEFAULT_INDEX",
+    "KIND",
+    "RECORDING",
     "Condition",
     "EdgeStore",
     "FilterError",

@@ -1,6 +1,6 @@
-"""What a store is: points with a unit vector and a payload, found by vector and by conditions on the payload."""
+"""What a store is: a point for each clip, found by its vector and by conditions on its payload, and one for each recording."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +9,8 @@ import numpy as np
 from indexer.store.filters import Condition
 
 Payload = dict[str, Any]
+KIND, CLIP, RECORDING = "kind", "clip", "recording"
+"""The payload key that tells a clip from a recording, and its values."""
 
 
 class StoreError(Exception):
@@ -17,10 +19,10 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Point:
-    """id: a UUID. vector: float32 [dimension] of unit length."""
+    """id: a UUID. vector: float32 [dimension] of unit length; None of a recording, which only its clips find."""
 
     id: str
-    vector: np.ndarray
+    vector: np.ndarray | None
     payload: Payload
 
 
@@ -46,13 +48,13 @@ class Store(Protocol):
     """The name or folder of the model that made them."""
 
     def upsert(self, points: Sequence[Point]) -> None:
-        """Adds points; one whose id is there replaces it."""
+        """Adds points, all or none; one whose id is there replaces it."""
 
-    def set_payload(self, key: str, value: str, changes: Payload) -> None:
-        """Overwrites top-level payload keys of the points whose payload has `value` at `key`."""
+    def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
+        """Overwrites top-level payload keys of the points whose payload has these values at these keys."""
 
-    def delete(self, key: str, value: str) -> None:
-        """Drops the points whose payload has `value` at `key`."""
+    def delete(self, where: Mapping[str, str]) -> None:
+        """Drops the points whose payload has these values at these keys."""
 
     def declare(self, key: str, kind: str) -> None:
         """Makes a payload key a field that conditions may name; `kind` is "text" or "number"."""
@@ -63,14 +65,14 @@ class Store(Protocol):
         What people wrote (metadata) comes before what was heard (attributes).
         """
 
-    def payloads(self, keys: Sequence[str]) -> Iterator[Payload]:
-        """These top-level keys of every point's payload."""
+    def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
+        """These top-level keys of the payload of every clip, or of every recording."""
 
     def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         """The points nearest to a vector [dimension], best first, among those that meet all conditions."""
 
-    def count(self) -> int:
-        """How many points there are."""
+    def count(self, kind: str = CLIP) -> int:
+        """How many clips, or recordings, there are."""
 
     def __enter__(self) -> "Store": ...
 

@@ -6,7 +6,7 @@ open, and the engine is damaged by a second opener, so the lock is taken before 
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +15,15 @@ import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
-from indexer.store.base import Neighbour, Payload, Point, StoreError
+from indexer.store.base import CLIP, KIND, Neighbour, Payload, Point, StoreError
 from indexer.store.filters import Condition, as_number
 
-FORMAT = 1
+FORMAT = 2
 ABOUT, SHARD = "index.json", "shard"
 LOCK_SECONDS = 5.0
 SCHEMA = {"text": edge.PayloadSchemaType.Keyword, "number": edge.PayloadSchemaType.Float}
-INTERNAL = ("content", "files[].path")
-LAYERS = ("metadata", "attributes")
+INTERNAL = (KIND, "content")
+LAYERS = ("metadata", "attributes", "tags")
 """Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
 
 
@@ -102,17 +102,17 @@ class EdgeStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         for point in points:
-            if not np.isfinite(point.vector).all():
+            if point.vector is not None and not np.isfinite(point.vector).all():
                 raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
-        self._update(
-            edge.UpdateOperation.upsert_points([edge.Point(point.id, point.vector.tolist(), point.payload) for point in points])
-        )
+        vectors = [{} if point.vector is None else point.vector.tolist() for point in points]
+        built = [edge.Point(point.id, vector, point.payload) for point, vector in zip(points, vectors, strict=True)]
+        self._update(edge.UpdateOperation.upsert_points(built))
 
-    def set_payload(self, key: str, value: str, changes: Payload) -> None:
-        self._update(edge.UpdateOperation.set_payload_by_filter(_equals(key, value), changes))
+    def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
+        self._update(edge.UpdateOperation.set_payload_by_filter(_equals(where), changes))
 
-    def delete(self, key: str, value: str) -> None:
-        self._update(edge.UpdateOperation.delete_points_by_filter(_equals(key, value)))
+    def delete(self, where: Mapping[str, str]) -> None:
+        self._update(edge.UpdateOperation.delete_points_by_filter(_equals(where)))
 
     def declare(self, key: str, kind: str) -> None:
         if key not in self._shard.info().payload_schema:
@@ -129,10 +129,10 @@ class EdgeStore:
                 names.setdefault(key, []).append(key)
         return names
 
-    def payloads(self, keys: Sequence[str]) -> Iterator[Payload]:
-        offset = None
+    def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
+        offset, chosen = None, edge.PayloadSelector.Include(list(keys))
         while True:
-            request = edge.ScrollRequest(offset=offset, limit=1000, with_payload=edge.PayloadSelector.Include(list(keys)))
+            request = edge.ScrollRequest(offset=offset, limit=1000, filter=_equals({KIND: kind}), with_payload=chosen)
             records, offset = self._shard.scroll(request)
             yield from (record.payload or {} for record in records)
             if offset is None:
@@ -147,8 +147,8 @@ class EdgeStore:
             found = self._shard.query(request)
         return [Neighbour(str(point.id), point.score, point.payload or {}) for point in found]
 
-    def count(self) -> int:
-        return self._shard.info().points_count
+    def count(self, kind: str = CLIP) -> int:
+        return self._shard.count(edge.CountRequest(filter=_equals({KIND: kind}), exact=True))
 
     def close(self) -> None:
         if not self._lock.is_locked:
@@ -195,8 +195,8 @@ def _locked(folder: Path) -> FileLock:
     return lock
 
 
-def _equals(key: str, value: str) -> edge.Filter:
-    return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchValue(value))])
+def _equals(where: Mapping[str, str]) -> edge.Filter:
+    return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in where.items()])
 
 
 def _render(condition: Condition, keys: Sequence[str]) -> edge.Filter:
