@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from commands.common import FILE, RECORDING, as_json, device_option, finish, index_option, tell_licence
 from commands.terminal import note, print_json, print_report, show_progress
-from indexer import EdgeStore, Metadata, StoreError, find_recordings, index_folder, open_index
+from indexer import EdgeStore, StoreError, find_recordings, index_folder, open_index, read_metadata
 from indexer import index as index_archive
 
 
@@ -19,7 +19,7 @@ from indexer import index as index_archive
 @click.option(
     "--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini, or VOXDEX_MODEL]"
 )
-@click.option("--metadata", type=FILE, help="CSV with a column `path` and what else you know of each recording.")
+@click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
 @device_option
 @as_json
@@ -41,7 +41,7 @@ def index(
     voxdex index ./interviews ./tapes --index oral-history --metadata catalogue.csv
     """
     folder = index_folder(index_name)
-    known = Metadata(metadata) if metadata else None
+    known = read_metadata(metadata) if metadata else None
     walk = find_recordings(paths)
     if not walk.recordings and not EdgeStore.exists(folder):
         wrong = [f"{path}: there is no such file or folder" for path in walk.absent]

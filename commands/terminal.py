@@ -29,8 +29,10 @@ def print_report(report: IndexReport, folder: Path, clips: int) -> None:
         "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
         "index": f"{folder}: {clips} clips of the space {report.space}",
     }
-    if report.unmatched_metadata:
-        lines["metadata"] = f"{report.unmatched_metadata} rows name no indexed recording"
+    if report.unmatched_metadata or report.without_metadata:
+        lines["metadata"] = (
+            f"{report.unmatched_metadata} rows name no indexed recording, {report.without_metadata} recordings have no row"
+        )
     if report.removed or report.missing:
         lines["gone"] = f"{report.removed} dropped, {report.missing} kept (--prune drops them)"
     if report.ignored:

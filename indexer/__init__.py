@@ -11,7 +11,7 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
 from encoders.audio import Failure
 from indexer.clips import OVERLAP_SECONDS, Clip, split
 from indexer.files import Walk, find_recordings
-from indexer.metadata import Metadata, MetadataError
+from indexer.metadata import Metadata, MetadataError, read_metadata
 from indexer.opening import open_index
 from indexer.pipeline import IndexReport, Progress, Stages, index
 from indexer.store import DEFAULT_INDEX, EdgeStore, Store, StoreError, index_folder
@@ -34,5 +34,6 @@ __all__ = [
     "index",
     "index_folder",
     "open_index",
+    "read_metadata",
     "split",
 ]

@@ -1,60 +1,137 @@
-"""What a user already knows about recordings: a CSV file with a row a recording."""
+"""What a user already knows about recordings: a table with a row a recording."""
 
 import csv
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from indexer.files import absolute
+from indexer.store import RECORDING, Store
+
+KEY = "path"
+"""The column that names the recordings."""
 
 
 class MetadataError(ValueError):
     """A metadata file that cannot be used. The message is a sentence for the user."""
 
 
+@dataclass(frozen=True)
 class Metadata:
-    """Rows by recording. A column is a number where every cell of it that is filled is a plain decimal one.
+    """Rows by what names a recording: a full path, or a file's name, with or without its suffix.
 
-    Args:
-        file: CSV with a header; the column `path` names the recordings, absolute or relative to the file's folder.
-
-    Raises:
-        MetadataError: it cannot be read, has no column `path` or one with a quotation mark, or a row's path is empty.
+    kinds: column -> "number" or "text". rows: name -> column -> value, empty cells left out.
     """
 
-    def __init__(self, file: Path) -> None:
-        try:
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                reader = csv.DictReader(lines, restkey="_")
-                rows = list(reader)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise MetadataError(f"{file} cannot be read as CSV in UTF-8 ({error}).") from error
-        if not rows or "path" not in reader.fieldnames:
-            raise MetadataError(f"{file} has no column 'path', or no rows: its first line must name the columns.")
-        columns = [column for column in reader.fieldnames if column not in ("path", "")]
-        for column in columns:
-            if '"' in column:
-                raise MetadataError(f"{file}: the column {column!r} has a quotation mark in its name; rename it.")
-        self.kinds = {column: _kind([row[column] for row in rows]) for column in columns}
-        """Column -> "number" or "text"."""
-        self._rows = {}
-        for number, row in enumerate(rows, start=1):
-            if not row["path"]:
-                raise MetadataError(f"{file}: row {number} after the header has nothing in its column 'path'.")
-            self._rows[str(absolute(file.parent / row["path"]))] = {
-                column: float(row[column]) if self.kinds[column] == "number" else row[column]
-                for column in columns
-                if row[column]
-            }
+    kinds: Mapping[str, str]
+    rows: Mapping[str, Mapping[str, Any]]
 
     def of(self, path: str) -> dict[str, Any]:
-        """What is known of a recording: column -> value, empty cells left out."""
-        return self._rows.get(path, {})
+        """What is known of a recording; a row for its full path wins over one for its name."""
+        return dict(next((self.rows[name] for name in _names(path) if name in self.rows), {}))
 
-    def unmatched(self, paths: Iterable[str]) -> int:
-        """How many rows name none of these recordings."""
-        return len(self._rows.keys() - set(paths))
+    def unmatched(self, paths: Iterable[str]) -> list[str]:
+        """The rows that name none of these recordings."""
+        named = {name for path in paths for name in _names(path)}
+        return [name for name in self.rows if name not in named]
+
+    def unknown(self, paths: Iterable[str]) -> list[str]:
+        """Those of the recordings that no row names."""
+        return [path for path in paths if not any(name in self.rows for name in _names(path))]
+
+
+def read_metadata(file: Path) -> Metadata:
+    """Reads a table: CSV, JSON lines or an Excel sheet (its first), the columns named in the first line.
+
+    The column `path` names recordings: absolute, relative to the file's folder, or by the file's name alone. A column is a
+    number where every cell of it that is filled is a plain decimal one.
+
+    Raises:
+        MetadataError: it cannot be read, has no column `path` or one with a quotation mark, or a row's path is empty or
+            names what an earlier row names.
+    """
+    read = {".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".xlsx": _read_excel}.get(file.suffix.lower(), _read_csv)
+    rows = read(file)
+    columns = list(dict.fromkeys(column for row in rows for column in row if column))
+    if KEY not in columns:
+        raise MetadataError(f"{file} has no column 'path', or no rows: its first line must name the columns.")
+    columns.remove(KEY)
+    for column in columns:
+        if '"' in column:
+            raise MetadataError(f"{file}: the column {column!r} has a quotation mark in its name; rename it.")
+    kinds = {column: _kind([row.get(column) for row in rows]) for column in columns}
+    found: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(rows, start=1):
+        if not row:
+            continue
+        if KEY not in row:
+            raise MetadataError(f"{file}: row {number} after the header has nothing in its column 'path'.")
+        beside = absolute(file.parent / row[KEY])
+        name = row[KEY] if Path(row[KEY]).name == row[KEY] and not beside.exists() else str(beside)
+        if name in found:
+            raise MetadataError(f"{file}: row {number} after the header names {row[KEY]!r} again.")
+        found[name] = {
+            column: float(row[column]) if kinds[column] == "number" else row[column] for column in columns if row.get(column)
+        }
+    return Metadata(kinds, found)
+
+
+def stored_metadata(store: Store) -> Metadata:
+    """What an index has been told about its recordings, for another index of them."""
+    rows = {payload["recording"]: payload["metadata"] for payload in store.payloads(RECORDING, ("recording", "metadata"))}
+    numbers = {column for row in rows.values() for column, value in row.items() if isinstance(value, float)}
+    columns = {column for row in rows.values() for column in row}
+    return Metadata({column: "number" if column in numbers else "text" for column in columns}, rows)
+
+
+def _read_csv(file: Path) -> list[dict[str, str]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines, restkey=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MetadataError(f"{file} cannot be read as CSV in UTF-8 ({error}).") from error
+    return [{name: cell for name, cell in row.items() if name and cell} for row in rows]
+
+
+def _read_json_lines(file: Path) -> list[dict[str, str]]:
+    rows = []
+    try:
+        for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"line {number} is not an object")
+                rows.append({str(name): _cell(value) for name, value in row.items() if value is not None})
+    except (OSError, ValueError) as error:
+        raise MetadataError(f"{file} cannot be read as JSON lines in UTF-8 ({error}).") from error
+    return rows
+
+
+def _read_excel(file: Path) -> list[dict[str, str]]:
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        header, *lines = [list(line) for line in book.worksheets[0].iter_rows(values_only=True)] or [[]]
+    except Exception as error:  # openpyxl raises whatever the zip and XML readers raise
+        raise MetadataError(f"{file} cannot be read as an Excel workbook ({error}).") from error
+    names = ["" if name is None else str(name).strip() for name in header]
+    rows = [{name: _cell(cell) for name, cell in zip(names, line, strict=False) if name and cell is not None} for line in lines]
+    return rows
+
+
+def _cell(value: Any) -> str:
+    """A typed cell as the text that would stand in a CSV file."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)
+
+
+def _names(path: str) -> tuple[str, str, str]:
+    return path, Path(path).name, Path(path).stem
 
 
 def _kind(cells: list[str | None]) -> str:

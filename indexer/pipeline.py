@@ -42,7 +42,8 @@ class IndexReport:
 
     recordings: found under the paths, each of them then in one of indexed, unchanged and failed.
     removed, missing: indexed recordings that are no longer there, dropped and kept. clips, audio_seconds: of the recordings
-    embedded in this run. seconds: wall time. unmatched_metadata: rows of the metadata that name no indexed recording.
+    embedded in this run. seconds: wall time. unmatched_metadata: rows of the metadata that name no indexed recording;
+    without_metadata: indexed recordings that no row names.
     """
 
     space: str
@@ -55,6 +56,7 @@ class IndexReport:
     audio_seconds: float = 0.0
     seconds: float = 0.0
     unmatched_metadata: int = 0
+    without_metadata: int = 0
     failed: list[Failure] = field(default_factory=list)
     damaged: list[Failure] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
@@ -139,7 +141,9 @@ def index(
             report.removed += 1
         else:
             report.missing += 1
-    report.unmatched_metadata = metadata.unmatched(ledger.paths) if metadata else 0
+    if metadata:
+        report.unmatched_metadata = len(metadata.unmatched(ledger.paths))
+        report.without_metadata = len(metadata.unknown(ledger.paths))
     report.seconds = time.perf_counter() - started
     return report
 

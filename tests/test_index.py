@@ -8,7 +8,7 @@ import pytest
 
 import indexer
 from encoders import SAMPLE_RATE
-from indexer import EdgeStore, IndexReport, Metadata, MetadataError, find_recordings, split
+from indexer import EdgeStore, IndexReport, MetadataError, find_recordings, read_metadata, split
 from indexer.store import Point, check_fields, parse_condition
 from tests.sounds import tone, voice, write_sound
 
@@ -161,11 +161,11 @@ def test_an_interrupted_run_leaves_whole_recordings_and_goes_on(store, audio, mi
 def test_metadata_is_stored_and_brought_up_to_date_without_embedding(store, audio, mini, tmp_path):
     catalogue = tmp_path / "catalogue.csv"
     catalogue.write_text("path,speaker,age\naudio/a.wav,Anna,63\naudio/b.flac,Ben,\n")
-    index([audio], store, mini, Metadata(catalogue))
+    index([audio], store, mini, read_metadata(catalogue))
     found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
     assert found == {"a.wav": {"speaker": "Anna", "age": 63.0}, "b.flac": {"speaker": "Ben"}, "long.wav": {}}
     catalogue.write_text("path,speaker\naudio/a.wav,Annegret\n")
-    report = index([audio], store, mini, Metadata(catalogue))
+    report = index([audio], store, mini, read_metadata(catalogue))
     assert (report.unchanged, report.stages.embed) == (3, 0.0)
     found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
     assert found["a.wav"] == {"speaker": "Annegret"} and found["b.flac"] == {"speaker": "Ben"}
@@ -177,7 +177,7 @@ def test_odd_catalogues(store, audio, mini, tmp_path):
     catalogue.write_text(
         "path,tape number,rec.date,shelf,score,duration\naudio/a.wav,7,2001,0012,nan,long\nother.wav,1,2,3,4,5\n"
     )
-    report = index([audio], store, mini, Metadata(catalogue))
+    report = index([audio], store, mini, read_metadata(catalogue))
     assert report.unmatched_metadata == 1 and not report.failed
 
     def found(text):
@@ -195,7 +195,7 @@ def test_copies_with_different_metadata_settle(store, audio, mini, tmp_path):
     catalogue = tmp_path / "catalogue.csv"
     catalogue.write_text("path,speaker\naudio/a.wav,Anna\naudio/copy.wav,Copy\n")
     for _ in range(2):
-        index([audio], store, mini, Metadata(catalogue))
+        index([audio], store, mini, read_metadata(catalogue))
         found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
         assert found["a.wav"] == {"speaker": "Anna"} and "copy.wav" not in found
 
@@ -256,7 +256,7 @@ def test_a_run_killed_between_new_and_old_content_is_put_right(store, audio, min
 def test_metadata_that_cannot_be_used_is_refused(tmp_path, content):
     (tmp_path / "bad.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(MetadataError, match=r"bad\.csv"):
-        Metadata(tmp_path / "bad.csv")
+        read_metadata(tmp_path / "bad.csv")
 
 
 @pytest.mark.parametrize("seconds", [0.01, 9.99, 10.0, 10.01, 19.0, 19.01, 61.7])

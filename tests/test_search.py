@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from encoders import open_model
-from indexer import EdgeStore, Metadata, find_recordings, index
+from indexer import EdgeStore, find_recordings, index, read_metadata
 from indexer.store import FilterError, parse_condition
 from search import Query, QueryError, classify_file, find, question
 from tests.sounds import voice, write_sound
@@ -15,7 +15,7 @@ def store(mini, demo_archive, tmp_path_factory):
     rows = [f"{path},{path.name.split('-')[0]}" for path in sorted(demo_archive.iterdir())]
     (folder / "people.csv").write_text("\n".join(["path,speaker", *rows]))
     with EdgeStore.create(folder / "index", mini.card.space, "mini", mini.card.dimension) as store:
-        report = index(find_recordings([demo_archive]), store, mini, Metadata(folder / "people.csv"))
+        report = index(find_recordings([demo_archive]), store, mini, read_metadata(folder / "people.csv"))
         assert report.indexed == 40 and not report.failed
         yield store
 

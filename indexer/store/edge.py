@@ -4,10 +4,11 @@ The folder holds index.json (format, space, model), a lock and the engine's shar
 open, and the engine is damaged by a second opener, so the lock is taken before it is touched.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,24 +42,52 @@ class EdgeStore:
         Raises:
             StoreError: there is an index already, another process has it open, or the folder cannot be written.
         """
+        store = cls._begin(folder, space, model, dimension, beside=False)
+        store.take_over()
+        return store
+
+    @classmethod
+    def beside(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
+        """What is to become the index of a folder (see take_over) while that keeps the one that it has; begun, it goes on.
+
+        Raises:
+            StoreError: another process has the index open, or the folder cannot be written.
+        """
+        return cls._begin(folder, space, model, dimension, beside=True)
+
+    @classmethod
+    def _begin(cls, folder: Path, space: str, model: str, dimension: int, beside: bool) -> "EdgeStore":
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = f"The index folder {folder} cannot be made ({error.strerror})."
             raise StoreError(f"{reason} Choose another with --index, or move all with VOXDEX_HOME.") from error
         with _released_on_error(_locked(folder)) as lock, _explained(folder):
-            if (folder / ABOUT).exists():
+            shard = folder / _shard_of(space)
+            if beside:
+                with suppress(Exception):  # the engine's; what cannot be opened was not begun
+                    return cls(folder, lock, edge.EdgeShard.load(str(shard)), space, model)
+            elif cls.exists(folder):
                 raise StoreError(f"There is an index at {folder} already.")
-            shutil.rmtree(folder / SHARD, ignore_errors=True)
-            (folder / SHARD).mkdir()
+            shutil.rmtree(shard, ignore_errors=True)
+            shard.mkdir()
             config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine))
-            store = cls(folder, lock, edge.EdgeShard.create(str(folder / SHARD), config), space, model)
+            store = cls(folder, lock, edge.EdgeShard.create(str(shard), config), space, model)
             for key in INTERNAL:
                 store.declare(key, "text")
-            about = folder / f"{ABOUT}.new"
-            about.write_text(json.dumps({"format": FORMAT, "space": space, "model": model}) + "\n", encoding="utf-8")
-            about.replace(folder / ABOUT)
             return store
+
+    def take_over(self) -> None:
+        """Becomes the folder's index, in one step, and drops the one it had."""
+        about = {"format": FORMAT, "space": self.space, "model": self.model}
+        new = self.folder / f"{ABOUT}.new"
+        with _explained(self.folder):
+            self._shard.flush()
+            new.write_text(json.dumps(about) + "\n", encoding="utf-8")
+            new.replace(self.folder / ABOUT)
+            for other in self.folder.glob(f"{SHARD}-*"):
+                if other.name != _shard_of(self.space):
+                    shutil.rmtree(other)
 
     @classmethod
     def open(cls, folder: Path) -> "EdgeStore":
@@ -69,7 +98,8 @@ class EdgeStore:
         """
         about = cls.read_about(folder)
         with _released_on_error(_locked(folder)) as lock, _explained(folder):
-            return cls(folder, lock, edge.EdgeShard.load(str(folder / SHARD)), about["space"], about["model"])
+            shard = edge.EdgeShard.load(str(folder / _shard_of(about["space"])))
+            return cls(folder, lock, shard, about["space"], about["model"])
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -193,6 +223,11 @@ def _locked(folder: Path) -> FileLock:
     except OSError as error:
         raise StoreError(f"The index at {folder} cannot be locked ({error.strerror}): it must be writable.") from error
     return lock
+
+
+def _shard_of(space: str) -> str:
+    """The folder of a space's shard."""
+    return f"{SHARD}-{hashlib.sha256(space.encode()).hexdigest()[:12]}"
 
 
 def _equals(where: Mapping[str, str]) -> edge.Filter:
