@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from commands.answers import classify, embed, search
-from commands.archive import index
+from commands.archive import export_index_vectors, index, reindex, status
 from commands.evaluation import evaluate
 from commands.models import models
 from commands.terminal import note
@@ -49,5 +49,8 @@ def main() -> None:
     """
 
 
-for command in (index, search, classify, embed, evaluate, models, annotate, train, export):
+ARCHIVE = (index, reindex, status, export_index_vectors)
+ANSWERS = (search, classify, embed)
+MODELS = (models, evaluate, annotate, train, export)
+for command in ARCHIVE + ANSWERS + MODELS:
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands about an archive: index."""
+"""Commands about an archive and its index: index, reindex, status, export-vectors."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -7,9 +7,22 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import FILE, RECORDING, as_json, device_option, finish, index_option, tell_licence
-from commands.terminal import note, print_json, print_report, show_progress
-from indexer import EdgeStore, StoreError, find_recordings, index_folder, open_index, read_metadata
+from commands.common import FILE, RECORDING, as_json, device_option, finish, index_option, open_encoder, tell_licence
+from commands.terminal import note, print_json, print_lines, print_report, show_progress
+from indexer import (
+    EdgeStore,
+    IndexReport,
+    StoreError,
+    Walk,
+    export_vectors,
+    find_recordings,
+    foresee,
+    index_folder,
+    open_index,
+    overview,
+    read_metadata,
+    rebuild,
+)
 from indexer import index as index_archive
 
 
@@ -21,6 +34,8 @@ from indexer import index as index_archive
 )
 @click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--profile", is_flag=True, help="Say where the time went.")
 @device_option
 @as_json
 def index(
@@ -29,6 +44,8 @@ def index(
     model: str | None,
     metadata: Path | None,
     prune: bool,
+    dry_run: bool,
+    profile: bool,
     device: str,
     json_output: bool,
 ) -> None:
@@ -47,6 +64,8 @@ def index(
         wrong = [f"{path}: there is no such file or folder" for path in walk.absent]
         wrong += [f"{failure.path}: {failure.reason}" for failure in walk.failed]
         raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
+    if dry_run:
+        return show_foresight(walk, folder, prune, json_output)
     store, encoder = open_index(folder, model, device)
     with store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
         tell_licence(encoder.card)
@@ -55,14 +74,107 @@ def index(
         clips = store.count()
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")
+    end(report, folder, clips, profile, json_output)
+
+
+def nothing_found(paths: Iterable[Path]) -> str:
+    return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
+
+
+def show_foresight(walk: Walk, folder: Path, prune: bool, json_output: bool) -> None:
+    if EdgeStore.exists(folder):
+        with EdgeStore.open(folder) as store:
+            found = foresee(walk, store)
+    else:
+        found = foresee(walk, None)
+    if json_output:
+        print_json(asdict(found))
+    else:
+        lines = {
+            "would embed": f"{len(found.new)} new, {len(found.changed)} changed",
+            "would leave": f"{len(found.unchanged)} unchanged, {len(found.known)} moved or copied",
+            "gone": f"{len(found.gone)} ({'would be dropped' if prune else 'kept without --prune'})",
+        }
+        print_lines(lines)
+    finish(True, [asdict(failure) for failure in found.failed])
+
+
+def end(report: IndexReport, folder: Path, clips: int, profile: bool, json_output: bool) -> None:
+    """Shows what a run did, and exits as it must."""
     if json_output:
         print_json(asdict(report))
     else:
-        print_report(report, folder, clips)
+        print_report(report, folder, clips, profile)
     for damage in report.damaged:
         note(f"Damaged: {damage.path}: {damage.reason}.")
     finish(report.recordings > len(report.failed), [asdict(failure) for failure in report.failed])
 
 
-def nothing_found(paths: Iterable[Path]) -> str:
-    return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
+@click.command()
+@index_option
+@click.option("--model", required=True, metavar="NAME_OR_FOLDER", help="The model to embed with; see `models`.")
+@click.option("--prune", is_flag=True, help="Leave out recordings that no longer exist.")
+@device_option
+@as_json
+def reindex(index_name: str, model: str, prune: bool, device: str, json_output: bool) -> None:
+    """Make an index again with another model, of the same recordings and metadata.
+
+    It answers as before until the new one is whole. Stopped, it goes on when it is run again.
+
+    \b
+    voxdex reindex --model mini-open
+    """
+    folder = index_folder(index_name)
+    encoder = open_encoder(model, device)
+    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
+        report = rebuild(folder, encoder, prune, lambda progress: show_progress(bar, progress))
+    end(report, folder, report.clips, False, json_output)
+
+
+@click.command()
+@index_option
+@as_json
+def status(index_name: str, json_output: bool) -> None:
+    """Say what is in an index, and what could not be read.
+
+    \b
+    voxdex status
+    voxdex status --index oral-history --json
+    """
+    folder = index_folder(index_name)
+    with EdgeStore.open(folder) as store:
+        found = overview(store)
+    if json_output:
+        return print_json(asdict(found))
+    formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())
+    lines = {
+        "index": f"{folder}, {found.bytes / 1e6:.1f} MB",
+        "model": f"{found.model}, space {found.space}",
+        "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
+        "clips": f"{found.clips}; {found.silent} recordings without speech",
+    }
+    if found.gone:
+        lines["gone"] = f"{found.gone} files are no longer there (index --prune drops them)"
+    print_lines(lines)
+    for kind, failures in (("Failed", found.failed), ("Damaged", found.damaged)):
+        for failure in failures:
+            note(f"{kind}: {failure.path}: {failure.reason}.")
+
+
+@click.command("export-vectors")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.npz|OUT.parquet")
+@index_option
+def export_index_vectors(out: Path, index_name: str) -> None:
+    """Write every clip of an index and its embedding into a file for other tools.
+
+    \b
+    voxdex export-vectors clips.npz
+    """
+    with EdgeStore.open(index_folder(index_name)) as store:
+        try:
+            clips = export_vectors(store, out)
+        except ModuleNotFoundError as error:
+            raise StoreError(f"A .parquet file needs the package {error.name}: pip install {error.name}.") from error
+        except OSError as error:
+            raise StoreError(f"{out} cannot be written ({error.strerror}).") from error
+    note(f"{clips} clips in {out}.")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def show_progress(bar: tqdm, progress: Progress) -> None:
     bar.update(progress.done - bar.n)
 
 
-def print_report(report: IndexReport, folder: Path, clips: int) -> None:
+def print_report(report: IndexReport, folder: Path, clips: int, profile: bool) -> None:
     speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
     lines = {
         "recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed",
@@ -38,6 +39,14 @@ def print_report(report: IndexReport, folder: Path, clips: int) -> None:
     if report.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.ignored.items()))
         lines["left alone"] = f"{kinds}: not sound by name (name a file itself to index it)"
+    if profile:
+        stages = (f"{name} {seconds:.1f} s" for name, seconds in asdict(report.stages).items())
+        lines["time"] = f"{', '.join(stages)} (stages overlap), {report.seconds:.1f} s in all"
+    print_lines(lines)
+
+
+def print_lines(lines: dict[str, str]) -> None:
+    """What was found, a line for each thing, its name in bold."""
     table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
     for name, line in lines.items():
         table.add_row(name, line)

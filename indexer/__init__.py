@@ -11,10 +11,14 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
 from encoders.audio import Failure
 from indexer.clips import OVERLAP_SECONDS, Clip, split
 from indexer.files import Walk, find_recordings
+from indexer.foresight import Foresight, foresee
 from indexer.metadata import Metadata, MetadataError, read_metadata
 from indexer.opening import open_index
+from indexer.overview import Overview, overview
 from indexer.pipeline import IndexReport, Progress, Stages, index
+from indexer.rebuild import rebuild
 from indexer.store import DEFAULT_INDEX, EdgeStore, Store, StoreError, index_folder
+from indexer.vectors import export_vectors
 
 __all__ = [
     "DEFAULT_INDEX",
@@ -22,18 +26,24 @@ __all__ = [
     "Clip",
     "EdgeStore",
     "Failure",
+    "Foresight",
     "IndexReport",
     "Metadata",
     "MetadataError",
+    "Overview",
     "Progress",
     "Stages",
     "Store",
     "StoreError",
     "Walk",
+    "export_vectors",
     "find_recordings",
+    "foresee",
     "index",
     "index_folder",
     "open_index",
+    "overview",
     "read_metadata",
+    "rebuild",
     "split",
 ]

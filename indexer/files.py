@@ -24,6 +24,10 @@ class Walk:
     absent: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
 
+    def covers(self, path: str) -> bool:
+        """Whether a path lies under one of the roots."""
+        return any(map(Path(path).is_relative_to, self.roots))
+
 
 def find_recordings(paths: Iterable[Path]) -> Walk:
     """Walks folders for files that are sound by name; a file that is named itself is always taken.

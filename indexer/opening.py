@@ -21,14 +21,18 @@ def open_index(folder: Path, model: str | None = None, device: str = "auto") -> 
     if not EdgeStore.exists(folder):
         encoder = open_model(model or default_model(), device)
         encoder.start()
-        name = encoder.folder.name if encoder.folder in find_models().values() else str(encoder.folder.absolute())
-        return EdgeStore.create(folder, encoder.card.space, name, encoder.card.dimension), encoder
+        return EdgeStore.create(folder, encoder.card.space, reference(encoder), encoder.card.dimension), encoder
     about = EdgeStore.read_about(folder)
     encoder = open_model(model or about["model"], device)
     if encoder.card.space != about["space"]:
         raise StoreError(
             f"The index at {folder} holds embeddings of {about['space']}, not of {encoder.card.space}. "
-            "Index into a new one (--index NAME), or delete that folder and index again."
+            "Index into a new one (--index NAME), or make this one again with that model: voxdex reindex --model."
         )
     encoder.start()
     return EdgeStore.open(folder), encoder
+
+
+def reference(model: Model) -> str:
+    """What an index remembers its model by: its name, or its folder."""
+    return model.folder.name if model.folder in find_models().values() else str(model.folder.absolute())

@@ -135,7 +135,7 @@ def index(
         report.stages.decode += reader.busy_seconds
         changed = writer.take_back()
 
-    for path in [path for path in ledger.paths if any(map(Path(path).is_relative_to, walk.roots)) and is_gone(path)]:
+    for path in [path for path in ledger.paths if walk.covers(path) and is_gone(path)]:
         if prune:
             ledger.detach(path)
             report.removed += 1

@@ -32,10 +32,12 @@ def write_sound(
     channels: int = 1,
     container: str | None = None,
     with_video: bool = False,
+    tags: dict[str, str] | None = None,
 ) -> Path:
     """Encodes float samples, the same in every channel, at `rate` Hz. `container` names the format where the suffix can't."""
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
     with av.open(str(path), "w", format=container) as output:
+        output.metadata.update(tags or {})
         if with_video:
             picture = output.add_stream("mpeg4", rate=10, width=64, height=48)
         stream = output.add_stream(codec, rate=rate, layout=layout)

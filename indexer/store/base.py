@@ -68,6 +68,9 @@ class Store(Protocol):
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         """These top-level keys of the payload of every clip, or of every recording."""
 
+    def vectors(self) -> Iterator[tuple[Payload, np.ndarray]]:
+        """Payload and vector [dimension] of every clip."""
+
     def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         """The points nearest to a vector [dimension], best first, among those that meet all conditions."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
@@ -160,13 +161,12 @@ class EdgeStore:
         return names
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
-        offset, chosen = None, edge.PayloadSelector.Include(list(keys))
-        while True:
-            request = edge.ScrollRequest(offset=offset, limit=1000, filter=_equals({KIND: kind}), with_payload=chosen)
-            records, offset = self._shard.scroll(request)
-            yield from (record.payload or {} for record in records)
-            if offset is None:
-                return
+        for record in self._scroll(kind, with_payload=edge.PayloadSelector.Include(list(keys))):
+            yield record.payload or {}
+
+    def vectors(self) -> Iterator[tuple[Payload, np.ndarray]]:
+        for record in self._scroll(CLIP, with_payload=True, with_vector=True):
+            yield record.payload or {}, np.asarray(record.vector, dtype=np.float32)
 
     def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         fields = self.fields() if conditions else {}
@@ -187,6 +187,16 @@ class EdgeStore:
             self._shard.flush()
             self._shard.close()
         self._lock.release()
+
+    def _scroll(self, kind: str, **wanted: Any) -> Iterator[edge.Record]:
+        offset = None
+        while True:
+            request = edge.ScrollRequest(offset=offset, limit=1000, filter=_equals({KIND: kind}), **wanted)
+            with _explained(self.folder):
+                records, offset = self._shard.scroll(request)
+            yield from records
+            if offset is None:
+                return
 
     def _update(self, operation: edge.UpdateOperation) -> None:
         with _explained(self.folder):

@@ -1,0 +1,52 @@
+"""What indexing would do, without doing it."""
+
+from dataclasses import dataclass, field
+
+from encoders.audio import Failure
+from encoders.model_folder import file_sha256
+from indexer.files import Walk, is_gone
+from indexer.ledger import Ledger
+from indexer.store import Store
+
+
+@dataclass
+class Foresight:
+    """Files by what would become of them, as paths.
+
+    new: embedded for the first time. changed: embedded again. known: moved, copied or merely touched: their content is
+    indexed, and nothing is embedded. unchanged: left alone. gone: indexed, under the walk's roots, and no longer there.
+    """
+
+    new: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+
+def foresee(walk: Walk, store: Store | None) -> Foresight:
+    """Compares a walk with an index, None where there is none yet; files that look new are read, but not decoded."""
+    ledger = Ledger(store) if store else None
+    indexed = set(ledger.paths) if ledger else set()
+    found, contents = Foresight(failed=list(walk.failed)), ledger.contents if ledger else set()
+    for path in walk.recordings:
+        name = str(path)
+        if ledger and ledger.is_unchanged(path):
+            failure = ledger.failure_of(name)
+            found.failed.append(Failure(name, failure)) if failure else found.unchanged.append(name)
+            continue
+        try:
+            content = file_sha256(path) if path.is_file() else ""
+        except OSError as error:
+            found.failed.append(Failure(name, f"it cannot be read ({error.strerror})"))
+            continue
+        if not content:
+            found.failed.append(Failure(name, "it is not a regular file"))
+        elif content in contents:
+            found.known.append(name)
+        else:
+            (found.changed if name in indexed else found.new).append(name)
+            contents.add(content)
+    found.gone = [name for name in sorted(indexed) if walk.covers(name) and is_gone(name)]
+    return found

@@ -1,0 +1,58 @@
+"""What is in an index."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from encoders.audio import Failure
+from indexer.files import is_gone
+from indexer.store import CLIP, RECORDING, EdgeStore
+
+KEYS = ("recording", "files", "audio_seconds", "clips", "origin", "failure", "damage")
+
+
+@dataclass
+class Overview:
+    """recordings: contents with clips or without; files: that hold them; copies: files beyond the first of a content.
+
+    audio_seconds: of all recordings; formats: recordings by container and codec; silent: recordings in which nobody speaks.
+    gone: files that are no longer there. bytes: on disk.
+    """
+
+    space: str
+    model: str
+    recordings: int = 0
+    files: int = 0
+    copies: int = 0
+    clips: int = 0
+    silent: int = 0
+    audio_seconds: float = 0.0
+    gone: int = 0
+    bytes: int = 0
+    formats: dict[str, int] = field(default_factory=dict)
+    failed: list[Failure] = field(default_factory=list)
+    damaged: list[Failure] = field(default_factory=list)
+
+
+def overview(store: EdgeStore) -> Overview:
+    """Counts what an index holds."""
+    found, formats = Overview(store.space, store.model), Counter()
+    for payload in store.payloads(RECORDING, KEYS):
+        paths = [file["path"] for file in payload["files"]]
+        found.gone += sum(map(is_gone, paths))
+        if payload["failure"]:
+            found.failed += [Failure(path, payload["failure"]) for path in paths]
+            continue
+        found.recordings += 1
+        found.files += len(paths)
+        found.copies += len(paths) - 1
+        found.silent += payload["clips"] == 0
+        found.audio_seconds += payload["audio_seconds"]
+        origin = payload["origin"]
+        formats[f"{origin['format']} {origin['codec']}" if origin else "unknown"] += 1
+        if payload["damage"]:
+            found.damaged.append(Failure(payload["recording"], payload["damage"]))
+    found.clips, found.formats = store.count(CLIP), dict(formats.most_common())
+    found.audio_seconds = round(found.audio_seconds, 3)
+    found.bytes = sum(file.stat().st_blocks * 512 for file in Path(store.folder).rglob("*") if file.is_file())
+    return found
