@@ -12,30 +12,55 @@ from indexer.store import FilterError, Point, check_fields, parse_condition
 PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
 
 
+def edge_store(folder):
+    return EdgeStore.create(folder / "index", "space", "mini", 4)
+
+
+def server_store(folder):
+    """qdrant-client's local mode: the client's own code, without a server."""
+    qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.server import ServerStore
+
+    return ServerStore.create(qdrant_client.QdrantClient(":memory:"), "voices", "space", "mini", 4)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+
+
+@pytest.fixture(params=[edge_store, server_store])
+def any_store(request, tmp_path):
+    with request.param(tmp_path) as store:
+        yield filled(store)
+
+
 @pytest.fixture
 def store(tmp_path):
-    with EdgeStore.create(tmp_path / "index", "space", "mini", 4) as store:
-        for key, kind in (
-            ("metadata.speaker", "text"),
-            ("metadata.age", "number"),
-            ("metadata.gender", "text"),
-            ("attributes.gender", "text"),
-            ("duration", "number"),
-        ):
-            store.declare(key, kind)
-        points = []
-        for number, (speaker, gender, age, duration) in enumerate(PEOPLE):
-            metadata = {"speaker": speaker} | ({"age": float(age)} if age else {})
-            payload = {
-                "kind": "clip",
-                "content": speaker,
-                "metadata": metadata,
-                "attributes": {"gender": gender},
-                "duration": duration,
-            }
-            points.append(Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[number], payload))
-        store.upsert(points)
-        yield store
+    with edge_store(tmp_path) as store:
+        yield filled(store)
+
+
+def filled(store):
+    for key, kind in (
+        ("metadata.speaker", "text"),
+        ("metadata.age", "number"),
+        ("metadata.gender", "text"),
+        ("attributes.gender", "text"),
+        ("duration", "number"),
+    ):
+        store.declare(key, kind)
+    points = []
+    for number, (speaker, gender, age, duration) in enumerate(PEOPLE):
+        metadata = {"speaker": speaker} | ({"age": float(age)} if age else {})
+        payload = {
+            "kind": "clip",
+            "content": speaker,
+            "metadata": metadata,
+            "attributes": {"gender": gender},
+            "duration": duration,
+        }
+        points.append(Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[number], payload))
+    store.upsert(points)
+    return store
 
 
 def names(store, *conditions):
@@ -63,18 +88,18 @@ def names(store, *conditions):
         (["speaker=nobody"], []),
     ],
 )
-def test_conditions(store, conditions, expected):
-    assert names(store, *conditions) == expected
+def test_conditions(any_store, conditions, expected):
+    assert names(any_store, *conditions) == expected
 
 
-def test_what_people_wrote_wins_over_what_was_heard(store):
-    store.set_payload({"content": "ben"}, {"metadata": {"speaker": "ben", "gender": "female"}})
-    assert names(store, "gender=female") == ["anna", "ben", "cleo"]
-    assert names(store, "gender=male") == ["dan"]
+def test_what_people_wrote_wins_over_what_was_heard(any_store):
+    any_store.set_payload({"content": "ben"}, {"metadata": {"speaker": "ben", "gender": "female"}})
+    assert names(any_store, "gender=female") == ["anna", "ben", "cleo"]
+    assert names(any_store, "gender=male") == ["dan"]
 
 
-def test_scores_are_cosines(store):
-    hit = store.query(np.array([3, 4, 0, 0], np.float32), 1)[0]
+def test_scores_are_cosines(any_store):
+    hit = any_store.query(np.array([3, 4, 0, 0], np.float32), 1)[0]
     assert hit.score == pytest.approx(0.8)
 
 
@@ -84,9 +109,9 @@ def test_conditions_that_cannot_be_understood_are_refused(text):
         parse_condition(text)
 
 
-def test_unknown_fields_name_the_known_ones(store):
+def test_unknown_fields_name_the_known_ones(any_store):
     with pytest.raises(FilterError, match=r"no field 'sex'.*age, duration, gender, speaker"):
-        check_fields([parse_condition("sex=female")], store.fields())
+        check_fields([parse_condition("sex=female")], any_store.fields())
 
 
 def test_points_survive_closing(store, tmp_path):
@@ -98,12 +123,12 @@ def test_points_survive_closing(store, tmp_path):
         assert names(again, "gender=male") == ["dan"]
 
 
-def test_vectors_that_are_not_numbers_are_refused_as_a_whole(store):
+def test_vectors_that_are_not_numbers_are_refused_as_a_whole(any_store):
     good = Point(str(uuid.uuid4()), np.ones(4, np.float32), {"kind": "clip", "content": "x"})
     bad = Point(str(uuid.uuid4()), np.full(4, np.nan, np.float32), {"content": "y"})
     with pytest.raises(StoreError, match="not numbers"):
-        store.upsert([good, bad])
-    assert store.count() == 4
+        any_store.upsert([good, bad])
+    assert any_store.count() == 4
 
 
 def test_a_second_process_is_refused_and_harms_nothing(store, tmp_path):

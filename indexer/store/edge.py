@@ -18,15 +18,13 @@ import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
 from indexer.store.base import CLIP, KIND, Neighbour, Payload, Point, StoreError
-from indexer.store.filters import Condition, as_number
+from indexer.store.filters import Condition, as_number, group_fields
 
 FORMAT = 2
 ABOUT, SHARD = "index.json", "shard"
 LOCK_SECONDS = 5.0
 SCHEMA = {"text": edge.PayloadSchemaType.Keyword, "number": edge.PayloadSchemaType.Float}
 INTERNAL = (KIND, "content")
-LAYERS = ("metadata", "attributes", "tags")
-"""Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
 
 
 class EdgeStore:
@@ -150,15 +148,7 @@ class EdgeStore:
             self._update(edge.UpdateOperation.create_field_index(key, SCHEMA[kind]))
 
     def fields(self) -> dict[str, list[str]]:
-        keys = [key.partition(".") for key in self._shard.info().payload_schema if key not in INTERNAL]
-        names: dict[str, list[str]] = {}
-        for layer in LAYERS:
-            for _, _, name in filter(lambda parts: parts[0] == layer, keys):
-                names.setdefault(name.strip('"'), []).append(f"{layer}.{name}")
-        for key, _, name in keys:
-            if not name:
-                names.setdefault(key, []).append(key)
-        return names
+        return group_fields(key for key in self._shard.info().payload_schema if key not in INTERNAL)
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         for record in self._scroll(kind, with_payload=edge.PayloadSelector.Include(list(keys))):

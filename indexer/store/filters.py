@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LAYERS = ("metadata", "attributes", "tags")
+"""Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
+
 
 class FilterError(ValueError):
     """A condition that cannot be understood, or a field that the index does not have."""
@@ -50,6 +53,19 @@ def as_number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def group_fields(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Payload keys by the name that conditions use, that of the layer left out; see LAYERS."""
+    parts = [key.partition(".") for key in keys]
+    names: dict[str, list[str]] = {}
+    for layer in LAYERS:
+        for _, _, name in filter(lambda part: part[0] == layer, parts):
+            names.setdefault(name.strip('"'), []).append(f"{layer}.{name}")
+    for key, _, name in parts:
+        if not name:
+            names.setdefault(key, []).append(key)
+    return names
 
 
 def check_fields(conditions: Iterable[Condition], known: Iterable[str]) -> None:
