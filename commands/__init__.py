@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from commands.answers import classify, embed, search
-from commands.archive import export_index_vectors, index, reindex, status
+from commands.archive import export_index_vectors, index, pull, push, reindex, status
 from commands.evaluation import evaluate
 from commands.models import models
 from commands.terminal import note
@@ -49,7 +49,7 @@ def main() -> None:
     """
 
 
-ARCHIVE = (index, reindex, status, export_index_vectors)
+ARCHIVE = (index, reindex, status, push, pull, export_index_vectors)
 ANSWERS = (search, classify, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:

@@ -9,10 +9,10 @@ import numpy as np
 from commands.common import (
     RECORDING,
     as_json,
+    at_index,
     device_option,
     each_file,
     finish,
-    index_option,
     model_option,
     open_encoder,
     parse_labels,
@@ -21,7 +21,7 @@ from commands.common import (
 from commands.terminal import heard_as, new_table, note, print_json, print_table, short_path, span
 from encoders import open_model
 from encoders.zero_shot import heard_attributes
-from indexer import EdgeStore, index_folder
+from indexer import Place
 from indexer.store import parse_condition
 from search import Query, classify_file, find, question
 from search.speech import embed_recording
@@ -32,10 +32,10 @@ from search.speech import embed_recording
 @click.option("--like", multiple=True, type=RECORDING, metavar="FILE", help="Voices like the one in a recording; repeatable.")
 @click.option("--where", multiple=True, metavar="EXPR", help="gender=female, emotion=sad,angry, speaker!=anna, duration<5 ...")
 @click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many hits.")
-@index_option
+@at_index
 @as_json
 def search(
-    caption: str | None, like: tuple[Path, ...], where: tuple[str, ...], limit: int, index_name: str, json_output: bool
+    caption: str | None, like: tuple[Path, ...], where: tuple[str, ...], limit: int, place: Place, json_output: bool
 ) -> None:
     """Find clips by a caption, by example, or both.
 
@@ -45,7 +45,7 @@ def search(
     voxdex search --like reference.wav
     """
     query = Query(caption, like, [parse_condition(text) for text in where], limit)
-    with EdgeStore.open(index_folder(index_name)) as store:
+    with place.open() as store:
         encoder = open_model(store.model)
         tell_licence(encoder.card)
         hits = find(query, store, encoder)

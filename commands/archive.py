@@ -7,13 +7,27 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import FILE, RECORDING, as_json, device_option, finish, index_option, open_encoder, tell_licence
+from commands.common import (
+    FILE,
+    RECORDING,
+    as_json,
+    at_index,
+    device_option,
+    finish,
+    index_option,
+    open_encoder,
+    server_options,
+    tell_licence,
+)
 from commands.terminal import note, print_json, print_lines, print_report, show_progress
 from indexer import (
-    EdgeStore,
+    Folder,
     IndexReport,
+    Place,
+    Server,
     StoreError,
     Walk,
+    copy_index,
     export_vectors,
     find_recordings,
     foresee,
@@ -22,29 +36,46 @@ from indexer import (
     overview,
     read_metadata,
     rebuild,
+    share,
 )
 from indexer import index as index_archive
 
 
+class Share(click.ParamType):
+    """K/N, such as 3/8."""
+
+    name = "share"
+
+    def convert(self, value: str | tuple, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        part, _, parts = value.partition("/")
+        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+            self.fail(f"{value!r} is not a share such as 3/8, from 1/8 to 8/8.", param, context)
+        return int(part), int(parts)
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
-@index_option
+@at_index
 @click.option(
     "--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini, or VOXDEX_MODEL]"
 )
 @click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
 @click.option("--profile", is_flag=True, help="Say where the time went.")
 @device_option
 @as_json
 def index(
     paths: tuple[Path, ...],
-    index_name: str,
+    place: Place,
     model: str | None,
     metadata: Path | None,
     prune: bool,
     dry_run: bool,
+    shard: tuple[int, int] | None,
     profile: bool,
     device: str,
     json_output: bool,
@@ -57,16 +88,17 @@ def index(
     voxdex index ./audio
     voxdex index ./interviews ./tapes --index oral-history --metadata catalogue.csv
     """
-    folder = index_folder(index_name)
     known = read_metadata(metadata) if metadata else None
     walk = find_recordings(paths)
-    if not walk.recordings and not EdgeStore.exists(folder):
+    if shard:
+        walk = share(walk, *shard)
+    if not walk.recordings and not place.exists():
         wrong = [f"{path}: there is no such file or folder" for path in walk.absent]
         wrong += [f"{failure.path}: {failure.reason}" for failure in walk.failed]
         raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
     if dry_run:
-        return show_foresight(walk, folder, prune, json_output)
-    store, encoder = open_index(folder, model, device)
+        return show_foresight(walk, place, prune, json_output)
+    store, encoder = open_index(place, model, device)
     with store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
         tell_licence(encoder.card)
         note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
@@ -74,16 +106,16 @@ def index(
         clips = store.count()
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")
-    end(report, folder, clips, profile, json_output)
+    end(report, place, clips, profile, json_output)
 
 
 def nothing_found(paths: Iterable[Path]) -> str:
     return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
 
 
-def show_foresight(walk: Walk, folder: Path, prune: bool, json_output: bool) -> None:
-    if EdgeStore.exists(folder):
-        with EdgeStore.open(folder) as store:
+def show_foresight(walk: Walk, place: Place, prune: bool, json_output: bool) -> None:
+    if place.exists():
+        with place.open() as store:
             found = foresee(walk, store)
     else:
         found = foresee(walk, None)
@@ -99,24 +131,24 @@ def show_foresight(walk: Walk, folder: Path, prune: bool, json_output: bool) -> 
     finish(True, [asdict(failure) for failure in found.failed])
 
 
-def end(report: IndexReport, folder: Path, clips: int, profile: bool, json_output: bool) -> None:
+def end(report: IndexReport, place: Place, clips: int, profile: bool, json_output: bool) -> None:
     """Shows what a run did, and exits as it must."""
     if json_output:
         print_json(asdict(report))
     else:
-        print_report(report, folder, clips, profile)
+        print_report(report, place, clips, profile)
     for damage in report.damaged:
         note(f"Damaged: {damage.path}: {damage.reason}.")
     finish(report.recordings > len(report.failed), [asdict(failure) for failure in report.failed])
 
 
 @click.command()
-@index_option
+@at_index
 @click.option("--model", required=True, metavar="NAME_OR_FOLDER", help="The model to embed with; see `models`.")
 @click.option("--prune", is_flag=True, help="Leave out recordings that no longer exist.")
 @device_option
 @as_json
-def reindex(index_name: str, model: str, prune: bool, device: str, json_output: bool) -> None:
+def reindex(place: Place, model: str, prune: bool, device: str, json_output: bool) -> None:
     """Make an index again with another model, of the same recordings and metadata.
 
     It answers as before until the new one is whole. Stopped, it goes on when it is run again.
@@ -124,31 +156,29 @@ def reindex(index_name: str, model: str, prune: bool, device: str, json_output: 
     \b
     voxdex reindex --model mini-open
     """
-    folder = index_folder(index_name)
     encoder = open_encoder(model, device)
     with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
-        report = rebuild(folder, encoder, prune, lambda progress: show_progress(bar, progress))
-    end(report, folder, report.clips, False, json_output)
+        report = rebuild(place, encoder, prune, lambda progress: show_progress(bar, progress))
+    end(report, place, report.clips, False, json_output)
 
 
 @click.command()
-@index_option
+@at_index
 @as_json
-def status(index_name: str, json_output: bool) -> None:
+def status(place: Place, json_output: bool) -> None:
     """Say what is in an index, and what could not be read.
 
     \b
     voxdex status
     voxdex status --index oral-history --json
     """
-    folder = index_folder(index_name)
-    with EdgeStore.open(folder) as store:
+    with place.open() as store:
         found = overview(store)
     if json_output:
         return print_json(asdict(found))
     formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())
     lines = {
-        "index": f"{folder}, {found.bytes / 1e6:.1f} MB",
+        "index": f"{place}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
         "model": f"{found.model}, space {found.space}",
         "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
         "clips": f"{found.clips}; {found.silent} recordings without speech",
@@ -163,14 +193,14 @@ def status(index_name: str, json_output: bool) -> None:
 
 @click.command("export-vectors")
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.npz|OUT.parquet")
-@index_option
-def export_index_vectors(out: Path, index_name: str) -> None:
+@at_index
+def export_index_vectors(out: Path, place: Place) -> None:
     """Write every clip of an index and its embedding into a file for other tools.
 
     \b
     voxdex export-vectors clips.npz
     """
-    with EdgeStore.open(index_folder(index_name)) as store:
+    with place.open() as store:
         try:
             clips = export_vectors(store, out)
         except ModuleNotFoundError as error:
@@ -178,3 +208,37 @@ def export_index_vectors(out: Path, index_name: str) -> None:
         except OSError as error:
             raise StoreError(f"{out} cannot be written ({error.strerror}).") from error
     note(f"{clips} clips in {out}.")
+
+
+def show_copied(source: Place, target: Place, json_output: bool) -> None:
+    with source.open() as store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
+        copied = copy_index(store, target, lambda total: (setattr(bar, "total", total), bar.update()))
+    if json_output:
+        return print_json(asdict(copied))
+    print_lines({f"{target}": f"{copied.copied} copied of {copied.recordings} recordings, {copied.clips} clips"})
+
+
+@click.command()
+@index_option
+@server_options(required=True)
+@as_json
+def push(index_name: str, server: Server, json_output: bool) -> None:
+    """Copy an index to a Qdrant server; what is there already stays. Stopped, it goes on when it is run again.
+
+    \b
+    voxdex push --url http://localhost:6333 --collection oral-history
+    """
+    show_copied(Folder(index_folder(index_name)), server, json_output)
+
+
+@click.command()
+@index_option
+@server_options(required=True)
+@as_json
+def pull(index_name: str, server: Server, json_output: bool) -> None:
+    """Copy an index from a Qdrant server into your data folder, or another one.
+
+    \b
+    voxdex pull --url http://localhost:6333 --index oral-history
+    """
+    show_copied(server, Folder(index_folder(index_name)), json_output)

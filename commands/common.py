@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +13,7 @@ from commands.terminal import note
 from encoders import AudioError, Model, ModelCard, default_model, open_model
 from encoders.model_folder import voxdex_home
 from encoders.runtime import DEVICES
-from indexer import DEFAULT_INDEX
+from indexer import DEFAULT_INDEX, Folder, Server, index_folder
 from indexer.files import printable
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -19,14 +21,46 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 RECORDING = click.Path(path_type=Path)
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print one JSON document instead of a table.")
-index_option = click.option(
-    "--index", "index_name", default=DEFAULT_INDEX, show_default=True, metavar="DIR_OR_NAME",
-    help="A name in your data folder, or a folder (with a slash in it).",
-)  # fmt: skip
 model_option = click.option(
     "--model", default=default_model, show_default="mini, or VOXDEX_MODEL", metavar="NAME_OR_FOLDER", help="See `models`."
 )
 device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to embed.")
+
+
+index_option = click.option(
+    "--index", "index_name", default=DEFAULT_INDEX, show_default=True, metavar="DIR_OR_NAME",
+    help="A name in your data folder, or a folder (with a slash in it).",
+)  # fmt: skip
+
+
+def server_options(required: bool) -> Callable:
+    """Options that say where a Qdrant server is; the command takes it as `server`, None where none is named."""
+
+    def decorate(command: Callable) -> Callable:
+        @click.option(
+            "--url", envvar="VOXDEX_URL", show_envvar=True, required=required, help="A Qdrant server: http://HOST:6333."
+        )
+        @click.option("--collection", default="voxdex", show_default=True, metavar="NAME", help="The index on the server.")
+        @click.option("--api-key", envvar="VOXDEX_API_KEY", show_envvar=True, metavar="KEY", help="For the server.")
+        @wraps(command)
+        def served(*arguments: Any, url: str | None, collection: str, api_key: str | None, **options: Any) -> Any:
+            return command(*arguments, server=Server(url, collection, api_key) if url else None, **options)
+
+        return served
+
+    return decorate
+
+
+def at_index(command: Callable) -> Callable:
+    """Options that say where an index is, in a folder or on a server; the command takes it as `place`."""
+
+    @index_option
+    @server_options(required=False)
+    @wraps(command)
+    def placed(*arguments: Any, index_name: str, server: Server | None, **options: Any) -> Any:
+        return command(*arguments, place=server or Folder(index_folder(index_name)), **options)
+
+    return placed
 
 
 def open_encoder(model: str, device: str) -> Model:

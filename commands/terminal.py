@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
-from indexer import IndexReport, Progress
+from indexer import IndexReport, Place, Progress
 
 
 def show_progress(bar: tqdm, progress: Progress) -> None:
@@ -23,12 +23,12 @@ def show_progress(bar: tqdm, progress: Progress) -> None:
     bar.update(progress.done - bar.n)
 
 
-def print_report(report: IndexReport, folder: Path, clips: int, profile: bool) -> None:
+def print_report(report: IndexReport, place: Place, clips: int, profile: bool) -> None:
     speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
     lines = {
         "recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed",
         "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
-        "index": f"{folder}: {clips} clips of the space {report.space}",
+        "index": f"{place}: {clips} clips of the space {report.space}",
     }
     if report.unmatched_metadata or report.without_metadata:
         lines["metadata"] = (

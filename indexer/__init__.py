@@ -10,10 +10,11 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
 
 from encoders.audio import Failure
 from indexer.clips import OVERLAP_SECONDS, Clip, split
-from indexer.files import Walk, find_recordings
+from indexer.copying import Copied, copy_index
+from indexer.files import Walk, find_recordings, share
 from indexer.foresight import Foresight, foresee
 from indexer.metadata import Metadata, MetadataError, read_metadata
-from indexer.opening import open_index
+from indexer.opening import Folder, Place, Server, open_index
 from indexer.overview import Overview, overview
 from indexer.pipeline import IndexReport, Progress, Stages, index
 from indexer.rebuild import rebuild
@@ -24,18 +25,23 @@ __all__ = [
     "DEFAULT_INDEX",
     "OVERLAP_SECONDS",
     "Clip",
+    "Copied",
     "EdgeStore",
     "Failure",
+    "Folder",
     "Foresight",
     "IndexReport",
     "Metadata",
     "MetadataError",
     "Overview",
+    "Place",
     "Progress",
+    "Server",
     "Stages",
     "Store",
     "StoreError",
     "Walk",
+    "copy_index",
     "export_vectors",
     "find_recordings",
     "foresee",
@@ -45,5 +51,6 @@ __all__ = [
     "overview",
     "read_metadata",
     "rebuild",
+    "share",
     "split",
 ]

@@ -1,9 +1,10 @@
 """Which recordings lie under the given paths."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from encoders import MEDIA_SUFFIXES
@@ -62,6 +63,17 @@ def find_recordings(paths: Iterable[Path]) -> Walk:
         else:
             walk.failed.append(Failure(printable(path), "its name is not valid UTF-8; rename it"))
     return walk
+
+
+def share(walk: Walk, part: int, parts: int) -> Walk:
+    """One of `parts` shares of a walk, from 1: the same whichever machine walks, wherever the folders lie on it."""
+
+    def is_mine(path: Path) -> bool:
+        root = next((root for root in walk.roots if path.is_relative_to(root)), path.parent)
+        name = path.relative_to(root if root != path else path.parent)
+        return int(hashlib.sha256(str(name).encode()).hexdigest(), 16) % parts == part - 1
+
+    return replace(walk, recordings=[path for path in walk.recordings if is_mine(path)])
 
 
 def absolute(path: str | Path) -> Path:

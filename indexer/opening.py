@@ -1,16 +1,97 @@
-"""The index that a name or folder stands for, with the model that belongs to it."""
+"""Where an index is, and the model that belongs to it."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from encoders import Model, default_model, find_models, open_model
-from indexer.store import EdgeStore, StoreError
+from indexer.store import EdgeStore, Store, StoreError
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+    from indexer.store.server import Layout, ServerStore
 
 
-def open_index(folder: Path, model: str | None = None, device: str = "auto") -> tuple[EdgeStore, Model]:
+class Place(Protocol):
+    """Where an index is or will be. Every method raises StoreError where it cannot be reached."""
+
+    def exists(self) -> bool:
+        """Whether there is an index."""
+
+    def open(self) -> Store:
+        """Opens the index that there is."""
+
+    def create(self, space: str, model: str, dimension: int) -> Store:
+        """Makes a new, empty index."""
+
+    def beside(self, space: str, model: str, dimension: int) -> Store:
+        """What is to take over from the index that there is."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An embedded index."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def exists(self) -> bool:
+        return EdgeStore.exists(self.path)
+
+    def open(self) -> EdgeStore:
+        return EdgeStore.open(self.path)
+
+    def create(self, space: str, model: str, dimension: int) -> EdgeStore:
+        return EdgeStore.create(self.path, space, model, dimension)
+
+    def beside(self, space: str, model: str, dimension: int) -> EdgeStore:
+        return EdgeStore.beside(self.path, space, model, dimension)
+
+
+@dataclass(frozen=True)
+class Server:
+    """An index on a Qdrant server or cluster. layout: of a new one."""
+
+    url: str
+    name: str
+    api_key: str | None = field(default=None, repr=False)
+    layout: "Layout | None" = None
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.url}"
+
+    def exists(self) -> bool:
+        stores, client = self._connect()
+        return stores.exists(client, self.name)
+
+    def open(self) -> Store:
+        stores, client = self._connect()
+        return stores.open(client, self.name)
+
+    def create(self, space: str, model: str, dimension: int) -> Store:
+        stores, client = self._connect()
+        return stores.create(client, self.name, space, model, dimension, self.layout)
+
+    def beside(self, space: str, model: str, dimension: int) -> Store:
+        stores, client = self._connect()
+        return stores.beside(client, self.name, space, model, dimension, self.layout)
+
+    def _connect(self) -> "tuple[type[ServerStore], QdrantClient]":
+        try:
+            from indexer.store.server import ServerStore, connect
+        except ModuleNotFoundError as error:
+            raise StoreError(f"A server needs the package {error.name}: pip install '.[cpu,server]'.") from error
+        return ServerStore, connect(self.url, self.api_key)
+
+
+def open_index(place: Place, model: str | None = None, device: str = "auto") -> tuple[Store, Model]:
     """Opens an index for writing, or makes a new one, with the model that embeds for it.
 
     Args:
-        folder: where the index is or will be.
+        place: where the index is or will be.
         model: name or folder of a model; None takes the index's own, or default_model() for a new one.
         device: see open_model; the model is started on it before anything is made.
 
@@ -18,19 +99,23 @@ def open_index(folder: Path, model: str | None = None, device: str = "auto") -> 
         ModelError: there is no such model, or it does not start on the device.
         StoreError: the index cannot be opened or made, or holds embeddings of another model.
     """
-    if not EdgeStore.exists(folder):
+    if not place.exists():
         encoder = open_model(model or default_model(), device)
         encoder.start()
-        return EdgeStore.create(folder, encoder.card.space, reference(encoder), encoder.card.dimension), encoder
-    about = EdgeStore.read_about(folder)
-    encoder = open_model(model or about["model"], device)
-    if encoder.card.space != about["space"]:
-        raise StoreError(
-            f"The index at {folder} holds embeddings of {about['space']}, not of {encoder.card.space}. "
-            "Index into a new one (--index NAME), or make this one again with that model: voxdex reindex --model."
-        )
-    encoder.start()
-    return EdgeStore.open(folder), encoder
+        return place.create(encoder.card.space, reference(encoder), encoder.card.dimension), encoder
+    store = place.open()
+    try:
+        encoder = open_model(model or store.model, device)
+        if encoder.card.space != store.space:
+            raise StoreError(
+                f"The index {place} holds embeddings of {store.space}, not of {encoder.card.space}. "
+                "Index into a new one (--index NAME), or make this one again with that model: voxdex reindex --model."
+            )
+        encoder.start()
+    except BaseException:
+        store.close()
+        raise
+    return store, encoder
 
 
 def reference(model: Model) -> str:

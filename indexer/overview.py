@@ -2,11 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from encoders.audio import Failure
 from indexer.files import is_gone
-from indexer.store import CLIP, RECORDING, EdgeStore
+from indexer.store import CLIP, RECORDING, EdgeStore, Store
 
 KEYS = ("recording", "files", "audio_seconds", "clips", "origin", "failure", "damage")
 
@@ -16,7 +15,7 @@ class Overview:
     """recordings: contents with clips or without; files: that hold them; copies: files beyond the first of a content.
 
     audio_seconds: of all recordings; formats: recordings by container and codec; silent: recordings in which nobody speaks.
-    gone: files that are no longer there. bytes: on disk.
+    gone: files that are no longer there. bytes: on disk, of an embedded index.
     """
 
     space: str
@@ -34,7 +33,7 @@ class Overview:
     damaged: list[Failure] = field(default_factory=list)
 
 
-def overview(store: EdgeStore) -> Overview:
+def overview(store: Store) -> Overview:
     """Counts what an index holds."""
     found, formats = Overview(store.space, store.model), Counter()
     for payload in store.payloads(RECORDING, KEYS):
@@ -54,5 +53,6 @@ def overview(store: EdgeStore) -> Overview:
             found.damaged.append(Failure(payload["recording"], payload["damage"]))
     found.clips, found.formats = store.count(CLIP), dict(formats.most_common())
     found.audio_seconds = round(found.audio_seconds, 3)
-    found.bytes = sum(file.stat().st_blocks * 512 for file in Path(store.folder).rglob("*") if file.is_file())
+    if isinstance(store, EdgeStore):
+        found.bytes = sum(file.stat().st_blocks * 512 for file in store.folder.rglob("*") if file.is_file())
     return found

@@ -7,20 +7,20 @@ from encoders import Model
 from indexer.files import Walk, is_gone
 from indexer.ledger import Ledger
 from indexer.metadata import stored_metadata
-from indexer.opening import reference
+from indexer.opening import Place, reference
 from indexer.pipeline import IndexReport, Progress, index
-from indexer.store import EdgeStore, StoreError
+from indexer.store import StoreError
 
 
 def rebuild(
-    folder: Path, model: Model, prune: bool = False, on_progress: Callable[[Progress], None] = lambda progress: None
+    place: Place, model: Model, prune: bool = False, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> IndexReport:
     """Embeds all that an index knows with another model; the index answers as before until that is done.
 
     Metadata is kept. Interrupted, it goes on when it is called again.
 
     Args:
-        folder: of the index.
+        place: of the index.
         model: what is to embed.
         prune: leave out files that are gone, instead of refusing to lose them.
         on_progress: see `index`.
@@ -28,18 +28,18 @@ def rebuild(
     Raises:
         StoreError: there is no index, it belongs to this model already, another process has it open, or files of it are gone.
     """
-    with EdgeStore.open(folder) as former:
+    with place.open() as former:
         if former.space == model.card.space:
-            raise StoreError(f"The index at {folder} holds embeddings of {former.space} already.")
+            raise StoreError(f"The index {place} holds embeddings of {former.space} already.")
         known, paths = stored_metadata(former), sorted(Ledger(former).paths)
     gone = [path for path in paths if is_gone(path)]
     if gone and not prune:
         raise StoreError(
-            f"{len(gone)} of the {len(paths)} files of the index at {folder} are gone and cannot be embedded again, such as "
+            f"{len(gone)} of the {len(paths)} files of the index {place} are gone and cannot be embedded again, such as "
             f"{gone[0]}. Bring them back, or leave them out with --prune."
         )
     there = Walk([], recordings=[Path(path) for path in paths if path not in set(gone)])
-    with EdgeStore.beside(folder, model.card.space, reference(model), model.card.dimension) as store:
+    with place.beside(model.card.space, reference(model), model.card.dimension) as store:
         report = index(there, store, model, known, on_progress=on_progress)
         store.take_over()
     return report

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.store import Store, StoreError
+from indexer.store import CLIP, KIND, Store, StoreError
 
 SUFFIXES = (".npz", ".parquet")
 
@@ -21,10 +21,10 @@ def export_vectors(store: Store, out: Path) -> int:
     """
     if out.suffix not in SUFFIXES:
         raise StoreError(f"{out} is neither .npz nor .parquet.")
-    found = list(store.vectors())
+    found = list(store.points({KIND: CLIP}))
     if not found:
         raise StoreError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
-    payloads, vectors = [payload for payload, _ in found], np.stack([vector for _, vector in found])
+    payloads, vectors = [point.payload for point in found], np.stack([point.vector for point in found])
     if out.suffix == ".parquet":
         _write_parquet(payloads, vectors, out)
     else:

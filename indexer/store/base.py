@@ -59,6 +59,9 @@ class Store(Protocol):
     def declare(self, key: str, kind: str) -> None:
         """Makes a payload key a field that conditions may name; `kind` is "text" or "number"."""
 
+    def schema(self) -> dict[str, str]:
+        """The payload keys that were declared, with their kinds."""
+
     def fields(self) -> dict[str, list[str]]:
         """Names that conditions may use, each with its payload keys; the first key that a point has counts.
 
@@ -68,14 +71,17 @@ class Store(Protocol):
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         """These top-level keys of the payload of every clip, or of every recording."""
 
-    def vectors(self) -> Iterator[tuple[Payload, np.ndarray]]:
-        """Payload and vector [dimension] of every clip."""
+    def points(self, where: Mapping[str, str]) -> Iterator[Point]:
+        """The points whose payload has these values at these keys, whole."""
 
     def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         """The points nearest to a vector [dimension], best first, among those that meet all conditions."""
 
     def count(self, kind: str = CLIP) -> int:
         """How many clips, or recordings, there are."""
+
+    def take_over(self) -> None:
+        """Becomes the index of its place, in one step, and drops the one that was; of a store that was made beside it."""
 
     def __enter__(self) -> "Store": ...
 

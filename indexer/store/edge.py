@@ -147,16 +147,22 @@ class EdgeStore:
         if key not in self._shard.info().payload_schema:
             self._update(edge.UpdateOperation.create_field_index(key, SCHEMA[kind]))
 
+    def schema(self) -> dict[str, str]:
+        found = self._shard.info().payload_schema
+        kinds = {str(schema): kind for kind, schema in SCHEMA.items()}
+        return {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
+
     def fields(self) -> dict[str, list[str]]:
-        return group_fields(key for key in self._shard.info().payload_schema if key not in INTERNAL)
+        return group_fields(self.schema())
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
-        for record in self._scroll(kind, with_payload=edge.PayloadSelector.Include(list(keys))):
+        for record in self._scroll({KIND: kind}, with_payload=edge.PayloadSelector.Include(list(keys))):
             yield record.payload or {}
 
-    def vectors(self) -> Iterator[tuple[Payload, np.ndarray]]:
-        for record in self._scroll(CLIP, with_payload=True, with_vector=True):
-            yield record.payload or {}, np.asarray(record.vector, dtype=np.float32)
+    def points(self, where: Mapping[str, str]) -> Iterator[Point]:
+        for record in self._scroll(where, with_payload=True, with_vector=True):
+            vector = np.asarray(record.vector, dtype=np.float32) if record.vector else None
+            yield Point(str(record.id), vector, record.payload or {})
 
     def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         fields = self.fields() if conditions else {}
@@ -178,10 +184,10 @@ class EdgeStore:
             self._shard.close()
         self._lock.release()
 
-    def _scroll(self, kind: str, **wanted: Any) -> Iterator[edge.Record]:
+    def _scroll(self, where: Mapping[str, str], **wanted: Any) -> Iterator[edge.Record]:
         offset = None
         while True:
-            request = edge.ScrollRequest(offset=offset, limit=1000, filter=_equals({KIND: kind}), **wanted)
+            request = edge.ScrollRequest(offset=offset, limit=1000, filter=_equals(where), **wanted)
             with _explained(self.folder):
                 records, offset = self._shard.scroll(request)
             yield from records

@@ -1,5 +1,6 @@
 """The store on a Qdrant server or cluster, through qdrant-client: the same points and payloads as in an embedded index."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,70 +43,89 @@ class Layout:
 
 
 class ServerStore:
-    """An index in a collection. Use create() or open(), and close() it, or use it as a context manager.
+    """An index in a collection, by the name of an alias. Use create() or open(), and close() it, or use a `with` block.
 
     Several processes may write into one collection. A recording's clips are there before its own point is, so one that was
     interrupted is written again, to the same ids.
     """
 
-    def __init__(self, client: QdrantClient, collection: str, about: Payload) -> None:
-        self._client, self.collection, self._about = client, collection, about
+    def __init__(self, client: QdrantClient, name: str, about: Payload) -> None:
+        self._client, self.name, self._about = client, name, about
         self.space, self.model = about["space"], about["model"]
+        self._collection = _collection_of(name, self.space)
 
     @classmethod
     def create(
-        cls, client: QdrantClient, collection: str, space: str, model: str, dimension: int, layout: Layout | None = None
+        cls, client: QdrantClient, name: str, space: str, model: str, dimension: int, layout: Layout | None = None
     ) -> "ServerStore":
-        """Makes a new collection.
+        """Makes a new index.
 
         Raises:
             StoreError: there is one of that name, or the server refuses or does not answer.
         """
-        layout = layout or Layout()
-        quantised = models.ScalarQuantization(
-            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-        )
-        about = {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}}
-        if cls.exists(client, collection):
-            raise StoreError(f"There is a collection {collection!r} already.")
+        if cls.exists(client, name):
+            raise StoreError(f"There is an index {name!r} on the server already.")
+        store = cls.beside(client, name, space, model, dimension, layout)
+        store.take_over()
+        return store
+
+    @classmethod
+    def beside(
+        cls, client: QdrantClient, name: str, space: str, model: str, dimension: int, layout: Layout | None = None
+    ) -> "ServerStore":
+        """What is to become the index of that name (see take_over) while that stays as it is; begun, it goes on.
+
+        Raises:
+            StoreError: the server refuses or does not answer.
+        """
+        collection, layout = _collection_of(name, space), layout or Layout()
+        if _ask(lambda: client.collection_exists(collection)):
+            return cls(client, name, _about(client, collection))
+        small = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=layout.quantise or None)
         _ask(
             lambda: client.create_collection(
                 collection,
-                vectors_config=models.VectorParams(
-                    size=dimension, distance=models.Distance.COSINE, on_disk=True if layout.quantise else None
-                ),
-                quantization_config=quantised if layout.quantise else None,
+                vectors_config=vectors,
+                quantization_config=models.ScalarQuantization(scalar=small) if layout.quantise else None,
                 shard_number=layout.shards,
                 replication_factor=layout.replicas,
             )
         )
-        store = cls(client, collection, about)
+        store = cls(client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}})
         store._write_about()
         for key in INTERNAL:
             store._index(key, "text")
         return store
 
+    def take_over(self) -> None:
+        """Becomes the index of its name, in one step, and drops the one that was."""
+        former = _aliases(self._client).get(self.name)
+        change: list[models.AliasOperations] = []
+        if former:
+            change.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self.name)))
+        new = models.CreateAlias(collection_name=self._collection, alias_name=self.name)
+        change.append(models.CreateAliasOperation(create_alias=new))
+        _ask(lambda: self._client.update_collection_aliases(change))
+        if former and former != self._collection:
+            _ask(lambda: self._client.delete_collection(former))
+
     @classmethod
-    def open(cls, client: QdrantClient, collection: str) -> "ServerStore":
-        """Opens a collection that exists.
+    def open(cls, client: QdrantClient, name: str) -> "ServerStore":
+        """Opens an index that exists.
 
         Raises:
             StoreError: there is none, it is not one of ours, or the server does not answer.
         """
-        if not cls.exists(client, collection):
-            raise StoreError(f"There is no collection {collection!r} on the server. Make one: voxdex index FOLDER --url URL.")
-        found = _ask(lambda: client.retrieve(collection, [ABOUT_ID], with_payload=True))
-        if not found:
-            raise StoreError(f"The collection {collection!r} is not an index of Voxdex. Choose another with --collection.")
-        about = found[0].payload or {}
-        if about.get("format") != FORMAT:
-            raise StoreError(f"The collection {collection!r} is of format {about.get('format')}, not {FORMAT}: index again.")
-        return cls(client, collection, about)
+        collection = _aliases(client).get(name)
+        if collection is None:
+            raise StoreError(f"There is no index {name!r} on the server. Make one: voxdex index FOLDER --url URL.")
+        return cls(client, name, _about(client, collection))
 
     @staticmethod
-    def exists(client: QdrantClient, collection: str) -> bool:
-        """Whether there is a collection of that name."""
-        return _ask(lambda: client.collection_exists(collection))
+    def exists(client: QdrantClient, name: str) -> bool:
+        """Whether there is an index of that name."""
+        return name in _aliases(client)
 
     def __enter__(self) -> "ServerStore":
         return self
@@ -125,14 +145,14 @@ class ServerStore:
                 )
                 for point in ordered[start : start + UPSERT]
             ]
-            _ask(lambda part=part: self._client.upsert(self.collection, part, wait=True))
+            _ask(lambda part=part: self._client.upsert(self._collection, part, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
-        _ask(lambda: self._client.set_payload(self.collection, changes, points=_equals(where), wait=True))
+        _ask(lambda: self._client.set_payload(self._collection, changes, points=_equals(where), wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
         selector = models.FilterSelector(filter=_equals(where))
-        _ask(lambda: self._client.delete(self.collection, selector, wait=True))
+        _ask(lambda: self._client.delete(self._collection, selector, wait=True))
 
     def declare(self, key: str, kind: str) -> None:
         if key not in self._about["fields"]:
@@ -140,16 +160,20 @@ class ServerStore:
             self._about["fields"][key] = kind
             self._write_about()
 
+    def schema(self) -> dict[str, str]:
+        return dict(self._about["fields"])
+
     def fields(self) -> dict[str, list[str]]:
-        return group_fields(self._about["fields"])
+        return group_fields(self.schema())
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
-        for record in self._scroll(kind, with_payload=list(keys)):
+        for record in self._scroll({KIND: kind}, with_payload=list(keys)):
             yield record.payload or {}
 
-    def vectors(self) -> Iterator[tuple[Payload, np.ndarray]]:
-        for record in self._scroll(CLIP, with_payload=True, with_vectors=True):
-            yield record.payload or {}, np.asarray(record.vector, dtype=np.float32)
+    def points(self, where: Mapping[str, str]) -> Iterator[Point]:
+        for record in self._scroll(where, with_payload=True, with_vectors=True):
+            vector = np.asarray(record.vector, dtype=np.float32) if record.vector else None
+            yield Point(str(record.id), vector, record.payload or {})
 
     def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         fields = self.fields() if conditions else {}
@@ -157,7 +181,7 @@ class ServerStore:
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
         found = _ask(
             lambda: self._client.query_points(
-                self.collection,
+                self._collection,
                 query=vector.tolist(),
                 limit=limit,
                 query_filter=where if conditions else None,
@@ -168,17 +192,17 @@ class ServerStore:
         return [Neighbour(str(point.id), point.score, point.payload or {}) for point in found.points]
 
     def count(self, kind: str = CLIP) -> int:
-        return _ask(lambda: self._client.count(self.collection, count_filter=_equals({KIND: kind}), exact=True)).count
+        return _ask(lambda: self._client.count(self._collection, count_filter=_equals({KIND: kind}), exact=True)).count
 
     def close(self) -> None:
         self._client.close()
 
-    def _scroll(self, kind: str, **wanted: Any) -> Iterator[models.Record]:
+    def _scroll(self, where: Mapping[str, str], **wanted: Any) -> Iterator[models.Record]:
         offset = None
         while True:
             records, offset = _ask(
                 lambda offset=offset: self._client.scroll(
-                    self.collection, scroll_filter=_equals({KIND: kind}), limit=SCROLL, offset=offset, **wanted
+                    self._collection, scroll_filter=_equals(where), limit=SCROLL, offset=offset, **wanted
                 )
             )
             yield from records
@@ -186,16 +210,35 @@ class ServerStore:
                 return
 
     def _index(self, key: str, kind: str) -> None:
-        _ask(lambda: self._client.create_payload_index(self.collection, key, SCHEMA[kind], wait=True))
+        _ask(lambda: self._client.create_payload_index(self._collection, key, SCHEMA[kind], wait=True))
 
     def _write_about(self) -> None:
         about = models.PointStruct(id=ABOUT_ID, vector={}, payload=self._about)
-        _ask(lambda: self._client.upsert(self.collection, [about], wait=True))
+        _ask(lambda: self._client.upsert(self._collection, [about], wait=True))
 
 
 def connect(url: str, api_key: str | None = None, timeout: float = 60.0) -> QdrantClient:
     """A client of a server. url: http://HOST:6333. timeout: seconds for one request."""
     return QdrantClient(url=url, api_key=api_key, timeout=int(timeout), prefer_grpc=False, check_compatibility=False)
+
+
+def _collection_of(name: str, space: str) -> str:
+    """The collection behind the name, which is an alias of it."""
+    return f"{name}-{hashlib.sha256(space.encode()).hexdigest()[:12]}"
+
+
+def _aliases(client: QdrantClient) -> dict[str, str]:
+    """Alias -> collection."""
+    return {alias.alias_name: alias.collection_name for alias in _ask(client.get_aliases).aliases}
+
+
+def _about(client: QdrantClient, collection: str) -> Payload:
+    """What a collection says of itself."""
+    found = _ask(lambda: client.retrieve(collection, [ABOUT_ID], with_payload=True))
+    about = (found[0].payload or {}) if found else {}
+    if about.get("format") != FORMAT:
+        raise StoreError(f"The collection {collection!r} is not an index of this Voxdex. Delete it and index again.")
+    return about
 
 
 def _is_passing(error: BaseException) -> bool:
