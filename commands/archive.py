@@ -1,7 +1,7 @@
 """Commands about an archive and its index: index, reindex, status, export-vectors."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -65,6 +65,8 @@ class Share(click.ParamType):
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
+@click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster.")
+@click.option("--replicas", type=click.IntRange(1), help="Copies of each shard of a new collection, in a cluster.")
 @click.option("--profile", is_flag=True, help="Say where the time went.")
 @device_option
 @as_json
@@ -76,6 +78,8 @@ def index(
     prune: bool,
     dry_run: bool,
     shard: tuple[int, int] | None,
+    shards: int | None,
+    replicas: int | None,
     profile: bool,
     device: str,
     json_output: bool,
@@ -89,6 +93,8 @@ def index(
     voxdex index ./interviews ./tapes --index oral-history --metadata catalogue.csv
     """
     known = read_metadata(metadata) if metadata else None
+    if isinstance(place, Server):
+        place = replace(place, shards=shards, replicas=replicas)
     walk = find_recordings(paths)
     if shard:
         walk = share(walk, *shard)

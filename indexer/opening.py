@@ -10,7 +10,7 @@ from indexer.store import EdgeStore, Store, StoreError
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-    from indexer.store.server import Layout, ServerStore
+    from indexer.store.server import ServerStore
 
 
 class Place(Protocol):
@@ -53,12 +53,13 @@ class Folder:
 
 @dataclass(frozen=True)
 class Server:
-    """An index on a Qdrant server or cluster. layout: of a new one."""
+    """An index on a Qdrant server or cluster. shards, replicas: of a new one, in a cluster; None leaves it to the server."""
 
     url: str
     name: str
     api_key: str | None = field(default=None, repr=False)
-    layout: "Layout | None" = None
+    shards: int | None = None
+    replicas: int | None = None
 
     def __str__(self) -> str:
         return f"{self.name} on {self.url}"
@@ -73,11 +74,11 @@ class Server:
 
     def create(self, space: str, model: str, dimension: int) -> Store:
         stores, client = self._connect()
-        return stores.create(client, self.name, space, model, dimension, self.layout)
+        return stores.create(client, self.name, space, model, dimension, self.shards, self.replicas)
 
     def beside(self, space: str, model: str, dimension: int) -> Store:
         stores, client = self._connect()
-        return stores.beside(client, self.name, space, model, dimension, self.layout)
+        return stores.beside(client, self.name, space, model, dimension, self.shards, self.replicas)
 
     def _connect(self) -> "tuple[type[ServerStore], QdrantClient]":
         try:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
@@ -33,15 +33,6 @@ ATTEMPTS, LONGEST_PAUSE = 8, 60.0
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a new collection is kept. quantise: int8 vectors in memory, full ones on disk. shards, replicas: in a cluster."""
-
-    quantise: bool = True
-    shards: int | None = None
-    replicas: int | None = None
-
-
 class ServerStore:
     """An index in a collection, by the name of an alias. Use create() or open(), and close() it, or use a `with` block.
 
@@ -56,40 +47,54 @@ class ServerStore:
 
     @classmethod
     def create(
-        cls, client: QdrantClient, name: str, space: str, model: str, dimension: int, layout: Layout | None = None
+        cls,
+        client: QdrantClient,
+        name: str,
+        space: str,
+        model: str,
+        dimension: int,
+        shards: int | None = None,
+        replicas: int | None = None,
     ) -> "ServerStore":
-        """Makes a new index.
+        """Makes a new index: int8 vectors in memory, full ones on disk, from which candidates are scored again.
 
         Raises:
             StoreError: there is one of that name, or the server refuses or does not answer.
         """
         if cls.exists(client, name):
             raise StoreError(f"There is an index {name!r} on the server already.")
-        store = cls.beside(client, name, space, model, dimension, layout)
+        store = cls.beside(client, name, space, model, dimension, shards, replicas)
         store.take_over()
         return store
 
     @classmethod
     def beside(
-        cls, client: QdrantClient, name: str, space: str, model: str, dimension: int, layout: Layout | None = None
+        cls,
+        client: QdrantClient,
+        name: str,
+        space: str,
+        model: str,
+        dimension: int,
+        shards: int | None = None,
+        replicas: int | None = None,
     ) -> "ServerStore":
         """What is to become the index of that name (see take_over) while that stays as it is; begun, it goes on.
 
         Raises:
             StoreError: the server refuses or does not answer.
         """
-        collection, layout = _collection_of(name, space), layout or Layout()
+        collection = _collection_of(name, space)
         if _ask(lambda: client.collection_exists(collection)):
             return cls(client, name, _about(client, collection))
         small = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=layout.quantise or None)
+        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True)
         _ask(
             lambda: client.create_collection(
                 collection,
                 vectors_config=vectors,
-                quantization_config=models.ScalarQuantization(scalar=small) if layout.quantise else None,
-                shard_number=layout.shards,
-                replication_factor=layout.replicas,
+                quantization_config=models.ScalarQuantization(scalar=small),
+                shard_number=shards,
+                replication_factor=replicas,
             )
         )
         store = cls(client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}})
