@@ -309,12 +309,12 @@ def test_a_twisted_caption_is_false_of_its_clip_in_one_claim():
     clips = labelled(rows, [("she weeps",)] + [()] * 15)
     captions = draw_captions(clips, random.Random(1), denials=0.5)
     twisted = twist(clips, captions, 1.0, random.Random(0))
-    assert len(twisted.texts) == 15 and (captions.claims < 0).any()
+    assert 12 < len(twisted.texts) <= 15 and (captions.claims < 0).any()
     for clip, (own, false) in enumerate(zip(captions.claims[1:], twisted.claims, strict=True), 1):
         changed = torch.nonzero(own != false).flatten().tolist()
         assert len({CLAIMS[column].attribute for column in changed}) == 1 and len(changed) == 2
         assert match(torch.from_numpy(clips.truth[clip : clip + 1]), false[None]).item() == -1
-    assert fitting(clips, captions + twisted).shape == (16, 31)
+    assert fitting(clips, captions + twisted).shape == (16, 16 + len(twisted.texts))
     assert twist(clips, captions, 0.0, random.Random(0)).texts == []
 
 
@@ -322,11 +322,11 @@ def test_what_surroundings_make_true_is_known_of_the_clip():
     surroundings = draw_surroundings(400, torch.Generator().manual_seed(0), chance=0.5)
     cells = surroundings.labels()
     assert 150 < sum(map(bool, cells)) < 250
-    assert {cell["noise"] for cell in cells if cell} == {"", "noisy"} and any(cell.get("channel") for cell in cells)
+    assert {cell["noise"] for cell in cells if "noise" in cell} == {"", "noisy"} and any(cell.get("channel") for cell in cells)
     clips = labelled([{"noise": "clean", "gender": "male"}] * 400).relabel(cells)
     column = CLAIMS.index(Claim("noise", "clean"))
     for cell, truth in zip(cells, clips.truth, strict=True):
-        assert truth[column] == (1 if not cell else -1 if cell["noise"] else 0)
+        assert truth[column] == {"noisy": -1, "": 0, None: 1}[cell.get("noise")]
         assert truth[CLAIMS.index(Claim("gender", "male"))] == 1
 
 
