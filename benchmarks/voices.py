@@ -24,6 +24,7 @@ from encoders import Model, load_attributes, open_model
 from encoders.metrics import area_under_curve, bootstrap, classification, retrieval
 from encoders.training.captions import Claim, choose_claims, write_caption
 from encoders.training.data import CLAIMS, truth_of
+from search import caption_vector
 from search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
 
 FEWEST = 20
@@ -212,8 +213,8 @@ def _enough(known: np.ndarray) -> bool:
 
 
 def _area(listener: Listener, captions: list[str], judged: np.ndarray, right: np.ndarray) -> float:
-    """AUC of a caption, the mean over its wordings."""
-    scores = listener.heard.vectors[judged] @ np.stack(list(listener.model.embed_text(captions))).T
+    """AUC of a caption as `search` takes it, the mean over its wordings."""
+    scores = listener.heard.vectors[judged] @ np.stack([caption_vector(text, listener.model) for text in captions]).T
     return float(np.mean([area_under_curve(column, right) for column in scores.T]))
 
 
