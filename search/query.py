@@ -12,7 +12,6 @@ from indexer.store import Condition, Store, check_fields
 from search.speech import embed_recording
 from search.wording import read_caption
 
-
 DENIED = 0.7
 """How much what a caption denies counts against a clip, over what it says; 0.5 to 1 serve equally well."""
 

@@ -23,7 +23,7 @@ class Wording(NamedTuple):
 def read_caption(caption: str) -> Wording:
     """Takes a caption apart: "a woman, not whispering" says "a woman" and denies "whispering".
 
-    Words that stand for a label although they have a "no" or "without" in them ("without any particular emotion") say something.
+    Words of a label that have a "no" or "without" in them ("without any particular emotion") say something.
     """
     kept: list[str] = []
 
