@@ -3,7 +3,7 @@
     python -m benchmarks.voices PREPARED/manifest.csv --captioned CLIPS.csv --model mini --model OTHER --table docs/figures.md
 
 The manifest is that of encoders.training.prepare: rows of its split "train" teach the baseline, the others are heard by all.
-Needs the packages opensmile and scikit-learn. Prints a table, then one JSON object as the last line.
+Needs the bench extra. Prints a table, then one JSON object as the last line.
 """
 
 import csv
@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from benchmarks.functionals import classifier, functionals, to_captions
 from encoders import Model, load_attributes, open_model
-from encoders.metrics import area_under_curve, bootstrap, classification, retrieval
+from encoders.metrics import area_under_curve, classification, mean_interval, retrieval
 from encoders.training.captions import Claim, choose_claims, write_caption
 from encoders.training.data import CLAIMS, truth_of
+from search import caption_vector
 from search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
 
 FEWEST = 20
@@ -102,16 +103,14 @@ def questions(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
             chosen = [i for i in chosen if held_out[i][name] in present]
             if len(present) < 2 or len(chosen) < FEWEST:
                 continue
-            figures = {}
+            heard, figures = [held_out[i] for i in chosen], {}
             if {row[name] for row in classical.rows} >= set(present):
-                rows_heard = [held_out[i] for i in chosen]
-                figures["classical"] = _uar(
-                    [row[name] for row in rows_heard], classical.classify(name, present, rows_heard), present
-                )
+                guessed = classical.classify(name, present, heard)
+                figures["classical"] = _uar([row[name] for row in heard], guessed, present)
             for listener in listeners:
-                embedded = Embedded([held_out[i] for i in chosen], listener.heard.vectors[chosen], [])
+                embedded = Embedded(heard, listener.heard.vectors[chosen], [])
                 answered = evaluate_classification(listener.model, embedded, name, present)
-                figures[listener.name] = (answered.result.uar, *answered.intervals()["UAR"])
+                figures[listener.name] = _uar(answered.truth, answered.heard, present)
             rows.append(Row(name, group, len(chosen), 100 / len(present), figures))
     return rows
 
@@ -212,23 +211,19 @@ def _enough(known: np.ndarray) -> bool:
 
 
 def _area(listener: Listener, captions: list[str], judged: np.ndarray, right: np.ndarray) -> float:
-    """AUC of a caption, the mean over its wordings."""
-    scores = listener.heard.vectors[judged] @ np.stack(list(listener.model.embed_text(captions))).T
+    """AUC of a caption as `search` takes it, the mean over its wordings."""
+    scores = listener.heard.vectors[judged] @ np.stack([caption_vector(text, listener.model) for text in captions]).T
     return float(np.mean([area_under_curve(column, right) for column in scores.T]))
 
 
-def _mean(values: Sequence[float]) -> Cell:
-    found = np.array(values)
-    return (float(found.mean()), *bootstrap(lambda rows: {"mean": float(found[rows].mean())}, len(found))["mean"])
+def _mean(areas: Sequence[float]) -> Cell:
+    found = np.array(areas)
+    return (float(found.mean()), *mean_interval(found))
 
 
 def _uar(truth: Sequence[str], predicted: Sequence[str], labels: tuple[str, ...]) -> Cell:
-    truth, predicted = np.array(truth), np.array(predicted)
-
-    def uar(rows: np.ndarray) -> dict[str, float]:
-        return {"UAR": classification(truth[rows], predicted[rows], labels).uar}
-
-    return (uar(np.arange(len(truth)))["UAR"], *bootstrap(uar, len(truth))["UAR"])
+    low, high = mean_interval(np.array(truth) == np.array(predicted), truth)
+    return classification(truth, predicted, labels).uar, 100 * low, 100 * high
 
 
 def _right(rows: Sequence[dict[str, str]]) -> np.ndarray:

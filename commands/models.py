@@ -37,14 +37,19 @@ def models(context: click.Context, json_output: bool) -> None:
         print_json({"models": [asdict(card) | {"space": card.space, "folder": str(folder)} for folder, card in cards]})
         finish(bool(cards), failed)
         return
-    table = new_table("name", "version", "MB", "s of audio/s", *(f"{name} UAR" for name in SCORED), "licence", "description")
+    table = new_table("name", "version", "MB", "speed", *SCORED, "licence")
     for folder, card in cards:
         size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-        speed = card.metrics.get("speed", {}).get("audio_seconds_per_second", "")
+        speed = card.metrics.get("speed", {}).get("audio_seconds_per_second")
         scores = (mean_figure(card, name) for name in SCORED)
-        table.add_row(folder.name, card.version, f"{size:.0f}", f"{speed}", *scores, card.licence, card.description)
+        table.add_row(folder.name, card.version, f"{size:.0f}", f"{speed:.0f}x" if speed else "", *scores, card.licence)
     print_table(table)
-    note("UAR: zero-shot recall in percent on speakers who were held out, the mean over sets; speed: where it was exported.")
+    for folder, card in cards:
+        click.echo(f"{folder.name}: {card.description}")
+    note(
+        f"{', '.join(SCORED)}: zero-shot unweighted average recall on speakers who were held out, in percent, the mean over "
+        "sets. speed: times real time, where it was exported."
+    )
     finish(bool(cards), failed)
 
 

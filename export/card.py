@@ -50,7 +50,7 @@ labels and templates that ship, and retrieval; with 95 % intervals. `edit` are v
 PARITY = """
 ## Agreement with torch
 
-The graphs ({precision}) against torch in fp32, on {clips} {sounds} clips of {shortest:g} to {longest:g} s
+The graphs ({precision}) against torch in fp32, on {clips} clips ({sounds}) of {shortest:g} to {longest:g} s
 and {captions} captions; batched is a clip among others.
 
 | | worst cosine | mean |

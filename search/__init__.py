@@ -11,7 +11,7 @@ with EdgeStore.open(index_folder("default")) as store:
 
 from search.classification import Classified, Question, classify_file, question
 from search.evaluation import evaluate_classification, evaluate_retrieval
-from search.query import Hit, Query, QueryError, find
+from search.query import Hit, Query, QueryError, caption_vector, find
 
 __all__ = [
     "Classified",
@@ -19,6 +19,7 @@ __all__ = [
     "Query",
     "QueryError",
     "Question",
+    "caption_vector",
     "classify_file",
     "evaluate_classification",
     "evaluate_retrieval",

@@ -10,6 +10,10 @@ import numpy as np
 from encoders import AudioError, Model
 from indexer.store import Condition, Store, check_fields
 from search.speech import embed_recording
+from search.wording import read_caption
+
+DENIED = 0.7
+"""How much what a caption denies counts against a clip, over what it says; 0.5 to 1 serve equally well."""
 
 
 class QueryError(ValueError):
@@ -66,8 +70,20 @@ def find(query: Query, store: Store, model: Model) -> list[Hit]:
     ]
 
 
+def caption_vector(caption: str, model: Model) -> np.ndarray:
+    """Where a caption points, a unit vector [dimension]: to what it says and away from what it denies.
+
+    A text tower hears the word in "not whispered" and hardly the "not"; so what is denied is embedded for itself.
+    """
+    wording = read_caption(caption)
+    says = list(model.embed_text([wording.says])) if wording.says else []
+    denies = [-DENIED * vector for vector in model.embed_text(wording.denies)]
+    total = np.sum(says + denies, axis=0)
+    return total / np.linalg.norm(total)
+
+
 def _vector(query: Query, model: Model) -> np.ndarray:
-    parts = list(model.embed_text([query.caption])) if query.caption and query.caption.strip() else []
+    parts = [caption_vector(query.caption, model)] if query.caption and query.caption.strip() else []
     for path in query.like:
         try:
             parts.append(embed_recording(model, path).voice)

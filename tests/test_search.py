@@ -6,6 +6,7 @@ from encoders import open_model
 from indexer import EdgeStore, find_recordings, index, read_metadata
 from indexer.store import FilterError, parse_condition
 from search import Query, QueryError, classify_file, find, question
+from search.wording import read_caption
 from tests.sounds import voice, write_sound
 
 
@@ -96,3 +97,29 @@ def test_questions_that_make_no_sense_are_refused(mini):
         question(mini, "mood")
     with pytest.raises(QueryError, match="where the label goes"):
         question(mini, "gender", templates=["a voice"])
+
+
+@pytest.mark.parametrize(
+    ("caption", "says", "denies"),
+    [
+        ("a sad woman", "a sad woman", ()),
+        ("not whispered", "", ("whispered",)),
+        ("A woman, but not whispering.", "A woman", ("whispering",)),
+        ("a calm voice without sadness, deep", "a calm voice, deep", ("sadness",)),
+        ("someone who is not a child with a deep voice", "someone with a deep voice", ("child",)),
+        ("never shouting, by no means too loud", "", ("shouting", "loud")),
+        ("a man without any particular emotion, in no hurry", "a man without any particular emotion, in no hurry", ()),
+        ("knotty, nothing, another", "knotty, nothing, another", ()),
+    ],
+)
+def test_captions_are_taken_apart_into_what_they_say_and_deny(caption, says, denies):
+    assert read_caption(caption) == (says, denies)
+
+
+def test_what_is_denied_is_not_found(store, mini):
+    whispering = {"dora", "henry"}
+    for caption in ("not whispering", "a voice without a whisper"):
+        assert not whispering & set(speakers(store, mini, Query(caption, limit=20)))
+    women = speakers(store, mini, Query("a woman, not whispering", limit=10))
+    assert sum(speaker in {"anna", "bella", "clara", "julia"} for speaker in women) >= 8 and "dora" not in women
+    assert speakers(store, mini, Query("not", limit=1))

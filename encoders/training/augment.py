@@ -8,12 +8,10 @@ from torch import Tensor
 
 from encoders.audio import SAMPLE_RATE
 
-NOISY_DB = 12.0
-"""Signal-to-noise ratio below which added noise is heard."""
+NOISY_DB, CLEAN_DB = 12.0, 35.0
+"""Signal-to-noise ratio below which added noise is heard, and from which on it is not."""
 ECHOING_DB, ECHOING_SECONDS = 6.0, 0.3
 """Direct to reverberant sound below which, and decay above which, a room is heard."""
-HEARD = ("noise", "reverberation", "channel", "brightness")
-"""Attributes of which nothing is known of a changed clip, but what the change itself makes true."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,18 @@ class Surroundings:
         return Surroundings(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def labels(self) -> list[dict[str, str]]:
-        """For each clip the cells of HEARD that are true of it now, "" for what is not known; {} where it was not changed."""
+        """For each clip the cells that its surroundings change, "" for what is no longer known."""
         return [self._labels(clip) if self.changed[clip] else {} for clip in range(len(self))]
 
     def _labels(self, clip: int) -> dict[str, str]:
-        cells = dict.fromkeys(HEARD, "")
-        if self.noise[clip] and self.snr_db[clip] < NOISY_DB:
-            cells["noise"] = "noisy"
-        if self.room[clip] and self.direct_db[clip] < ECHOING_DB and self.decay_seconds[clip] > ECHOING_SECONDS:
-            cells["reverberation"] = "reverberant"
-        if self.telephone[clip]:
-            cells["channel"] = "telephone"
+        cells = {"brightness": ""}
+        if self.noise[clip] and self.snr_db[clip] < CLEAN_DB:
+            cells["noise"] = "noisy" if self.snr_db[clip] < NOISY_DB else ""
+        if self.room[clip]:
+            echoing = self.direct_db[clip] < ECHOING_DB and self.decay_seconds[clip] > ECHOING_SECONDS
+            cells["reverberation"] = "reverberant" if echoing else ""
+        if self.high_hz[clip] < SAMPLE_RATE / 2:
+            cells["channel"] = "telephone" if self.telephone[clip] else ""
         return cells
 
 

@@ -14,6 +14,8 @@ from encoders.training.captions import choose_claims, write_caption
 from encoders.training.data import CLAIMS, Clips
 from encoders.training.losses import match
 
+ALONE = 0.3
+"""How many denials say nothing else."""
 EXCLUSIVE = [attribute.name for attribute in load_attributes().values() if attribute.exclusive]
 PROMPTED = [i for i, claim in enumerate(CLAIMS) if claim.attribute in EXCLUSIVE]
 """Columns of the claims that can be prompted for: those of exclusive attributes."""
@@ -104,8 +106,9 @@ def _write(claims: Tensor, rng: random.Random) -> str:
 
 
 def _choose_claims(truth: np.ndarray, rng: random.Random, deny: bool) -> Tensor:
-    """Some claims that hold (1), and if asked for a denial of one that does not (-1): [claims]."""
-    chosen = choose_claims([CLAIMS[column] for column in np.flatnonzero(truth == 1)], rng)
+    """Some claims that hold (1), and if asked for a denial of one that does not (-1), or that alone: [claims]."""
+    alone = deny and rng.random() < ALONE
+    chosen = [] if alone else choose_claims([CLAIMS[column] for column in np.flatnonzero(truth == 1)], rng)
     claims = torch.zeros(len(CLAIMS))
     claims[[CLAIMS.index(claim) for claim in chosen]] = 1
     names = {claim.attribute for claim in chosen}

@@ -95,8 +95,8 @@ def attribute_classification(
         weights: how much each attribute counts; None: all alike.
 
     Returns:
-        The weighted mean over attributes of the mean over the clips whose label is known; where several could hold, their
-        summed probability counts.
+        The weighted mean over attributes of the mean over the clips whose label is known, in which a label counts by the
+        square root of how many have it; where several could hold, their summed probability counts.
     """
     losses, counts = [], []
     for columns, weight in zip(attributes, weights or [1.0] * len(attributes), strict=True):
@@ -105,6 +105,9 @@ def attribute_classification(
         known = (part == -1).any(dim=1)
         if known.any():
             log_shares = logits[:, columns].log_softmax(dim=1)[known]
-            losses.append(-weight * log_shares.masked_fill(~possible[known], -1e4).logsumexp(dim=1).mean())
+            missed = -log_shares.masked_fill(~possible[known], -1e4).logsumexp(dim=1)
+            held = part[known].argmax(dim=1)
+            share = held.bincount()[held].rsqrt()
+            losses.append(weight * (share * missed).sum() / share.sum())
             counts.append(weight)
     return torch.stack(losses).sum() / sum(counts) if losses else logits.sum() * 0

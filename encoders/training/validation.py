@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Validation:
-    """figures: of retrieval and of every attribute. scales: by exclusive attribute, see fit_scale."""
+    """figures: of retrieval and of every attribute. scales: by exclusive attribute that is heard, see fit_scale."""
 
     figures: list[Figure]
     scales: dict[str, float]
@@ -56,8 +56,10 @@ def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: t
     cosines = {
         attribute: speech @ _label_vectors(network, attribute, tokenizer, device).T for attribute in load_attributes().values()
     }
-    figures = _retrieval_figures(network, clips, speech, tokenizer, device) + _attribute_figures(clips, cosines)
-    return Validation(figures, _scales(clips, cosines))
+    attributes = _attribute_figures(clips, cosines)
+    heard = {figure.question for figure in attributes if figure.low > figure.chance}
+    figures = _retrieval_figures(network, clips, speech, tokenizer, device) + attributes
+    return Validation(figures, {name: scale for name, scale in _scales(clips, cosines).items() if name in heard})
 
 
 def embed_clips(network: DualEncoder, clips: Clips, device: torch.device, batch: int = 32, seconds: float = 10.0) -> np.ndarray:
