@@ -24,7 +24,7 @@ demo: $(RUN_TIME)
 	./cli.py search "whispering" --index demo/index -n 5
 
 test: $(TEST)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 lint: $(TEST)
 	$(VENV)/bin/ruff check .

@@ -11,7 +11,7 @@ from encoders.audio import SAMPLE_RATE
 from encoders.model import Model
 
 CLIPS, CLIP_SECONDS = 4, 10.0
-LEAST_SECONDS = 2.0
+LEAST_SECONDS = 0.5
 """For how long each graph runs at least."""
 CAPTION = "a breathy, sad female voice"
 
