@@ -1,6 +1,6 @@
 # make demo: set up Voxdex, index a sample archive and search it.   make test: set up what the tests need and run them.
 # make mini DATA=FOLDER (or mini-open): train the model that ships, into runs/models; stopped, it goes on where it was.
-#   DATA has clips.csv and its recordings, as files or in a .tar for each data set. ADD: more speech, such as CREMA-D's folder.
+#   DATA has clips.csv and a .tar of recordings for each data set. ADD: more speech, such as CREMA-D's folder.
 PYTHON ?= python3
 VENV := .venv
 RUN_TIME := $(VENV)/.run-time
@@ -44,7 +44,7 @@ $(TEST): $(RUN_TIME) pyproject.toml
 mini mini-open: %: runs/models/%/model.json
 
 runs/models/%/model.json: runs/%/model/model.json runs/%-held-out/model/model.json
-	./cli.py export runs/$* --measured runs/$*-held-out --clips runs/speech/fsdd --name $* --out runs/models/$*
+	./cli.py export runs/$* --measured runs/$*-held-out --clips runs/speech --name $* --out runs/models/$*
 
 runs/%-held-out/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
 	./cli.py train $* $< --set text_tower.source=runs/text --out runs/$*-held-out

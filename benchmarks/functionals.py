@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import opensmile
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
@@ -14,20 +15,17 @@ from tqdm import tqdm
 from encoders.audio import SAMPLE_RATE, read_audio
 
 SECONDS = 10.0
-COUNT = 88
 MOST = 5.0
 """Interquartile ranges from the median beyond which a functional counts no more."""
 
 
-def functionals(paths: Sequence[Path], cache: Path) -> np.ndarray:
-    """eGeMAPS v02 functionals (Eyben et al. 2016) of the first ten seconds of each recording: [recordings, 88].
+def functionals(paths: Sequence[str], cache: Path) -> dict[str, np.ndarray]:
+    """eGeMAPS v02 functionals (Eyben et al. 2016) of the first ten seconds of each recording, [88] by path.
 
-    What openSMILE cannot find (a clip without voice) is zero. cache: a .npz that keeps them by path.
+    What openSMILE cannot find (a clip without voice) is zero. cache: a .npz that keeps them.
     """
-    import opensmile
-
     known = dict(np.load(cache)) if cache.exists() else {}
-    missing = [path for path in dict.fromkeys(map(str, paths)) if path not in known]
+    missing = [path for path in dict.fromkeys(paths) if path not in known]
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
 
     def measure(path: str) -> np.ndarray:
@@ -39,7 +37,7 @@ def functionals(paths: Sequence[Path], cache: Path) -> np.ndarray:
             found = tqdm(pool.map(measure, missing), "functionals", len(missing), mininterval=10)
             known |= dict(zip(missing, found, strict=True))
         np.savez(cache, **known)
-    return np.stack([known[str(path)] for path in paths]) if len(paths) else np.zeros((0, COUNT), np.float32)
+    return known
 
 
 def classifier(inputs: np.ndarray, labels: Sequence[str]) -> Pipeline:

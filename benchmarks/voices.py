@@ -6,22 +6,24 @@ The manifest is that of encoders.training.prepare: rows of its split "train" tea
 Needs the bench extra. Prints a table, then one JSON object as the last line.
 """
 
-import csv
 import json
 import random
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 from pathlib import Path
 
 import click
 import numpy as np
+from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from benchmarks.functionals import classifier, functionals, to_captions
 from encoders import Model, load_attributes, open_model
-from encoders.metrics import area_under_curve, classification, mean_interval, retrieval
+from encoders.manifest import read_manifest
+from encoders.metrics import area_under_curve, classification, mean_interval
 from encoders.training.captions import Claim, choose_claims, write_caption
 from encoders.training.data import CLAIMS, truth_of
 from search import caption_vector
@@ -64,21 +66,24 @@ class Listener:
 
 
 class Classical:
-    """The baseline, taught on clips of the training split."""
+    """The baseline, taught on clips of the training split. measured: functionals by path, of these and of all it will hear."""
 
-    def __init__(self, rows: Sequence[dict[str, str]], cache: Path) -> None:
-        self.cache = cache
+    def __init__(self, rows: Sequence[dict[str, str]], measured: Mapping[str, np.ndarray]) -> None:
+        self.measured = measured
         self.rows = rows
-        self.inputs = functionals([Path(row["path"]) for row in rows], cache)
+        self.inputs = self.hear(rows)
+        self.classifiers: dict[tuple[str, ...], Pipeline] = {}
 
     def hear(self, rows: Sequence[dict[str, str]]) -> np.ndarray:
-        return functionals([Path(row["path"]) for row in rows], self.cache)
+        return np.stack([self.measured[row["path"]] for row in rows])
 
     def classify(self, attribute: str, labels: Sequence[str], rows: Sequence[dict[str, str]]) -> list[str]:
         """What it takes each clip for."""
-        known = [i for i, row in enumerate(self.rows) if row[attribute] in labels]
-        taught = classifier(self.inputs[known], [self.rows[i][attribute] for i in known])
-        return taught.predict(self.hear(rows)).tolist()
+        asked = (attribute, *labels)
+        if asked not in self.classifiers:
+            known = [i for i, row in enumerate(self.rows) if row[attribute] in labels]
+            self.classifiers[asked] = classifier(self.inputs[known], [self.rows[i][attribute] for i in known])
+        return self.classifiers[asked].predict(self.hear(rows)).tolist()
 
     def embed(self, rows: Sequence[dict[str, str]], model: Model) -> np.ndarray:
         """Clips where captions of theirs would lie in the model's space, [clips, dimension]."""
@@ -123,14 +128,9 @@ def captioned(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
         last = listeners[-1]
         guess = Embedded(heard.rows, classical.embed(heard.rows, last.model), [])
         found = {"classical": evaluate_retrieval(last.model, guess)} | found
-        drawn = np.random.default_rng(0)
         for way in ("caption_to_speech", "speech_to_caption"):
             cells = {name: (getattr(one, way).recall_at(10), *one.intervals()[way]["R@10"]) for name, one in found.items()}
-            one = next(iter(found.values()))
-            shape = (one.captions, one.clips) if way == "caption_to_speech" else (one.clips, one.captions)
-            right = _right(heard.rows) if way == "caption_to_speech" else _right(heard.rows).T
-            chance = np.mean([retrieval(drawn.random(shape), right).recall_at(10) for _ in range(200)])
-            rows.append(Row(f"{way.replace('_', ' ')}, R@10", group, len(heard.rows), float(chance), cells))
+            rows.append(Row(f"{way.replace('_', ' ')}, R@10", group, len(heard.rows), _chance(heard.rows, way), cells))
     return rows
 
 
@@ -142,26 +142,18 @@ def conjunctions(listeners: Sequence[Listener]) -> list[Row]:
     truth = np.stack([truth_of(row) for row in listeners[0].heard.rows])
     exclusive = {name for name, attribute in load_attributes().items() if attribute.exclusive}
     columns = [i for i, claim in enumerate(CLAIMS) if claim.attribute in exclusive]
-    drawn = [said for size in (2, 3) for said in _draw(truth, columns, size)]
     rng = random.Random(0)
-    captions = [[write_caption([CLAIMS[i] for i in said], rng) for _ in range(WORDINGS)] for said in drawn]
     rows = []
     for size in (2, 3):
-        places = [i for i, said in enumerate(drawn) if len(said) == size]
+        drawn = _draw(truth, columns, size)
+        captions = [[write_caption([CLAIMS[i] for i in said], rng) for _ in range(WORDINGS)] for said in drawn]
+        scores = {listener.name: [_scores(listener, wordings) for wordings in captions] for listener in listeners}
         for against, lacking in (("all but one", 1), ("none", size)):
-            figures, clips = {}, set()
-            for listener in listeners:
-                areas = []
-                for i in places:
-                    part = truth[:, drawn[i]]
-                    known = (part != 0).all(axis=1)
-                    all_hold, others = known & (part == 1).all(axis=1), known & ((part == -1).sum(axis=1) == lacking)
-                    if others.sum() >= FEWEST_OF_EACH:
-                        judged = np.flatnonzero(all_hold | others)
-                        clips.update(judged.tolist())
-                        areas.append(_area(listener, captions[i], judged, all_hold[judged]))
-                figures[listener.name] = _mean(areas)
-            rows.append(Row(f"{size} words: all above {against}, AUC", "held-out", len(clips), 50.0, figures))
+            judged = [_judged(truth[:, said], lacking) for said in drawn]
+            asked = [i for i, (_, right) in enumerate(judged) if _enough(right)]
+            figures = {name: _mean([_area(found[i], *judged[i]) for i in asked]) for name, found in scores.items()}
+            clips = len(set().union(*(judged[i][0].tolist() for i in asked)))
+            rows.append(Row(f"{size} words: all above {against}, AUC", "held-out", clips, 50.0, figures))
     return rows
 
 
@@ -171,22 +163,22 @@ def denials(listeners: Sequence[Listener]) -> list[Row]:
     rng = random.Random(0)
     by_attribute: dict[str, list[int]] = defaultdict(list)
     for column, claim in enumerate(CLAIMS):
-        if load_attributes()[claim.attribute].exclusive and _enough(truth[:, column]):
+        if load_attributes()[claim.attribute].exclusive and _enough(truth[truth[:, column] != 0, column] == 1):
             by_attribute[claim.attribute].append(column)
     rows = []
     for attribute, columns in by_attribute.items():
         for holds in (True, False):
+            figures = {}
             captions = {
                 column: [write_caption([CLAIMS[column]._replace(holds=holds)], rng) for _ in range(2 * WORDINGS)]
                 for column in columns
             }
-            figures = {}
             for listener in listeners:
                 areas = []
                 for column in columns:
                     judged = np.flatnonzero(truth[:, column])
                     right = (truth[judged, column] == 1) == holds
-                    areas.append(_area(listener, captions[column], judged, right))
+                    areas.append(_area(_scores(listener, captions[column]), judged, right))
                 figures[listener.name] = _mean(areas)
             clips = int((truth[:, columns] != 0).any(axis=1).sum())
             said = "the word" if holds else "the word denied"
@@ -198,22 +190,31 @@ def _draw(truth: np.ndarray, columns: list[int], size: int) -> list[list[int]]:
     """At most CONJUNCTIONS, of different attributes, all with enough clips to judge by."""
     possible = []
     for said in combinations(columns, size):
-        part = truth[:, said]
-        if len({CLAIMS[i].attribute for i in said}) == size and (part == 1).all(axis=1).sum() >= FEWEST_OF_EACH:
-            one_fails = (part != 0).all(axis=1) & ((part == -1).sum(axis=1) == 1)
-            if one_fails.sum() >= FEWEST_OF_EACH:
-                possible.append(list(said))
+        if len({CLAIMS[i].attribute for i in said}) == size and _enough(_judged(truth[:, said], 1)[1]):
+            possible.append(list(said))
     return random.Random(0).sample(possible, min(CONJUNCTIONS, len(possible)))
 
 
-def _enough(known: np.ndarray) -> bool:
-    return min((known == 1).sum(), (known == -1).sum()) >= FEWEST_OF_EACH
+def _judged(said: np.ndarray, lacking: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clips of which all that is said holds, or all but `lacking` of it; and of which of them all holds."""
+    all_hold = (said == 1).all(axis=1)
+    others = (said != 0).all(axis=1) & ((said == -1).sum(axis=1) == lacking)
+    judged = np.flatnonzero(all_hold | others)
+    return judged, all_hold[judged]
 
 
-def _area(listener: Listener, captions: list[str], judged: np.ndarray, right: np.ndarray) -> float:
-    """AUC of a caption as `search` takes it, the mean over its wordings."""
-    scores = listener.heard.vectors[judged] @ np.stack([caption_vector(text, listener.model) for text in captions]).T
-    return float(np.mean([area_under_curve(column, right) for column in scores.T]))
+def _enough(right: np.ndarray) -> bool:
+    return min(right.sum(), (~right).sum()) >= FEWEST_OF_EACH
+
+
+def _scores(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
+    """Held-out clips against one caption in some wordings, as `search` takes them, [clips, wordings]."""
+    return listener.heard.vectors @ np.stack([caption_vector(text, listener.model) for text in wordings]).T
+
+
+def _area(scores: np.ndarray, judged: np.ndarray, right: np.ndarray) -> float:
+    """AUC of a caption over the judged clips, the mean over its wordings."""
+    return float(np.mean([area_under_curve(column, right) for column in scores[judged].T]))
 
 
 def _mean(areas: Sequence[float]) -> Cell:
@@ -226,9 +227,13 @@ def _uar(truth: Sequence[str], predicted: Sequence[str], labels: tuple[str, ...]
     return classification(truth, predicted, labels).uar, 100 * low, 100 * high
 
 
-def _right(rows: Sequence[dict[str, str]]) -> np.ndarray:
-    captions = list(dict.fromkeys(row["caption"] for row in rows))
-    return np.array([[row["caption"] == caption for row in rows] for caption in captions])
+def _chance(rows: Sequence[dict[str, str]], way: str) -> float:
+    """R@10 of clips, or captions, in random order."""
+    right = Counter(row["caption"] for row in rows)
+    if way == "speech_to_caption":
+        return 100 * min(1.0, 10 / len(right))
+    missed = [comb(len(rows) - count, 10) / comb(len(rows), 10) for count in right.values()]
+    return float(100 * (1 - np.mean(missed)))
 
 
 def _describe(row: dict[str, str], rng: random.Random) -> str:
@@ -273,28 +278,28 @@ def _cell(figure: Cell | None) -> str:
 
 @click.command()
 @click.argument("manifest", type=click.Path(exists=True, path_type=Path))
-@click.option("--captioned", "captioned_clips", type=click.Path(exists=True, path_type=Path), help="Captioned clips.")
+@click.option(
+    "--captioned",
+    "captioned_clips",
+    type=click.Path(exists=True, path_type=Path),
+    help="Captions and clips; English ones count.",
+)
 @click.option("--model", "models", multiple=True, default=("mini",), show_default=True, help="A name or a folder; repeatable.")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("functionals.npz"), show_default=True)
 @click.option("--table", type=click.Path(path_type=Path), help="A Markdown file to write.")
 def main(manifest: Path, captioned_clips: Path | None, models: tuple[str, ...], cache: Path, table: Path | None) -> None:
     """Let models and the baseline hear the held-out clips of a prepared manifest, and captioned ones."""
-    rows = _read(manifest)
-    held_out = [row for row in rows if row["split"] != "train"]
+    rows = _recordings(manifest)
     by_set = defaultdict(list)
-    for row in _read(captioned_clips) if captioned_clips else ():
-        if row["dataset"].startswith(CAPTIONED) and row["caption"]:
+    for row in _recordings(captioned_clips) if captioned_clips else ():
+        if row["dataset"].startswith(CAPTIONED) and row["caption"] and row["language"].startswith("en"):
             by_set[row["dataset"].removeprefix(CAPTIONED)].append(row)
+    held_out = [row for row in rows if row["split"] != "train"]
+    taught = _some([row for row in rows if row["split"] == "train"])
+    heard = [row["path"] for part in (taught, held_out, *by_set.values()) for row in part]
+    classical = Classical(taught, functionals(heard, cache))
     listeners = [listen(name, held_out, by_set) for name in models]
-    taught = [row for row in rows if row["split"] == "train"]
-    classical = Classical(_some(taught), cache)
-    parts: tuple[Callable[[], list[Row]], ...] = (
-        lambda: questions(listeners, classical),
-        lambda: captioned(listeners, classical),
-        lambda: conjunctions(listeners),
-        lambda: denials(listeners),
-    )
-    figures = [row for part in parts for row in part()]
+    figures = questions(listeners, classical) + captioned(listeners, classical) + conjunctions(listeners) + denials(listeners)
     text = write_table(figures)
     if table:
         table.write_text(text, encoding="utf-8")
@@ -302,10 +307,9 @@ def main(manifest: Path, captioned_clips: Path | None, models: tuple[str, ...], 
     print(json.dumps([vars(row) for row in figures]))
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    """Rows with paths that start where the file lies, if they are relative."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row | {"path": str(path.parent / row["path"])} for row in csv.DictReader(file)]
+def _recordings(manifest: Path) -> list[dict[str, str]]:
+    """Its rows, with paths that start where it lies, if they are relative."""
+    return [row | {"path": str(manifest.parent / row["path"])} for row in read_manifest(manifest)]
 
 
 if __name__ == "__main__":
