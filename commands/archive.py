@@ -63,6 +63,7 @@ class Share(click.ParamType):
 )
 @click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
+@click.option("--everything", is_flag=True, help="Make clips of all sound, not of speech alone: screams, breaths, effects.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
 @click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster.")
@@ -76,6 +77,7 @@ def index(
     model: str | None,
     metadata: Path | None,
     prune: bool,
+    everything: bool,
     dry_run: bool,
     shard: tuple[int, int] | None,
     shards: int | None,
@@ -108,7 +110,7 @@ def index(
     with store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
         tell_licence(encoder.card)
         note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
-        report = index_archive(walk, store, encoder, known, prune, lambda progress: show_progress(bar, progress))
+        report = index_archive(walk, store, encoder, known, prune, everything, lambda progress: show_progress(bar, progress))
         clips = store.count()
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")
@@ -187,7 +189,8 @@ def status(place: Place, json_output: bool) -> None:
         "index": f"{place}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
         "model": f"{found.model}, space {found.space}",
         "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
-        "clips": f"{found.clips}; {found.silent} recordings without speech",
+        "clips": f"{found.clips}: {found.speech_seconds / 3600:.2f} h; {found.other_seconds / 3600:.2f} h of music and noise, "
+        f"{found.silent} recordings without speech",
     }
     if found.gone:
         lines["gone"] = f"{found.gone} files are no longer there (index --prune drops them)"

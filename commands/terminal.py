@@ -25,9 +25,12 @@ def show_progress(bar: tqdm, progress: Progress) -> None:
 
 def print_report(report: IndexReport, place: Place, clips: int, profile: bool) -> None:
     speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
+    silence = max(0.0, report.audio_seconds - report.speech_seconds - report.other_seconds)
     lines = {
         "recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed",
         "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
+        "no clips of": f"{silence / 60:.1f} min of silence, {report.other_seconds / 60:.1f} min of music and noise; "
+        f"{report.silent} recordings without speech",
         "index": f"{place}: {clips} clips of the space {report.space}",
     }
     if report.unmatched_metadata or report.without_metadata:

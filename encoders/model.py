@@ -1,6 +1,7 @@
 """A model folder opened for embedding: clips and captions in, unit vectors out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,9 @@ from encoders.model_folder import SPEECH, TEXT, TOKENIZER, ModelCard, ModelError
 from encoders.runtime import Device, open_session
 
 __all__ = ["Model", "ModelError", "open_model"]
+
+AT_ONCE = 2
+"""Batches that run side by side: one keeps the cores busy while the other waits for the slowest part of an operator."""
 
 
 class Model:
@@ -56,7 +60,7 @@ class Model:
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelError(f"{self.folder / TOKENIZER} cannot be read ({error}). Export the model again.") from error
 
-    def embed_speech(self, clips: Iterable[np.ndarray], batch_size: int = 8) -> Iterator[np.ndarray]:
+    def embed_speech(self, clips: Iterable[np.ndarray], batch_size: int = 4) -> Iterator[np.ndarray]:
         """Embeds a stream of clips, in order.
 
         Clips are taken some batches at a time and run with clips of like length; a clip's embedding depends neither on
@@ -74,7 +78,7 @@ class Model:
         """
         session, _ = self._speech
         clips = iter(clips)
-        while window := list(islice(clips, 8 * batch_size)):
+        while window := list(islice(clips, 16 * batch_size)):
             for clip in window:
                 self._check(clip)
             yield from _by_length(window, batch_size, lambda batch: session.run(None, _padded(batch))[0])
@@ -117,14 +121,13 @@ def open_model(name_or_folder: str | Path = "mini", device: str = "auto", thread
     return Model(locate(name_or_folder), device, threads)
 
 
-def _by_length(items: list, batch_size: int, run) -> Iterator[np.ndarray]:
+def _by_length(items: list, batch_size: int, run: Callable[[list], np.ndarray]) -> Iterator[np.ndarray]:
     order = sorted(range(len(items)), key=lambda i: len(items[i]))
-    vectors: list[np.ndarray | None] = [None] * len(items)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        for row, vector in zip(rows, run([items[i] for i in rows]), strict=True):
-            vectors[row] = vector
-    yield from vectors
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(lambda rows: run([items[i] for i in rows]), batches))
+    vectors = {row: vector for rows, part in zip(batches, found, strict=True) for row, vector in zip(rows, part, strict=True)}
+    yield from (vectors[row] for row in range(len(items)))
 
 
 def _padded(clips: list[np.ndarray]) -> dict[str, np.ndarray]:

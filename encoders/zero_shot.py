@@ -1,11 +1,13 @@
 """Zero-shot classification: an attribute's labels as prompts, compared with embeddings."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from encoders.attributes import Attribute, load_attributes
 from encoders.model import Model
+from encoders.model_folder import ModelCard
 
 
 def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:
@@ -30,16 +32,30 @@ def probabilities(embeddings: np.ndarray, labels: np.ndarray, scale: float) -> n
     return shares / shares.sum(axis=1, keepdims=True)
 
 
+def scale_of(card: ModelCard, attribute: str) -> float:
+    """What cosines are multiplied with before the softmax over an attribute's labels: as calibrated, or as in training."""
+    return card.scales.get(attribute, card.logit_scale)
+
+
 def heard_attributes(model: Model) -> list[Attribute]:
     """The exclusive attributes that a model was measured on; all of them where it never was."""
     exclusive = [attribute for attribute in load_attributes().values() if attribute.exclusive]
     return [attribute for attribute in exclusive if attribute.name in model.card.scales] or exclusive
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A label, and how probable it is among the labels of its attribute."""
+
+    label: str
+    probability: float
+
+
 class AttributeTagger:
     """Says of embeddings which label of every attribute that the model hears fits best."""
 
     def __init__(self, model: Model) -> None:
+        self._card = model.card
         self._attributes = heard_attributes(model)
         self._labels = [
             classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
@@ -50,10 +66,11 @@ class AttributeTagger:
         """The attributes it knows."""
         return [attribute.name for attribute in self._attributes]
 
-    def __call__(self, embeddings: np.ndarray) -> list[dict[str, str]]:
-        """[clips, dimension] -> attribute -> label, for each clip."""
-        columns = {
-            attribute.name: [attribute.labels[i].name for i in (embeddings @ labels.T).argmax(axis=1)]
-            for attribute, labels in zip(self._attributes, self._labels, strict=True)
-        }
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def __call__(self, embeddings: np.ndarray) -> list[dict[str, Heard]]:
+        """[clips, dimension] -> attribute -> what is heard, for each clip."""
+        clips: list[dict[str, Heard]] = [{} for _ in embeddings]
+        for attribute, labels in zip(self._attributes, self._labels, strict=True):
+            shares = probabilities(embeddings, labels, scale_of(self._card, attribute.name))
+            for clip, best, share in zip(clips, shares.argmax(axis=1), shares.max(axis=1), strict=True):
+                clip[attribute.name] = Heard(attribute.labels[best].name, round(float(share), 3))
+        return clips

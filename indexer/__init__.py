@@ -9,7 +9,7 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
 """
 
 from encoders.audio import Failure
-from indexer.clips import OVERLAP_SECONDS, Clip, split
+from indexer.clips import OVERLAP_SECONDS, Clip, Windows
 from indexer.copying import Copied, copy_index
 from indexer.files import Walk, find_recordings, share
 from indexer.foresight import Foresight, foresee
@@ -41,6 +41,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Walk",
+    "Windows",
     "copy_index",
     "export_vectors",
     "find_recordings",
@@ -52,5 +53,4 @@ __all__ = [
     "read_metadata",
     "rebuild",
     "share",
-    "split",
 ]

@@ -7,15 +7,17 @@ from encoders.audio import Failure
 from indexer.files import is_gone
 from indexer.store import CLIP, RECORDING, EdgeStore, Store
 
-KEYS = ("recording", "files", "audio_seconds", "clips", "origin", "failure", "damage")
+SECONDS = ("audio_seconds", "speech_seconds", "other_seconds")
+KEYS = ("recording", "files", *SECONDS, "clips", "origin", "failure", "damage")
 
 
 @dataclass
 class Overview:
     """recordings: contents with clips or without; files: that hold them; copies: files beyond the first of a content.
 
-    audio_seconds: of all recordings; formats: recordings by container and codec; silent: recordings in which nobody speaks.
-    gone: files that are no longer there. bytes: on disk, of an embedded index.
+    audio_seconds: of all recordings; speech_seconds: of all clips; other_seconds: of sound that is not speech; formats:
+    recordings by container and codec; silent: recordings in which nobody speaks. gone: files that are no longer there.
+    bytes: on disk, of an embedded index.
     """
 
     space: str
@@ -26,6 +28,8 @@ class Overview:
     clips: int = 0
     silent: int = 0
     audio_seconds: float = 0.0
+    speech_seconds: float = 0.0
+    other_seconds: float = 0.0
     gone: int = 0
     bytes: int = 0
     formats: dict[str, int] = field(default_factory=dict)
@@ -46,13 +50,13 @@ def overview(store: Store) -> Overview:
         found.files += len(paths)
         found.copies += len(paths) - 1
         found.silent += payload["clips"] == 0
-        found.audio_seconds += payload["audio_seconds"]
+        for name in SECONDS:
+            setattr(found, name, round(getattr(found, name) + payload[name], 3))
         origin = payload["origin"]
         formats[f"{origin['format']} {origin['codec']}" if origin else "unknown"] += 1
         if payload["damage"]:
             found.damaged.append(Failure(payload["recording"], payload["damage"]))
     found.clips, found.formats = store.count(CLIP), dict(formats.most_common())
-    found.audio_seconds = round(found.audio_seconds, 3)
     if isinstance(store, EdgeStore):
         found.bytes = sum(file.stat().st_blocks * 512 for file in store.folder.rglob("*") if file.is_file())
     return found

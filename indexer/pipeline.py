@@ -3,9 +3,9 @@
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import numpy as np
 
 from encoders import Model
 from encoders.audio import Failure
-from encoders.zero_shot import AttributeTagger
-from indexer.clips import Clip
+from encoders.zero_shot import AttributeTagger, Heard
 from indexer.files import Walk, is_gone
 from indexer.ledger import Ledger
+from indexer.measures import Measures
 from indexer.metadata import Metadata
 from indexer.reading import Done, Piece, Reader
 from indexer.store import CLIP, KIND, RECORDING, Payload, Point, Store
@@ -42,7 +42,8 @@ class IndexReport:
 
     recordings: found under the paths, each of them then in one of indexed, unchanged and failed.
     removed, missing: indexed recordings that are no longer there, dropped and kept. clips, audio_seconds: of the recordings
-    embedded in this run. seconds: wall time. unmatched_metadata: rows of the metadata that name no indexed recording;
+    indexed in this run; speech_seconds: of their clips; other_seconds: of sound that is not speech; silent: those without a
+    clip. seconds: wall time. unmatched_metadata: rows of the metadata that name no indexed recording;
     without_metadata: indexed recordings that no row names.
     """
 
@@ -54,6 +55,9 @@ class IndexReport:
     missing: int = 0
     clips: int = 0
     audio_seconds: float = 0.0
+    speech_seconds: float = 0.0
+    other_seconds: float = 0.0
+    silent: int = 0
     seconds: float = 0.0
     unmatched_metadata: int = 0
     without_metadata: int = 0
@@ -75,12 +79,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Span:
-    """An embedded clip. start, end: seconds. vector: float32 [dimension]. attributes: what was heard."""
+    """An embedded clip. start, end: seconds. vector: float32 [dimension]. attributes: what was heard, by name."""
 
     start: float
     end: float
+    measures: Measures
     vector: np.ndarray
-    attributes: dict[str, str]
+    attributes: dict[str, Heard]
 
 
 def index(
@@ -89,6 +94,7 @@ def index(
     model: Model,
     metadata: Metadata | None = None,
     prune: bool = False,
+    everything: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> IndexReport:
     """Brings an index up to date with the recordings of a walk.
@@ -102,6 +108,7 @@ def index(
         model: what embeds.
         metadata: stored with each recording that it has a row for; None leaves what is stored.
         prune: drop recordings under the walk's roots that no longer exist; otherwise they are counted as missing.
+        everything: make clips of all sound, not of speech alone.
         on_progress: called after each batch of clips.
 
     Raises:
@@ -126,7 +133,7 @@ def index(
 
     kept = report.unchanged
     while changed:
-        reader = Reader(ledger.contents, model.card.max_seconds, ahead=2 * BATCH_CLIPS)
+        reader = Reader(ledger.contents, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS)
         events = reader.read(changed)
         while batch := list(islice(events, BATCH_CLIPS)):
             writer.write(batch)
@@ -159,7 +166,8 @@ class _Writer:
         self.audio_seconds = 0.0
         for name in ("recording", *(f"attributes.{name}" for name in self._tag.names)):
             store.declare(name, "text")
-        for name in ("start", "end", "duration"):
+        measured = (f"measured.{field.name}" for field in fields(Measures))
+        for name in ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in self._tag.names)):
             store.declare(name, "number")
         for name, kind in (metadata.kinds if metadata else {}).items():
             store.declare(f'metadata."{name}"', kind)
@@ -167,7 +175,7 @@ class _Writer:
     def write(self, batch: list[Piece | Done]) -> None:
         """Takes the next pieces, those of each recording in the order in which they were read."""
         pieces = [event for event in batch if isinstance(event, Piece)]
-        for piece, span in zip(pieces, self._embed([piece.clip for piece in pieces]), strict=True):
+        for piece, span in zip(pieces, self._embed(pieces), strict=True):
             self._pending[piece.path].append(span)
             self.audio_seconds += span.end - span.start
         for done in batch:
@@ -198,44 +206,54 @@ class _Writer:
         if done.failure:
             self._report.failed.append(Failure(done.path, done.failure))
             if done.content and not self._ledger.has_clips(done.path):
-                self._store.upsert([self._recording(done, 0)])
+                self._store.upsert([self._recording(done, [])])
                 self._ledger.record(done.file, done.content, {}, done.failure)
         elif self._ledger.holds(done.content):
             self._ledger.attach(done.file, done.content)
             self.keep(done.path)
         elif done.read:
             self._declare_tags(done)
-            self._store.upsert([*(self._clip(done, span) for span in spans), self._recording(done, len(spans))])
+            self._store.upsert([*(self._clip(done, span) for span in spans), self._recording(done, spans)])
             self._ledger.record(done.file, done.content, self._known_of(done.path))
             self._report.indexed += 1
             self._report.clips += len(spans)
             self._report.audio_seconds += done.audio_seconds
+            self._report.speech_seconds += sum(span.end - span.start for span in spans)
+            self._report.other_seconds += done.other_seconds
+            self._report.silent += not spans
         else:
             self._lost.append(Path(done.path))
 
-    def _embed(self, clips: list[Clip]) -> list[Span]:
-        if not clips:
+    def _embed(self, pieces: list[Piece]) -> list[Span]:
+        if not pieces:
             return []
         with _timed(self._report.stages, "embed"):
-            vectors = np.stack(list(self._model.embed_speech(clip.samples for clip in clips)))
+            vectors = np.stack(list(self._model.embed_speech(piece.clip.samples for piece in pieces)))
             attributes = self._tag(vectors)
-        return [Span(clip.start, clip.end, *heard) for clip, *heard in zip(clips, vectors, attributes, strict=True)]
+        return [
+            Span(piece.clip.start, piece.clip.end, piece.measures, vector, heard)
+            for piece, vector, heard in zip(pieces, vectors, attributes, strict=True)
+        ]
 
     def _clip(self, done: Done, span: Span) -> Point:
         payload = self._about(done, CLIP) | {
             "start": span.start,
             "end": span.end,
             "duration": round(span.end - span.start, 3),
-            "attributes": span.attributes,
+            "attributes": {name: heard.label for name, heard in span.attributes.items()},
+            "probabilities": {name: heard.probability for name, heard in span.attributes.items()},
+            "measured": {name: value for name, value in asdict(span.measures).items() if value is not None},
         }
         return Point(_identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}"), span.vector, payload)
 
-    def _recording(self, done: Done, clips: int) -> Point:
+    def _recording(self, done: Done, spans: Sequence[Span]) -> Point:
         """What is known of a recording as a whole; see Ledger."""
         payload = self._about(done, RECORDING) | {
             "files": [asdict(done.file)],
             "audio_seconds": round(done.audio_seconds, 3),
-            "clips": clips,
+            "other_seconds": round(done.other_seconds, 3),
+            "speech_seconds": round(sum(span.end - span.start for span in spans), 3),
+            "clips": len(spans),
             "origin": {key: value for key, value in asdict(done.origin).items() if key != "tags"} if done.origin else {},
             "failure": done.failure,
             "damage": done.damage or "",

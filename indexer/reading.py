@@ -1,6 +1,5 @@
-"""Recordings -> clips on their way to the embedder: decoded in threads, none of which runs far ahead."""
+"""Recordings -> clips on their way to the embedder: decoded, cut and measured in threads, none of which runs far ahead."""
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -11,16 +10,21 @@ from queue import Full, Queue
 from encoders import AudioError, AudioReader
 from encoders.audio import Origin
 from encoders.model_folder import file_sha256
-from indexer.clips import Clip, split
+from encoders.runtime import usable_cores
+from encoders.voice_activity import VoiceActivity
+from indexer.clips import Clip, Windows
 from indexer.ledger import FileState
+from indexer.measures import Measures, measure
+from indexer.speech import SpeechClips
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A clip of the recording at `path`."""
+    """A clip of the recording at `path`, and what was measured of it."""
 
     path: str
     clip: Clip
+    measures: Measures
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Done:
     """A recording has been read to its end, or need not be.
 
     file, content: None and "" where it could not even be looked at. read: False where the content is known already.
-    audio_seconds: how long it lasts. failure: why it has no clips. damage: what is missing of it.
+    audio_seconds: how long it lasts; other_seconds: how much of that is sound, but not speech. failure: why it has no clips.
+    damage: what is missing of it.
     """
 
     path: str
@@ -36,6 +41,7 @@ class Done:
     content: str = ""
     read: bool = True
     audio_seconds: float = 0.0
+    other_seconds: float = 0.0
     origin: Origin | None = None
     failure: str = ""
     damage: str | None = None
@@ -46,14 +52,14 @@ class Reader:
 
     Args:
         held: contents that are indexed; they are not decoded, nor is a content that was read before.
-        clip_seconds: see `split`.
-        threads: that decode; None takes half the cores.
+        clip_seconds: most that a clip lasts.
+        everything: make clips of all sound, not of speech alone.
         ahead: pieces that wait at most.
     """
 
-    def __init__(self, held: Iterable[str], clip_seconds: float, threads: int | None = None, ahead: int = 128) -> None:
-        self._seen, self._clip_seconds, self._ahead = set(held), clip_seconds, ahead
-        self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
+    def __init__(self, held: Iterable[str], clip_seconds: float, everything: bool = False, ahead: int = 128) -> None:
+        self._seen, self._clip_seconds, self._everything, self._ahead = set(held), clip_seconds, everything, ahead
+        self._threads = usable_cores()
         self._lock = threading.Lock()
         self.busy_seconds = 0.0
         """What all threads together spent reading and decoding."""
@@ -70,13 +76,14 @@ class Reader:
                     continue
 
         def work() -> None:
+            activity = VoiceActivity()
             try:
                 while not stopped.is_set():
                     with self._lock:
                         path = next(waiting, None)
                     if path is None:
                         break
-                    for event in self._timed(self._read_one(path)):
+                    for event in self._timed(self._read_one(path, activity)):
                         put(event)
                         if stopped.is_set():
                             return
@@ -109,7 +116,7 @@ class Reader:
                 return
             yield event
 
-    def _read_one(self, path: Path) -> Iterator[Piece | Done]:
+    def _read_one(self, path: Path, activity: VoiceActivity) -> Iterator[Piece | Done]:
         name = str(path)
         try:
             file = FileState.of(path)
@@ -126,12 +133,12 @@ class Reader:
         if known:
             yield Done(name, file, content, read=False)
             return
-        reader, seconds = AudioReader(path), 0.0
+        reader = AudioReader(path)
+        clips = Windows(reader, self._clip_seconds) if self._everything else SpeechClips(reader, self._clip_seconds, activity)
         try:
-            for clip in split(reader, self._clip_seconds):
-                seconds = clip.end
-                yield Piece(name, clip)
+            for clip in clips:
+                yield Piece(name, clip, measure(clip.samples))
         except AudioError as error:
             yield Done(name, file, content, origin=reader.origin, failure=str(error))
         else:
-            yield Done(name, file, content, audio_seconds=seconds, origin=reader.origin, damage=reader.damage)
+            yield Done(name, file, content, True, clips.seconds, clips.other_seconds, reader.origin, damage=reader.damage)

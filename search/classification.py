@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from encoders import Attribute, Model, load_attributes
-from encoders.zero_shot import classifier, probabilities
+from encoders.zero_shot import classifier, probabilities, scale_of
 from search.query import QueryError
 from search.speech import embed_recording
 
@@ -25,7 +25,7 @@ class Question:
 
     def scores(self, embeddings: np.ndarray, model: Model) -> np.ndarray:
         """Probabilities [clips, labels] for embeddings [clips, dimension]."""
-        return probabilities(embeddings, self.vectors, model.card.scales.get(self.name, model.card.logit_scale))
+        return probabilities(embeddings, self.vectors, scale_of(model.card, self.name))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from encoders import AudioReader, Model
-from indexer import split
+from indexer import Windows
 
 log = logging.getLogger("voxdex")
 
@@ -36,7 +36,7 @@ def embed_recording(model: Model, path: Path) -> EmbeddedRecording:
     reader, spans = AudioReader(path), []
 
     def samples() -> Iterator[np.ndarray]:
-        for clip in split(reader, model.card.max_seconds):
+        for clip in Windows(reader, model.card.max_seconds):
             spans.append((clip.start, clip.end))
             yield clip.samples
 

@@ -8,7 +8,7 @@ import pytest
 
 import indexer
 from encoders import SAMPLE_RATE
-from indexer import EdgeStore, IndexReport, MetadataError, find_recordings, read_metadata, split
+from indexer import EdgeStore, IndexReport, MetadataError, Windows, find_recordings, read_metadata
 from indexer.store import Point, check_fields, parse_condition
 from tests.sounds import tone, voice, write_sound
 
@@ -262,7 +262,7 @@ def test_metadata_that_cannot_be_used_is_refused(tmp_path, content):
 @pytest.mark.parametrize("seconds", [0.01, 9.99, 10.0, 10.01, 19.0, 19.01, 61.7])
 def test_windows_cover_all_and_are_never_too_long(seconds):
     samples = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32)
-    clips = list(split(np.array_split(samples, 7), 10.0))
+    clips = list(Windows(np.array_split(samples, 7), 10.0))
     assert all(clip.end - clip.start <= 10.0 for clip in clips)
     covered = np.zeros(len(samples), bool)
     for clip in clips:

