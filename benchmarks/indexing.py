@@ -54,7 +54,7 @@ def cold_seconds(command: list[str], runs: int) -> float:
 def main(folder: Path, runs: int, model: str) -> None:
     """Benchmark indexing and searching on a folder of recordings."""
     walk = find_recordings([folder])
-    encoder = open_model(model, device="cpu")
+    encoder = open_model(model, device="cpu", bulk=True)
     list(encoder.embed_speech([np.zeros(160_000, np.float32)]))  # opens the session
     decode_alone = decode_seconds(walk.recordings)
     with tempfile.TemporaryDirectory() as temporary:

@@ -164,7 +164,7 @@ def reindex(place: Place, model: str, prune: bool, device: str, json_output: boo
     \b
     voxdex reindex --model mini-open
     """
-    encoder = open_encoder(model, device)
+    encoder = open_encoder(model, device, bulk=True)
     with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
         report = rebuild(place, encoder, prune, lambda progress: show_progress(bar, progress))
     end(report, place, report.clips, False, json_output)

@@ -44,6 +44,8 @@ def print_report(report: IndexReport, place: Place, clips: int, profile: bool) -
         lines["left alone"] = f"{kinds}: not sound by name (name a file itself to index it)"
     if profile:
         stages = (f"{name} {seconds:.1f} s" for name, seconds in asdict(report.stages).items())
+        if report.peak_bytes:
+            lines["memory"] = f"{report.peak_bytes / 1e6:.0f} MB at most"
         lines["time"] = f"{', '.join(stages)} (stages overlap), {report.seconds:.1f} s in all"
     print_lines(lines)
 

@@ -11,12 +11,12 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from encoders.model_folder import SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
-from encoders.runtime import Device, open_session
+from encoders.runtime import Device, open_session, usable_cores
 
 __all__ = ["Model", "ModelError", "open_model"]
 
-AT_ONCE = 2
-"""Batches that run side by side: one keeps the cores busy while the other waits for the slowest part of an operator."""
+MOST_AT_ONCE = 4
+"""Batches side by side; each needs memory of its own."""
 
 
 class Model:
@@ -25,16 +25,19 @@ class Model:
     Args:
         folder: a model folder.
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads of one operator; None takes all cores.
+        threads: CPU threads in all; None takes all cores.
+        bulk: for many clips rather than a few: batches of speech run side by side on the CPU and share the threads, as
+            the threads of one operator never share its work out evenly.
 
     Raises:
         ModelError: model.json cannot be read; on first use, a graph cannot be opened on the device.
     """
 
-    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None, bulk: bool = False) -> None:
         self.folder = folder
         self.card: ModelCard = read_card(folder)
-        self._device, self._threads = device, threads
+        self._device, self._threads = device, threads or usable_cores()
+        self._at_once = min(MOST_AT_ONCE, self._threads) if bulk else 1
 
     def start(self) -> Device:
         """Loads the speech graph now rather than at first use; where it runs, and why there.
@@ -46,7 +49,7 @@ class Model:
 
     @cached_property
     def _speech(self) -> tuple[ort.InferenceSession, Device]:
-        return open_session(self.folder / SPEECH, self._device, self._threads)
+        return open_session(self.folder / SPEECH, self._device, self._threads // self._at_once)
 
     @cached_property
     def _text(self) -> ort.InferenceSession:
@@ -81,7 +84,7 @@ class Model:
         while window := list(islice(clips, 16 * batch_size)):
             for clip in window:
                 self._check(clip)
-            yield from _by_length(window, batch_size, lambda batch: session.run(None, _padded(batch))[0])
+            yield from _by_length(window, batch_size, lambda batch: session.run(None, _padded(batch))[0], self._at_once)
 
     def embed_text(self, captions: Iterable[str], batch_size: int = 64) -> Iterator[np.ndarray]:
         """Embeds a stream of captions, in order; what is over the model's longest caption is cut.
@@ -112,19 +115,21 @@ class Model:
             raise ValueError(f"A clip of {seconds:.2f} s is over this model's {self.card.max_seconds:g} s: split it first.")
 
 
-def open_model(name_or_folder: str | Path = "mini", device: str = "auto", threads: int | None = None) -> Model:
+def open_model(
+    name_or_folder: str | Path = "mini", device: str = "auto", threads: int | None = None, bulk: bool = False
+) -> Model:
     """Opens a model by name (see find_models) or by folder; see Model.
 
     Raises:
         ModelError: there is no such model, or its model.json cannot be read.
     """
-    return Model(locate(name_or_folder), device, threads)
+    return Model(locate(name_or_folder), device, threads, bulk)
 
 
-def _by_length(items: list, batch_size: int, run: Callable[[list], np.ndarray]) -> Iterator[np.ndarray]:
+def _by_length(items: list, batch_size: int, run: Callable[[list], np.ndarray], at_once: int = 1) -> Iterator[np.ndarray]:
     order = sorted(range(len(items)), key=lambda i: len(items[i]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         found = list(pool.map(lambda rows: run([items[i] for i in rows]), batches))
     vectors = {row: vector for rows, part in zip(batches, found, strict=True) for row, vector in zip(rows, part, strict=True)}
     yield from (vectors[row] for row in range(len(items)))

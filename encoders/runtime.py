@@ -28,13 +28,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_session(graph: Path, device: str, threads: int | None) -> tuple[ort.InferenceSession, Device]:
+def open_session(graph: Path, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
     """Opens a graph.
 
     Args:
         graph: an ONNX file.
         device: "cpu"; "cuda", which fails where CUDA does not work; or "auto", CUDA where it works, else CPU.
-        threads: CPU threads of one operator; None takes all cores this process may use.
+        threads: CPU threads of one operator.
 
     Raises:
         ModelError: the graph cannot be opened, or CUDA was asked for and does not work.
@@ -44,7 +44,7 @@ def open_session(graph: Path, device: str, threads: int | None) -> tuple[ort.Inf
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would starve the decoder
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = threads
     has_cuda = CUDA in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise ModelError(

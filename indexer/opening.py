@@ -101,12 +101,12 @@ def open_index(place: Place, model: str | None = None, device: str = "auto") -> 
         StoreError: the index cannot be opened or made, or holds embeddings of another model.
     """
     if not place.exists():
-        encoder = open_model(model or default_model(), device)
+        encoder = open_model(model or default_model(), device, bulk=True)
         encoder.start()
         return place.create(encoder.card.space, reference(encoder), encoder.card.dimension), encoder
     store = place.open()
     try:
-        encoder = open_model(model or store.model, device)
+        encoder = open_model(model or store.model, device, bulk=True)
         if encoder.card.space != store.space:
             raise StoreError(
                 f"The index {place} holds embeddings of {store.space}, not of {encoder.card.space}. "

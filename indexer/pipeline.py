@@ -1,5 +1,6 @@
 """An archive into an index: find, decode, split, embed in batches, store; what changed, what failed."""
 
+import sys
 import time
 import uuid
 from collections import defaultdict
@@ -14,12 +15,14 @@ import numpy as np
 
 from encoders import Model
 from encoders.audio import Failure
+from encoders.runtime import usable_cores
 from encoders.zero_shot import AttributeTagger, Heard
+from indexer.decoding import Decoded, Piece
 from indexer.files import Walk, is_gone
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
-from indexer.reading import Done, Piece, Reader
+from indexer.reading import Done, Reader
 from indexer.store import CLIP, KIND, RECORDING, Payload, Point, Store
 
 BATCH_CLIPS = 64
@@ -29,7 +32,7 @@ IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
 
 @dataclass
 class Stages:
-    """Seconds of work in each stage. Decoding runs beside the others, so they can add up to more than has passed."""
+    """Seconds of work in each stage: processor time of the decoders, which run beside the others, and time passed in those."""
 
     decode: float = 0.0
     embed: float = 0.0
@@ -43,8 +46,9 @@ class IndexReport:
     recordings: found under the paths, each of them then in one of indexed, unchanged and failed.
     removed, missing: indexed recordings that are no longer there, dropped and kept. clips, audio_seconds: of the recordings
     indexed in this run; speech_seconds: of their clips; other_seconds: of sound that is not speech; silent: those without a
-    clip. seconds: wall time. unmatched_metadata: rows of the metadata that name no indexed recording;
-    without_metadata: indexed recordings that no row names.
+    clip. seconds: wall time. peak_bytes: most memory that all processes together can have held, None on Windows.
+    unmatched_metadata: rows of the metadata that name no indexed recording; without_metadata: indexed recordings that no row
+    names.
     """
 
     space: str
@@ -59,6 +63,7 @@ class IndexReport:
     other_seconds: float = 0.0
     silent: int = 0
     seconds: float = 0.0
+    peak_bytes: int | None = None
     unmatched_metadata: int = 0
     without_metadata: int = 0
     failed: list[Failure] = field(default_factory=list)
@@ -139,7 +144,6 @@ def index(
             writer.write(batch)
             done = report.indexed + report.unchanged + len(report.failed)
             on_progress(Progress(done, report.recordings, kept, writer.audio_seconds))
-        report.stages.decode += reader.busy_seconds
         changed = writer.take_back()
 
     for path in [path for path in ledger.paths if walk.covers(path) and is_gone(path)]:
@@ -151,8 +155,19 @@ def index(
     if metadata:
         report.unmatched_metadata = len(metadata.unmatched(ledger.paths))
         report.without_metadata = len(metadata.unknown(ledger.paths))
-    report.seconds = time.perf_counter() - started
+    for found in (report.failed, report.damaged):
+        found.sort(key=lambda failure: failure.path)
+    report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
     return report
+
+
+def _peak_bytes() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    own, largest_child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (own + usable_cores() * largest_child) * (1 if sys.platform == "darwin" else 1024)
 
 
 class _Writer:
@@ -201,28 +216,36 @@ class _Writer:
             self._ledger.set_metadata(path, known)
 
     def _finish(self, done: Done, spans: list[Span]) -> None:
-        if done.damage:
-            self._report.damaged.append(Failure(done.path, done.damage))
-        if done.failure:
-            self._report.failed.append(Failure(done.path, done.failure))
-            if done.content and not self._ledger.has_clips(done.path):
-                self._store.upsert([self._recording(done, [])])
-                self._ledger.record(done.file, done.content, {}, done.failure)
-        elif self._ledger.holds(done.content):
+        if self._ledger.holds(done.content):
             self._ledger.attach(done.file, done.content)
             self.keep(done.path)
-        elif done.read:
-            self._declare_tags(done)
-            self._store.upsert([*(self._clip(done, span) for span in spans), self._recording(done, spans)])
-            self._ledger.record(done.file, done.content, self._known_of(done.path))
-            self._report.indexed += 1
-            self._report.clips += len(spans)
-            self._report.audio_seconds += done.audio_seconds
-            self._report.speech_seconds += sum(span.end - span.start for span in spans)
-            self._report.other_seconds += done.other_seconds
-            self._report.silent += not spans
-        else:
+        elif done.decoded is None:
             self._lost.append(Path(done.path))
+        else:
+            self._report.stages.decode += done.decoded.work_seconds
+            self._take(done, done.decoded, spans)
+
+    def _take(self, done: Done, decoded: Decoded, spans: list[Span]) -> None:
+        """A recording that has been decoded."""
+        if decoded.damage:
+            self._report.damaged.append(Failure(done.path, decoded.damage))
+        if decoded.failure:
+            self._report.failed.append(Failure(done.path, decoded.failure))
+            if done.content and not self._ledger.has_clips(done.path):
+                self._store.upsert([self._recording(done, decoded, [])])
+                self._ledger.record(done.file, done.content, {}, decoded.failure)
+            return
+        for name in decoded.origin.tags if decoded.origin else ():
+            self._store.declare(f'tags."{name}"', "text")
+        clips = [self._clip(done, decoded, span) for span in spans]
+        self._store.upsert([*clips, self._recording(done, decoded, spans)])
+        self._ledger.record(done.file, done.content, self._known_of(done.path))
+        self._report.indexed += 1
+        self._report.clips += len(spans)
+        self._report.audio_seconds += decoded.audio_seconds
+        self._report.speech_seconds += sum(span.end - span.start for span in spans)
+        self._report.other_seconds += decoded.other_seconds
+        self._report.silent += not spans
 
     def _embed(self, pieces: list[Piece]) -> list[Span]:
         if not pieces:
@@ -235,8 +258,8 @@ class _Writer:
             for piece, vector, heard in zip(pieces, vectors, attributes, strict=True)
         ]
 
-    def _clip(self, done: Done, span: Span) -> Point:
-        payload = self._about(done, CLIP) | {
+    def _clip(self, done: Done, decoded: Decoded, span: Span) -> Point:
+        payload = self._about(done, decoded, CLIP) | {
             "start": span.start,
             "end": span.end,
             "duration": round(span.end - span.start, 3),
@@ -246,36 +269,32 @@ class _Writer:
         }
         return Point(_identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}"), span.vector, payload)
 
-    def _recording(self, done: Done, spans: Sequence[Span]) -> Point:
+    def _recording(self, done: Done, decoded: Decoded, spans: Sequence[Span]) -> Point:
         """What is known of a recording as a whole; see Ledger."""
-        payload = self._about(done, RECORDING) | {
+        payload = self._about(done, decoded, RECORDING) | {
             "files": [asdict(done.file)],
-            "audio_seconds": round(done.audio_seconds, 3),
-            "other_seconds": round(done.other_seconds, 3),
+            "audio_seconds": round(decoded.audio_seconds, 3),
             "speech_seconds": round(sum(span.end - span.start for span in spans), 3),
+            "other_seconds": round(decoded.other_seconds, 3),
             "clips": len(spans),
-            "origin": {key: value for key, value in asdict(done.origin).items() if key != "tags"} if done.origin else {},
-            "failure": done.failure,
-            "damage": done.damage or "",
+            "origin": {key: value for key, value in asdict(decoded.origin).items() if key != "tags"} if decoded.origin else {},
+            "failure": decoded.failure,
+            "damage": decoded.damage or "",
         }
         return Point(_identity(f"{done.content}@{self._report.space}"), None, payload)
 
-    def _about(self, done: Done, kind: str) -> Payload:
+    def _about(self, done: Done, decoded: Decoded, kind: str) -> Payload:
         return {
             KIND: kind,
             "recording": done.path,
             "metadata": self._known_of(done.path),
-            "tags": done.origin.tags if done.origin else {},
+            "tags": decoded.origin.tags if decoded.origin else {},
             "content": done.content,
             "space": self._report.space,
         }
 
     def _known_of(self, path: str) -> dict[str, Any]:
         return self._metadata.of(path) if self._metadata else {}
-
-    def _declare_tags(self, done: Done) -> None:
-        for name in done.origin.tags if done.origin else ():
-            self._store.declare(f'tags."{name}"', "text")
 
 
 def _identity(name: str) -> str:

@@ -19,7 +19,7 @@ MARGIN_SECONDS = 0.15
 """What a clip keeps of the silence around it."""
 LEAST_FRAMES = 4
 """Of possible speech in a clip."""
-SHARE = 0.1
+SHARE = 0.05
 """Of a clip that must be speech: singing instruments are taken for it now and then, but never for so long."""
 QUIETEST = 5e-4
 """A level (full scale is 1) that is brought up as far as one below it would be."""

@@ -1,0 +1,68 @@
+"""Decoding in a process of its own: what crashes or hangs takes only that process along."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from indexer.decoding import Decoded, Decoder, Piece
+from tests.sounds import voice, write_sound
+
+
+@pytest.fixture
+def decoder():
+    decoder = Decoder(10.0, False)
+    yield decoder
+    decoder.close()
+
+
+def test_a_recording_comes_as_its_clips_and_what_it_was(decoder, tmp_path):
+    path = write_sound(tmp_path / "a.flac", np.tile(voice(6.0), 4), codec="flac")
+    *pieces, done = decoder.read(str(path))
+    assert all(isinstance(piece, Piece) and piece.path == str(path) for piece in pieces) and len(pieces) > 2
+    assert done.audio_seconds == pytest.approx(24.0) and done.origin.codec == "flac" and done.work_seconds > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to kill with")
+def test_a_crash_is_a_failure_of_one_recording(decoder, tmp_path):
+    path = str(write_sound(tmp_path / "a.flac", np.tile(voice(10.0), 60), codec="flac"))
+    events = decoder.read(path)
+    next(events)
+    os.kill(decoder._process.pid, signal.SIGSEGV)
+    *_, done = events
+    assert isinstance(done, Decoded) and "crashed" in done.failure
+    assert list(decoder.read(path))[-1].failure == ""
+
+
+def test_a_process_that_hangs_ends_itself():
+    program = """
+import time
+from indexer import decoding
+
+def blocks():
+    yield 1
+    print("one", flush=True)
+    time.sleep(60)
+
+decoding.PATIENCE_SECONDS = 0.5
+list(decoding.Patience().watch(blocks()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "one\n", "")
+
+
+def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path):
+    from encoders.voice_activity import VoiceActivity
+    from indexer import decoding
+
+    def surprise(path):
+        raise RuntimeError("surprise")
+
+    monkeypatch.setattr(
+        decoding, "AudioReader", lambda path: type("Odd", (), {"origin": None, "damage": None, "__iter__": surprise})()
+    )
+    (done,) = decoding.decode(tmp_path / "a.wav", 10.0, False, VoiceActivity(), decoding.Patience())
+    assert "surprise" in done.failure and "report it" in done.failure
