@@ -1,6 +1,7 @@
 """Any recording that FFmpeg's libraries can read -> mono float32 at 16 kHz, block by block."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+
+from encoders.completeness import is_cut_short
 
 SAMPLE_RATE = 16_000
 """Hz; what every encoder of ours hears."""
@@ -26,6 +29,11 @@ TECHNICAL_TAGS = frozenset("encoder encoded_by handler_name vendor_id major_bran
 
 MISSING_SECONDS, MISSING_SHARE = 0.5, 0.01
 """A recording that falls short of the length it claims by more than both is incomplete."""
+
+SLOWEST_HZ = 4000
+"""Sample rate below which no voice can be told from another."""
+MOST_CHANNELS = 8
+"""That FFmpeg's resampler mixes safely; of more, the mean is taken before it."""
 
 LOUDEST = 1e6
 """Samples beyond this (full scale is 1) are damage, not sound."""
@@ -77,6 +85,8 @@ class AudioReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         samples = 0
         try:
+            if self.path.is_file() and self.path.stat().st_size == 0:
+                raise AudioError("it is empty (0 bytes)")
             with av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"}) as container:
                 for frame in _resample(self._decode(container)):
                     block = frame.to_ndarray().mean(axis=0)
@@ -93,7 +103,11 @@ class AudioReader:
         stream = container.streams.best("audio")
         if stream is None:
             raise AudioError("it has no audio stream")
+        if stream.codec_context is None:
+            raise AudioError("its sound is coded in a way that FFmpeg does not know")
         self.origin = _origin(container, stream)
+        if self.origin.sample_rate < SLOWEST_HZ:
+            raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
         decoded, rejected, seconds = 0, 0, 0.0
         try:
             for packet in container.demux(stream):
@@ -111,19 +125,20 @@ class AudioReader:
                 raise
             self.damage = f"what follows a fault in the file was left out ({_short(error)})"
         claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        if self.damage is None and claimed - seconds > max(MISSING_SECONDS, MISSING_SHARE * claimed):
+        if claimed - seconds > max(MISSING_SECONDS, MISSING_SHARE * claimed):
             self.damage = f"it claims to last {claimed:.1f} s, of which {seconds:.1f} s could be read"
+        elif self.damage is None and is_cut_short(self.path):
+            self.damage = "its end is missing"
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, FileNotFoundError):
             return "there is no such file"
         if self.path.is_dir():
             return "it is a folder; give a file"
-        if isinstance(error, PermissionError):
+        if isinstance(error, PermissionError) and not os.access(self.path, os.R_OK):
             return "it may not be read; check its permissions"
         if isinstance(error, av.error.InvalidDataError):
-            empty = self.path.stat().st_size == 0
-            return "it is empty (0 bytes)" if empty else "it is not audio or video that FFmpeg knows, or it is damaged"
+            return "it is not audio or video that FFmpeg knows, or it is damaged"
         return f"it could not be decoded ({_short(error)})"
 
 
@@ -146,6 +161,8 @@ def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
     for _, stretch in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
         waiting, resampler = av.AudioFifo(), av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
         for frame in stretch:
+            if frame.layout.nb_channels > MOST_CHANNELS:
+                frame = _mixed(frame)
             frame.pts = None
             waiting.write(frame)
             if waiting.samples >= frame.sample_rate:
@@ -153,6 +170,18 @@ def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
         if waiting.samples:
             yield from resampler.resample(waiting.read())
         yield from resampler.resample(None)
+
+
+def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
+    """The mean of all channels."""
+    sound, channels = frame.to_ndarray(), frame.layout.nb_channels
+    sound = sound if frame.format.is_planar else sound.reshape(-1, channels).T
+    if sound.dtype.kind in "iu":
+        middle = 128 if sound.dtype == np.uint8 else 0
+        sound = (sound.astype(np.float64) - middle) / (np.iinfo(sound.dtype).max + 1 - middle)
+    mono = av.AudioFrame.from_ndarray(sound.mean(axis=0, keepdims=True).astype(np.float32), format="fltp", layout="mono")
+    mono.sample_rate = frame.sample_rate
+    return mono
 
 
 def _short(error: Exception) -> str:
