@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Voxdex: find a voice by describing it. Starts the commands, which are in commands/."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -15,4 +16,5 @@ if __name__ == "__main__" and importlib.util.find_spec("qdrant_edge") is None:
 from commands import main
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000)  # an index of many recordings is many objects, none of them garbage
     main(prog_name="cli.py")

@@ -56,7 +56,7 @@ def main(folder: Path, runs: int, model: str) -> None:
     walk = find_recordings([folder])
     encoder = open_model(model, device="cpu", bulk=True)
     list(encoder.embed_speech([np.zeros(160_000, np.float32)]))  # opens the session
-    decode_alone = decode_seconds(walk.recordings)
+    decode_alone = decode_seconds([*map(Path, walk.recordings)])
     with tempfile.TemporaryDirectory() as temporary:
         with EdgeStore.create(Path(temporary, "index"), encoder.card.space, model, encoder.card.dimension) as store:
             report = index(walk, store, encoder)

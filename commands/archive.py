@@ -1,7 +1,9 @@
 """Commands about an archive and its index: index, reindex, status, export-vectors."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import click
@@ -15,15 +17,16 @@ from commands.common import (
     device_option,
     finish,
     index_option,
-    open_encoder,
     server_options,
     tell_licence,
 )
-from commands.terminal import note, print_json, print_lines, print_report, show_progress
+from commands.terminal import note, patient_interrupts, print_json, print_lines, print_report, show_progress
+from encoders import Model, open_model
 from indexer import (
     Folder,
     IndexReport,
     Place,
+    Progress,
     Server,
     StoreError,
     Walk,
@@ -107,14 +110,31 @@ def index(
     if dry_run:
         return show_foresight(walk, place, prune, json_output)
     store, encoder = open_index(place, model, device)
-    with store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
-        tell_licence(encoder.card)
-        note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
-        report = index_archive(walk, store, encoder, known, prune, everything, lambda progress: show_progress(bar, progress))
-        clips = store.count()
+    with store, following(encoder) as on_progress:
+        report = index_archive(walk, store, encoder, known, prune, everything, on_progress)
+        clips = store.count() if report.indexed or report.removed else None
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")
     end(report, place, clips, profile, json_output)
+
+
+@contextmanager
+def following(encoder: Model) -> Iterator[Callable[[Progress], None]]:
+    """What `index` is to call after each batch: it shows how far things are, and stops where Ctrl-C was pressed."""
+
+    @cache
+    def begin() -> None:
+        tell_licence(encoder.card)
+        note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
+
+    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, patient_interrupts() as stop_if_asked:
+
+        def on_progress(progress: Progress) -> None:
+            begin()
+            show_progress(bar, progress)
+            stop_if_asked()
+
+        yield on_progress
 
 
 def nothing_found(paths: Iterable[Path]) -> str:
@@ -139,7 +159,7 @@ def show_foresight(walk: Walk, place: Place, prune: bool, json_output: bool) -> 
     finish(True, [asdict(failure) for failure in found.failed])
 
 
-def end(report: IndexReport, place: Place, clips: int, profile: bool, json_output: bool) -> None:
+def end(report: IndexReport, place: Place, clips: int | None, profile: bool, json_output: bool) -> None:
     """Shows what a run did, and exits as it must."""
     if json_output:
         print_json(asdict(report))
@@ -164,9 +184,9 @@ def reindex(place: Place, model: str, prune: bool, device: str, json_output: boo
     \b
     voxdex reindex --model mini-open
     """
-    encoder = open_encoder(model, device, bulk=True)
-    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
-        report = rebuild(place, encoder, prune, lambda progress: show_progress(bar, progress))
+    encoder = open_model(model, device, bulk=True)
+    with following(encoder) as on_progress:
+        report = rebuild(place, encoder, prune, on_progress)
     end(report, place, report.clips, False, json_output)
 
 

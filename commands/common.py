@@ -63,9 +63,9 @@ def at_index(command: Callable) -> Callable:
     return placed
 
 
-def open_encoder(model: str, device: str, bulk: bool = False) -> Model:
+def open_encoder(model: str, device: str) -> Model:
     """Opens a model and says where it runs."""
-    encoder = open_model(model, device, bulk=bulk)
+    encoder = open_model(model, device)
     tell_licence(encoder.card)
     note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
     return encoder

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ def show_progress(bar: tqdm, progress: Progress) -> None:
     bar.update(progress.done - bar.n)
 
 
-def print_report(report: IndexReport, place: Place, clips: int, profile: bool) -> None:
+def print_report(report: IndexReport, place: Place, clips: int | None, profile: bool) -> None:
     speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
     silence = max(0.0, report.audio_seconds - report.speech_seconds - report.other_seconds)
     lines = {
@@ -31,7 +34,7 @@ def print_report(report: IndexReport, place: Place, clips: int, profile: bool) -
         "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
         "no clips of": f"{silence / 60:.1f} min of silence, {report.other_seconds / 60:.1f} min of music and noise; "
         f"{report.silent} recordings without speech",
-        "index": f"{place}: {clips} clips of the space {report.space}",
+        "index": f"{place}: {'' if clips is None else f'{clips} clips '}of the space {report.space}",
     }
     if report.unmatched_metadata or report.without_metadata:
         lines["metadata"] = (
@@ -61,6 +64,29 @@ def print_lines(lines: dict[str, str]) -> None:
 def note(text: str) -> None:
     """A line for people, apart from the output."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def patient_interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C, or a request to end, waits until what this gives is called, which then raises it; a second one does not."""
+    asked = []
+
+    def ask(*_: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        note("Stopping after this batch; once more stops at once.")
+
+    def stop_if_asked() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop_if_asked
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def print_json(document: Any) -> None:

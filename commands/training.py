@@ -183,7 +183,7 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
         if not walk.recordings:
             raise click.UsageError(f"There are no recordings under {', '.join(map(str, paths))}.")
         with TrainingBar() as bar:
-            found = annotate_recordings(walk.recordings, captions, seed, bar.on_clip)
+            found = annotate_recordings([*map(Path, walk.recordings)], captions, seed, bar.on_clip)
             copies = Annotations()
             if edits:
                 from encoders.training.copies import edited_copies

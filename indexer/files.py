@@ -3,30 +3,53 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from encoders import MEDIA_SUFFIXES
 from encoders.audio import Failure
+
+
+class FileState(NamedTuple):
+    """A file as it was when it was looked at. size in bytes, mtime in nanoseconds."""
+
+    path: str
+    size: int
+    mtime: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """The file as it is now. Raises OSError where it is gone or may not be looked at."""
+        return cls.from_status(str(path), path.stat())
+
+    @classmethod
+    def from_status(cls, path: str, status: os.stat_result) -> "FileState":
+        """The file with this status."""
+        return cls(path, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class Walk:
     """What lies under some paths.
 
-    roots: the paths, absolute. recordings: absolute paths in a fixed order. ignored: how many files of each suffix are not
-    sound by name. absent: roots that do not exist. failed: folders that cannot be listed, names that cannot be kept.
+    roots: the paths, absolute. recordings: by absolute path, in a fixed order, how each looks; None where that cannot be
+    told. ignored: how many files of each suffix are not sound by name. absent: roots that do not exist. failed: folders
+    that cannot be listed, names that cannot be kept.
     """
 
     roots: list[Path]
-    recordings: list[Path] = field(default_factory=list)
+    recordings: dict[str, FileState | None] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     absent: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
 
-    def covers(self, path: str) -> bool:
-        """Whether a path lies under one of the roots."""
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Those of the paths that lie under the roots, but were not found and are certainly gone."""
+        return [path for path in paths if path not in self.recordings and self._covers(path) and is_gone(path)]
+
+    def _covers(self, path: str) -> bool:
         return any(map(Path(path).is_relative_to, self.roots))
 
 
@@ -37,32 +60,55 @@ def find_recordings(paths: Iterable[Path]) -> Walk:
     that is not UTF-8 are failures, not exceptions.
     """
     walk = Walk([absolute(path) for path in paths])
-    recordings: dict[Path, None] = {}
-
-    def unreadable(error: OSError) -> None:
-        walk.failed.append(Failure(printable(error.filename), f"the folder cannot be listed ({error.strerror})"))
-
-    for path in walk.roots:
-        if not os.path.lexists(path):
-            walk.absent.append(path)
-            continue
-        if not path.is_dir():
-            recordings[path] = None
-            continue
-        for folder, subfolders, names in os.walk(path, onerror=unreadable):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for name in sorted(names):
-                suffix = Path(name).suffix.lower()
-                if suffix in MEDIA_SUFFIXES and not name.startswith("."):
-                    recordings[Path(folder, name)] = None
-                else:
-                    walk.ignored["hidden" if name.startswith(".") else suffix or "no suffix"] += 1
-    for path in recordings:
-        if printable(path) == str(path):
-            walk.recordings.append(path)
+    for root in walk.roots:
+        if not os.path.lexists(root):
+            walk.absent.append(root)
+        elif root.is_dir():
+            _find(str(root), walk)
         else:
-            walk.failed.append(Failure(printable(path), "its name is not valid UTF-8; rename it"))
+            _take(str(root), lambda root=root: root.stat(), walk)
     return walk
+
+
+def _find(folder: str, walk: Walk) -> None:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        walk.failed.append(Failure(printable(folder), f"the folder cannot be listed ({error.strerror})"))
+        return
+    folders = []
+    for entry in entries:
+        _, dot, ending = entry.name.rpartition(".")
+        suffix = (dot + ending).lower() if dot else ""
+        if _is_folder(entry):
+            if not entry.name.startswith(".") and not entry.is_symlink():
+                folders.append(entry.path)
+        elif suffix in MEDIA_SUFFIXES and not entry.name.startswith("."):
+            _take(entry.path, entry.stat, walk)
+        else:
+            walk.ignored["hidden" if entry.name.startswith(".") else suffix or "no suffix"] += 1
+    for path in folders:
+        _find(path, walk)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere, or round and round
+        return False
+
+
+def _take(path: str, status: Callable[[], os.stat_result], walk: Walk) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        walk.failed.append(Failure(printable(path), "its name is not valid UTF-8; rename it"))
+        return
+    try:
+        walk.recordings[path] = FileState.from_status(path, status())
+    except OSError:
+        walk.recordings[path] = None
 
 
 def share(walk: Walk, part: int, parts: int) -> Walk:
@@ -73,7 +119,7 @@ def share(walk: Walk, part: int, parts: int) -> Walk:
         name = path.relative_to(root if root != path else path.parent)
         return int(hashlib.sha256(str(name).encode()).hexdigest(), 16) % parts == part - 1
 
-    return replace(walk, recordings=[path for path in walk.recordings if is_mine(path)])
+    return replace(walk, recordings={path: state for path, state in walk.recordings.items() if is_mine(Path(path))})
 
 
 def absolute(path: str | Path) -> Path:

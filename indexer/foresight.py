@@ -1,10 +1,11 @@
 """What indexing would do, without doing it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from encoders.audio import Failure
 from encoders.model_folder import file_sha256
-from indexer.files import Walk, is_gone
+from indexer.files import Walk
 from indexer.ledger import Ledger
 from indexer.store import Store
 
@@ -30,9 +31,9 @@ def foresee(walk: Walk, store: Store | None) -> Foresight:
     ledger = Ledger(store) if store else None
     indexed = set(ledger.paths) if ledger else set()
     found, contents = Foresight(failed=list(walk.failed)), ledger.contents if ledger else set()
-    for path in walk.recordings:
-        name = str(path)
-        if ledger and ledger.is_unchanged(path):
+    for name, file in walk.recordings.items():
+        path = Path(name)
+        if ledger and file and ledger.knows(file):
             failure = ledger.failure_of(name)
             found.failed.append(Failure(name, failure)) if failure else found.unchanged.append(name)
             continue
@@ -48,5 +49,5 @@ def foresee(walk: Walk, store: Store | None) -> Foresight:
         else:
             (found.changed if name in indexed else found.new).append(name)
             contents.add(content)
-    found.gone = [name for name in sorted(indexed) if walk.covers(name) and is_gone(name)]
+    found.gone = walk.missing(sorted(indexed))
     return found

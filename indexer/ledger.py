@@ -1,29 +1,14 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from indexer.files import is_gone
+from indexer.files import FileState, is_gone
 from indexer.store import KIND, RECORDING, Store
 
 KEYS = ("content", "files", "metadata", "failure")
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A file as it was when it was indexed. size in bytes, mtime in nanoseconds."""
-
-    path: str
-    size: int
-    mtime: int
-
-    @classmethod
-    def of(cls, path: Path) -> "FileState":
-        """The file as it is now. Raises OSError where it is gone or may not be looked at."""
-        status = path.stat()
-        return cls(str(path), status.st_size, status.st_mtime_ns)
 
 
 @dataclass
@@ -46,20 +31,19 @@ class Ledger:
         self._store = store
         self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
-        for payload in store.payloads(RECORDING, KEYS):
-            files = [FileState(**file) for file in payload["files"]]
-            self._load(payload["content"], Known(files, payload["metadata"], payload["failure"]))
+        for content, files, metadata, failure in store.recall() or map(itemgetter(*KEYS), store.payloads(RECORDING, KEYS)):
+            known = self._known[content] = Known(list(map(FileState._make, files)), metadata, failure)
+            for file in known.files:
+                if self._content_of.setdefault(file.path, content) != content:
+                    self._settle(file, content)
 
-    def _load(self, content: str, known: Known) -> None:
+    def _settle(self, file: FileState, content: str) -> None:
         """A run that was killed between storing a file's new content and dropping its old one leaves both: newest wins."""
-        self._known[content] = known
-        for file in known.files:
-            other = self._content_of.setdefault(file.path, content)
-            if other != content:
-                earlier = next(state for state in self._known[other].files if state.path == file.path)
-                stale, fresh = (content, other) if earlier.mtime > file.mtime else (other, content)
-                self._release(stale, file.path)
-                self._content_of[file.path] = fresh
+        other = self._content_of[file.path]
+        earlier = next(state for state in self._known[other].files if state.path == file.path)
+        stale, fresh = (content, other) if earlier.mtime > file.mtime else (other, content)
+        self._release(stale, file.path)
+        self._content_of[file.path] = fresh
 
     @property
     def paths(self) -> list[str]:
@@ -77,13 +61,14 @@ class Ledger:
             for file in known.files if known.failure else ():
                 yield file.path, known.failure
 
-    def is_unchanged(self, path: Path) -> bool:
-        """Whether a file is known with the size and modification time that it has now."""
-        known = self._known.get(self._content_of.get(str(path), ""))
-        try:
-            return known is not None and FileState.of(path) in known.files
-        except OSError:
-            return False
+    def remember(self) -> None:
+        """Lets the store recall at once what it would have to gather, until something changes."""
+        self._store.remember([content, *vars(known).values()] for content, known in self._known.items())
+
+    def knows(self, file: FileState) -> bool:
+        """Whether a file is known as it is now, by size and modification time."""
+        content = self._content_of.get(file.path)
+        return content is not None and file in self._known[content].files
 
     def failure_of(self, path: str) -> str:
         """Why a known file has no clips; "" where it has."""
@@ -141,4 +126,4 @@ class Ledger:
     def _write(self, content: str) -> None:
         files = self._known[content].files
         self._store.set_payload({"content": content}, {"recording": files[0].path})
-        self._store.set_payload({"content": content, KIND: RECORDING}, {"files": [asdict(file) for file in files]})
+        self._store.set_payload({"content": content, KIND: RECORDING}, {"files": [[*file] for file in files]})

@@ -94,7 +94,7 @@ def open_index(place: Place, model: str | None = None, device: str = "auto") -> 
     Args:
         place: where the index is or will be.
         model: name or folder of a model; None takes the index's own, or default_model() for a new one.
-        device: see open_model; the model is started on it before anything is made.
+        device: see open_model; of a new index the model is started on it before anything is made.
 
     Raises:
         ModelError: there is no such model, or it does not start on the device.
@@ -112,7 +112,6 @@ def open_index(place: Place, model: str | None = None, device: str = "auto") -> 
                 f"The index {place} holds embeddings of {store.space}, not of {encoder.card.space}. "
                 "Index into a new one (--index NAME), or make this one again with that model: voxdex reindex --model."
             )
-        encoder.start()
     except BaseException:
         store.close()
         raise

@@ -41,7 +41,7 @@ def overview(store: Store) -> Overview:
     """Counts what an index holds."""
     found, formats = Overview(store.space, store.model), Counter()
     for payload in store.payloads(RECORDING, KEYS):
-        paths = [file["path"] for file in payload["files"]]
+        paths = [path for path, _, _ in payload["files"]]
         found.gone += sum(map(is_gone, paths))
         if payload["failure"]:
             found.failed += [Failure(path, payload["failure"]) for path in paths]

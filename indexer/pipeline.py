@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from encoders.audio import Failure
 from encoders.runtime import usable_cores
 from encoders.zero_shot import AttributeTagger, Heard
 from indexer.decoding import Decoded, Piece
-from indexer.files import Walk, is_gone
+from indexer.files import Walk
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
@@ -26,6 +27,8 @@ from indexer.reading import Done, Reader
 from indexer.store import CLIP, KIND, RECORDING, Payload, Point, Store
 
 BATCH_CLIPS = 64
+FLUSH_SECONDS = 10.0
+"""How much work a power cut may cost."""
 IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
 """Namespace of point ids: they follow from content, span and space, so that a repeated run converges."""
 
@@ -130,28 +133,32 @@ def index(
             report.failed.append(Failure(str(root), "there is no such file or folder"))
     report.recordings = len(walk.recordings) + len(report.failed)
     changed = []
-    for path in walk.recordings:
-        if ledger.is_unchanged(path):
-            writer.keep(str(path))
+    for path, file in walk.recordings.items():
+        if file and ledger.knows(file):
+            writer.keep(path)
         else:
             changed.append(path)
 
-    kept = report.unchanged
+    kept, flushed = report.unchanged, started
     while changed:
         reader = Reader(ledger.contents, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS)
         events = reader.read(changed)
         while batch := list(islice(events, BATCH_CLIPS)):
             writer.write(batch)
+            if time.perf_counter() - flushed > FLUSH_SECONDS:
+                store.flush()
+                flushed = time.perf_counter()
             done = report.indexed + report.unchanged + len(report.failed)
             on_progress(Progress(done, report.recordings, kept, writer.audio_seconds))
         changed = writer.take_back()
 
-    for path in [path for path in ledger.paths if walk.covers(path) and is_gone(path)]:
+    for path in walk.missing(ledger.paths):
         if prune:
             ledger.detach(path)
             report.removed += 1
         else:
             report.missing += 1
+    ledger.remember()
     if metadata:
         report.unmatched_metadata = len(metadata.unmatched(ledger.paths))
         report.without_metadata = len(metadata.unknown(ledger.paths))
@@ -175,17 +182,22 @@ class _Writer:
 
     def __init__(self, store: Store, ledger: Ledger, model: Model, metadata: Metadata | None, report: IndexReport) -> None:
         self._store, self._ledger, self._model, self._metadata, self._report = store, ledger, model, metadata, report
-        self._tag = AttributeTagger(model)
         self._pending: dict[str, list[Span]] = defaultdict(list)
-        self._lost: list[Path] = []
+        self._lost: list[str] = []
         self.audio_seconds = 0.0
-        for name in ("recording", *(f"attributes.{name}" for name in self._tag.names)):
-            store.declare(name, "text")
-        measured = (f"measured.{field.name}" for field in fields(Measures))
-        for name in ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in self._tag.names)):
-            store.declare(name, "number")
         for name, kind in (metadata.kinds if metadata else {}).items():
             store.declare(f'metadata."{name}"', kind)
+
+    @cached_property
+    def _tag(self) -> AttributeTagger:
+        """Made when the first clip is written, with the fields of clips."""
+        tag = AttributeTagger(self._model)
+        for name in ("recording", *(f"attributes.{name}" for name in tag.names)):
+            self._store.declare(name, "text")
+        measured = (f"measured.{field.name}" for field in fields(Measures))
+        for name in ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in tag.names)):
+            self._store.declare(name, "number")
+        return tag
 
     def write(self, batch: list[Piece | Done]) -> None:
         """Takes the next pieces, those of each recording in the order in which they were read."""
@@ -198,7 +210,7 @@ class _Writer:
                 with _timed(self._report.stages, "store"):
                     self._finish(done, self._pending.pop(done.path, []))
 
-    def take_back(self) -> list[Path]:
+    def take_back(self) -> list[str]:
         """Recordings that were not decoded because their content was indexed, but whose clips have gone since.
 
         It happens where two recordings swap their contents: the first one takes the place of what the second now holds.
@@ -220,7 +232,7 @@ class _Writer:
             self._ledger.attach(done.file, done.content)
             self.keep(done.path)
         elif done.decoded is None:
-            self._lost.append(Path(done.path))
+            self._lost.append(done.path)
         else:
             self._report.stages.decode += done.decoded.work_seconds
             self._take(done, done.decoded, spans)
@@ -272,7 +284,7 @@ class _Writer:
     def _recording(self, done: Done, decoded: Decoded, spans: Sequence[Span]) -> Point:
         """What is known of a recording as a whole; see Ledger."""
         payload = self._about(done, decoded, RECORDING) | {
-            "files": [asdict(done.file)],
+            "files": [[*done.file]],
             "audio_seconds": round(decoded.audio_seconds, 3),
             "speech_seconds": round(sum(span.end - span.start for span in spans), 3),
             "other_seconds": round(decoded.other_seconds, 3),

@@ -9,7 +9,7 @@ from queue import Full, Queue
 from encoders.model_folder import file_sha256
 from encoders.runtime import usable_cores
 from indexer.decoding import Decoded, Decoder, Piece
-from indexer.ledger import FileState
+from indexer.files import FileState
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Reader:
         self._seen, self._settings, self._ahead = set(held), (clip_seconds, everything), ahead
         self._lock = threading.Lock()
 
-    def read(self, paths: Iterable[Path]) -> Iterator[Piece | Done]:
+    def read(self, paths: Iterable[str]) -> Iterator[Piece | Done]:
         """Everything about these recordings; leaving the loop early ends the processes."""
         paths = list(paths)
         waiting, queue, stopped = iter(paths), Queue(self._ahead), threading.Event()
@@ -82,22 +82,21 @@ class Reader:
             for decoder in decoders:
                 decoder.close()
 
-    def _read_one(self, path: Path, decoder: Decoder) -> Iterator[Piece | Done]:
-        name = str(path)
+    def _read_one(self, path: str, decoder: Decoder) -> Iterator[Piece | Done]:
         try:
-            file = FileState.of(path)
-            if not path.is_file():
-                yield Done(name, None, "", Decoded(failure="it is not a regular file"))
+            file = FileState.of(Path(path))
+            if not Path(path).is_file():
+                yield Done(path, None, "", Decoded(failure="it is not a regular file"))
                 return
-            content = file_sha256(path)
+            content = file_sha256(Path(path))
         except OSError as error:
-            yield Done(name, None, "", Decoded(failure=f"it cannot be read ({error.strerror})"))
+            yield Done(path, None, "", Decoded(failure=f"it cannot be read ({error.strerror})"))
             return
         with self._lock:
             known = content in self._seen
             self._seen.add(content)
         if known:
-            yield Done(name, file, content, None)
+            yield Done(path, file, content, None)
             return
-        for event in decoder.read(name):
-            yield Done(name, file, content, event) if isinstance(event, Decoded) else event
+        for event in decoder.read(path):
+            yield Done(path, file, content, event) if isinstance(event, Decoded) else event

@@ -1,7 +1,6 @@
 """An index made again with another model, beside the one there is until it is whole."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from encoders import Model
 from indexer.files import Walk, is_gone
@@ -38,7 +37,7 @@ def rebuild(
             f"{len(gone)} of the {len(paths)} files of the index {place} are gone and cannot be embedded again, such as "
             f"{gone[0]}. Bring them back, or leave them out with --prune."
         )
-    there = Walk([], recordings=[Path(path) for path in paths if path not in set(gone)])
+    there = Walk([], recordings=dict.fromkeys(path for path in paths if path not in set(gone)))
     with place.beside(model.card.space, reference(model), model.card.dimension) as store:
         report = index(there, store, model, known, on_progress=on_progress)
         store.take_over()

@@ -29,7 +29,7 @@ def test_every_file_is_indexed_or_named(hostile, tmp_path, voxdex):
     assert not [reason for reason in reasons.values() if "nobody foresaw" in reason or "crashed" in reason]
     assert all(f": {reason}." in done.err for reason in reasons.values())
     with EdgeStore.open(tmp_path / "index") as store:
-        known = [Path(file["path"]).name for payload in store.payloads("recording", ["files"]) for file in payload["files"]]
+        known = [Path(path).name for payload in store.payloads("recording", ["files"]) for path, _, _ in payload["files"]]
         heard = {Path(payload["recording"]).name for payload in store.payloads("clip", ["recording"])}
     names = [os.fsencode(name).decode("utf-8", "backslashreplace") for _, _, names in os.walk(hostile) for name in names]
     assert len(names) > 100 and set(names) - set(reasons) - set(known) == set()

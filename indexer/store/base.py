@@ -1,6 +1,6 @@
 """What a store is: a point for each clip, found by its vector and by conditions on its payload, and one for each recording."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +76,15 @@ class Store(Protocol):
 
     def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
         """The points nearest to a vector [dimension], best first, among those that meet all conditions."""
+
+    def flush(self) -> None:
+        """Brings everything to disk, so that not even a power cut loses it."""
+
+    def remember(self, derived: Iterable[list]) -> None:
+        """Keeps something that was derived from what is stored, until that changes; what is kept already stays."""
+
+    def recall(self) -> Iterable[list] | None:
+        """What was kept; None where nothing was, or something has changed since."""
 
     def count(self, kind: str = CLIP) -> int:
         """How many clips, or recordings, there are."""

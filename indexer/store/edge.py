@@ -6,10 +6,12 @@ open, and the engine is damaged by a second opener, so the lock is taken before 
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from indexer.store.base import CLIP, KIND, Neighbour, Payload, Point, StoreError
 from indexer.store.filters import Condition, as_number, group_fields
 
 FORMAT = 2
-ABOUT, SHARD = "index.json", "shard"
+ABOUT, SHARD, MEMO = "index.json", "shard", "memo.json"
 LOCK_SECONDS = 5.0
 SCHEMA = {"text": edge.PayloadSchemaType.Keyword, "number": edge.PayloadSchemaType.Float}
 INTERNAL = (KIND, "content")
@@ -30,9 +32,10 @@ INTERNAL = (KIND, "content")
 class EdgeStore:
     """An index in a folder. Use create() or open(), and close() it, or use it as a context manager."""
 
-    def __init__(self, folder: Path, lock: FileLock, shard: edge.EdgeShard, space: str, model: str) -> None:
+    def __init__(self, folder: Path, lock: FileLock, space: str, model: str) -> None:
         self.folder, self.space, self.model = folder, space, model
-        self._lock, self._shard = lock, shard
+        self._lock = lock
+        self._memo = folder / f"{_shard_of(space)}-{MEMO}"
 
     @classmethod
     def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
@@ -65,13 +68,16 @@ class EdgeStore:
             shard = folder / _shard_of(space)
             if beside:
                 with suppress(Exception):  # the engine's; what cannot be opened was not begun
-                    return cls(folder, lock, edge.EdgeShard.load(str(shard)), space, model)
+                    store = cls(folder, lock, space, model)
+                    store._shard = edge.EdgeShard.load(str(shard))
+                    return store
             elif cls.exists(folder):
                 raise StoreError(f"There is an index at {folder} already.")
             shutil.rmtree(shard, ignore_errors=True)
             shard.mkdir()
             config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine))
-            store = cls(folder, lock, edge.EdgeShard.create(str(shard), config), space, model)
+            store = cls(folder, lock, space, model)
+            store._shard = edge.EdgeShard.create(str(shard), config)
             for key in INTERNAL:
                 store.declare(key, "text")
             return store
@@ -85,8 +91,8 @@ class EdgeStore:
             new.write_text(json.dumps(about) + "\n", encoding="utf-8")
             new.replace(self.folder / ABOUT)
             for other in self.folder.glob(f"{SHARD}-*"):
-                if other.name != _shard_of(self.space):
-                    shutil.rmtree(other)
+                if not other.name.startswith(_shard_of(self.space)):
+                    shutil.rmtree(other) if other.is_dir() else other.unlink()
 
     @classmethod
     def open(cls, folder: Path) -> "EdgeStore":
@@ -96,9 +102,13 @@ class EdgeStore:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
         about = cls.read_about(folder)
-        with _released_on_error(_locked(folder)) as lock, _explained(folder):
-            shard = edge.EdgeShard.load(str(folder / _shard_of(about["space"])))
-            return cls(folder, lock, shard, about["space"], about["model"])
+        return cls(folder, _locked(folder), about["space"], about["model"])
+
+    @cached_property
+    def _shard(self) -> edge.EdgeShard:
+        """The engine, started when it is first needed."""
+        with _explained(self.folder):
+            return edge.EdgeShard.load(str(self.folder / _shard_of(self.space)))
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -173,6 +183,24 @@ class EdgeStore:
             found = self._shard.query(request)
         return [Neighbour(str(point.id), point.score, point.payload or {}) for point in found]
 
+    def flush(self) -> None:
+        with _explained(self.folder):
+            self._shard.flush()
+
+    def remember(self, derived: Iterable[list]) -> None:
+        if not self._memo.exists():
+            self.flush()
+            new = self._memo.with_suffix(".new")
+            with _explained(self.folder):
+                new.write_text(json.dumps([*derived], ensure_ascii=False), encoding="utf-8")
+                new.replace(self._memo)
+
+    def recall(self) -> list[list] | None:
+        try:
+            return json.loads(self._memo.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
     def count(self, kind: str = CLIP) -> int:
         return self._shard.count(edge.CountRequest(filter=_equals({KIND: kind}), exact=True))
 
@@ -180,8 +208,9 @@ class EdgeStore:
         if not self._lock.is_locked:
             return
         with _released_on_error(self._lock), _explained(self.folder):
-            self._shard.flush()
-            self._shard.close()
+            if "_shard" in vars(self):
+                self._shard.flush()
+                self._shard.close()
         self._lock.release()
 
     def _scroll(self, where: Mapping[str, str], **wanted: Any) -> Iterator[edge.Record]:
@@ -196,7 +225,17 @@ class EdgeStore:
 
     def _update(self, operation: edge.UpdateOperation) -> None:
         with _explained(self.folder):
+            self._forget()
             self._shard.update(operation)
+
+    def _forget(self) -> None:
+        """Drops the memo for good, before what it was derived from changes."""
+        if self._memo.exists():
+            self._memo.unlink()
+            folder = os.open(self.folder, os.O_RDONLY)
+            with suppress(OSError):  # not every system lets a folder be synchronised
+                os.fsync(folder)
+            os.close(folder)
 
 
 @contextmanager

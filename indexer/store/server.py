@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -195,6 +195,15 @@ class ServerStore:
             )
         )
         return [Neighbour(str(point.id), point.score, point.payload or {}) for point in found.points]
+
+    def flush(self) -> None:
+        """The server sees to that."""
+
+    def remember(self, derived: Iterable[list]) -> None:
+        """Others may change what is stored: nothing is kept."""
+
+    def recall(self) -> None:
+        """Nothing is kept."""
 
     def count(self, kind: str = CLIP) -> int:
         return _ask(lambda: self._client.count(self._collection, count_filter=_equals({KIND: kind}), exact=True)).count
