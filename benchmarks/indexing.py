@@ -1,88 +1,185 @@
-"""How fast an archive is indexed, where the time goes, and how long a search takes from a cold process.
+"""How fast an archive is indexed, against its parts, and what it costs by number of files and by hours.
 
-    python -m benchmarks.indexing FOLDER_OF_RECORDINGS
+    python -m benchmarks.indexing [FOLDER_OF_RECORDINGS] [--files 1000 --files 10000] [--hours 0.1 --hours 1]
 
-Indexing reads every recording, decodes and resamples it in one thread, and embeds in all others, so its floor is the
-slower of the two. The baseline is decoding alone in the same run: nothing can index faster than the sound can be read.
-Prints a table, then one JSON object as the last line.
+Without a folder it makes an archive of espeak-ng's voices (the demo extra). Indexing decodes, cuts and measures in processes
+and embeds beside them, so its floor is the slower of decoding alone and embedding alone; both are measured in the same run,
+with what each may use by itself. Small files are wav of a third of a second, no two alike. Prints a table, then one JSON
+object as the last line.
 """
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import av
 import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from encoders import AudioReader, open_model
-from indexer import EdgeStore, find_recordings, index
+from demo.make_archive import SENTENCES, VOICES, Espeak, write
+from encoders import SAMPLE_RATE, AudioReader, Model, open_model, read_audio
+from encoders.runtime import usable_cores
+from indexer import find_recordings
+from indexer.decoding import Piece
+from indexer.reading import Reader
 
-CLI = Path(__file__).parent.parent / "cli.py"
+CLI = [sys.executable, str(Path(__file__).parent.parent / "cli.py")]
+INDEX = [*CLI, "index"]
+TAKES = 10
+"""How often each voice says each sentence, every time at another pace."""
 
 
-def decode_seconds(paths: list[Path]) -> float:
-    """Wall time of decoding and resampling all recordings, one after another."""
+def make_archive(folder: Path) -> None:
+    """Takes of espeak-ng's voices, in five formats."""
+    folder.mkdir()
+    espeak = Espeak()
+    for voice in VOICES:
+        for number, sentence in enumerate(SENTENCES):
+            for take in range(TAKES):
+                spoken = espeak.say(sentence, replace(voice, rate=voice.rate + 3 * take))
+                write(folder / f"{voice.name}-{number}-{take}{voice.suffix}", spoken, espeak.sample_rate)
+
+
+def make_small_files(folder: Path, count: int, speech: np.ndarray) -> None:
+    """Wav files of a third of a second, a thousand in a folder, no two alike."""
+    length = SAMPLE_RATE // 3
+    for number in range(count):
+        path = folder / f"{number // 1000:03d}" / f"{number:06d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = number * 37 % (len(speech) - length)
+        samples = (speech[start : start + length] * (0.5 + 0.5 * (number % 997) / 997) * 32767).astype("<i2")
+        samples[0] = number % 32768
+        samples[1] = number // 32768
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate = SAMPLE_RATE
+            output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+
+
+def make_long_file(path: Path, hours: float, speech: np.ndarray) -> None:
+    """One recording, the same speech again and again."""
+    samples = (speech * 32767).astype("<i2")[None]
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("flac", rate=SAMPLE_RATE, layout="mono")
+        for _ in range(max(1, round(hours * 3600 * SAMPLE_RATE / len(speech)))):
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate = SAMPLE_RATE
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall time in seconds, and what came of the work."""
     started = time.perf_counter()
-    for path in paths:
-        for _ in AudioReader(path):
-            pass
-    return time.perf_counter() - started
+    found = work()
+    return time.perf_counter() - started, found
+
+
+def decode_all(paths: list[Path]) -> float:
+    """Decodes and resamples, in as many threads as there are cores; how many seconds of sound there were."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return sum(pool.map(lambda path: sum(map(len, AudioReader(path))), paths)) / SAMPLE_RATE
+
+
+def read_all(paths: list[Path], seconds: float) -> list[Piece]:
+    """What the decoding processes make of the recordings, with nothing beside them."""
+    return [event for event in Reader([], seconds).read(map(str, paths)) if isinstance(event, Piece)]
+
+
+def new_index(folder: Path, recordings: Path, model: str) -> dict[str, Any]:
+    """The report of a first run, in a process of its own."""
+    command = [*INDEX, str(recordings), "--index", str(folder), "--model", model, "--json"]
+    return json.loads(subprocess.run(command, check=False, capture_output=True, text=True).stdout)
+
+
+def walk_seconds(folder: Path) -> float:
+    """Wall time of finding all files and looking at each."""
+    return timed(lambda: [os.stat(f"{where}/{name}") for where, _, names in os.walk(folder) for name in names])[0]  # noqa: PTH116
 
 
 def cold_seconds(command: list[str], runs: int) -> float:
     """Median wall time of a whole process, after one run that warms the file cache."""
-    times = []
-    for _ in range(runs + 1):
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        times.append(time.perf_counter() - started)
+    times = [timed(lambda: subprocess.run(command, check=False, capture_output=True))[0] for _ in range(runs + 1)]
     return statistics.median(times[1:])
 
 
-@click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--runs", default=5, show_default=True, help="Searches to take the median of.")
-@click.option("--model", default="mini", show_default=True)
-def main(folder: Path, runs: int, model: str) -> None:
-    """Benchmark indexing and searching on a folder of recordings."""
-    walk = find_recordings([folder])
-    encoder = open_model(model, device="cpu", bulk=True)
-    list(encoder.embed_speech([np.zeros(160_000, np.float32)]))  # opens the session
-    decode_alone = decode_seconds([*map(Path, walk.recordings)])
-    with tempfile.TemporaryDirectory() as temporary:
-        with EdgeStore.create(Path(temporary, "index"), encoder.card.space, model, encoder.card.dimension) as store:
-            report = index(walk, store, encoder)
-            again = index(walk, store, encoder)
-        search = cold_seconds([sys.executable, str(CLI), "search", "a sad woman", "--index", f"{temporary}/index"], runs)
-    bare = cold_seconds([sys.executable, "-c", "import numpy, onnxruntime"], runs)
-    work = report.stages.decode + report.stages.embed + report.stages.store
-    figures = {
-        "cores": len(os.sched_getaffinity(0)),
-        "recordings": report.indexed,
-        "audio_hours": round(report.audio_seconds / 3600, 3),
-        "audio_seconds_per_second": round(report.audio_seconds / report.seconds, 1),
-        "share_decode": round(report.stages.decode / work, 3),
-        "share_embed": round(report.stages.embed / work, 3),
-        "share_store": round(report.stages.store / work, 3),
-        "index_over_decode_alone": round(report.seconds / decode_alone, 2),
-        "second_run_over_first": round(again.seconds / report.seconds, 4),
-        "search_cold_seconds": round(search, 3),
-        "search_over_importing_onnxruntime": round(search / bare, 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+def parts(recordings: Path, model: Model, temporary: Path, runs: int) -> dict[str, float]:
+    """The archive end to end, against its parts."""
+    paths = [*map(Path, find_recordings([recordings]).recordings)]
+    decode, seconds = timed(lambda: decode_all(paths))
+    read, pieces = timed(lambda: read_all(paths, model.card.max_seconds))
+    embed, _ = timed(lambda: list(model.embed_speech(piece.clip.samples for piece in pieces)))
+    report = new_index(temporary / "archive", recordings, str(model.folder))
+    again = cold_seconds([*INDEX, str(recordings), "--index", f"{temporary}/archive"], 1)
+    search = cold_seconds([*CLI, "search", "a sad woman", "--index", f"{temporary}/archive"], runs)
+    importing = cold_seconds([sys.executable, "-c", "import numpy, onnxruntime"], runs)
+    return {
+        "recordings": report["indexed"],
+        "clips": report["clips"],
+        "audio hours": seconds / 3600,
+        "decode alone, x real time": seconds / decode,
+        "decode, cut and measure alone, x real time": seconds / read,
+        "embed alone, x real time": seconds / embed,
+        "all, x real time": seconds / report["seconds"],
+        "all over the slower of decode and embed alone": report["seconds"] / max(decode, embed),
+        "all over the slower of the two stages alone": report["seconds"] / max(read, embed),
+        "all over the sum of the two stages alone": report["seconds"] / (read + embed),
+        "a second run over the first": again / report["seconds"],
+        "a cold search, s": search,
+        "a cold search over importing onnxruntime": search / importing,
+        "memory of all processes, MB": report["peak_bytes"] / 1e6,
     }
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.option("--files", type=int, multiple=True, default=(1000, 10_000), show_default=True, help="Small files; repeatable.")
+@click.option("--hours", type=float, multiple=True, default=(0.1, 1.0), show_default=True, help="Of one file; repeatable.")
+@click.option("--runs", default=5, show_default=True, help="Searches to take the median of.")
+@click.option("--model", "name", default="mini", show_default=True)
+def main(folder: Path | None, files: tuple[int, ...], hours: tuple[float, ...], runs: int, name: str) -> None:
+    """Benchmark indexing and searching."""
+    model = open_model(name, device="cpu", bulk=True)
+    list(model.embed_speech([np.zeros(160_000, np.float32)]))  # opens the session
+    with tempfile.TemporaryDirectory() as made:
+        temporary = Path(made)
+        if folder is None:
+            make_archive(folder := temporary / "voices")
+        speech = np.concatenate([read_audio(path) for path in [*map(Path, find_recordings([folder]).recordings)][:40]])
+        figures = {"cores": usable_cores()} | parts(folder, model, temporary, runs)
+        for count in files:
+            small = temporary / f"small-{count}"
+            make_small_files(small, count, speech)
+            place = temporary / f"index-{count}"
+            report = new_index(place, small, str(model.folder))
+            again = cold_seconds([*INDEX, str(small), "--index", str(place)], 2)
+            figures[f"{count} small files, ms each"] = 1000 * report["seconds"] / count
+            figures[f"{count} small files again, over walking"] = again / walk_seconds(small)
+            figures[f"{count} small files, memory, MB"] = report["peak_bytes"] / 1e6
+        for length in hours:
+            (temporary / f"long-{length}").mkdir()
+            make_long_file(temporary / f"long-{length}" / "tape.flac", length, speech)
+            report = new_index(temporary / f"index-{length}", temporary / f"long-{length}", str(model.folder))
+            figures[f"{length:g} h in one file, x real time"] = report["audio_seconds"] / report["seconds"]
+            figures[f"{length:g} h in one file, memory, MB"] = report["peak_bytes"] / 1e6
     table = Table("figure", "value")
-    for name, value in figures.items():
-        table.add_row(name.replace("_", " "), str(value))
+    for figure, value in figures.items():
+        table.add_row(figure, f"{value:.4g}")
     Console().print(table)
-    print(json.dumps(figures))
+    print(json.dumps({figure: round(float(value), 4) for figure, value in figures.items()}))
 
 
 if __name__ == "__main__":

@@ -154,8 +154,8 @@ def test_indexes_that_cannot_be_opened_are_explained(tmp_path):
     with pytest.raises(StoreError, match="format 99"):
         EdgeStore.open(broken)
     (broken / "index.json").write_text(json.dumps({"format": 2, "space": "s", "model": "m"}))
-    with pytest.raises(StoreError, match="engine failed"):
-        EdgeStore.open(broken)
+    with pytest.raises(StoreError, match="engine failed"), EdgeStore.open(broken) as store:
+        store.count()
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be made"):
         EdgeStore.create(tmp_path / "file" / "index", "s", "m", 4)
