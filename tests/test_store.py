@@ -171,3 +171,16 @@ def test_an_interrupted_creation_does_not_stand_in_the_way(tmp_path):
     with pytest.raises(StoreError, match="already"):
         EdgeStore.create(tmp_path / "index", "space", "mini", 4)
     EdgeStore.open(tmp_path / "index").close()
+
+
+def test_a_disk_that_fills_up_stops_the_writing_and_loses_nothing(tmp_path, monkeypatch):
+    point = Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[0], {"kind": "clip", "recording": "a"})
+    with EdgeStore.create(tmp_path / "index", "space", "mini", 4) as store:
+        store.upsert([point])
+        monkeypatch.setattr("indexer.store.edge.LEAST_FREE", 1 << 60)
+        with pytest.raises(StoreError, match=r"only \d+ MB left.*run the same command again"):
+            store.upsert([point])
+        with pytest.raises(StoreError, match="MB left"):
+            EdgeStore.create(tmp_path / "other", "space", "mini", 4)
+    with EdgeStore.open(tmp_path / "index") as store:
+        assert store.count() == 1

@@ -25,6 +25,8 @@ from indexer.store.filters import Condition, as_number, group_fields
 FORMAT = 2
 ABOUT, SHARD, MEMO = "index.json", "shard", "memo.json"
 LOCK_SECONDS = 5.0
+LEAST_FREE = 256_000_000
+"""Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 SCHEMA = {"text": edge.PayloadSchemaType.Keyword, "number": edge.PayloadSchemaType.Float}
 INTERNAL = (KIND, "content")
 
@@ -74,6 +76,7 @@ class EdgeStore:
             elif cls.exists(folder):
                 raise StoreError(f"There is an index at {folder} already.")
             shutil.rmtree(shard, ignore_errors=True)
+            _see_to_room(folder)
             shard.mkdir()
             config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine))
             store = cls(folder, lock, space, model)
@@ -224,6 +227,7 @@ class EdgeStore:
                 return
 
     def _update(self, operation: edge.UpdateOperation) -> None:
+        _see_to_room(self.folder)
         with _explained(self.folder):
             self._forget()
             self._shard.update(operation)
@@ -236,6 +240,15 @@ class EdgeStore:
             with suppress(OSError):  # not every system lets a folder be synchronised
                 os.fsync(folder)
             os.close(folder)
+
+
+def _see_to_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE:
+        raise StoreError(
+            f"The disk of the index at {folder} has only {free / 1e6:.0f} MB left, too few to write to it safely. "
+            "What is stored is kept: make room and run the same command again."
+        )
 
 
 @contextmanager
