@@ -27,15 +27,16 @@ def show_progress(bar: tqdm, progress: Progress) -> None:
 
 
 def print_report(report: IndexReport, place: Place, clips: int | None, profile: bool) -> None:
-    speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
-    silence = max(0.0, report.audio_seconds - report.speech_seconds - report.other_seconds)
-    lines = {
-        "recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed",
-        "new clips": f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)",
-        "no clips of": f"{silence / 60:.1f} min of silence, {report.other_seconds / 60:.1f} min of music and noise; "
-        f"{report.silent} recordings without speech",
-        "index": f"{place}: {'' if clips is None else f'{clips} clips '}of the space {report.space}",
-    }
+    lines = {"recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed"}
+    if report.indexed:
+        speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
+        silence = max(0.0, report.audio_seconds - report.speech_seconds - report.other_seconds)
+        lines["new clips"] = f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)"
+        lines["no clips of"] = (
+            f"{silence / 60:.1f} min of silence, {report.other_seconds / 60:.1f} min of music and noise; "
+            f"{report.silent} recordings without speech"
+        )
+    lines["index"] = f"{place}: {'' if clips is None else f'{clips} clips '}of the space {report.space}"
     if report.unmatched_metadata or report.without_metadata:
         lines["metadata"] = (
             f"{report.unmatched_metadata} rows name no indexed recording, {report.without_metadata} recordings have no row"

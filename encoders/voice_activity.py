@@ -37,8 +37,8 @@ class VoiceActivity:
     def __init__(self) -> None:
         self._detector = _Silero()
 
-    def chunks(self, samples: np.ndarray) -> Iterator[bool]:
-        """Whether somebody speaks in each whole CHUNK of a clip, float32 [samples], mono at 16 kHz, one after another."""
+    def probabilities(self, samples: np.ndarray) -> Iterator[float]:
+        """That somebody speaks in each whole CHUNK of a clip, float32 [samples], mono at 16 kHz, one after another."""
         self._detector.reset()
         for start in range(0, len(samples) - CHUNK + 1, CHUNK):
-            yield self._detector.process_samples(samples[start : start + CHUNK].tolist()) >= SPEECH
+            yield self._detector.process_samples(samples[start : start + CHUNK].tolist())

@@ -6,7 +6,7 @@ import numpy as np
 import webrtcvad
 
 from encoders import SAMPLE_RATE
-from encoders.voice_activity import CHUNK, VoiceActivity
+from encoders.voice_activity import CHUNK, SPEECH, VoiceActivity
 from indexer.clips import Clip, clip_at
 
 FRAME = 480
@@ -19,8 +19,10 @@ MARGIN_SECONDS = 0.15
 """What a clip keeps of the silence around it."""
 LEAST_FRAMES = 4
 """Of possible speech in a clip."""
-SHARE = 0.05
-"""Of a clip that must be speech: singing instruments are taken for it now and then, but never for so long."""
+SHARE = 0.08
+"""Of a clip that must be speech, as instruments that sing are taken for it now and then."""
+CERTAIN, RUN = 0.9, 8
+"""Speech that is as certain as that, for so many chunks on end, a quarter of a second, is enough as well."""
 QUIETEST = 5e-4
 """A level (full scale is 1) that is brought up as far as one below it would be."""
 FORGETTING = 0.97
@@ -92,10 +94,11 @@ class SpeechClips:
             self.other_seconds += len(samples) / SAMPLE_RATE
 
     def _is_speech(self, samples: np.ndarray) -> bool:
-        missing = max(2, SHARE * len(samples) / CHUNK)
-        for is_speech in self._activity.chunks(samples * (0.5 / max(QUIETEST, np.abs(samples).max()))):
-            missing -= is_speech
-            if missing <= 0:
+        heard, run = 0, 0
+        for probability in self._activity.probabilities(samples * (0.5 / max(QUIETEST, np.abs(samples).max()))):
+            heard += probability >= SPEECH
+            run = run + 1 if probability >= CERTAIN else 0
+            if heard >= max(2, SHARE * len(samples) / CHUNK) or run >= RUN:
                 return True
         return False
 

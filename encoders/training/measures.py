@@ -14,7 +14,7 @@ from scipy.signal import find_peaks
 
 from encoders.audio import SAMPLE_RATE
 from encoders.training.voicing import HOP, frames_of, perturbation, pitch
-from encoders.voice_activity import CHUNK, VoiceActivity
+from encoders.voice_activity import CHUNK, SPEECH, VoiceActivity
 
 LEAST_SPEECH_SECONDS = 0.3
 LEAST_VOICED_FRAMES = 15
@@ -96,7 +96,7 @@ def _activity() -> VoiceActivity:
 
 def speech_chunks(sound: np.ndarray) -> np.ndarray:
     """Whether somebody speaks, for every CHUNK: bool [chunks]."""
-    return np.array(list(_activity().chunks(sound)))
+    return np.array(list(_activity().probabilities(sound))) >= SPEECH
 
 
 def magnitudes(sound: np.ndarray) -> np.ndarray:
