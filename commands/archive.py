@@ -58,6 +58,11 @@ class Share(click.ParamType):
         return int(part), int(parts)
 
 
+everything_option = click.option(
+    "--everything", is_flag=True, help="Make clips of all sound, not of speech alone: screams, breaths, effects."
+)
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
 @at_index
@@ -66,7 +71,7 @@ class Share(click.ParamType):
 )
 @click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
-@click.option("--everything", is_flag=True, help="Make clips of all sound, not of speech alone: screams, breaths, effects.")
+@everything_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
 @click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster.")
@@ -174,9 +179,10 @@ def end(report: IndexReport, place: Place, clips: int | None, profile: bool, jso
 @at_index
 @click.option("--model", required=True, metavar="NAME_OR_FOLDER", help="The model to embed with; see `models`.")
 @click.option("--prune", is_flag=True, help="Leave out recordings that no longer exist.")
+@everything_option
 @device_option
 @as_json
-def reindex(place: Place, model: str, prune: bool, device: str, json_output: bool) -> None:
+def reindex(place: Place, model: str, prune: bool, everything: bool, device: str, json_output: bool) -> None:
     """Make an index again with another model, of the same recordings and metadata.
 
     It answers as before until the new one is whole. Stopped, it goes on when it is run again.
@@ -186,7 +192,7 @@ def reindex(place: Place, model: str, prune: bool, device: str, json_output: boo
     """
     encoder = open_model(model, device, bulk=True)
     with following(encoder) as on_progress:
-        report = rebuild(place, encoder, prune, on_progress)
+        report = rebuild(place, encoder, prune, everything, on_progress)
     end(report, place, report.clips, False, json_output)
 
 

@@ -113,10 +113,13 @@ class Patience:
 
     def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The blocks, each of them a sign of life."""
-        self._renew()
-        for block in blocks:
-            yield block
+        try:
             self._renew()
+            for block in blocks:
+                yield block
+                self._renew()
+        finally:
+            self.rest()
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed > PATIENCE_SECONDS / 6:

@@ -45,6 +45,18 @@ class Walk:
     absent: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
 
+    def take(self, path: str, status: Callable[[], os.stat_result]) -> None:
+        """Adds a recording, as what tells its status finds it."""
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            self.failed.append(Failure(printable(path), "its name is not valid UTF-8; rename it"))
+            return
+        try:
+            self.recordings[path] = FileState.from_status(path, status())
+        except OSError:
+            self.recordings[path] = None
+
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of the paths that lie under the roots, but were not found and are certainly gone."""
         return [path for path in paths if path not in self.recordings and self._covers(path) and is_gone(path)]
@@ -66,7 +78,7 @@ def find_recordings(paths: Iterable[Path]) -> Walk:
         elif root.is_dir():
             _find(str(root), walk)
         else:
-            _take(str(root), lambda root=root: root.stat(), walk)
+            walk.take(str(root), root.stat)
     return walk
 
 
@@ -85,7 +97,7 @@ def _find(folder: str, walk: Walk) -> None:
             if not entry.name.startswith(".") and not entry.is_symlink():
                 folders.append(entry.path)
         elif suffix in MEDIA_SUFFIXES and not entry.name.startswith("."):
-            _take(entry.path, entry.stat, walk)
+            walk.take(entry.path, entry.stat)
         else:
             walk.ignored["hidden" if entry.name.startswith(".") else suffix or "no suffix"] += 1
     for path in folders:
@@ -97,18 +109,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads nowhere, or round and round
         return False
-
-
-def _take(path: str, status: Callable[[], os.stat_result], walk: Walk) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        walk.failed.append(Failure(printable(path), "its name is not valid UTF-8; rename it"))
-        return
-    try:
-        walk.recordings[path] = FileState.from_status(path, status())
-    except OSError:
-        walk.recordings[path] = None
 
 
 def share(walk: Walk, part: int, parts: int) -> Walk:

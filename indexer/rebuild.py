@@ -1,6 +1,7 @@
 """An index made again with another model, beside the one there is until it is whole."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from encoders import Model
 from indexer.files import Walk, is_gone
@@ -12,7 +13,11 @@ from indexer.store import StoreError
 
 
 def rebuild(
-    place: Place, model: Model, prune: bool = False, on_progress: Callable[[Progress], None] = lambda progress: None
+    place: Place,
+    model: Model,
+    prune: bool = False,
+    everything: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> IndexReport:
     """Embeds all that an index knows with another model; the index answers as before until that is done.
 
@@ -22,7 +27,7 @@ def rebuild(
         place: of the index.
         model: what is to embed.
         prune: leave out files that are gone, instead of refusing to lose them.
-        on_progress: see `index`.
+        everything, on_progress: see `index`.
 
     Raises:
         StoreError: there is no index, it belongs to this model already, another process has it open, or files of it are gone.
@@ -37,8 +42,10 @@ def rebuild(
             f"{len(gone)} of the {len(paths)} files of the index {place} are gone and cannot be embedded again, such as "
             f"{gone[0]}. Bring them back, or leave them out with --prune."
         )
-    there = Walk([], recordings=dict.fromkeys(path for path in paths if path not in set(gone)))
+    there = Walk([])
+    for path in sorted(set(paths) - set(gone)):
+        there.take(path, Path(path).stat)
     with place.beside(model.card.space, reference(model), model.card.dimension) as store:
-        report = index(there, store, model, known, on_progress=on_progress)
+        report = index(there, store, model, known, everything=everything, on_progress=on_progress)
         store.take_over()
     return report
