@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
-    """Twenty-four recordings, some of several clips."""
+    """Thirty recordings, some of several clips."""
     folder = tmp_path_factory.mktemp("archive")
-    for i in range(24):
+    for i in range(30):
         write_sound(folder / f"{i}.flac", np.tile(voice(5.0, 90 + 3 * i, seed=i), 1 + i % 6), codec="flac")
     return folder
 
