@@ -61,12 +61,7 @@ def make_small_files(folder: Path, count: int, speech: np.ndarray) -> None:
         samples = (speech[start : start + length] * (0.5 + 0.5 * (number % 997) / 997) * 32767).astype("<i2")
         samples[0] = number % 32768
         samples[1] = number // 32768
-        with av.open(str(path), "w") as output:
-            stream = output.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
-            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-            frame.sample_rate = SAMPLE_RATE
-            output.mux(stream.encode(frame))
-            output.mux(stream.encode(None))
+        write(path, samples, SAMPLE_RATE)
 
 
 def make_long_file(path: Path, hours: float, speech: np.ndarray) -> None:

@@ -17,8 +17,8 @@ from commands.common import (
     device_option,
     finish,
     index_option,
+    introduce,
     server_options,
-    tell_licence,
 )
 from commands.terminal import note, patient_interrupts, print_json, print_lines, print_report, show_progress
 from encoders import Model, open_model
@@ -127,15 +127,11 @@ def index(
 def following(encoder: Model) -> Iterator[Callable[[Progress], None]]:
     """What `index` is to call after each batch: it shows how far things are, and stops where Ctrl-C was pressed."""
 
-    @cache
-    def begin() -> None:
-        tell_licence(encoder.card)
-        note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
-
+    introduce_once = cache(introduce)
     with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, patient_interrupts() as stop_if_asked:
 
         def on_progress(progress: Progress) -> None:
-            begin()
+            introduce_once(encoder)
             show_progress(bar, progress)
             stop_if_asked()
 

@@ -66,9 +66,14 @@ def at_index(command: Callable) -> Callable:
 def open_encoder(model: str, device: str) -> Model:
     """Opens a model and says where it runs."""
     encoder = open_model(model, device)
+    introduce(encoder)
+    return encoder
+
+
+def introduce(encoder: Model) -> None:
+    """Says which model embeds, and where."""
     tell_licence(encoder.card)
     note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
-    return encoder
 
 
 def tell_licence(card: ModelCard) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from encoders import MEDIA_SUFFIXES
+from encoders import MEDIA_SUFFIXES, AudioError
 from encoders.audio import Failure
+from encoders.model_folder import file_sha256
 
 
 class FileState(NamedTuple):
@@ -120,6 +121,21 @@ def share(walk: Walk, part: int, parts: int) -> Walk:
         return int(hashlib.sha256(str(name).encode()).hexdigest(), 16) % parts == part - 1
 
     return replace(walk, recordings={path: state for path, state in walk.recordings.items() if is_mine(Path(path))})
+
+
+def look_into(path: Path) -> tuple[FileState, str]:
+    """A file as it is now, and the SHA-256 of its content.
+
+    Raises:
+        AudioError: it cannot be read, or is no regular file.
+    """
+    try:
+        file = FileState.of(path)
+        if not path.is_file():
+            raise AudioError("it is not a regular file")
+        return file, file_sha256(path)
+    except OSError as error:
+        raise AudioError(f"it cannot be read ({error.strerror})") from error
 
 
 def absolute(path: str | Path) -> Path:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from encoders import AudioError
 from encoders.audio import Failure
-from encoders.model_folder import file_sha256
-from indexer.files import Walk
+from indexer.files import Walk, look_into
 from indexer.ledger import Ledger
 from indexer.store import Store
 
@@ -32,19 +32,16 @@ def foresee(walk: Walk, store: Store | None) -> Foresight:
     indexed = set(ledger.paths) if ledger else set()
     found, contents = Foresight(failed=list(walk.failed)), ledger.contents if ledger else set()
     for name, file in walk.recordings.items():
-        path = Path(name)
         if ledger and file and ledger.knows(file):
             failure = ledger.failure_of(name)
             found.failed.append(Failure(name, failure)) if failure else found.unchanged.append(name)
             continue
         try:
-            content = file_sha256(path) if path.is_file() else ""
-        except OSError as error:
-            found.failed.append(Failure(name, f"it cannot be read ({error.strerror})"))
+            _, content = look_into(Path(name))
+        except AudioError as error:
+            found.failed.append(Failure(name, str(error)))
             continue
-        if not content:
-            found.failed.append(Failure(name, "it is not a regular file"))
-        elif content in contents:
+        if content in contents:
             found.known.append(name)
         else:
             (found.changed if name in indexed else found.new).append(name)

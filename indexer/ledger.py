@@ -1,6 +1,5 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -54,12 +53,6 @@ class Ledger:
     def contents(self) -> set[str]:
         """The hashes of all that is indexed."""
         return set(self._known)
-
-    def failures(self) -> Iterator[tuple[str, str]]:
-        """Each file that could not be used when it was last looked at, and why."""
-        for known in self._known.values():
-            for file in known.files if known.failure else ():
-                yield file.path, known.failure
 
     def remember(self) -> None:
         """Lets the store recall at once what it would have to gather, until something changes."""

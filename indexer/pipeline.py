@@ -255,7 +255,7 @@ class _Writer:
         self._report.indexed += 1
         self._report.clips += len(spans)
         self._report.audio_seconds += decoded.audio_seconds
-        self._report.speech_seconds += sum(span.end - span.start for span in spans)
+        self._report.speech_seconds += _seconds_of(spans)
         self._report.other_seconds += decoded.other_seconds
         self._report.silent += not spans
 
@@ -286,7 +286,7 @@ class _Writer:
         payload = self._about(done, decoded, RECORDING) | {
             "files": [[*done.file]],
             "audio_seconds": round(decoded.audio_seconds, 3),
-            "speech_seconds": round(sum(span.end - span.start for span in spans), 3),
+            "speech_seconds": round(_seconds_of(spans), 3),
             "other_seconds": round(decoded.other_seconds, 3),
             "clips": len(spans),
             "origin": {key: value for key, value in asdict(decoded.origin).items() if key != "tags"} if decoded.origin else {},
@@ -307,6 +307,10 @@ class _Writer:
 
     def _known_of(self, path: str) -> dict[str, Any]:
         return self._metadata.of(path) if self._metadata else {}
+
+
+def _seconds_of(spans: Sequence[Span]) -> float:
+    return sum(span.end - span.start for span in spans)
 
 
 def _identity(name: str) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Full, Queue
 
-from encoders.model_folder import file_sha256
+from encoders import AudioError
 from encoders.runtime import usable_cores
 from indexer.decoding import Decoded, Decoder, Piece
-from indexer.files import FileState
+from indexer.files import FileState, look_into
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,9 @@ class Reader:
 
     def _read_one(self, path: str, decoder: Decoder) -> Iterator[Piece | Done]:
         try:
-            file = FileState.of(Path(path))
-            if not Path(path).is_file():
-                yield Done(path, None, "", Decoded(failure="it is not a regular file"))
-                return
-            content = file_sha256(Path(path))
-        except OSError as error:
-            yield Done(path, None, "", Decoded(failure=f"it cannot be read ({error.strerror})"))
+            file, content = look_into(Path(path))
+        except AudioError as error:
+            yield Done(path, None, "", Decoded(failure=str(error)))
             return
         with self._lock:
             known = content in self._seen

@@ -40,15 +40,15 @@ def test_a_crash_is_a_failure_of_one_recording(decoder, tmp_path):
 def test_a_process_that_hangs_ends_itself():
     program = """
 import time
-from indexer import decoding
+from indexer import decoder_process
 
 def blocks():
     yield 1
     print("one", flush=True)
     time.sleep(60)
 
-decoding.PATIENCE_SECONDS = 0.5
-list(decoding.Patience().watch(blocks()))
+decoder_process.PATIENCE_SECONDS = 0.5
+list(decoder_process.Patience().watch(blocks()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (1, "one\n", "")
@@ -56,13 +56,13 @@ list(decoding.Patience().watch(blocks()))
 
 def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path):
     from encoders.voice_activity import VoiceActivity
-    from indexer import decoding
+    from indexer import decoder_process
 
     def surprise(path):
         raise RuntimeError("surprise")
 
     monkeypatch.setattr(
-        decoding, "AudioReader", lambda path: type("Odd", (), {"origin": None, "damage": None, "__iter__": surprise})()
+        decoder_process, "AudioReader", lambda path: type("Odd", (), {"origin": None, "damage": None, "__iter__": surprise})()
     )
-    (done,) = decoding.decode(tmp_path / "a.wav", 10.0, False, VoiceActivity(), decoding.Patience())
+    (done,) = decoder_process.decode(tmp_path / "a.wav", 10.0, False, VoiceActivity(), decoder_process.Patience())
     assert "surprise" in done.failure and "report it" in done.failure

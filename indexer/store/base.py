@@ -8,9 +8,13 @@ import numpy as np
 
 from indexer.store.filters import Condition
 
+FORMAT = 2
+"""Of what an index holds."""
 Payload = dict[str, Any]
 KIND, CLIP, RECORDING = "kind", "clip", "recording"
 """The payload key that tells a clip from a recording, and its values."""
+INTERNAL = (KIND, "content")
+"""Payload keys that have an index, but that no condition names."""
 
 
 class StoreError(Exception):
@@ -33,6 +37,17 @@ class Neighbour:
     id: str
     score: float
     payload: Payload
+
+
+def check_vectors(points: Sequence[Point]) -> None:
+    """Refuses embeddings that are not finite, which no engine does.
+
+    Raises:
+        StoreError: names the recording.
+    """
+    for point in points:
+        if point.vector is not None and not np.isfinite(point.vector).all():
+            raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
 
 
 class Store(Protocol):

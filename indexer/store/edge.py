@@ -19,16 +19,14 @@ import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
-from indexer.store.base import CLIP, KIND, Neighbour, Payload, Point, StoreError
+from indexer.store.base import CLIP, FORMAT, INTERNAL, KIND, Neighbour, Payload, Point, StoreError, check_vectors
 from indexer.store.filters import Condition, as_number, group_fields
 
-FORMAT = 2
 ABOUT, SHARD, MEMO = "index.json", "shard", "memo.json"
 LOCK_SECONDS = 5.0
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 SCHEMA = {"text": edge.PayloadSchemaType.Keyword, "number": edge.PayloadSchemaType.Float}
-INTERNAL = (KIND, "content")
 
 
 class EdgeStore:
@@ -143,9 +141,7 @@ class EdgeStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        for point in points:
-            if point.vector is not None and not np.isfinite(point.vector).all():
-                raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
+        check_vectors(points)
         vectors = [{} if point.vector is None else point.vector.tolist() for point in points]
         built = [edge.Point(point.id, vector, point.payload) for point, vector in zip(points, vectors, strict=True)]
         self._update(edge.UpdateOperation.upsert_points(built))

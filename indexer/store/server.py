@@ -12,17 +12,26 @@ import tenacity
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from indexer.store.base import CLIP, KIND, RECORDING, Neighbour, Payload, Point, StoreError
+from indexer.store.base import (
+    CLIP,
+    FORMAT,
+    INTERNAL,
+    KIND,
+    RECORDING,
+    Neighbour,
+    Payload,
+    Point,
+    StoreError,
+    check_vectors,
+)
 from indexer.store.filters import Condition, as_number, group_fields
 
 log = logging.getLogger("voxdex")
 
-FORMAT = 2
 ABOUT = "index"
 """The kind of the one point that says what a collection is: format, space, model and the fields of conditions."""
 ABOUT_ID = "0b6f3c1e-7a55-5d0e-8d5c-3f3a7b1c9e42"
 SCHEMA = {"text": models.PayloadSchemaType.KEYWORD, "number": models.PayloadSchemaType.FLOAT}
-INTERNAL = (KIND, "content")
 UPSERT, SCROLL = 256, 1000
 """Points in one request."""
 OVERSAMPLING = 3.0
@@ -139,9 +148,7 @@ class ServerStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        for point in points:
-            if point.vector is not None and not np.isfinite(point.vector).all():
-                raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
+        check_vectors(points)
         ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
         for start in range(0, len(ordered), UPSERT):
             part = [
