@@ -2,11 +2,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from demo.make_archive import main as make_archive
 from encoders import Model, open_model
@@ -59,8 +61,32 @@ def mini() -> Model:
 
 
 @pytest.fixture(scope="session")
-def demo_archive(tmp_path_factory) -> Path:
+def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]], Path]:
+    """once(name, make): the folder that make(folder) fills, made by the first of the processes that test."""
+    place = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        place = place.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = place / name
+        with FileLock(place / f"{name}.lock"):
+            if not folder.exists():
+                folder.mkdir()
+                make(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def demo_archive(once) -> Path:
     """espeak-ng voices: women, men, whispers, in five formats."""
-    folder = tmp_path_factory.mktemp("archive")
-    make_archive(folder)
-    return folder
+    return once("archive", make_archive)
+
+
+@pytest.fixture(scope="session")
+def material(once) -> Path:
+    """What tests.tiny makes to train on."""
+    from tests.tiny import make_material
+
+    return once("material", make_material)

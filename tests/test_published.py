@@ -16,7 +16,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from encoders import open_model
 from tests.sounds import voice
 from tests.test_networks import SMALL, TEXT
-from tests.tiny import make_material
 
 CAPTIONS = ["a sad woman", "a deep raspy voice whispers", "calm"]
 
@@ -205,11 +204,6 @@ def test_a_name_is_no_path(voxdex, tmp_path):
 def test_an_unknown_file_is_said_to_be_unknown(voxdex):
     done = voxdex("models", "add", "nothing.pth.tar")
     assert done.status == 2 and "no file nothing.pth.tar" in done.err
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory):
-    return make_material(tmp_path_factory.mktemp("material"))
 
 
 @pytest.mark.parametrize("recipe", ["paraspeechclap-intrinsic", "paraspeechclap-combined", "ess-clap"])

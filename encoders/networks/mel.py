@@ -39,7 +39,7 @@ def power_spectrum(waveform: Tensor, kernels: Tensor) -> Tensor:
 def _frames(samples: Tensor, count: int, length: int) -> Tensor:
     """Waveform [batch, samples] -> `count` frames of `length` samples, one every HOP: [batch, count, length]."""
     hops = math.ceil(length / HOP)
-    blocks = samples[:, : (count + hops - 1) * HOP].unflatten(1, (-1, HOP))
+    blocks = samples[:, : (count + hops - 1) * HOP].unflatten(1, (count + hops - 1, HOP))
     return torch.cat([blocks[:, hop : hop + count] for hop in range(hops)], dim=2)[:, :, :length]
 
 
