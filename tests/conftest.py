@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from filelock import FileLock
 
+from commands import main
 from demo.make_archive import main as make_archive
 from encoders import Model, open_model
 
@@ -51,6 +53,17 @@ def voxdex(home):
             env=os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"},
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def here(home):
+    """Runs a command in this process: for refusals of what takes seconds to import."""
+
+    def run(*arguments: object) -> Ran:
+        done = CliRunner().invoke(main, list(map(str, arguments)))
+        return Ran(done.exit_code, done.stdout, done.stderr)
 
     return run
 

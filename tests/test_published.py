@@ -150,13 +150,13 @@ def test_older_spellings_are_the_same_network(towers, state, tmp_path):
         (lambda state: {"model": state}, "not a plain state dict"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(voxdex, towers, state, tmp_path, change, words):
+def test_a_checkpoint_that_does_not_fit_is_refused(here, towers, state, tmp_path, change, words):
     torch.save(change(state), tmp_path / "x.pth.tar")
-    done = add(voxdex, towers, tmp_path / "x.pth.tar")
+    done = add(here, towers, tmp_path / "x.pth.tar")
     assert done.status == 2 and words in done.err and "Traceback" not in done.err
 
 
-def test_a_checkpoint_with_code_in_it_is_refused_unopened(voxdex, towers, tmp_path):
+def test_a_checkpoint_with_code_in_it_is_refused_unopened(here, towers, tmp_path):
     class Code:
         def __reduce__(self):
             return (open, (str(tmp_path / "written"), "w"))
@@ -164,7 +164,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_unopened(voxdex, towers, tmp_pa
     torch.save({"weights": Code()}, tmp_path / "evil.pth.tar", pickle_module=pickle)
     (tmp_path / "text.pth.tar").write_text("hello")
     for name, words in (("evil.pth.tar", "more than weights"), ("text.pth.tar", "is not opened")):
-        done = add(voxdex, towers, tmp_path / name)
+        done = add(here, towers, tmp_path / name)
         assert done.status == 2 and (words in done.err or "cannot be read" in done.err), done.err
         assert "Traceback" not in done.err
     assert not (tmp_path / "written").exists()

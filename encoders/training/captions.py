@@ -3,13 +3,13 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import inflect
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from encoders.attributes import Label, load_attributes
 
-GRAMMAR = inflect.engine()
+if TYPE_CHECKING:
+    from inflect import engine
 
 
 class Claim(NamedTuple):
@@ -121,9 +121,9 @@ def _noun_phrase(said: Said, rng: random.Random) -> str:
     split = rng.randint(0, len(said.adjectives))
     before, after = said.adjectives[:split], said.adjectives[split:]
     bare = said.subject.split(" ", 1)[-1] if said.subject.startswith(("a ", "an ")) else "person"
-    noun = GRAMMAR.a(" ".join((*before, bare))) if before else said.subject
+    noun = _grammar().a(" ".join((*before, bare))) if before else said.subject
     if after:
-        noun += f" {rng.choice(('with', 'in', 'speaking in'))} {GRAMMAR.a(_listed(after, rng))} {rng.choice(MANNERS)}"
+        noun += f" {rng.choice(('with', 'in', 'speaking in'))} {_grammar().a(_listed(after, rng))} {rng.choice(MANNERS)}"
     if said.verb or said.adverbs:
         noun += f" {_participle(_action(said, rng))}"
     return rng.choice(OPENINGS) + noun if rng.random() < 0.4 else noun
@@ -139,7 +139,7 @@ def _sentence(said: Said, rng: random.Random) -> str:
     if said.adjectives and rng.random() < 0.3:
         return f"{sentence}. {possessive.capitalize()} voice is {_listed(said.adjectives, rng)}"
     if said.adjectives:
-        sentence += f" {rng.choice(('in', 'with'))} {GRAMMAR.a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}"
+        sentence += f" {rng.choice(('in', 'with'))} {_grammar().a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}"
     return sentence
 
 
@@ -161,7 +161,7 @@ def _voice(said: Said, rng: random.Random) -> str:
     voice = f"{_listed(said.adjectives, rng)} {gender}".lstrip() + rng.choice(("voice", "voice", "voice", "speech", "speaker"))
     if said.verb or said.adverbs:
         voice += f" {_participle(_action(said, rng))}"
-    return GRAMMAR.a(voice) if rng.random() < 0.6 else voice
+    return _grammar().a(voice) if rng.random() < 0.6 else voice
 
 
 def _keywords(said: Said, rng: random.Random) -> str:
@@ -177,7 +177,7 @@ def _about_the_voice(said: Said, rng: random.Random) -> str:
     if said.gender or not (said.adjectives or said.adverbs or said.verb):
         return _sentence(said, rng)
     start = _participle(_action(said, rng))
-    return f"{start} in {GRAMMAR.a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}" if said.adjectives else start
+    return f"{start} in {_grammar().a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}" if said.adjectives else start
 
 
 SHAPES = (_noun_phrase, _noun_phrase, _sentence, _sentence, _predicate, _voice, _voice, _keywords, _about_the_voice)
@@ -198,10 +198,17 @@ def _listed(words: Sequence[str], rng: random.Random) -> str:
 def _participle(action: str) -> str:
     """speak slowly -> speaking slowly"""
     verb, _, rest = action.partition(" ")
-    return f"{GRAMMAR.present_participle(_third_person(verb))} {rest}".strip()
+    return f"{_grammar().present_participle(_third_person(verb))} {rest}".strip()
 
 
 def _third_person(action: str) -> str:
     """speak slowly -> speaks slowly"""
     verb, _, rest = action.partition(" ")
-    return f"{GRAMMAR.plural_noun(verb)} {rest}".strip()
+    return f"{_grammar().plural_noun(verb)} {rest}".strip()
+
+
+@cache
+def _grammar() -> "engine":
+    import inflect  # takes two seconds
+
+    return inflect.engine()
