@@ -13,6 +13,8 @@ FORMAT = 2
 Payload = dict[str, Any]
 KIND, CLIP, RECORDING = "kind", "clip", "recording"
 """The payload key that tells a clip from a recording, and its values."""
+PORTION = 256
+"""Points that are written at a time."""
 INTERNAL = (KIND, "content")
 """Payload keys that have an index, but that no condition names."""
 
@@ -39,15 +41,18 @@ class Neighbour:
     payload: Payload
 
 
-def check_vectors(points: Sequence[Point]) -> None:
-    """Refuses embeddings that are not finite, which no engine does.
+def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
+    """Points in portions that an engine takes without much memory, each recording after its clips.
 
     Raises:
-        StoreError: names the recording.
+        StoreError: names a recording whose embedding is not finite, which no engine refuses.
     """
     for point in points:
         if point.vector is not None and not np.isfinite(point.vector).all():
             raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
+    ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
+    for start in range(0, len(ordered), PORTION):
+        yield ordered[start : start + PORTION]
 
 
 class Store(Protocol):
@@ -63,7 +68,7 @@ class Store(Protocol):
     """The name or folder of the model that made them."""
 
     def upsert(self, points: Sequence[Point]) -> None:
-        """Adds points, all or none; one whose id is there replaces it."""
+        """Adds points, none if one of them is wrong; one whose id is there replaces it."""
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         """Overwrites top-level payload keys of the points whose payload has these values at these keys."""

@@ -19,7 +19,7 @@ import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
-from indexer.store.base import CLIP, FORMAT, INTERNAL, KIND, Neighbour, Payload, Point, StoreError, check_vectors
+from indexer.store.base import CLIP, FORMAT, INTERNAL, KIND, Neighbour, Payload, Point, StoreError, in_portions
 from indexer.store.filters import Condition, as_number, group_fields
 
 ABOUT, SHARD, MEMO = "index.json", "shard", "memo.json"
@@ -141,10 +141,10 @@ class EdgeStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        check_vectors(points)
-        vectors = [{} if point.vector is None else point.vector.tolist() for point in points]
-        built = [edge.Point(point.id, vector, point.payload) for point, vector in zip(points, vectors, strict=True)]
-        self._update(edge.UpdateOperation.upsert_points(built))
+        for portion in in_portions(points):
+            vectors = [{} if point.vector is None else point.vector.tolist() for point in portion]
+            built = [edge.Point(point.id, vector, point.payload) for point, vector in zip(portion, vectors, strict=True)]
+            self._update(edge.UpdateOperation.upsert_points(built))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         self._update(edge.UpdateOperation.set_payload_by_filter(_equals(where), changes))

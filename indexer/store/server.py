@@ -17,12 +17,11 @@ from indexer.store.base import (
     FORMAT,
     INTERNAL,
     KIND,
-    RECORDING,
     Neighbour,
     Payload,
     Point,
     StoreError,
-    check_vectors,
+    in_portions,
 )
 from indexer.store.filters import Condition, as_number, group_fields
 
@@ -32,8 +31,8 @@ ABOUT = "index"
 """The kind of the one point that says what a collection is: format, space, model and the fields of conditions."""
 ABOUT_ID = "0b6f3c1e-7a55-5d0e-8d5c-3f3a7b1c9e42"
 SCHEMA = {"text": models.PayloadSchemaType.KEYWORD, "number": models.PayloadSchemaType.FLOAT}
-UPSERT, SCROLL = 256, 1000
-"""Points in one request."""
+SCROLL = 1000
+"""Points in one answer."""
 OVERSAMPLING = 3.0
 """How many more candidates a quantised search takes, to be scored again with the full vectors."""
 ATTEMPTS, LONGEST_PAUSE = 8, 60.0
@@ -148,16 +147,14 @@ class ServerStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        check_vectors(points)
-        ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
-        for start in range(0, len(ordered), UPSERT):
-            part = [
+        for portion in in_portions(points):
+            built = [
                 models.PointStruct(
                     id=point.id, vector={} if point.vector is None else point.vector.tolist(), payload=point.payload
                 )
-                for point in ordered[start : start + UPSERT]
+                for point in portion
             ]
-            _ask(lambda part=part: self._client.upsert(self._collection, part, wait=True))
+            _ask(lambda built=built: self._client.upsert(self._collection, built, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         _ask(lambda: self._client.set_payload(self._collection, changes, points=_equals(where), wait=True))
