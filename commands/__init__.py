@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from commands.answers import classify, embed, search
+from commands.answers import classify, embed
 from commands.archive import export_index_vectors, index, pull, push, reindex, status
 from commands.evaluation import evaluate
 from commands.models import models
+from commands.searching import search
 from commands.terminal import note
 from commands.training import annotate, export, train
 from encoders import ModelError

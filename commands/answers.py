@@ -1,6 +1,5 @@
-"""Commands that answer: search, classify, embed."""
+"""Commands that answer about recordings that need not be indexed: classify, embed."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -9,54 +8,17 @@ import numpy as np
 from commands.common import (
     RECORDING,
     as_json,
-    at_index,
     device_option,
     each_file,
     finish,
     model_option,
     open_encoder,
     parse_labels,
-    tell_licence,
 )
-from commands.terminal import heard_as, new_table, note, print_json, print_table, short_path, span
-from encoders import open_model
+from commands.terminal import new_table, note, print_json, print_table, short_path, span
 from encoders.zero_shot import heard_attributes
-from indexer import Place
-from indexer.store import parse_condition
-from search import Query, classify_file, find, question
+from search import classify_file, question
 from search.speech import embed_recording
-
-
-@click.command()
-@click.argument("caption", required=False)
-@click.option("--like", multiple=True, type=RECORDING, metavar="FILE", help="Voices like the one in a recording; repeatable.")
-@click.option("--where", multiple=True, metavar="EXPR", help="gender=female, emotion=sad,angry, speaker!=anna, duration<5 ...")
-@click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many hits.")
-@at_index
-@as_json
-def search(
-    caption: str | None, like: tuple[Path, ...], where: tuple[str, ...], limit: int, place: Place, json_output: bool
-) -> None:
-    """Find clips by a caption, by example, or both.
-
-    \b
-    voxdex search "breathy, sad female voice"
-    voxdex search "an angry man" --where "duration>2" -n 20
-    voxdex search --like reference.wav
-    """
-    query = Query(caption, like, [parse_condition(text) for text in where], limit)
-    with place.open() as store:
-        encoder = open_model(store.model)
-        tell_licence(encoder.card)
-        hits = find(query, store, encoder)
-    if json_output:
-        asked = {"caption": caption, "like": [str(path) for path in like], "where": list(where)}
-        return print_json({"query": asked, "hits": [asdict(hit) for hit in hits]})
-    table = new_table("#", "score", "heard as", "seconds", "recording")
-    for hit in hits:
-        row = (str(hit.rank), f"{hit.score:.3f}", heard_as(hit.attributes), span(hit.start, hit.end), short_path(hit.recording))
-        table.add_row(*row)
-    print_table(table) if hits else note("No clip meets these conditions.")
 
 
 @click.command()

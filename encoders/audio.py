@@ -95,7 +95,7 @@ class AudioReader:
                     samples += len(block)
                     yield block
         except (OSError, ValueError, av.error.FFmpegError) as error:
-            raise AudioError(self._explain(error)) from error
+            raise AudioError(explain(error, self.path)) from error
         if samples == 0:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
@@ -130,16 +130,18 @@ class AudioReader:
         elif self.damage is None and is_cut_short(self.path):
             self.damage = "its end is missing"
 
-    def _explain(self, error: Exception) -> str:
-        if isinstance(error, FileNotFoundError):
-            return "there is no such file"
-        if self.path.is_dir():
-            return "it is a folder; give a file"
-        if isinstance(error, PermissionError) and not os.access(self.path, os.R_OK):
-            return "it may not be read; check its permissions"
-        if isinstance(error, av.error.InvalidDataError):
-            return "it is not audio or video that FFmpeg knows, or it is damaged"
-        return f"it could not be decoded ({_short(error)})"
+
+def explain(error: Exception, path: Path) -> str:
+    """Why a recording cannot be read, for an error of FFmpeg or of the system."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if path.is_dir():
+        return "it is a folder; give a file"
+    if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
+        return "it may not be read; check its permissions"
+    if isinstance(error, av.error.InvalidDataError):
+        return "it is not audio or video that FFmpeg knows, or it is damaged"
+    return f"it could not be decoded ({_short(error)})"
 
 
 def _origin(container: av.container.InputContainer, stream: av.AudioStream) -> Origin:

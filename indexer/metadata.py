@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.files import absolute
 from indexer.store import RECORDING, Store
+from indexer.store.filters import as_period
 
 KEY = "path"
 """The column that names the recordings."""
@@ -23,7 +24,7 @@ class MetadataError(ValueError):
 class Metadata:
     """Rows by what names a recording: a full path, or a file's name, with or without its suffix.
 
-    kinds: column -> "number" or "text". rows: name -> column -> value, empty cells left out.
+    kinds: column -> "number", "date" or "text". rows: name -> column -> value, empty cells left out.
     """
 
     kinds: Mapping[str, str]
@@ -47,7 +48,7 @@ def read_metadata(file: Path) -> Metadata:
     """Reads a table: CSV, JSON lines or an Excel sheet (its first), the columns named in the first line.
 
     The column `path` names recordings: absolute, relative to the file's folder, or by the file's name alone. A column is a
-    number where every cell of it that is filled is a plain decimal one.
+    number where every cell of it that is filled is a plain decimal one, and a date where every one is as 2019-05-31.
 
     Raises:
         MetadataError: it cannot be read, has no column `path` or one with a quotation mark, or a row's path is empty or
@@ -82,9 +83,9 @@ def read_metadata(file: Path) -> Metadata:
 def stored_metadata(store: Store) -> Metadata:
     """What an index has been told about its recordings, for another index of them."""
     rows = {payload["recording"]: payload["metadata"] for payload in store.payloads(RECORDING, ("recording", "metadata"))}
-    numbers = {column for row in rows.values() for column, value in row.items() if isinstance(value, float)}
+    schema = store.schema()
     columns = {column for row in rows.values() for column in row}
-    return Metadata({column: "number" if column in numbers else "text" for column in columns}, rows)
+    return Metadata({column: schema.get(f'metadata."{column}"', "text") for column in columns}, rows)
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:
@@ -135,6 +136,8 @@ def _names(path: str) -> tuple[str, str, str]:
 
 
 def _kind(cells: list[str | None]) -> str:
-    """Shelf marks such as 0012 and numbers too long to be kept exactly stay text."""
+    """Shelf marks such as 0012 and numbers too long to be kept exactly stay text. A date is a day, or a moment of one."""
     filled = [cell for cell in cells if cell]
-    return "number" if filled and all(re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,9})?", cell) for cell in filled) else "text"
+    if filled and all(re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,9})?", cell) for cell in filled):
+        return "number"
+    return "date" if filled and all(cell.count("-") == 2 and as_period(cell) for cell in filled) else "text"

@@ -2,27 +2,42 @@
 
 from encoders import open_model
 from indexer import EdgeStore, index_folder
-from search import Query, find
+from search import Query, ask, find
 
 with EdgeStore.open(index_folder("default")) as store:
-    for hit in find(Query("a whispering old man"), store, open_model(store.model)):
+    for hit in find(Query(ask("a whispering old man")), store, open_model(store.model)):
         print(hit.score, hit.recording, hit.start, hit.end)
 """
 
+from indexer.store import parse_filter
+from search.aim import caption_vector, sound_vector
 from search.classification import Classified, Question, classify_file, question
+from search.cutting import cut
 from search.evaluation import evaluate_classification, evaluate_retrieval
-from search.query import Hit, Query, QueryError, caption_vector, find
+from search.finding import count_values, find
+from search.query import Clip, Facet, Hit, Query, QueryError, Ranking, Shift, Sound, Wish, ask
 
 __all__ = [
     "Classified",
+    "Clip",
+    "Facet",
     "Hit",
     "Query",
     "QueryError",
     "Question",
+    "Ranking",
+    "Shift",
+    "Sound",
+    "Wish",
+    "ask",
     "caption_vector",
     "classify_file",
+    "count_values",
+    "cut",
     "evaluate_classification",
     "evaluate_retrieval",
     "find",
+    "parse_filter",
     "question",
+    "sound_vector",
 ]

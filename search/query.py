@@ -1,19 +1,15 @@
-"""A caption, a sound, or both -> the clips that fit best."""
+"""What one asks for: voices described, voices to be like, and what they must not be."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from encoders import AudioError, Model
-from indexer.store import Condition, Store, check_fields
-from search.speech import embed_recording
-from search.wording import read_caption
+from indexer.store import EVERYTHING, Filter
 
 DENIED = 0.7
-"""How much what a caption denies counts against a clip, over what it says; 0.5 to 1 serve equally well."""
+"""How much what is unwanted counts against a clip, over what is wanted; 0.5 to 1 serve equally well."""
 
 
 class QueryError(ValueError):
@@ -21,75 +17,128 @@ class QueryError(ValueError):
 
 
 @dataclass(frozen=True)
-class Query:
-    """What is looked for: a caption, voices like those of some recordings, or the mean of all; under conditions."""
+class Sound:
+    """A recording, or the part of it from `start` to `end` (seconds; None for no bound)."""
 
-    caption: str | None = None
-    like: Sequence[Path] = ()
-    where: Sequence[Condition] = ()
+    path: Path
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of the index, by its id."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Shift:
+    """From what one caption says towards what another one says: Shift("calm", "angry")."""
+
+    away: str
+    towards: str
+
+
+Part = str | Sound | Clip | Shift
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A part of a query and how much it counts. weight: above 0 asks for it, below 0 for its opposite."""
+
+    part: Part
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Which of the clips that fit are shown.
+
+    group: a field, such as "recording" or "speaker", of each value of which at most `per_group` clips are shown. fold:
+    clips that are as like each other as that (cosine) are shown once; 1 folds none. diversity: 0 ranks by fit alone; towards
+    1, hits differ more from those before them (MMR; Carbonell and Goldstein 1998). least: a score that hits must reach.
+    """
+
+    group: str | None = None
+    per_group: int = 1
+    fold: float = 0.995
+    diversity: float = 0.0
+    least: float = -math.inf
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for; all parts count alike unless their weights say otherwise.
+
+    wishes: captions, sounds, clips and shifts. where: conditions, see parse_filter. liked, disliked: ids of clips of an
+    earlier answer that this one is to be nearer to and farther from. skip: hits that were shown before.
+    """
+
+    wishes: Sequence[Wish] = ()
+    where: Filter = EVERYTHING
+    liked: Sequence[str] = ()
+    disliked: Sequence[str] = ()
+    ranking: Ranking = Ranking()
     limit: int = 10
+    skip: int = 0
+
+    @property
+    def captions(self) -> list[str]:
+        """The captions that it asks for."""
+        return [wish.part for wish in self.wishes if isinstance(wish.part, str) and wish.weight > 0]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A clip that fits. rank: from 1. score: cosine with the query, -1 to 1. start, end: seconds in the recording."""
+    """A clip that fits.
+
+    rank: from 1. id: of the clip in the index. score: what hits are ranked by, the cosine less what is doubtful of the
+    captions' words. cosine: with the query, -1 to 1. percentile: of the archive's clips that fit less well, 0 to 100. meets:
+    for each thing that the captions say, as worded there, whether it is heard. copies: clips like it that were folded into
+    it. start, end: seconds in the recording.
+    """
 
     rank: int
+    id: str
     score: float
+    cosine: float
+    percentile: float
+    meets: dict[str, bool]
+    copies: int
     recording: str
     start: float
     end: float
     attributes: dict[str, str]
+    probabilities: dict[str, float]
+    measured: dict[str, float]
     metadata: dict[str, Any]
+    tags: dict[str, str]
 
 
-def find(query: Query, store: Store, model: Model) -> list[Hit]:
-    """Answers a query, best first.
+@dataclass(frozen=True)
+class Facet:
+    """How often each value of a field occurs among hits, and among all clips that meet the query's conditions."""
 
-    Raises:
-        QueryError: the query or the index is empty, a sound of the query cannot be read, or the model is another one than
-            the index was made with.
-        FilterError: a condition names an unknown field.
+    field: str
+    hits: Mapping[str, int]
+    all: Mapping[str, int]
+
+
+def ask(
+    *captions: str,
+    like: Sequence[Path | str | Hit] = (),
+    without: Sequence[str] = (),
+    unlike: Sequence[Path | str | Hit] = (),
+) -> list[Wish]:
+    """Wishes from plain values: captions and sounds to look for, and those to stay away from.
+
+    A sound is the path of a recording, or a hit of an earlier answer.
     """
-    if model.card.space != store.space:
-        raise QueryError(
-            f"The index belongs to the space {store.space}, but the model is {model.card.space}. "
-            "Index the recordings again with this model, into another index."
-        )
-    if store.count() == 0:
-        raise QueryError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
-    check_fields(query.where, store.fields())
-    neighbours = store.query(_vector(query, model), query.limit, query.where)
-    return [
-        Hit(
-            rank,
-            round(point.score, 4),
-            *(point.payload[key] for key in ("recording", "start", "end", "attributes", "metadata")),
-        )
-        for rank, point in enumerate(neighbours, start=1)
-    ]
+    wanted = [*captions, *map(_sound, like)]
+    unwanted = [*without, *map(_sound, unlike)]
+    return [*map(Wish, wanted), *(Wish(part, -DENIED) for part in unwanted)]
 
 
-def caption_vector(caption: str, model: Model) -> np.ndarray:
-    """Where a caption points, a unit vector [dimension]: to what it says and away from what it denies.
-
-    A text tower hears the word in "not whispered" and hardly the "not"; so what is denied is embedded for itself.
-    """
-    wording = read_caption(caption)
-    says = list(model.embed_text([wording.says])) if wording.says else []
-    denies = [-DENIED * vector for vector in model.embed_text(wording.denies)]
-    total = np.sum(says + denies, axis=0)
-    return total / np.linalg.norm(total)
-
-
-def _vector(query: Query, model: Model) -> np.ndarray:
-    parts = [caption_vector(query.caption, model)] if query.caption and query.caption.strip() else []
-    for path in query.like:
-        try:
-            parts.append(embed_recording(model, path).voice)
-        except AudioError as error:
-            raise QueryError(f"{path} cannot be searched by: {error}.") from error
-    if not parts:
-        raise QueryError("The query is empty: describe a voice, or give a recording with --like.")
-    mean = np.mean(parts, axis=0)
-    return mean / np.linalg.norm(mean)
+def _sound(sound: Path | str | Hit) -> Sound | Clip:
+    return Clip(sound.id) if isinstance(sound, Hit) else Sound(Path(sound))

@@ -1,13 +1,13 @@
 """Sound files of a question -> embeddings."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioReader, Model
+from encoders import SAMPLE_RATE, AudioError, AudioReader, Model
 from indexer import Windows
 
 log = logging.getLogger("voxdex")
@@ -27,20 +27,40 @@ class EmbeddedRecording:
         return mean / np.linalg.norm(mean)
 
 
-def embed_recording(model: Model, path: Path) -> EmbeddedRecording:
+def embed_recording(model: Model, path: Path, start: float | None = None, end: float | None = None) -> EmbeddedRecording:
     """Cuts a recording into clips and embeds them; no more than some clips are held in memory. Logs damage as a warning.
 
+    Args:
+        model: what embeds.
+        path: the recording.
+        start, end: the part of it that counts, in seconds; None for no bound.
+
     Raises:
-        AudioError: the recording cannot be read.
+        AudioError: the recording cannot be read, or has nothing between `start` and `end`.
     """
-    reader, spans = AudioReader(path), []
+    reader, begin, spans = AudioReader(path), start or 0.0, []
 
     def samples() -> Iterator[np.ndarray]:
-        for clip in Windows(reader, model.card.max_seconds):
-            spans.append((clip.start, clip.end))
+        for clip in Windows(_between(reader, begin, end), model.card.max_seconds):
+            spans.append((round(begin + clip.start, 3), round(begin + clip.end, 3)))
             yield clip.samples
 
-    vectors = np.stack(list(model.embed_speech(samples())))
+    vectors = list(model.embed_speech(samples()))
+    if not vectors:
+        raise AudioError(f"it has no sound from {begin:g} s to {'its end' if end is None else f'{end:g} s'}")
     if reader.damage:
         log.warning("Damaged: %s: %s.", path, reader.damage)
-    return EmbeddedRecording(spans, vectors)
+    return EmbeddedRecording(spans, np.stack(vectors))
+
+
+def _between(blocks: Iterable[np.ndarray], start: float, end: float | None) -> Iterator[np.ndarray]:
+    """The part of a recording from `start` to `end`, in seconds."""
+    first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
+    place = 0
+    for block in blocks:
+        if last is not None and place >= last:
+            return
+        part = block[max(0, first - place) : None if last is None else last - place]
+        place += len(block)
+        if len(part):
+            yield part

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from indexer import EdgeStore, StoreError
-from indexer.store import FilterError, Point, check_fields, parse_condition
+from indexer.store import Discovery, FilterError, Point, parse_filter
 
 PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
+RECORDED = {"anna": "2018-12-31", "ben": "2019-05-03", "cleo": "2021-12-31 23:59:59"}
 
 
 def edge_store(folder):
@@ -44,18 +45,25 @@ def filled(store):
         ("metadata.speaker", "text"),
         ("metadata.age", "number"),
         ("metadata.gender", "text"),
+        ("metadata.recorded", "date"),
+        ("recording", "text"),
         ("attributes.gender", "text"),
+        ("attributes.pitch", "text"),
+        ("measured.pitch_hz", "number"),
         ("duration", "number"),
     ):
         store.declare(key, kind)
     points = []
     for number, (speaker, gender, age, duration) in enumerate(PEOPLE):
         metadata = {"speaker": speaker} | ({"age": float(age)} if age else {})
+        metadata |= {"recorded": RECORDED[speaker]} if speaker in RECORDED else {}
         payload = {
             "kind": "clip",
             "content": speaker,
             "metadata": metadata,
-            "attributes": {"gender": gender},
+            "recording": f"/archive/{'interviews' if number % 2 else 'tapes'}/{speaker} 1.wav",
+            "attributes": {"gender": gender, "pitch": "high" if gender == "female" else "low"},
+            "measured": {"pitch_hz": 100.0 + 50 * number},
             "duration": duration,
         }
         points.append(Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[number], payload))
@@ -64,7 +72,7 @@ def filled(store):
 
 
 def names(store, *conditions):
-    hits = store.query(np.array([4, 3, 2, 1], np.float32), 10, [parse_condition(text) for text in conditions])
+    hits = store.query(np.array([4, 3, 2, 1], np.float32), 10, parse_filter(*conditions))
     return [hit.payload["metadata"]["speaker"] for hit in hits]
 
 
@@ -86,6 +94,30 @@ def names(store, *conditions):
         (["age!=45"], ["anna", "cleo", "dan"]),
         (["gender==male"], ["ben", "dan"]),
         (["speaker=nobody"], []),
+        (["not gender=female"], ["ben", "dan"]),
+        (["gender=female and not (age>60 or speaker=dan)"], ["anna"]),
+        (["gender=male or age>60"], ["ben", "cleo", "dan"]),
+        (["gender=male or age>60 and duration<5"], ["ben", "dan"]),
+        (["NOT gender:female AND duration:..4"], ["ben"]),
+        (["age:31..45"], ["anna", "ben"]),
+        (["age=40.."], ["ben", "cleo"]),
+        (["recorded:2019..2021"], ["ben", "cleo"]),
+        (["recorded=2019-05"], ["ben"]),
+        (["recorded!=2019-05-03"], ["anna", "cleo", "dan"]),
+        (["recorded<2019"], ["anna"]),
+        (["recorded>2019-05-03"], ["cleo"]),
+        (["recorded>=2019-05-03 and recorded<=2021"], ["ben", "cleo"]),
+        (["path~interviews/*"], ["ben", "dan"]),
+        (['recording~"DAN ?.wav"'], ["dan"]),
+        (["path~tapes,dan"], ["anna", "cleo", "dan"]),
+        (["speaker~*n and gender=male"], ["ben", "dan"]),
+        (["path=/archive/tapes/anna 1.wav"], ["anna"]),
+        (["pitch=low"], ["ben", "dan"]),
+        (["pitch>=200"], ["cleo", "dan"]),
+        (["a woman"], ["anna", "cleo"]),
+        (["female or deep"], ["anna", "ben", "cleo", "dan"]),
+        (["not low-pitched"], ["anna", "cleo"]),
+        (['"speaker"="anna"'], ["anna"]),
     ],
 )
 def test_conditions(any_store, conditions, expected):
@@ -103,15 +135,65 @@ def test_scores_are_cosines(any_store):
     assert hit.score == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("text", ["", "gender", "=x", "gender=", "duration<long", "duration<1,2", "duration<nan"])
-def test_conditions_that_cannot_be_understood_are_refused(text):
-    with pytest.raises(FilterError):
-        parse_condition(text)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "'' is not a condition. Write gender=female"),
+        ("nonsense", "'nonsense' is no label of an attribute"),
+        ("=x", "is not a condition"),
+        ("gender=", "'gender' is no label of an attribute, nor a condition"),
+        ("gender=a and", "is not a condition"),
+        ("(gender=a", "is not a condition"),
+        ("gender=a) or", "'\\) or' is where it fails"),
+        ("duration<long", "'duration' is compared with 'long', which is not a number or a date"),
+        ("duration<1,2", "compared with '1,2'"),
+        ("duration<nan", "compared with 'nan'"),
+        ("duration:1..x", "compared with 'x'"),
+        ("husky", "'husky' may mean"),
+    ],
+)
+def test_conditions_that_cannot_be_understood_are_refused(text, words):
+    with pytest.raises(FilterError, match=words):
+        parse_filter(text)
 
 
-def test_unknown_fields_name_the_known_ones(any_store):
-    with pytest.raises(FilterError, match=r"no field 'sex'.*age, duration, gender, speaker"):
-        check_fields([parse_condition("sex=female")], any_store.fields())
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sex=female", r"no field 'sex'.*age, duration, gender, pitch, pitch_hz, recorded, recording, speaker"),
+        ("speaker>3", "'speaker' is text, which has no order"),
+        ("duration>2019-05-03", "'2019-05-03' is not a number"),
+        ("recorded<5", "'5' is not a date. Write 2019, 2019-05 or"),
+        ("recorded<2019-13", "not a number or a date"),
+    ],
+)
+def test_conditions_that_do_not_suit_the_index_are_refused(any_store, text, words):
+    with pytest.raises(FilterError, match=words):
+        any_store.query(np.ones(4, np.float32), 1, parse_filter(text))
+
+
+def test_values_are_counted(any_store):
+    assert any_store.facet("gender") == {"female": 2, "male": 2}
+    assert any_store.facet("gender", parse_filter("duration>2")) == {"female": 1, "male": 2}
+    any_store.set_payload({"content": "ben"}, {"metadata": {"speaker": "ben", "gender": "unknown"}})
+    assert any_store.facet("gender") == {"female": 2, "male": 1, "unknown": 1}
+    with pytest.raises(FilterError, match="'age' is a number"):
+        any_store.facet("age")
+
+
+def test_liked_and_disliked_points_narrow_what_is_near(any_store):
+    anna, _, cleo, dan = np.eye(4, dtype=np.float32)
+    found = any_store.query(Discovery(np.array([4, 3, 2, 1], np.float32), [(cleo + dan, anna)]), 4)
+    assert [hit.payload["content"] for hit in found][:2] == ["cleo", "dan"]
+    assert found[2].payload["content"] == "ben" and found[3].payload["content"] == "anna"
+
+
+def test_points_are_sampled_and_fetched_by_id(any_store):
+    hits = any_store.query(np.ones(4, np.float32), 4, vectors=True)
+    sample = any_store.sample(3)
+    assert sample.shape == (3, 4) and (sample == any_store.sample(3)).all() and any_store.sample(9).shape == (4, 4)
+    [point] = any_store.retrieve([hits[2].id, str(uuid.uuid4())])
+    assert point.id == hits[2].id and (point.vector == hits[2].vector).all() and point.payload == hits[2].payload
 
 
 def test_points_survive_closing(store, tmp_path):

@@ -3,28 +3,31 @@
 from pathlib import Path
 
 from encoders.model_folder import voxdex_home
-from indexer.store.base import CLIP, KIND, RECORDING, Neighbour, Payload, Point, Store, StoreError
+from indexer.store.base import CLIP, KIND, RECORDING, Discovery, Neighbour, Payload, Point, Store, StoreError
 from indexer.store.edge import EdgeStore
-from indexer.store.filters import Condition, FilterError, check_fields, parse_condition
+from indexer.store.filters import EVERYTHING, Condition, Filter, FilterError
+from indexer.store.language import parse_filter
 
 DEFAULT_INDEX = "default"
 
 __all__ = [
     "CLIP",
     "DEFAULT_INDEX",
+    "EVERYTHING",
     "KIND",
     "RECORDING",
     "Condition",
+    "Discovery",
     "EdgeStore",
+    "Filter",
     "FilterError",
     "Neighbour",
     "Payload",
     "Point",
     "Store",
     "StoreError",
-    "check_fields",
     "index_folder",
-    "parse_condition",
+    "parse_filter",
 ]
 
 

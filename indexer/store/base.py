@@ -2,17 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
-from indexer.store.filters import Condition
+from indexer.store.filters import EVERYTHING, Filter
 
 FORMAT = 2
 """Of what an index holds."""
 Payload = dict[str, Any]
 KIND, CLIP, RECORDING = "kind", "clip", "recording"
 """The payload key that tells a clip from a recording, and its values."""
+CLIPS = {KIND: CLIP}
+"""What clips have in common."""
+MOST_VALUES = 1_000_000
+"""Of a field, that are counted or compared with a pattern."""
 PORTION = 256
 """Points that are written at a time."""
 INTERNAL = (KIND, "content")
@@ -34,11 +39,23 @@ class Point:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A point near a query. score: cosine with it, -1 to 1."""
+    """A point near a query. score: cosine with it, -1 to 1, or as Discovery says. vector: None where it was not asked for."""
 
     id: str
     score: float
     payload: Payload
+    vector: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What is nearest to a target [dimension] among the points that lie nearer to the first of each pair than to its second.
+
+    Scores: for how many pairs more that is so than not, and a little more the nearer a point is (Qdrant's discovery search).
+    """
+
+    target: np.ndarray
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
@@ -53,6 +70,29 @@ def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
     ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
     for start in range(0, len(ordered), PORTION):
         yield ordered[start : start + PORTION]
+
+
+class Record(Protocol):
+    """A point as an engine gives it."""
+
+    id: Any
+    vector: Any
+    payload: Payload | None
+
+
+def as_point(record: Record) -> Point:
+    """What an engine gives, as a point."""
+    return Point(str(record.id), as_vector(record.vector), record.payload or {})
+
+
+def as_vector(vector: Any) -> np.ndarray | None:
+    """A vector as an engine gives it, as float32 [dimension]; None where there is none."""
+    return np.asarray(vector, dtype=np.float32) if vector else None
+
+
+def as_matrix(records: Iterable[Record], count: int) -> np.ndarray:
+    """The vectors of the first `count` records, float32 [records, dimension]."""
+    return np.array([record.vector for record in islice(records, count)], dtype=np.float32)
 
 
 class Store(Protocol):
@@ -77,16 +117,10 @@ class Store(Protocol):
         """Drops the points whose payload has these values at these keys."""
 
     def declare(self, key: str, kind: str) -> None:
-        """Makes a payload key a field that conditions may name; `kind` is "text" or "number"."""
+        """Makes a payload key a field that conditions may name; `kind` is "text", "number" or "date" (RFC 3339)."""
 
     def schema(self) -> dict[str, str]:
         """The payload keys that were declared, with their kinds."""
-
-    def fields(self) -> dict[str, list[str]]:
-        """Names that conditions may use, each with its payload keys; the first key that a point has counts.
-
-        What people wrote (metadata) comes before what was heard (attributes).
-        """
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         """These top-level keys of the payload of every clip, or of every recording."""
@@ -94,8 +128,27 @@ class Store(Protocol):
     def points(self, where: Mapping[str, str]) -> Iterator[Point]:
         """The points whose payload has these values at these keys, whole."""
 
-    def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
-        """The points nearest to a vector [dimension], best first, among those that meet all conditions."""
+    def query(
+        self, wish: np.ndarray | Discovery, limit: int, where: Filter = EVERYTHING, vectors: bool = False
+    ) -> list[Neighbour]:
+        """The clips nearest to a vector [dimension], or found by discovery, best first, among those that meet a filter.
+
+        Raises:
+            FilterError: the filter names an unknown field, or compares what has no order.
+        """
+
+    def sample(self, count: int) -> np.ndarray:
+        """Vectors [at most count, dimension] of clips, the same ones each time: ids are hashes, so the first are random."""
+
+    def retrieve(self, ids: Sequence[str]) -> list[Point]:
+        """The points of these ids that there are, whole."""
+
+    def facet(self, field: str, where: Filter = EVERYTHING) -> dict[str, int]:
+        """How many clips that meet a filter have each value of a field of text, the commonest first.
+
+        Raises:
+            FilterError: there is no such field, or it is not text.
+        """
 
     def flush(self) -> None:
         """Brings everything to disk, so that not even a power cut loses it."""

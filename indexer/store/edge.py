@@ -8,9 +8,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,34 @@ import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
-from indexer.store.base import CLIP, FORMAT, INTERNAL, KIND, Neighbour, Payload, Point, StoreError, in_portions
-from indexer.store.filters import Condition, as_number, group_fields
+from indexer.store.base import (
+    CLIP,
+    CLIPS,
+    FORMAT,
+    INTERNAL,
+    KIND,
+    MOST_VALUES,
+    Discovery,
+    Neighbour,
+    Payload,
+    Point,
+    StoreError,
+    as_matrix,
+    as_point,
+    as_vector,
+    in_portions,
+)
+from indexer.store.filters import EVERYTHING, Filter, count_values, render
 
 ABOUT, SHARD, MEMO = "index.json", "shard", "memo.json"
 LOCK_SECONDS = 5.0
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
-SCHEMA = {"text": edge.PayloadSchemaType.Keyword, "number": edge.PayloadSchemaType.Float}
+SCHEMA = {
+    "text": edge.PayloadSchemaType.Keyword,
+    "number": edge.PayloadSchemaType.Float,
+    "date": edge.PayloadSchemaType.Datetime,
+}
 
 
 class EdgeStore:
@@ -161,26 +182,46 @@ class EdgeStore:
         kinds = {str(schema): kind for kind, schema in SCHEMA.items()}
         return {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
 
-    def fields(self) -> dict[str, list[str]]:
-        return group_fields(self.schema())
-
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         for record in self._scroll({KIND: kind}, with_payload=edge.PayloadSelector.Include(list(keys))):
             yield record.payload or {}
 
     def points(self, where: Mapping[str, str]) -> Iterator[Point]:
-        for record in self._scroll(where, with_payload=True, with_vector=True):
-            vector = np.asarray(record.vector, dtype=np.float32) if record.vector else None
-            yield Point(str(record.id), vector, record.payload or {})
+        return map(as_point, self._scroll(where, with_payload=True, with_vector=True))
 
-    def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
-        fields = self.fields() if conditions else {}
-        where = edge.Filter(must=[_render(condition, fields[condition.field]) for condition in conditions])
-        nearest = edge.Query.Nearest(vector.tolist())
-        request = edge.QueryRequest(limit=limit, query=nearest, filter=where if conditions else None, with_payload=True)
+    def query(
+        self, wish: np.ndarray | Discovery, limit: int, where: Filter = EVERYTHING, vectors: bool = False
+    ) -> list[Neighbour]:
+        if isinstance(wish, Discovery):
+            pairs = [edge.ContextPair(near.tolist(), far.tolist()) for near, far in wish.pairs]
+            asked = edge.Query.Discover(edge.DiscoverQuery(wish.target.tolist(), pairs))
+        else:
+            asked = edge.Query.Nearest(wish.tolist())
+        request = edge.QueryRequest(
+            limit=limit, query=asked, filter=self._render(where), with_payload=True, with_vector=vectors
+        )
         with _explained(self.folder):
             found = self._shard.query(request)
-        return [Neighbour(str(point.id), point.score, point.payload or {}) for point in found]
+        return [Neighbour(str(point.id), point.score, point.payload or {}, as_vector(point.vector)) for point in found]
+
+    def sample(self, count: int) -> np.ndarray:
+        return as_matrix(self._scroll(CLIPS, with_vector=True), count)
+
+    def retrieve(self, ids: Sequence[str]) -> list[Point]:
+        with _explained(self.folder):
+            return [as_point(record) for record in self._shard.retrieve(list(ids), with_payload=True, with_vector=True)]
+
+    def facet(self, field: str, where: Filter = EVERYTHING) -> Counter[str]:
+        return count_values(field, where, self.schema(), self._count_values)
+
+    def _count_values(self, key: str, where: Filter = EVERYTHING) -> Counter[str]:
+        clips = edge.Filter(must=[_equals(CLIPS), self._render(where)])
+        with _explained(self.folder):
+            found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=True, filter=clips))
+        return Counter({hit.value: hit.count for hit in found.hits})
+
+    def _render(self, where: Filter) -> edge.Filter:
+        return render(where, self.schema(), _Terms(self._count_values))
 
     def flush(self) -> None:
         with _explained(self.folder):
@@ -288,22 +329,24 @@ def _equals(where: Mapping[str, str]) -> edge.Filter:
     return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in where.items()])
 
 
-def _render(condition: Condition, keys: Sequence[str]) -> edge.Filter:
-    """A condition on the first of `keys` that a point has."""
-    if condition.operator == "!=":
-        return edge.Filter(must_not=[_render(replace(condition, operator="="), keys)])
-    alternatives = []
-    for place, key in enumerate(keys):
-        absent = [edge.IsEmptyCondition(earlier) for earlier in keys[:place]]
-        alternatives.append(edge.Filter(must=[*absent, _on_key(condition, key)]))
-    return edge.Filter(should=alternatives)
+class _Terms:
+    """The engine's filters; see filters.Engine."""
 
+    def __init__(self, values: Callable[[str], Iterable[str]]) -> None:
+        self.values = values
 
-def _on_key(condition: Condition, key: str) -> edge.Filter:
-    if condition.operator == "=":
-        numbers = [number for value in condition.values if (number := as_number(value)) is not None]
-        same = [edge.FieldCondition(key, match=edge.MatchAny(list(condition.values)))]
-        same += [edge.FieldCondition(key, range=edge.RangeFloat(gte=number, lte=number)) for number in numbers]
-        return edge.Filter(should=same)
-    bound = {"<": "lt", ">": "gt", "<=": "lte", ">=": "gte"}[condition.operator]
-    return edge.Filter(must=[edge.FieldCondition(key, range=edge.RangeFloat(**{bound: condition.number}))])
+    def one_of(self, key: str, values: Sequence[str]) -> edge.Filter:
+        return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchAny(list(values)))])
+
+    def within(self, key: str, bounds: Mapping[str, float]) -> edge.Filter:
+        return edge.Filter(must=[edge.FieldCondition(key, range=edge.RangeFloat(**bounds))])
+
+    def dated(self, key: str, bounds: Mapping[str, datetime]) -> edge.Filter:
+        times = {name: time.isoformat() for name, time in bounds.items()}
+        return edge.Filter(must=[edge.FieldCondition(key, range=edge.RangeDateTime(**times))])
+
+    def absent(self, key: str) -> edge.Filter:
+        return edge.Filter(must=[edge.IsEmptyCondition(key)])
+
+    def join(self, **parts: Sequence[edge.Filter]) -> edge.Filter:
+        return edge.Filter(**{name: list(terms) for name, terms in parts.items()})

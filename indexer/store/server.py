@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -14,23 +15,33 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from indexer.store.base import (
     CLIP,
+    CLIPS,
     FORMAT,
     INTERNAL,
     KIND,
+    MOST_VALUES,
+    Discovery,
     Neighbour,
     Payload,
     Point,
     StoreError,
+    as_matrix,
+    as_point,
+    as_vector,
     in_portions,
 )
-from indexer.store.filters import Condition, as_number, group_fields
+from indexer.store.filters import EVERYTHING, Filter, count_values, render
 
 log = logging.getLogger("voxdex")
 
 ABOUT = "index"
 """The kind of the one point that says what a collection is: format, space, model and the fields of conditions."""
 ABOUT_ID = "0b6f3c1e-7a55-5d0e-8d5c-3f3a7b1c9e42"
-SCHEMA = {"text": models.PayloadSchemaType.KEYWORD, "number": models.PayloadSchemaType.FLOAT}
+SCHEMA = {
+    "text": models.PayloadSchemaType.KEYWORD,
+    "number": models.PayloadSchemaType.FLOAT,
+    "date": models.PayloadSchemaType.DATETIME,
+}
 SCROLL = 1000
 """Points in one answer."""
 OVERSAMPLING = 3.0
@@ -172,33 +183,53 @@ class ServerStore:
     def schema(self) -> dict[str, str]:
         return dict(self._about["fields"])
 
-    def fields(self) -> dict[str, list[str]]:
-        return group_fields(self.schema())
-
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         for record in self._scroll({KIND: kind}, with_payload=list(keys)):
             yield record.payload or {}
 
     def points(self, where: Mapping[str, str]) -> Iterator[Point]:
-        for record in self._scroll(where, with_payload=True, with_vectors=True):
-            vector = np.asarray(record.vector, dtype=np.float32) if record.vector else None
-            yield Point(str(record.id), vector, record.payload or {})
+        return map(as_point, self._scroll(where, with_payload=True, with_vectors=True))
 
-    def query(self, vector: np.ndarray, limit: int, conditions: Sequence[Condition] = ()) -> list[Neighbour]:
-        fields = self.fields() if conditions else {}
-        where = models.Filter(must=[_render(condition, fields[condition.field]) for condition in conditions])
+    def query(
+        self, wish: np.ndarray | Discovery, limit: int, where: Filter = EVERYTHING, vectors: bool = False
+    ) -> list[Neighbour]:
+        if isinstance(wish, Discovery):
+            pairs = [models.ContextPair(positive=near.tolist(), negative=far.tolist()) for near, far in wish.pairs]
+            asked = models.DiscoverQuery(discover=models.DiscoverInput(target=wish.target.tolist(), context=pairs))
+        else:
+            asked = wish.tolist()
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+        clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
         found = _ask(
             lambda: self._client.query_points(
                 self._collection,
-                query=vector.tolist(),
+                query=asked,
                 limit=limit,
-                query_filter=where if conditions else None,
+                query_filter=clips,
                 search_params=models.SearchParams(quantization=rescored),
                 with_payload=True,
+                with_vectors=vectors,
             )
         )
-        return [Neighbour(str(point.id), point.score, point.payload or {}) for point in found.points]
+        return [Neighbour(str(point.id), point.score, point.payload or {}, as_vector(point.vector)) for point in found.points]
+
+    def sample(self, count: int) -> np.ndarray:
+        return as_matrix(self._scroll(CLIPS, with_payload=False, with_vectors=True), count)
+
+    def retrieve(self, ids: Sequence[str]) -> list[Point]:
+        found = _ask(lambda: self._client.retrieve(self._collection, list(ids), with_payload=True, with_vectors=True))
+        return [as_point(record) for record in found]
+
+    def facet(self, field: str, where: Filter = EVERYTHING) -> Counter[str]:
+        return count_values(field, where, self.schema(), self._count_values)
+
+    def _count_values(self, key: str, where: Filter = EVERYTHING) -> Counter[str]:
+        clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
+        found = _ask(lambda: self._client.facet(self._collection, key, clips, limit=MOST_VALUES, exact=True))
+        return Counter({hit.value: hit.count for hit in found.hits})
+
+    def _render(self, where: Filter) -> models.Filter:
+        return render(where, self.schema(), _Terms(self._count_values))
 
     def flush(self) -> None:
         """The server sees to that."""
@@ -292,22 +323,23 @@ def _equals(where: Mapping[str, str]) -> models.Filter:
     )
 
 
-def _render(condition: Condition, keys: Sequence[str]) -> models.Filter:
-    """A condition on the first of `keys` that a point has."""
-    if condition.operator == "!=":
-        return models.Filter(must_not=[_render(replace(condition, operator="="), keys)])
-    alternatives = []
-    for place, key in enumerate(keys):
-        absent = [models.IsEmptyCondition(is_empty=models.PayloadField(key=earlier)) for earlier in keys[:place]]
-        alternatives.append(models.Filter(must=[*absent, _on_key(condition, key)]))
-    return models.Filter(should=alternatives)
+class _Terms:
+    """The engine's filters; see filters.Engine."""
 
+    def __init__(self, values: Callable[[str], Iterable[str]]) -> None:
+        self.values = values
 
-def _on_key(condition: Condition, key: str) -> models.Filter:
-    if condition.operator == "=":
-        numbers = [number for value in condition.values if (number := as_number(value)) is not None]
-        same = [models.FieldCondition(key=key, match=models.MatchAny(any=list(condition.values)))]
-        same += [models.FieldCondition(key=key, range=models.Range(gte=number, lte=number)) for number in numbers]
-        return models.Filter(should=same)
-    bound = {"<": "lt", ">": "gt", "<=": "lte", ">=": "gte"}[condition.operator]
-    return models.Filter(must=[models.FieldCondition(key=key, range=models.Range(**{bound: condition.number}))])
+    def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
+        return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+
+    def within(self, key: str, bounds: Mapping[str, float]) -> models.Condition:
+        return models.FieldCondition(key=key, range=models.Range(**bounds))
+
+    def dated(self, key: str, bounds: Mapping[str, datetime]) -> models.Condition:
+        return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
+
+    def absent(self, key: str) -> models.Condition:
+        return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+
+    def join(self, **parts: Sequence[models.Condition]) -> models.Condition:
+        return models.Filter(**{name: list(terms) for name, terms in parts.items()})

@@ -1,0 +1,153 @@
+"""Hits for other programs: tables, playlists, label files, sound files, and a player."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from commands.terminal import heard_as, note, span
+from encoders import AudioError
+from search import Hit, cut
+
+PLAYERS = (
+    ("mpv", "--no-video", "--really-quiet"),
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"),
+    ("play", "-q"),
+    ("afplay",),
+    ("paplay",),
+    ("aplay", "-q"),
+)
+"""Programs that play a sound file, and how they do so quietly."""
+
+
+def save_hits(hits: Sequence[Hit], file: Path) -> None:
+    """Writes hits as a table (.csv), a line of JSON each (.jsonl), or a playlist (.m3u8)."""
+    writers = {".csv": _as_csv, ".jsonl": _as_json_lines, ".m3u8": _as_playlist}
+    writer = writers.get(file.suffix.lower())
+    if writer is None:
+        raise click.UsageError(f"--save {file} must end with {', '.join(writers)}.")
+    _write(file, writer(hits))
+    note(f"{len(hits)} hits in {file}.")
+
+
+def save_labels(hits: Sequence[Hit], folder: Path) -> None:
+    """Writes label tracks for Audacity, a file for each recording that has hits."""
+    lines = defaultdict(list)
+    for hit in sorted(hits, key=lambda hit: hit.start):
+        lines[hit.recording].append(f"{hit.start:.3f}\t{hit.end:.3f}\t#{hit.rank} {hit.score:.3f} {heard_as(hit.attributes)}")
+    _make(folder)
+    taken: set[str] = set()
+    for recording, labels in lines.items():
+        _write(folder / f"{_unused(_short(recording), taken)}.txt", "\n".join(labels) + "\n")
+    note(f"Labels of {len(lines)} recordings in {folder}.")
+
+
+def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
+    """Cuts the clips out of their recordings, as 01 NAME 3.5-7.2.wav; what failed."""
+    _make(folder)
+    failed = []
+    for hit in tqdm(hits, unit=" clips", disable=None):
+        try:
+            cut(
+                Path(hit.recording),
+                hit.start,
+                hit.end,
+                folder,
+                f"{hit.rank:02d} {_short(hit.recording)} {hit.start:g}-{hit.end:g}",
+            )
+        except AudioError as error:
+            failed.append({"path": hit.recording, "reason": str(error)})
+    note(f"{len(hits) - len(failed)} clips in {folder}.")
+    return failed
+
+
+def play_hits(hits: Sequence[Hit]) -> list[dict[str, str]]:
+    """Plays the clips, with the first player that this machine has; what failed."""
+    player = next((command for command in PLAYERS if shutil.which(command[0])), None)
+    if player is None:
+        names = ", ".join(command[0] for command in PLAYERS)
+        raise click.ClickException(f"There is no player on this machine: install one of {names}, or take --copy-to FOLDER.")
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        for hit in hits:
+            try:
+                clip = cut(Path(hit.recording), hit.start, hit.end, Path(folder), str(hit.rank))
+            except AudioError as error:
+                failed.append({"path": hit.recording, "reason": str(error)})
+                continue
+            note(f"{hit.rank}: {hit.recording}, {hit.start:g} to {hit.end:g} s")
+            subprocess.run([*player, str(clip)], check=False)
+    return failed
+
+
+def _as_csv(hits: Sequence[Hit]) -> str:
+    """A row a hit; what is known of it in columns such as attributes.gender."""
+    rows = [_flat(asdict(hit)) for hit in hits]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _flat(row: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in row.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+    return flat
+
+
+def _as_json_lines(hits: Sequence[Hit]) -> str:
+    return "".join(json.dumps(asdict(hit), ensure_ascii=False) + "\n" for hit in hits)
+
+
+def _as_playlist(hits: Sequence[Hit]) -> str:
+    """An extended M3U; VLC plays only the clips, other players their recordings."""
+    lines = ["#EXTM3U"]
+    for hit in hits:
+        lines += [
+            f"#EXTINF:{hit.end - hit.start:.3f},#{hit.rank} {_short(hit.recording)} {span(hit.start, hit.end)}",
+            f"#EXTVLCOPT:start-time={hit.start:.3f}",
+            f"#EXTVLCOPT:stop-time={hit.end:.3f}",
+            hit.recording,
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _short(recording: str) -> str:
+    """A name for files about a recording."""
+    return Path(recording).stem[:60]
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, or with a number behind it where it is taken."""
+    names = chain([name], (f"{name} {number}" for number in count(2)))
+    found = next(each for each in names if each not in taken)
+    taken.add(found)
+    return found
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"The folder {folder} cannot be made ({error.strerror}).") from error
+
+
+def _write(file: Path, text: str) -> None:
+    _make(file.parent)
+    try:
+        file.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written ({error.strerror}).") from error

@@ -1,0 +1,44 @@
+"""The last search, so that the next one can point at its hits."""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import click
+
+from encoders.model_folder import voxdex_home
+from search import Hit
+
+LAST = "last-search.json"
+
+
+def remember_hits(hits: Sequence[Hit]) -> None:
+    """Keeps the hits of a search; those of another page are added to it."""
+    found = {str(hit.rank): hit.id for hit in hits}
+    if hits and hits[0].rank > 1:
+        found = _remembered() | found
+    with suppress(OSError):  # a home that cannot be written: then the next search cannot point at this one
+        file = voxdex_home() / LAST
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found), encoding="utf-8")
+
+
+def resolve_hit(place: str) -> str:
+    """The id of the clip that "@3" stands for."""
+    ids, rank = _remembered(), place.removeprefix("@")
+    if not place.startswith("@") or rank not in ids:
+        known = f"it had {len(ids)} hits, @1 to @{len(ids)}" if ids else "there was none"
+        raise click.UsageError(f"{place!r} is no hit of the last search: {known}.")
+    return ids[rank]
+
+
+def resolve_hits(places: Iterable[str]) -> list[str]:
+    """The ids of several."""
+    return [resolve_hit(place) for place in places]
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        return json.loads((voxdex_home() / LAST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

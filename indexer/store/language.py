@@ -1,0 +1,87 @@
+"""The language in which people write filters: gender=female and (age>=60 or not whispered)."""
+
+from functools import cache
+
+import pyparsing as pp
+
+from encoders import load_attributes
+from indexer.store.filters import EVERYTHING, All, Condition, Either, Filter, FilterError, Not, as_number, as_period
+
+EXAMPLES = 'gender=female, emotion=sad,angry, duration<5, recorded:2019..2021, path~"interviews/*" or not whispered'
+ORDER = ("<", ">", "<=", ">=")
+WORDS = r'(?i)(?!(?:not|and|or)\b)[^\s=<>!~:()",]+(?:[ \t]+(?!(?:not|and|or)\b)[^\s=<>!~:()",]+)*'
+VALUE = r'(?i)(?!(?:and|or)\b)[^\s,()"]+(?:[ \t]+(?!(?:and|or)\b)[^\s,()"]+)*'
+
+
+def parse_filter(*texts: str) -> Filter:
+    """Reads filters, all of which are to be met.
+
+    `field=value,value`, `!=`, `<`, `<=`, `>`, `>=`, `field:from..to`, `field~pattern`, or the word for a label that an
+    attribute has, such as `whispered`; joined by `not`, `and`, `or` and parentheses. Names and values that hold any of
+    these go in quotation marks.
+
+    Raises:
+        FilterError: one is not of that form, or a comparison has no number or date.
+    """
+    filters = []
+    for text in texts:
+        try:
+            filters.extend(_grammar().parse_string(text, parse_all=True))
+        except pp.ParseBaseException as error:
+            where = f"; {text[error.loc :]!r} is where it fails" if 0 < error.loc < len(text) else ""
+            raise FilterError(f"{text!r} is not a condition{where}. Write {EXAMPLES}.") from None
+    return All(tuple(filters)) if filters else EVERYTHING
+
+
+@cache
+def _grammar() -> pp.ParserElement:
+    quoted = pp.QuotedString('"')
+    values = pp.Group(pp.DelimitedList(quoted | pp.Regex(VALUE)))
+    operator = pp.one_of("!= <= >= == = < > ~ :")
+    compared = ((quoted | pp.Regex(WORDS)) + operator + values).set_parse_action(lambda found: _condition(*found))
+    word = pp.Regex(WORDS).set_parse_action(lambda found: _label(found[0]))
+    return pp.infix_notation(
+        compared | word,
+        [
+            (pp.CaselessKeyword("not"), 1, pp.OpAssoc.RIGHT, lambda found: Not(found[0][1])),
+            (pp.CaselessKeyword("and"), 2, pp.OpAssoc.LEFT, lambda found: All(tuple(found[0][::2]))),
+            (pp.CaselessKeyword("or"), 2, pp.OpAssoc.LEFT, lambda found: Either(tuple(found[0][::2]))),
+        ],
+    )
+
+
+def _condition(field: str, operator: str, values: pp.ParseResults) -> Filter:
+    field, values = field.strip(), tuple(value.strip() for value in values)
+    low, dots, high = values[0].partition("..")
+    if operator in ("=", ":", "==") and dots and len(values) == 1 and (low or high):
+        return Condition(field, "..", tuple(_comparable(field, bound) if bound else "" for bound in (low, high)))
+    if operator in ORDER:
+        if len(values) > 1:
+            raise _refusal(field, ",".join(values))
+        return Condition(field, operator, (_comparable(field, values[0]),))
+    condition = Condition(field, "~" if operator == "~" else "=", values)
+    return Not(condition) if operator == "!=" else condition
+
+
+def _comparable(field: str, value: str) -> str:
+    if as_number(value) is None and as_period(value) is None:
+        raise _refusal(field, value)
+    return value
+
+
+def _refusal(field: str, value: str) -> FilterError:
+    return FilterError(f"{field!r} is compared with {value!r}, which is not a number or a date.")
+
+
+def _label(word: str) -> Condition:
+    """ "whispered" is phonation=whispered."""
+    found = [
+        Condition(attribute.name, "=", (label.name,))
+        for attribute in load_attributes().values()
+        if attribute.exclusive and (label := attribute.find(word.strip()))
+    ]
+    if not found:
+        raise FilterError(f"{word!r} is no label of an attribute, nor a condition. Write {EXAMPLES}.")
+    if len(found) > 1:
+        raise FilterError(f"{word!r} may mean {' or '.join(f'{each.field}={each.values[0]}' for each in found)}.")
+    return found[0]

@@ -1,0 +1,78 @@
+"""A query -> the one vector that the engine looks around."""
+
+from pathlib import Path
+
+import numpy as np
+
+from encoders import AudioError, Model
+from indexer.store import Store
+from search.background import Background
+from search.query import DENIED, Clip, Part, Query, QueryError, Shift, Sound
+from search.speech import embed_recording
+from search.wording import read_caption
+
+
+def aim(query: Query, store: Store, model: Model, background: Background) -> np.ndarray:
+    """Where a query points, a unit vector [dimension]: the sum of its parts.
+
+    Captions spread an archive's scores less than sounds do; each part is weighted so that it spreads them as much as any
+    other of the same weight.
+
+    Raises:
+        QueryError: nothing is asked for, or a sound cannot be read.
+    """
+    parts = [(_vector(wish.part, store, model), wish.weight) for wish in query.wishes if wish.weight]
+    if bool(query.liked) != bool(query.disliked):
+        parts += [(_vector(Clip(id), store, model), 1 / len(query.liked)) for id in query.liked]
+        parts += [(_vector(Clip(id), store, model), -DENIED / len(query.disliked)) for id in query.disliked]
+    total = sum((weight / background.spread(vector) * vector for vector, weight in parts), np.zeros(model.card.dimension))
+    length = np.linalg.norm(total)
+    if not length > 1e-6:
+        raise QueryError("The query is empty: describe a voice, or give a recording with --like.")
+    return (total / length).astype(np.float32)
+
+
+def caption_vector(caption: str, model: Model) -> np.ndarray:
+    """Where a caption points, a unit vector [dimension]: to what it says and away from what it denies.
+
+    A text tower hears the word in "not whispered" and hardly the "not"; so what is denied is embedded for itself.
+
+    Raises:
+        QueryError: there is nothing in it.
+    """
+    if not caption.strip():
+        raise QueryError("A caption is empty: describe a voice in words.")
+    wording = read_caption(caption)
+    says = list(model.embed_text([wording.says])) if wording.says else []
+    denies = [-DENIED * vector for vector in model.embed_text(wording.denies)]
+    return _unit(np.sum(says + denies, axis=0))
+
+
+def sound_vector(sound: Sound, model: Model) -> np.ndarray:
+    """The voice in a recording or a part of it, a unit vector [dimension].
+
+    Raises:
+        QueryError: it cannot be read.
+    """
+    try:
+        return embed_recording(model, Path(sound.path), sound.start, sound.end).voice
+    except AudioError as error:
+        raise QueryError(f"{sound.path} cannot be searched by: {error}.") from error
+
+
+def _vector(part: Part, store: Store, model: Model) -> np.ndarray:
+    match part:
+        case Sound():
+            return sound_vector(part, model)
+        case Clip(id):
+            found = store.retrieve([id])
+            if not found:
+                raise QueryError(f"The index no longer holds the clip {id}; search again.")
+            return found[0].vector
+        case Shift(away, towards):
+            return _unit(caption_vector(towards, model) - caption_vector(away, model))
+    return caption_vector(part, model)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)

@@ -1,0 +1,103 @@
+"""Clips cut out of their recordings, without loss where that can be."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import av
+
+from encoders import AudioError
+from encoders.audio import explain
+
+COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
+"""Codecs whose packets are copied as they are, and the files they go into: a clip begins and ends with a packet, 20 to 60 ms
+long."""
+
+
+def cut(recording: Path, start: float, end: float, folder: Path, name: str) -> Path:
+    """Writes the part of a recording from `start` to `end` (seconds) to a file of its own.
+
+    PCM and FLAC stay what they are, to the sample; MP3, AAC, Opus and Vorbis are copied packet by packet; anything else is
+    decoded and becomes FLAC.
+
+    Args:
+        recording: what to cut from.
+        start, end: seconds.
+        folder: where to write; it must exist.
+        name: of the new file, without its suffix.
+
+    Returns:
+        The new file.
+
+    Raises:
+        AudioError: the recording cannot be read, or has nothing there.
+    """
+    try:
+        with av.open(str(recording), options={"protocol_whitelist": "file"}) as source:
+            stream = source.streams.best("audio")
+            if stream is None:
+                raise AudioError("it has no audio stream")
+            if start > 1:
+                source.seek(int((start - 1) / stream.time_base), stream=stream)
+            codec = stream.codec_context.name
+            if suffix := COPIED.get(codec.removesuffix("float")):
+                target = folder / f"{name}{suffix}"
+                _copy(source, stream, start, end, target)
+            else:
+                is_pcm = codec.startswith("pcm_")
+                target = folder / f"{name}{'.wav' if is_pcm else '.flac'}"
+                _encode(source, stream, start, end, target, codec if is_pcm else "flac")
+            return target
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        raise AudioError(explain(error, recording)) from error
+
+
+def _copy(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float, target: Path) -> None:
+    with closing(av.open(str(target), "w")) as out:
+        copy, first = out.add_stream_from_template(stream), None
+        for packet in source.demux(stream):
+            if packet.pts is None or float((packet.pts + packet.duration) * stream.time_base) <= start:
+                continue
+            if float(packet.pts * stream.time_base) >= end:
+                break
+            first = packet.pts if first is None else first
+            packet.pts, packet.dts, packet.stream = packet.pts - first, packet.pts - first, copy
+            out.mux(packet)
+    if first is None:
+        target.unlink()
+        raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
+
+
+def _encode(
+    source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float, target: Path, codec: str
+) -> None:
+    frames = _trimmed(source, stream, start, end)
+    first = next(frames, None)
+    if first is None:
+        raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
+    with closing(av.open(str(target), "w")) as out:
+        copy = out.add_stream(codec, rate=stream.rate, layout=first.layout.name)
+        resampler = av.AudioResampler(format=copy.format.name, layout=first.layout.name, rate=stream.rate)
+        for frame in (first, *frames):
+            for fitting in resampler.resample(frame):
+                out.mux(copy.encode(fitting))
+        for fitting in resampler.resample(None):
+            out.mux(copy.encode(fitting))
+        out.mux(copy.encode(None))
+
+
+def _trimmed(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float) -> Iterator[av.AudioFrame]:
+    """The decoded frames of a part, the first and the last cut to the sample."""
+    first, last = round(start * stream.rate), round(end * stream.rate)
+    for frame in source.decode(stream):
+        place = round(float(frame.pts * frame.time_base) * stream.rate)
+        if place >= last:
+            return
+        low, high = max(0, first - place), min(frame.samples, last - place)
+        if low >= high:
+            continue
+        channels = 1 if frame.format.is_planar else len(frame.layout.channels)
+        samples = frame.to_ndarray()[:, low * channels : high * channels]
+        part = av.AudioFrame.from_ndarray(samples.copy(), format=frame.format.name, layout=frame.layout.name)
+        part.rate = frame.rate
+        yield part
