@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
-from commands.answers import classify, embed
+from commands.answers import caption, embed
 from commands.archive import export_index_vectors, index, pull, push, reindex, status
+from commands.classifying import classify
 from commands.evaluation import evaluate
 from commands.models import models
+from commands.reranking import rerank
 from commands.searching import search
 from commands.terminal import note
 from commands.training import annotate, export, train
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 ARCHIVE = (index, reindex, status, push, pull, export_index_vectors)
-ANSWERS = (search, classify, embed)
+ANSWERS = (search, caption, classify, rerank, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:
     main.add_command(command)

@@ -1,11 +1,13 @@
-"""Commands that answer about recordings that need not be indexed: classify, embed."""
+"""Commands that answer about recordings that need not be indexed: caption, embed."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 import numpy as np
 
 from commands.common import (
+    FILE,
     RECORDING,
     as_json,
     device_option,
@@ -13,61 +15,64 @@ from commands.common import (
     finish,
     model_option,
     open_encoder,
-    parse_labels,
+    recordings_in,
 )
 from commands.terminal import new_table, note, print_json, print_table, short_path, span
-from encoders.zero_shot import heard_attributes
-from search import classify_file, question
+from encoders.zero_shot import AttributeTagger
+from search import CaptionBank, compose
 from search.speech import embed_recording
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=RECORDING, metavar="FILE...")
-@click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="gender, emotion, pitch ...; repeatable.")
-@click.option("--labels", help='The labels to choose from, as in "angry,happy,sad"; any words will do.')
-@click.option("--template", "templates", multiple=True, help='A prompt with {} for the label, as in "a {} voice"; repeatable.')
+@click.argument("files", nargs=-1, required=True, type=RECORDING, metavar="FILE_OR_FOLDER...")
+@click.option("--captions", "bank", type=FILE, help="The captions to choose from, one a line.  [default: a bank that ships]")
+@click.option("-n", "limit", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many captions.")
+@click.option("--compose", "composed", is_flag=True, help="Put one together from what is heard, beside them.")
 @model_option
 @device_option
 @as_json
-def classify(
-    files: tuple[Path, ...],
-    attributes: tuple[str, ...],
-    labels: str | None,
-    templates: tuple[str, ...],
-    model: str,
-    device: str,
-    json_output: bool,
+def caption(
+    files: tuple[Path, ...], bank: Path | None, limit: int, composed: bool, model: str, device: str, json_output: bool
 ) -> None:
-    """Say which label fits a recording best, for attributes that ship or labels of your own.
+    """Find the captions that fit recordings best, clip by clip.
 
     \b
-    voxdex classify take1.wav take2.wav --attribute gender --attribute emotion
-    voxdex classify take1.wav --labels "bored,excited" --template "someone who sounds {}"
+    voxdex caption take1.wav
+    voxdex caption ./takes --captions styles.txt -n 1
+    voxdex caption interview.mp3 --compose
     """
-    choices = parse_labels(labels)
-    if (choices or templates) and len(attributes) > 1:
-        raise click.UsageError("--labels and --template go with one --attribute at most.")
     encoder = open_encoder(model, device)
-    names = attributes or (["label"] if choices else [attribute.name for attribute in heard_attributes(encoder)])
-    questions = [question(encoder, name, choices, templates) for name in names]
-    results, failed = each_file(files, lambda path: classify_file(encoder, path, questions))
-    answers = [
-        {"recording": clip.recording, "start": clip.start, "end": clip.end}
-        | {name: {"label": max(scores, key=scores.get), "scores": scores} for name, scores in clip.answers.items()}
-        for clip in results
-    ]
+    captions = CaptionBank(encoder, bank)
+    tag = AttributeTagger(encoder) if composed else None
+
+    def answer(path: Path) -> list[dict]:
+        recording = embed_recording(encoder, path)
+        heard = tag(recording.vectors) if tag else [{}] * len(recording.spans)
+        return [
+            {
+                "recording": str(path),
+                "start": start,
+                "end": end,
+                "captions": [asdict(fitting) for fitting in captions.find(vector, limit)],
+            }
+            | ({"composed": compose(what)} if tag else {})
+            for (start, end), vector, what in zip(recording.spans, recording.vectors, heard, strict=True)
+        ]
+
+    found, unread = recordings_in(files)
+    results, failed = each_file(found, answer)
     if json_output:
-        print_json({"results": answers, "failed": failed})
+        print_json({"results": results, "failed": unread + failed})
     else:
-        table = new_table("attribute", "label", "probability", "runner-up", "seconds", "recording")
-        for answer in answers:
-            for name in names:
-                best, second, *_ = [*sorted(answer[name]["scores"].items(), key=lambda item: -item[1]), ("", 0.0)]
-                runner_up = f"{second[0]} {second[1]:.0%}" if second[0] else ""
-                where = (span(answer["start"], answer["end"]), short_path(answer["recording"]))
-                table.add_row(name, best[0], f"{best[1]:.0%}", runner_up, *where)
+        table = new_table("score", "caption", "seconds", "recording")
+        for clip in results:
+            where = (span(clip["start"], clip["end"]), short_path(clip["recording"]))
+            if tag:
+                table.add_row("", clip["composed"], *where)
+            for fitting in clip["captions"]:
+                table.add_row(f"{fitting['score']:.3f}", fitting["caption"], *where)
         print_table(table)
-    finish(bool(results), failed)
+    finish(bool(results), unread + failed)
 
 
 @click.command()

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from tqdm import tqdm
 
 from commands.terminal import note
 from encoders import AudioError, Model, ModelCard, default_model, open_model
 from encoders.model_folder import voxdex_home
 from encoders.runtime import DEVICES
-from indexer import DEFAULT_INDEX, Folder, Server, index_folder
+from indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
 from indexer.files import printable
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -102,12 +103,20 @@ def parse_labels(text: str | None) -> list[str]:
 def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tuple[list, list[dict[str, str]]]:
     """All answers for all files, and what failed."""
     answers, failed = [], []
-    for path in files:
+    for path in tqdm(files, unit=" recordings", disable=True if len(files) < 2 else None, dynamic_ncols=True):
         try:
             answers.extend(answer(path))
         except AudioError as error:
             failed.append({"path": printable(path), "reason": str(error)})
     return answers, failed
+
+
+def recordings_in(paths: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
+    """The recordings among files and under folders, and what of these cannot be read."""
+    walk = find_recordings(paths)
+    failed = [{"path": failure.path, "reason": failure.reason} for failure in walk.failed]
+    failed += [{"path": str(path), "reason": "there is no such file or folder"} for path in walk.absent]
+    return [Path(path) for path in walk.recordings], failed
 
 
 def finish(something_done: bool, failed: Sequence[dict[str, str]]) -> None:

@@ -10,7 +10,7 @@ from commands.plots import draw_confusion
 from commands.terminal import new_table, print_json, print_table, rounded
 from encoders import Model
 from encoders.manifest import read_manifest
-from search import evaluate_classification, evaluate_retrieval
+from search import Answered, evaluate_classification, evaluate_retrieval
 from search.evaluation import Embedded, embed_rows
 
 
@@ -58,15 +58,7 @@ def classification(
         about |= rounded(result.figures()) | {"intervals": {name: rounded_pair(pair) for name, pair in intervals.items()}}
         print_json(about | {"confusion": result.confusion.tolist(), "failed": embedded.failed})
     else:
-        table = new_table(f"{attribute}: true \\ heard", *result.labels)
-        for label, row in zip(result.labels, result.confusion, strict=True):
-            table.add_row(label, *map(str, row))
-        print_table(table)
-        figures = [
-            f"{name} {value:.1f} % ({intervals[name][0]:.1f}-{intervals[name][1]:.1f})"
-            for name, value in result.figures().items()
-        ]
-        print(f"{len(answered.truth)} clips: " + ", ".join(figures))
+        print_classification(answered)
     finish(bool(embedded.rows), embedded.failed)
 
 
@@ -94,6 +86,19 @@ def retrieval(manifest: Path, root: Path | None, model: str, device: str, json_o
             table.add_row("  95 % interval", *(f"{low:.1f}-{high:.1f}" for low, high in intervals[way].values()))
         print_table(table)
     finish(bool(embedded.rows), embedded.failed)
+
+
+def print_classification(answered: Answered) -> None:
+    """What was taken for what, and the figures."""
+    result, intervals = answered.result, answered.intervals()
+    table = new_table(f"{answered.attribute}: true \\ heard", *result.labels)
+    for label, row in zip(result.labels, result.confusion, strict=True):
+        table.add_row(label, *map(str, row))
+    print_table(table)
+    figures = (
+        f"{name} {value:.1f} % ({intervals[name][0]:.1f}-{intervals[name][1]:.1f})" for name, value in result.figures().items()
+    )
+    print(f"{len(answered.truth)} clips: " + ", ".join(figures))
 
 
 def embed_manifest(encoder: Model, manifest: Path, column: str, root: Path | None) -> Embedded:

@@ -1,21 +1,18 @@
 """Hits for other programs: tables, playlists, label files, sound files, and a player."""
 
-import csv
-import io
-import json
 import shutil
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import click
 from tqdm import tqdm
 
+from commands.rows import make, save_rows, write
 from commands.terminal import heard_as, note, span
 from encoders import AudioError
 from search import Hit, cut
@@ -33,12 +30,11 @@ PLAYERS = (
 
 def save_hits(hits: Sequence[Hit], file: Path) -> None:
     """Writes hits as a table (.csv), a line of JSON each (.jsonl), or a playlist (.m3u8)."""
-    writers = {".csv": _as_csv, ".jsonl": _as_json_lines, ".m3u8": _as_playlist}
-    writer = writers.get(file.suffix.lower())
-    if writer is None:
-        raise click.UsageError(f"--save {file} must end with {', '.join(writers)}.")
-    _write(file, writer(hits))
-    note(f"{len(hits)} hits in {file}.")
+    if file.suffix.lower() == ".m3u8":
+        write(file, _as_playlist(hits))
+        note(f"{len(hits)} hits in {file}.")
+    else:
+        save_rows([asdict(hit) for hit in hits], file, ".m3u8")
 
 
 def save_labels(hits: Sequence[Hit], folder: Path) -> None:
@@ -46,16 +42,16 @@ def save_labels(hits: Sequence[Hit], folder: Path) -> None:
     lines = defaultdict(list)
     for hit in sorted(hits, key=lambda hit: hit.start):
         lines[hit.recording].append(f"{hit.start:.3f}\t{hit.end:.3f}\t#{hit.rank} {hit.score:.3f} {heard_as(hit.attributes)}")
-    _make(folder)
+    make(folder)
     taken: set[str] = set()
     for recording, labels in lines.items():
-        _write(folder / f"{_unused(_short(recording), taken)}.txt", "\n".join(labels) + "\n")
+        write(folder / f"{_unused(_short(recording), taken)}.txt", "\n".join(labels) + "\n")
     note(f"Labels of {len(lines)} recordings in {folder}.")
 
 
 def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
     """Cuts the clips out of their recordings, as 01 NAME 3.5-7.2.wav; what failed."""
-    _make(folder)
+    make(folder)
     failed = []
     for hit in tqdm(hits, unit=" clips", disable=None):
         try:
@@ -91,27 +87,6 @@ def play_hits(hits: Sequence[Hit]) -> list[dict[str, str]]:
     return failed
 
 
-def _as_csv(hits: Sequence[Hit]) -> str:
-    """A row a hit; what is known of it in columns such as attributes.gender."""
-    rows = [_flat(asdict(hit)) for hit in hits]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)))
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
-
-
-def _flat(row: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in row.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
-    return flat
-
-
-def _as_json_lines(hits: Sequence[Hit]) -> str:
-    return "".join(json.dumps(asdict(hit), ensure_ascii=False) + "\n" for hit in hits)
-
-
 def _as_playlist(hits: Sequence[Hit]) -> str:
     """An extended M3U; VLC plays only the clips, other players their recordings."""
     lines = ["#EXTM3U"]
@@ -136,18 +111,3 @@ def _unused(name: str, taken: set[str]) -> str:
     found = next(each for each in names if each not in taken)
     taken.add(found)
     return found
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.ClickException(f"The folder {folder} cannot be made ({error.strerror}).") from error
-
-
-def _write(file: Path, text: str) -> None:
-    _make(file.parent)
-    try:
-        file.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be written ({error.strerror}).") from error

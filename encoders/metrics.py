@@ -60,7 +60,8 @@ class Retrieval:
 
     @property
     def median_rank(self) -> float:
-        return float(np.median(self.ranks))
+        """Of an even number of queries the lower of the two in the middle, as in ParaSpeechCLAP's evaluation."""
+        return float(np.sort(self.ranks)[(len(self.ranks) - 1) // 2])
 
     @property
     def mean_rank(self) -> float:

@@ -11,33 +11,46 @@ with EdgeStore.open(index_folder("default")) as store:
 
 from indexer.store import parse_filter
 from search.aim import caption_vector, sound_vector
-from search.classification import Classified, Question, classify_file, question
+from search.captioning import CaptionBank, Fitting, compose
+from search.classification import Classified, Question, classify_file, classify_index, question
 from search.cutting import cut
-from search.evaluation import evaluate_classification, evaluate_retrieval
+from search.evaluation import Answered, evaluate_classification, evaluate_retrieval
 from search.finding import count_values, find
 from search.query import Clip, Facet, Hit, Query, QueryError, Ranking, Shift, Sound, Wish, ask
+from search.reranking import Prompt, Ranked, Reward, keep_best, rank, read_prompts
 
 __all__ = [
+    "Answered",
+    "CaptionBank",
     "Classified",
     "Clip",
     "Facet",
+    "Fitting",
     "Hit",
+    "Prompt",
     "Query",
     "QueryError",
     "Question",
+    "Ranked",
     "Ranking",
+    "Reward",
     "Shift",
     "Sound",
     "Wish",
     "ask",
     "caption_vector",
     "classify_file",
+    "classify_index",
+    "compose",
     "count_values",
     "cut",
     "evaluate_classification",
     "evaluate_retrieval",
     "find",
+    "keep_best",
     "parse_filter",
     "question",
+    "rank",
+    "read_prompts",
     "sound_vector",
 ]

@@ -1,21 +1,25 @@
 """Zero-shot classification of recordings through prompt templates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from encoders import Attribute, Model, load_attributes
 from encoders.zero_shot import classifier, probabilities, scale_of
+from indexer.store import CLIP, KIND, Store
 from search.query import QueryError
 from search.speech import embed_recording
 
 TEMPLATES = ("{}", "a {} voice", "A person is speaking in a {} style.")
 """For labels that no attribute knows."""
+AT_ONCE = 1000
+"""Clips of an index."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Question:
     """An attribute's name, the labels to choose from, and one unit vector a label, [labels, dimension]."""
 
@@ -84,18 +88,25 @@ def classify_file(model: Model, path: Path, questions: Sequence[Question]) -> li
         AudioError: the recording cannot be read.
     """
     recording = embed_recording(model, path)
-    scores = {question.name: question.scores(recording.vectors, model) for question in questions}
+    where = [(str(path), start, end) for start, end in recording.spans]
+    return _answer(model, where, recording.vectors, questions)
+
+
+def classify_index(model: Model, store: Store, questions: Sequence[Question]) -> Iterator[Classified]:
+    """Answers the questions for every clip of an index."""
+    points = iter(store.points({KIND: CLIP}))
+    while batch := list(islice(points, AT_ONCE)):
+        where = [tuple(point.payload[key] for key in ("recording", "start", "end")) for point in batch]
+        yield from _answer(model, where, np.stack([point.vector for point in batch]), questions)
+
+
+def _answer(
+    model: Model, where: Sequence[tuple[str, float, float]], vectors: np.ndarray, questions: Sequence[Question]
+) -> list[Classified]:
+    scores = {each: each.scores(vectors, model).astype(float).round(4).tolist() for each in questions}
     return [
         Classified(
-            str(path),
-            start,
-            end,
-            {
-                question.name: dict(
-                    zip(question.labels, scores[question.name][row].astype(float).round(4).tolist(), strict=True)
-                )
-                for question in questions
-            },
+            *place, {question.name: dict(zip(question.labels, rows[row], strict=True)) for question, rows in scores.items()}
         )
-        for row, (start, end) in enumerate(recording.spans)
+        for row, place in enumerate(where)
     ]

@@ -47,6 +47,7 @@ def embed_rows(model: Model, rows: list[dict[str, str]], root: Path, on_row: Cal
 class Answered:
     """What zero-shot classification said of each clip: true and heard labels, in the order of the rows that have a label."""
 
+    attribute: str
     labels: tuple[str, ...]
     truth: list[str]
     heard: list[str]
@@ -78,7 +79,7 @@ def evaluate_classification(
         raise ManifestError(f"No row has one of the labels {', '.join(labels)} in its column {attribute!r}.")
     asked = question(model, attribute, labels, templates)
     best = asked.scores(embedded.vectors[rows], model).argmax(axis=1)
-    return Answered(labels, [embedded.rows[i][attribute] for i in rows], [labels[i] for i in best])
+    return Answered(attribute, labels, [embedded.rows[i][attribute] for i in rows], [labels[i] for i in best])
 
 
 @dataclass(frozen=True)

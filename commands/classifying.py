@@ -1,0 +1,145 @@
+"""The command that answers which label fits."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.common import (
+    FILE,
+    RECORDING,
+    as_json,
+    at_index,
+    device_option,
+    each_file,
+    finish,
+    model_option,
+    open_encoder,
+    parse_labels,
+    recordings_in,
+)
+from commands.evaluation import print_classification
+from commands.rows import save_rows
+from commands.terminal import new_table, print_json, print_table, short_path, span
+from encoders import Model, open_model
+from encoders.manifest import read_manifest
+from encoders.zero_shot import heard_attributes
+from indexer import Place
+from indexer.files import absolute
+from search import Answered, Classified, Question, classify_file, classify_index, question
+
+UNSURE = "unsure"
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=RECORDING, metavar="[FILE_OR_FOLDER]...")
+@click.option("--indexed", is_flag=True, help="Classify the clips of the index instead of files.")
+@click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="gender, emotion, pitch ...; repeatable.")
+@click.option("--labels", help='The labels to choose from, as in "angry,happy,sad"; any words will do.')
+@click.option("--template", "templates", multiple=True, help='A prompt with {} for the label, as in "a {} voice"; repeatable.')
+@click.option(
+    "--unsure-below",
+    "least",
+    default=0.0,
+    type=click.FloatRange(0, 1),
+    help="Say unsure where no label is as probable as that.",
+)
+@click.option("--truth", type=FILE, help="A .csv file with the column path and the true labels: shows what is taken for what.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the answers to a .csv or .jsonl file.")
+@model_option
+@device_option
+@at_index
+@as_json
+def classify(
+    files: tuple[Path, ...],
+    indexed: bool,
+    attributes: tuple[str, ...],
+    labels: str | None,
+    templates: tuple[str, ...],
+    least: float,
+    truth: Path | None,
+    save: Path | None,
+    model: str,
+    device: str,
+    place: Place,
+    json_output: bool,
+) -> None:
+    """Say which label fits a clip best, for attributes that ship or labels of your own.
+
+    \b
+    voxdex classify take1.wav take2.wav --attribute gender --attribute emotion
+    voxdex classify take1.wav --labels "bored,excited" --template "someone who sounds {}"
+    voxdex classify ./takes --attribute emotion --unsure-below 0.6 --save emotions.csv
+    voxdex classify --indexed --labels "laughing,crying" --save all.jsonl
+    """
+    choices = parse_labels(labels)
+    if (choices or templates) and len(attributes) > 1:
+        raise click.UsageError("--labels and --template go with one --attribute at most.")
+    if len(choices) == 1:
+        raise click.UsageError(f"--labels {labels!r} leaves nothing to choose; give two or more.")
+    if bool(files) == indexed:
+        raise click.UsageError("Give recordings or folders, or --indexed for the clips of the index.")
+
+    def ask(encoder: Model) -> list[Question]:
+        names = attributes or (["label"] if choices else [attribute.name for attribute in heard_attributes(encoder)])
+        return [question(encoder, name, choices, templates) for name in names]
+
+    if indexed:
+        with place.open() as store:
+            encoder = open_model(store.model)
+            results, failed = list(classify_index(encoder, store, ask(encoder))), []
+    else:
+        encoder = open_encoder(model, device)
+        questions = ask(encoder)
+        found, unread = recordings_in(files)
+        results, failed = each_file(found, lambda path: classify_file(encoder, path, questions))
+        failed = unread + failed
+    answers = [as_document(clip, least) for clip in results]
+    if save:
+        save_rows(answers, save)
+    if json_output:
+        print_json({"results": answers, "failed": failed})
+    elif not save:
+        print_answers(answers)
+    if truth:
+        for answered in compare(results, truth):
+            print_classification(answered)
+    finish(bool(results), failed)
+
+
+def as_document(clip: Classified, least: float) -> dict[str, Any]:
+    """least: the probability below which no label is named."""
+    answers = {name: max(scores, key=scores.get) for name, scores in clip.answers.items()}
+    return {"recording": clip.recording, "start": clip.start, "end": clip.end} | {
+        name: {"label": label if clip.answers[name][label] >= least else UNSURE, "scores": clip.answers[name]}
+        for name, label in answers.items()
+    }
+
+
+def print_answers(answers: Sequence[dict[str, Any]]) -> None:
+    table = new_table("attribute", "label", "probability", "runner-up", "seconds", "recording")
+    for answer in answers:
+        for name in answer.keys() - {"recording", "start", "end"}:
+            best, second, *_ = sorted(answer[name]["scores"].items(), key=lambda item: -item[1])
+            where = (span(answer["start"], answer["end"]), short_path(answer["recording"]))
+            table.add_row(name, answer[name]["label"], f"{best[1]:.0%}", f"{second[0]} {second[1]:.0%}", *where)
+    print_table(table)
+
+
+def compare(results: Iterable[Classified], truth: Path) -> list[Answered]:
+    """What was heard of recordings whose true labels a table has, for each attribute that is a column of it."""
+    rows = {str(absolute(truth.parent / row["path"])): row for row in read_manifest(truth)}
+    known = [(clip, row) for clip in results if (row := rows.get(str(absolute(clip.recording))))]
+    names = [name for name in (known[0][0].answers if known else ()) if any(row.get(name) for _, row in known)]
+    if not names:
+        raise click.ClickException(f"{truth} has a true label for none of these recordings, in no column that was asked for.")
+    compared = []
+    for name in names:
+        labels = tuple(known[0][0].answers[name])
+        pairs = [
+            (row[name], max(clip.answers[name], key=clip.answers[name].get)) for clip, row in known if row.get(name) in labels
+        ]
+        if pairs:
+            compared.append(Answered(name, labels, *map(list, zip(*pairs, strict=True))))
+    return compared

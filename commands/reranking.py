@@ -1,0 +1,103 @@
+"""The command that ranks the takes of a speech synthesiser."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from commands.common import RECORDING, as_json, device_option, finish, model_option, open_encoder
+from commands.terminal import new_table, note, print_json, print_table, short_path
+from search import Prompt, Ranked, Reward, keep_best, rank, read_prompts
+
+
+@click.command()
+@click.argument("caption")
+@click.argument("takes", nargs=-1, type=RECORDING, metavar="[FILE]...")
+@click.option("--like", type=RECORDING, metavar="FILE", help="A reference: the takes should sound like it.")
+@click.option(
+    "--likeness", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    help="How much the reference counts beside the caption.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Put the best take of each prompt there.")
+@click.option("--link", is_flag=True, help="With --out: link the takes instead of copying them.")
+@model_option
+@device_option
+@as_json
+def rerank(
+    caption: str,
+    takes: tuple[Path, ...],
+    like: Path | None,
+    likeness: float,
+    out: Path | None,
+    link: bool,
+    model: str,
+    device: str,
+    json_output: bool,
+) -> None:
+    """Rank takes by how well they follow a caption, a reference, or both: best of N.
+
+    With no FILE, the first argument is a batch: a table with the columns caption and takes ("a.wav | b.wav"), and perhaps
+    reference and name; or a folder with iter_1/input_descriptions.txt and iter_1/audios/0.wav, iter_2/audios/0.wav ... An
+    empty caption ranks by the reference alone.
+
+    \b
+    voxdex rerank "a tired old man" take1.wav take2.wav take3.wav
+    voxdex rerank "" take*.wav --like reference.wav
+    voxdex rerank tts_outputs --out best
+    """
+    prompts = [Prompt("best", caption, takes, like)] if takes else read_batch(caption, like)
+    encoder = open_encoder(model, device)
+    reward = Reward(encoder, likeness)
+    ranked = [rank(prompt, reward) for prompt in tqdm(prompts, unit=" prompts", disable=True if takes else None)]
+    if out:
+        kept = keep_best(ranked, out, link_to if link else shutil.copy2)
+        (out / "summary.json").write_text(
+            json.dumps([as_document(each) for each in ranked], ensure_ascii=False, indent=2) + "\n"
+        )
+        note(f"{len(kept)} takes and summary.json in {out}.")
+    failed = [{"path": failure.path, "reason": failure.reason} for each in ranked for failure in each.failed]
+    if json_output:
+        print_json({"results": [as_document(each) for each in ranked], "failed": failed})
+    else:
+        print_ranked(ranked)
+    finish(any(each.takes for each in ranked), failed)
+
+
+def read_batch(place: str, like: Path | None) -> list[Prompt]:
+    if not Path(place).exists():
+        raise click.UsageError(f"There are no takes to rank; give recordings, or a table or folder that exists, not {place!r}.")
+    prompts = read_prompts(Path(place))
+    return [Prompt(each.name, each.caption, each.takes, each.reference or like) for each in prompts]
+
+
+def link_to(take: Path, to: Path) -> None:
+    to.symlink_to(os.path.relpath(take, to.parent))
+
+
+def as_document(ranked: Ranked) -> dict:
+    prompt = ranked.prompt
+    return {
+        "name": prompt.name,
+        "caption": prompt.caption,
+        "like": str(prompt.reference) if prompt.reference else None,
+        "takes": [
+            {"rank": rank, "score": round(score, 4), "recording": str(take)}
+            for rank, (take, score) in enumerate(ranked.takes, 1)
+        ],
+    }
+
+
+def print_ranked(ranked: Sequence[Ranked]) -> None:
+    several = len(ranked) > 1
+    table = new_table(*(["prompt"] if several else []), "#", "score", *(["runner-up"] if several else []), "recording")
+    for each in ranked:
+        for place, (take, score) in enumerate(each.takes[: 1 if several else None], 1):
+            cells = [str(place), f"{score:.3f}"]
+            if several:
+                cells = [each.prompt.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]
+            table.add_row(*cells, short_path(str(take)))
+    print_table(table)

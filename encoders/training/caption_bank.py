@@ -1,0 +1,71 @@
+"""Writes the bank of captions that ships with the search.
+
+python -m encoders.training.caption_bank search/captions.txt
+"""
+
+import random
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import click
+
+from encoders.attributes import load_attributes
+from encoders.training.captions import Claim, write_caption
+
+ABOUT = (
+    "gender",
+    "age",
+    "emotion",
+    "pitch",
+    "intonation",
+    "speed",
+    "loudness",
+    "phonation",
+    "texture",
+    "brightness",
+    "clarity",
+)
+"""Attributes that captions of the bank speak of."""
+ORDINARY = frozenset(
+    {("pitch", "medium"), ("speed", "medium"), ("loudness", "medium"), ("phonation", "modal"), ("age", "adult")}
+)
+"""What nobody mentions."""
+TRIPLES = 800
+
+
+def write_bank(seed: int = 0) -> list[str]:
+    """Captions that say one, two or three things about a voice, each wording once, sorted."""
+    rng = random.Random(seed)
+    claims = [
+        Claim(name, label.name)
+        for name in ABOUT
+        for label in load_attributes()[name].labels
+        if (name, label.name) not in ORDINARY
+    ]
+    return sorted({_capitalised(write_caption(list(said), rng)) for said in _said(claims, rng)})
+
+
+def _said(claims: list[Claim], rng: random.Random) -> Iterator[tuple[Claim, ...]]:
+    def is_possible(said: tuple[Claim, ...]) -> bool:
+        return len({claim.attribute for claim in said}) == len(said)
+
+    yield from ((claim,) for claim in claims)
+    yield from filter(is_possible, combinations(claims, 2))
+    triples = [said for said in combinations(claims, 3) if is_possible(said) and said[0].attribute == "gender"]
+    yield from rng.sample(triples, min(TRIPLES, len(triples)))
+
+
+def _capitalised(caption: str) -> str:
+    return f"{caption[0].upper()}{caption[1:].rstrip('.')}."
+
+
+@click.command()
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+def main(out: Path) -> None:
+    """Write the bank to a file, a caption a line."""
+    out.write_text("\n".join(write_bank()) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

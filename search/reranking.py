@@ -1,0 +1,188 @@
+"""Best of N: the takes of a speech synthesiser, ranked by how well they follow a caption or a reference (ParaSpeechCLAP)."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from encoders import AudioError, Model
+from encoders.audio import Failure
+from search.aim import caption_vector
+from search.query import QueryError
+from search.speech import embed_recording
+
+DESCRIPTIONS, ITERATION = "input_descriptions.txt", "iter_"
+TAKES = " | "
+"""Between the takes of one caption in a table."""
+
+Sounds = Sequence[np.ndarray | Path | str]
+
+
+class Reward:
+    """How well speech follows a caption, a reference recording or both: for rerankers and training loops.
+
+    What captions and references sound like is kept, so that each is embedded once.
+
+    Args:
+        model: embeds both.
+        likeness: how much a reference counts over a caption where both are given, 0 to 1.
+    """
+
+    def __init__(self, model: Model, likeness: float = 0.5) -> None:
+        self._model, self._likeness = model, likeness
+        self._captions: dict[str, np.ndarray] = {}
+        self._references: dict[Path, np.ndarray] = {}
+
+    def __call__(self, audio: np.ndarray | Path | str, caption: str = "", reference: Path | None = None) -> float:
+        """The reward of one take, -1 to 1: its cosine with what is wanted.
+
+        Args:
+            audio: float32 [samples], mono at 16 kHz in -1..1, or the path of a recording.
+            caption: how it should sound; "" for no matter how.
+            reference: a recording that it should sound like.
+
+        Raises:
+            QueryError: there is neither a caption nor a reference.
+            AudioError: a recording cannot be read.
+        """
+        return float(self.many([audio], [caption], [reference])[0])
+
+    def many(self, audios: Sounds, captions: Sequence[str], references: Sequence[Path | None] | None = None) -> np.ndarray:
+        """The rewards of many takes at once, float32 [takes]; see __call__."""
+        wanted = np.stack(
+            [
+                self._wanted(caption, reference)
+                for caption, reference in zip(captions, references or [None] * len(captions), strict=True)
+            ]
+        )
+        return np.einsum("td,td->t", self._embed(audios), wanted).astype(np.float32)
+
+    def _embed(self, audios: Sounds) -> np.ndarray:
+        longest = int(self._model.card.max_seconds * self._model.card.sample_rate)
+        is_short = [isinstance(audio, np.ndarray) and 0 < len(audio) <= longest for audio in audios]
+        batch = self._model.embed_speech(audio for audio, short in zip(audios, is_short, strict=True) if short)
+        return np.stack([next(batch) if short else self._long(audio) for audio, short in zip(audios, is_short, strict=True)])
+
+    def _long(self, audio: np.ndarray | Path | str) -> np.ndarray:
+        if isinstance(audio, np.ndarray):
+            raise AudioError(f"it has {len(audio)} samples; give 1 to {self._model.card.max_seconds:g} s at 16 kHz")
+        return embed_recording(self._model, Path(audio)).voice
+
+    def _wanted(self, caption: str, reference: Path | None) -> np.ndarray:
+        if caption and caption not in self._captions:
+            self._captions[caption] = caption_vector(caption, self._model)
+        if reference and reference not in self._references:
+            self._references[reference] = embed_recording(self._model, reference).voice
+        if caption and reference:
+            return (1 - self._likeness) * self._captions[caption] + self._likeness * self._references[reference]
+        if not caption and not reference:
+            raise QueryError("There is nothing to rank takes by: give a caption, or a reference with --like.")
+        return self._captions[caption] if caption else self._references[reference]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a synthesiser was asked for, and the takes that it gave."""
+
+    name: str
+    caption: str
+    takes: tuple[Path, ...]
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A prompt's takes with their rewards, best first, and those that could not be read."""
+
+    prompt: Prompt
+    takes: list[tuple[Path, float]]
+    failed: list[Failure]
+
+
+def rank(prompt: Prompt, reward: Reward) -> Ranked:
+    """Ranks the takes of a prompt.
+
+    Raises:
+        QueryError: there is nothing to rank by, or the reference cannot be read.
+    """
+    if prompt.reference and not prompt.reference.exists():
+        raise QueryError(f"The reference {prompt.reference} cannot be read: there is no such file.")
+    scored, failed = [], []
+    for take in prompt.takes:
+        try:
+            scored.append((take, reward(take, prompt.caption, prompt.reference)))
+        except AudioError as error:
+            failed.append(Failure(str(take), str(error)))
+    if not prompt.takes:
+        failed.append(Failure(prompt.caption or str(prompt.reference), "there are no takes of it"))
+    return Ranked(prompt, sorted(scored, key=lambda pair: -pair[1]), failed)
+
+
+def read_prompts(place: Path) -> list[Prompt]:
+    """The prompts of a table, or of a folder as ParaSpeechCLAP's best-of-N leaves it.
+
+    A table is CSV with the columns `caption` and `takes` (paths from its folder on, separated by " | "), and perhaps
+    `reference` and `name`. A folder holds iter_1/input_descriptions.txt, a caption a line, and iter_1/audios/0.wav,
+    iter_2/audios/0.wav and so on: take by take, a file for each caption, numbered from 0.
+
+    Raises:
+        QueryError: it cannot be read, or is of neither form.
+    """
+    return _from_folder(place) if place.is_dir() else _from_table(place)
+
+
+def _from_table(file: Path) -> list[Prompt]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise QueryError(f"{file} cannot be read as CSV in UTF-8 ({error}).") from error
+    if not rows or not {"caption", "takes"} <= rows[0].keys():
+        raise QueryError(f"{file} needs the columns 'caption' and 'takes', and rows.")
+    return [
+        Prompt(
+            row.get("name") or str(number),
+            row["caption"] or "",
+            tuple(file.parent / take.strip() for take in (row["takes"] or "").split(TAKES.strip()) if take.strip()),
+            file.parent / row["reference"] if row.get("reference") else None,
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def _from_folder(folder: Path) -> list[Prompt]:
+    places = [folder / f"{ITERATION}1" / DESCRIPTIONS, folder / DESCRIPTIONS]
+    descriptions = next((place for place in places if place.exists()), places[0])
+    try:
+        lines = descriptions.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise QueryError(f"{descriptions} cannot be read as text in UTF-8 ({error}).") from error
+    takes: dict[str, list[Path]] = {}
+    for audios in sorted(folder.glob(f"{ITERATION}*/audios"), key=_number_of):
+        for file in sorted(audios.iterdir()):
+            takes.setdefault(file.stem, []).append(file)
+    captions = list(filter(None, map(str.strip, lines)))
+    if not captions or not takes:
+        raise QueryError(f"{folder} has no captions in {descriptions}, or no recordings in {ITERATION}1/audios.")
+    return [Prompt(str(number), caption, tuple(takes.get(str(number), ()))) for number, caption in enumerate(captions)]
+
+
+def _number_of(audios: Path) -> tuple[int, str]:
+    number = audios.parent.name.removeprefix(ITERATION)
+    return int(number) if number.isdigit() else 0, number
+
+
+def keep_best(ranked: Sequence[Ranked], folder: Path, put: Callable[[Path, Path], object]) -> list[Path]:
+    """Puts the best take of each prompt into a folder, by the prompt's name; put(take, to) copies or links it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = []
+    for each in ranked:
+        if each.takes:
+            best = each.takes[0][0]
+            target = folder / f"{each.prompt.name}{best.suffix}"
+            target.unlink(missing_ok=True)
+            put(best, target)
+            kept.append(target)
+    return kept
