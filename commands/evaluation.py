@@ -1,25 +1,32 @@
-"""Commands that measure a model: evaluate classification, evaluate retrieval."""
+"""Commands that measure a model or an index: evaluate classification, evaluate retrieval, evaluate index."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 from tqdm import tqdm
 
-from commands.common import FILE, FOLDER, as_json, device_option, finish, model_option, open_encoder, parse_labels
-from commands.plots import draw_confusion
+from commands.common import FILE, FOLDER, as_json, at_index, device_option, finish, model_option, open_encoder, parse_labels
+from commands.plots import draw_confusion, draw_recall
 from commands.terminal import new_table, print_json, print_table, rounded
-from encoders import Model
+from encoders import Model, open_model
 from encoders.manifest import read_manifest
-from search import Answered, evaluate_classification, evaluate_retrieval
-from search.evaluation import Embedded, embed_rows
+from indexer import Place
+from search import Answered, CaptionBank, evaluate_classification, evaluate_index, evaluate_retrieval
+from search.evaluation import Embedded, RetrievalFigures, embed_rows
 
 
 @click.group()
 def evaluate() -> None:
-    """Measure a model on labelled recordings."""
+    """Measure a model on labelled recordings, or an index."""
 
 
 manifest_argument = click.argument("manifest", type=FILE, metavar="MANIFEST.csv")
+plot_option = click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the figures into an image (.png, .svg)."
+)
+by_option = click.option("--by", metavar="COLUMN", help="Figures for each value of a column as well: speaker, corpus ...")
 root_option = click.option("--root", type=FOLDER, help="Where the manifest's paths start.  [default: its folder]")
 
 
@@ -28,9 +35,8 @@ root_option = click.option("--root", type=FOLDER, help="Where the manifest's pat
 @click.option("--attribute", required=True, metavar="COLUMN", help="The manifest's column with the true labels.")
 @click.option("--labels", help="Labels to choose from; other rows are left out.  [default: those in the column]")
 @click.option("--template", "templates", multiple=True, help="A prompt with {} for the label; repeatable.")
-@click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the confusion matrix into an image (.png, .svg)."
-)
+@by_option
+@plot_option
 @root_option
 @model_option
 @device_option
@@ -40,6 +46,7 @@ def classification(
     attribute: str,
     labels: str | None,
     templates: tuple[str, ...],
+    by: str | None,
     plot: Path | None,
     root: Path | None,
     model: str,
@@ -49,35 +56,48 @@ def classification(
     """Zero-shot classification: unweighted average recall, macro F1, accuracy, confusion, with 95 % intervals."""
     encoder = open_encoder(model, device)
     embedded = embed_manifest(encoder, manifest, attribute, root)
-    answered = evaluate_classification(encoder, embedded, attribute, parse_labels(labels), templates)
-    result, intervals = answered.result, answered.intervals()
+    choices = parse_labels(labels)
+    answered = evaluate_classification(encoder, embedded, attribute, choices, templates)
+    groups = {
+        value: evaluate_classification(encoder, part, attribute, answered.labels, templates)
+        for value, part in embedded.by(by, answered.rows).items()
+    }
     if plot:
-        draw_confusion(result, f"{attribute}, {encoder.card.name}", plot)
+        draw_confusion(answered.result, f"{attribute}, {encoder.card.name}", plot)
     if json_output:
-        about = {"attribute": attribute, "clips": len(answered.truth), "labels": list(result.labels)}
-        about |= rounded(result.figures()) | {"intervals": {name: rounded_pair(pair) for name, pair in intervals.items()}}
-        print_json(about | {"confusion": result.confusion.tolist(), "failed": embedded.failed})
+        about = {"attribute": attribute, "clips": len(answered.truth), "labels": list(answered.labels)} | classified(answered)
+        about |= {"by": {value: {"clips": len(part.truth)} | classified(part) for value, part in groups.items()}} if by else {}
+        print_json(about | {"confusion": answered.result.confusion.tolist(), "failed": embedded.failed})
     else:
         print_classification(answered)
+        print_groups(by, {value: part.result.figures() | {"clips": len(part.truth)} for value, part in groups.items()})
     finish(bool(embedded.rows), embedded.failed)
 
 
 @evaluate.command("retrieval")
 @manifest_argument
+@by_option
+@plot_option
 @root_option
 @model_option
 @device_option
 @as_json
-def retrieval(manifest: Path, root: Path | None, model: str, device: str, json_output: bool) -> None:
+def retrieval(
+    manifest: Path, by: str | None, plot: Path | None, root: Path | None, model: str, device: str, json_output: bool
+) -> None:
     """Retrieval between recordings and their captions, both ways; captions are de-duplicated, ranks start at 1."""
     encoder = open_encoder(model, device)
     embedded = embed_manifest(encoder, manifest, "caption", root)
     result = evaluate_retrieval(encoder, embedded)
-    ways = {"speech_to_caption": result.speech_to_caption.figures(), "caption_to_speech": result.caption_to_speech.figures()}
+    groups = {value: evaluate_retrieval(encoder, part) for value, part in embedded.by(by).items()}
+    if plot:
+        draw_recall(result, encoder.card.name, plot)
+    ways = {way: figures_of(result, way) for way in ("speech_to_caption", "caption_to_speech")}
     intervals = result.intervals()
     if json_output:
-        document = {"clips": result.clips, "captions": result.captions} | {way: rounded(part) for way, part in ways.items()}
+        document = retrieved(result)
         bounds = {way: {name: rounded_pair(pair) for name, pair in part.items()} for way, part in intervals.items()}
+        document |= {"by": {value: retrieved(part) for value, part in groups.items()}} if by else {}
         print_json(document | {"intervals": bounds, "failed": embedded.failed})
     else:
         table = new_table(f"{result.clips} clips, {result.captions} captions", *ways["caption_to_speech"])
@@ -85,7 +105,66 @@ def retrieval(manifest: Path, root: Path | None, model: str, device: str, json_o
             table.add_row(way.replace("_", " "), *(f"{value:.1f}" for value in part.values()))
             table.add_row("  95 % interval", *(f"{low:.1f}-{high:.1f}" for low, high in intervals[way].values()))
         print_table(table)
+        for way in ways:
+            print_groups(by, {f"{value}, {way.replace('_', ' ')}": figures_of(part, way) for value, part in groups.items()})
     finish(bool(embedded.rows), embedded.failed)
+
+
+@evaluate.command("index")
+@click.option(
+    "--captions", "bank", type=FILE, help="What to ask, a caption a line.  [default: captions of the bank that ships]"
+)
+@click.option("--queries", default=200, show_default=True, type=click.IntRange(1), help="How many captions to ask at most.")
+@click.option("-n", "first", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many answers to compare.")
+@at_index
+@as_json
+def of_index(bank: Path | None, queries: int, first: int, place: Place, json_output: bool) -> None:
+    """How much of the exact answer the engine gives, and how fast, asked captions."""
+    with place.open() as store:
+        encoder = open_model(store.model)
+        captions = CaptionBank(encoder, bank).captions
+        found = evaluate_index(store, encoder, captions[:: max(1, len(captions) // queries)][:queries], first)
+    milliseconds = {f"p{share}": float(np.percentile(found.milliseconds, share)) for share in (50, 95)}
+    if json_output:
+        print_json(
+            {
+                "clips": found.clips,
+                "queries": len(found.recalls),
+                f"recall@{found.first}": round(found.recall, 2),
+                "ms": rounded(milliseconds),
+            }
+        )
+    else:
+        print(
+            f"{len(found.recalls)} captions over {found.clips} clips: recall@{found.first} {found.recall:.2f} %"
+            f" of exact search, {milliseconds['p50']:.1f} ms a query (95 %: {milliseconds['p95']:.1f} ms)."
+        )
+
+
+def classified(answered: Answered) -> dict[str, Any]:
+    """The figures of a classification, and their intervals."""
+    intervals = {name: rounded_pair(pair) for name, pair in answered.intervals().items()}
+    return rounded(answered.result.figures()) | {"intervals": intervals}
+
+
+def retrieved(result: RetrievalFigures) -> dict[str, Any]:
+    ways = {way: rounded(figures_of(result, way)) for way in ("speech_to_caption", "caption_to_speech")}
+    return {"clips": result.clips, "captions": result.captions} | ways
+
+
+def figures_of(result: RetrievalFigures, way: str) -> dict[str, float]:
+    return getattr(result, way).figures()
+
+
+def print_groups(by: str | None, groups: dict[str, dict[str, float]]) -> None:
+    """A line a group."""
+    if by and groups:
+        table = new_table(by, *next(iter(groups.values())))
+        for value, figures in groups.items():
+            table.add_row(
+                value, *(f"{figure:.1f}" if isinstance(figure, float) else str(figure) for figure in figures.values())
+            )
+        print_table(table)
 
 
 def print_classification(answered: Answered) -> None:

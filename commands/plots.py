@@ -1,22 +1,19 @@
 """Figures as images; they need matplotlib, which nothing else does."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from encoders.metrics import Classification
+from search.evaluation import RetrievalFigures
 
 
 def draw_confusion(result: Classification, title: str, image: Path) -> None:
     """Writes a confusion matrix as an image: rows are the truth, colours the share of their row."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise click.ClickException("--plot needs matplotlib: pip install matplotlib in the same environment.") from error
     shares = result.confusion / result.confusion.sum(axis=1, keepdims=True).clip(1)
     size = 2.5 + 0.7 * len(result.labels)
-    drawing = Figure(figsize=(size + 1, size), layout="constrained")
-    axes = drawing.subplots()
+    drawing, axes = _new(size + 1, size)
     shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     places = range(len(result.labels))
     axes.set(xticks=places, yticks=places, yticklabels=result.labels, xlabel="heard", ylabel="true", title=title)
@@ -26,6 +23,33 @@ def draw_confusion(result: Classification, title: str, image: Path) -> None:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(result.confusion[row, column]), ha="center", va="center", color=colour)
     drawing.colorbar(shown, label="% of the true label")
+    _save(drawing, image)
+
+
+def draw_recall(result: RetrievalFigures, title: str, image: Path) -> None:
+    """Writes, as an image, how many percent of the queries have a right answer among the first k, for each k and both ways."""
+    drawing, axes = _new(7, 5)
+    for way, answers in (("speech_to_caption", result.captions), ("caption_to_speech", result.clips)):
+        found = getattr(result, way)
+        places = range(1, answers + 1)
+        axes.plot(places, [found.recall_at(k) for k in places], label=f"{way.replace('_', ' ')} ({len(found.ranks)} queries)")
+    axes.set(xscale="log", ylim=(0, 102), xlabel="k", ylabel="recall@k (%)", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(drawing, image)
+
+
+def _new(width: float, height: float) -> tuple[Any, Any]:
+    """A drawing of a size in inches, and its axes."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise click.ClickException("--plot needs matplotlib: pip install matplotlib in the same environment.") from error
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    return drawing, drawing.subplots()
+
+
+def _save(drawing: Any, image: Path) -> None:
     try:
         drawing.savefig(image, dpi=120)
     except (OSError, ValueError) as error:

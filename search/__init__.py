@@ -11,6 +11,7 @@ with EdgeStore.open(index_folder("default")) as store:
 
 from indexer.store import parse_filter
 from search.aim import caption_vector, sound_vector
+from search.approximation import Approximation, evaluate_index
 from search.captioning import CaptionBank, Fitting, compose
 from search.classification import Classified, Question, classify_file, classify_index, question
 from search.cutting import cut
@@ -21,6 +22,7 @@ from search.reranking import Prompt, Ranked, Reward, keep_best, rank, read_promp
 
 __all__ = [
     "Answered",
+    "Approximation",
     "CaptionBank",
     "Classified",
     "Clip",
@@ -45,6 +47,7 @@ __all__ = [
     "count_values",
     "cut",
     "evaluate_classification",
+    "evaluate_index",
     "evaluate_retrieval",
     "find",
     "keep_best",

@@ -21,6 +21,24 @@ class Embedded:
     vectors: np.ndarray
     failed: list[dict[str, str]]
 
+    def by(self, column: str | None, among: Sequence[int] | None = None) -> dict[str, "Embedded"]:
+        """The same for each value of a column; {} for none. among: the rows that count, by place; None for all.
+
+        Raises:
+            ManifestError: there is no such column.
+        """
+        if column is None:
+            return {}
+        if column not in self.rows[0]:
+            raise ManifestError(f"The manifest has no column {column!r}. It has: {', '.join(self.rows[0])}.")
+        places: dict[str, list[int]] = {}
+        for place in range(len(self.rows)) if among is None else among:
+            places.setdefault(self.rows[place][column], []).append(place)
+        return {
+            value: Embedded([self.rows[place] for place in found], self.vectors[found], [])
+            for value, found in sorted(places.items())
+        }
+
 
 def embed_rows(model: Model, rows: list[dict[str, str]], root: Path, on_row: Callable[[], object]) -> Embedded:
     """Embeds a manifest's recordings, whole: the mean over the clips of a long one.
@@ -45,12 +63,13 @@ def embed_rows(model: Model, rows: list[dict[str, str]], root: Path, on_row: Cal
 
 @dataclass(frozen=True)
 class Answered:
-    """What zero-shot classification said of each clip: true and heard labels, in the order of the rows that have a label."""
+    """What zero-shot classification said of each clip: true and heard labels, of those of the `rows` that have a label."""
 
     attribute: str
     labels: tuple[str, ...]
     truth: list[str]
     heard: list[str]
+    rows: Sequence[int] = ()
 
     @property
     def result(self) -> Classification:
@@ -79,7 +98,7 @@ def evaluate_classification(
         raise ManifestError(f"No row has one of the labels {', '.join(labels)} in its column {attribute!r}.")
     asked = question(model, attribute, labels, templates)
     best = asked.scores(embedded.vectors[rows], model).argmax(axis=1)
-    return Answered(attribute, labels, [embedded.rows[i][attribute] for i in rows], [labels[i] for i in best])
+    return Answered(attribute, labels, [embedded.rows[i][attribute] for i in rows], [labels[i] for i in best], rows)
 
 
 @dataclass(frozen=True)
