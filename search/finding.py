@@ -13,7 +13,7 @@ from indexer.store import EVERYTHING, Discovery, Filter, Neighbour, Store
 from indexer.store.filters import keys_of, value_at
 from search.aim import aim
 from search.background import Background
-from search.claims import Judge, read_claims
+from search.claims import Claim, Judge, read_claims
 from search.query import Facet, Hit, Query, QueryError
 from search.ranking import Chosen, choose
 
@@ -39,7 +39,7 @@ def find(query: Query, store: Store, model: Model) -> list[Hit]:
     check(query, store, model)
     background = Background.of(store)
     target = aim(query, store, model, background)
-    judge = Judge([claim for caption in query.captions for claim in read_claims(caption)], model, background)
+    judge = Judge(_claims(query), model, background)
 
     def fit(vectors: np.ndarray) -> np.ndarray:
         return vectors @ target - DOUBT * background.spread(target) * judge.doubt(vectors)
@@ -54,6 +54,16 @@ def find(query: Query, store: Store, model: Model) -> list[Hit]:
         for rank, (each, cosine, percentile, met) in enumerate(
             zip(chosen, vectors @ target, percentiles, judge.meets(vectors), strict=True), start=query.skip + 1
         )
+    ]
+
+
+def _claims(query: Query) -> list[Claim]:
+    """What the captions that are asked for say, and those that are not deny."""
+    return [
+        replace(claim, holds=claim.holds == (wish.weight > 0))
+        for wish in query.wishes
+        if isinstance(wish.part, str) and wish.weight
+        for claim in read_claims(wish.part)
     ]
 
 
@@ -90,9 +100,9 @@ def check(query: Query, store: Store, model: Model) -> None:
         )
     if store.count() == 0:
         raise QueryError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
-    for caption in query.captions:
-        if len(caption) > MOST_CAPTION:
-            raise QueryError(f"A caption has {len(caption)} characters; say it in {MOST_CAPTION} at most.")
+    for wish in query.wishes:
+        if isinstance(wish.part, str) and len(wish.part) > MOST_CAPTION:
+            raise QueryError(f"A caption has {len(wish.part)} characters; say it in {MOST_CAPTION} at most.")
 
 
 def _wish(query: Query, target: np.ndarray, store: Store) -> np.ndarray | Discovery:

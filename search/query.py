@@ -83,11 +83,6 @@ class Query:
     limit: int = 10
     skip: int = 0
 
-    @property
-    def captions(self) -> list[str]:
-        """The captions that it asks for."""
-        return [wish.part for wish in self.wishes if isinstance(wish.part, str) and wish.weight > 0]
-
 
 @dataclass(frozen=True)
 class Hit:

@@ -33,9 +33,9 @@ class Reward:
     def __init__(self, model: Model, likeness: float = 0.5) -> None:
         self._model, self._likeness = model, likeness
         self._captions: dict[str, np.ndarray] = {}
-        self._references: dict[Path, np.ndarray] = {}
+        self._references: dict[Path | str, np.ndarray] = {}
 
-    def __call__(self, audio: np.ndarray | Path | str, caption: str = "", reference: Path | None = None) -> float:
+    def __call__(self, audio: np.ndarray | Path | str, caption: str = "", reference: Path | str | None = None) -> float:
         """The reward of one take, -1 to 1: its cosine with what is wanted.
 
         Args:
@@ -49,7 +49,9 @@ class Reward:
         """
         return float(self.many([audio], [caption], [reference])[0])
 
-    def many(self, audios: Sounds, captions: Sequence[str], references: Sequence[Path | None] | None = None) -> np.ndarray:
+    def many(
+        self, audios: Sounds, captions: Sequence[str], references: Sequence[Path | str | None] | None = None
+    ) -> np.ndarray:
         """The rewards of many takes at once, float32 [takes]; see __call__."""
         wanted = np.stack(
             [
@@ -70,11 +72,11 @@ class Reward:
             raise AudioError(f"it has {len(audio)} samples; give 1 to {self._model.card.max_seconds:g} s at 16 kHz")
         return embed_recording(self._model, Path(audio)).voice
 
-    def _wanted(self, caption: str, reference: Path | None) -> np.ndarray:
+    def _wanted(self, caption: str, reference: Path | str | None) -> np.ndarray:
         if caption and caption not in self._captions:
             self._captions[caption] = caption_vector(caption, self._model)
         if reference and reference not in self._references:
-            self._references[reference] = embed_recording(self._model, reference).voice
+            self._references[reference] = embed_recording(self._model, Path(reference)).voice
         if caption and reference:
             return (1 - self._likeness) * self._captions[caption] + self._likeness * self._references[reference]
         if not caption and not reference:

@@ -1,0 +1,287 @@
+"""Every way to search an index, from the command line and from Python, on both back ends."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from encoders import read_audio
+from indexer import EdgeStore, find_recordings, index, read_metadata
+from search import (
+    Query,
+    Ranking,
+    Shift,
+    Sound,
+    Wish,
+    ask,
+    caption_vector,
+    count_values,
+    cut,
+    find,
+    parse_filter,
+    sound_vector,
+)
+from search.claims import read_claims
+from tests.conftest import ROOT, Ran
+
+WOMEN = {"anna", "bella", "clara", "dora", "julia"}
+WHISPERING = {"dora", "henry"}
+
+
+@pytest.fixture(scope="module")
+def library(mini, demo_archive, tmp_path_factory):
+    """VOXDEX_HOME with the sample archive indexed: its folder."""
+    home = tmp_path_factory.mktemp("library")
+    rows = [
+        f"{path},{path.name.split('-')[0]},2019-0{1 + number % 9}-01"
+        for number, path in enumerate(sorted(demo_archive.iterdir()))
+    ]
+    (home / "people.csv").write_text("\n".join(["path,speaker,recorded", *rows]))
+    folder = home / "indexes" / "default"
+    with EdgeStore.create(folder, mini.card.space, "mini", mini.card.dimension) as store:
+        assert not index(find_recordings([demo_archive]), store, mini, read_metadata(home / "people.csv")).failed
+    return home
+
+
+@pytest.fixture
+def store(library):
+    with EdgeStore.open(library / "indexes" / "default") as store:
+        yield store
+
+
+@pytest.fixture
+def search(library):
+    """Runs a search as a user would: a process of its own."""
+
+    def run(*arguments: object) -> Ran:
+        environment = os.environ | {"VOXDEX_HOME": str(library), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(ROOT / "cli.py"), "search", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=library, timeout=120, env=environment)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def named(archive, stem):
+    return next(archive.glob(f"{stem}.*"))
+
+
+def speakers(hits):
+    return [hit.metadata["speaker"] for hit in hits]
+
+
+def test_both_back_ends_give_the_same_answers(store, mini):
+    qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.server import ServerStore
+
+    with ServerStore.create(qdrant_client.QdrantClient(":memory:"), "voices", store.space, "mini", 256) as server:
+        for key, kind in store.schema().items():
+            server.declare(key, kind)
+        server.upsert([*store.points({"kind": "recording"}), *store.points({"kind": "clip"})])
+        sample = find(Query(ask("a man")), store, mini)
+        queries = [
+            Query(ask("a calm woman", without=["whispering"], like=[sample[0]]), parse_filter("duration<8 and not whispered")),
+            Query(ask("a man"), parse_filter("speaker~?n* or recorded>2019-05")),
+            Query(ask("a man"), liked=[sample[1].id], disliked=[sample[0].id], limit=3),
+            Query(ask("a woman"), ranking=Ranking(group="speaker", diversity=0.5), limit=5, skip=2),
+        ]
+        for query in queries:
+            embedded, served = (find(query, one, mini) for one in (store, server))
+            assert embedded and [hit.id for hit in embedded] == [hit.id for hit in served]
+            assert [hit.score for hit in embedded] == pytest.approx([hit.score for hit in served], abs=1e-5)
+        assert count_values("speaker", sample, store) == count_values("speaker", sample, server)
+
+
+def test_scores_fall_and_are_read_against_the_archive(store, mini):
+    hits = find(Query(ask("a high-pitched woman"), limit=40), store, mini)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert hits[0].percentile > 90 > hits[-1].percentile and all(0 <= hit.percentile <= 100 for hit in hits)
+    assert all(hit.score <= hit.cosine for hit in hits)
+    assert set(hits[0].meets) == {"high-pitched", "woman"} and all(hits[0].meets.values())
+    assert not any(hits[-1].meets.values())
+
+
+def test_all_words_count(store, mini):
+    first = find(Query(ask("a whispering woman"), limit=4), store, mini)
+    assert speakers(first).count("dora") >= 3
+    assert {hit.metadata["speaker"] for hit in find(Query(ask("a whispering man"), limit=4), store, mini)} & {"henry"}
+
+
+def test_what_captions_claim():
+    claims = read_claims("A tired old man who shouts, not whispering, gravelly")
+    assert [(claim.words, dict(claim.labels), claim.holds) for claim in claims] == [
+        ("tired", {}, True),
+        ("old", {"age": "old"}, True),
+        ("man", {"gender": "male"}, True),
+        ("shouts", {"emotion": "angry", "loudness": "loud"}, True),
+        ("gravelly", {"texture": "rough"}, True),
+        ("whispering", {"phonation": "whispered"}, False),
+    ]
+    assert [claim.words for claim in read_claims("please play me the voice of somebody")] == []
+
+
+def test_what_is_unwanted_falls_behind(store, mini):
+    assert not WHISPERING & set(speakers(find(Query(ask("a voice", without=["whispering"]), limit=20), store, mini)))
+    [like] = find(Query(ask("whispering"), limit=1), store, mini)
+    away = find(Query(ask("a woman", unlike=[like]), limit=8), store, mini)
+    assert not WHISPERING & set(speakers(away))
+    assert speakers(find(Query(ask(without=["whispering"]), limit=5), store, mini))
+
+
+def test_a_voice_is_moved_by_two_captions(store, mini, demo_archive):
+    edgar = Wish(Sound(named(demo_archive, "edgar-1")))
+    moved = find(Query([edgar, Wish(Shift("a man", "a woman"), 2)], limit=40), store, mini)
+    assert speakers(find(Query([edgar], limit=1), store, mini)) == ["edgar"]
+    assert sum(speaker in WOMEN for speaker in speakers(moved)[:10]) >= 7
+
+
+def test_weights_shift_the_balance(store, mini):
+    def women(weight):
+        wishes = [Wish("a woman", weight), Wish("a man", 1)]
+        return sum(speaker in WOMEN for speaker in speakers(find(Query(wishes, limit=10), store, mini)))
+
+    assert women(10) > women(0.1)
+
+
+def test_liked_and_disliked_hits_refine(store, mini):
+    hits = find(Query(ask("a woman"), limit=40), store, mini)
+    liked, disliked = (next(hit for hit in hits if hit.metadata["speaker"] == name) for name in ("dora", "anna"))
+
+    def mean_rank(speaker, **feedback):
+        found = find(Query(ask("a woman"), limit=40, **feedback), store, mini)
+        return np.mean([hit.rank for hit in found if hit.metadata["speaker"] == speaker])
+
+    assert mean_rank("dora", liked=[liked.id], disliked=[disliked.id]) < mean_rank("dora")
+    assert mean_rank("dora", liked=[liked.id]) < mean_rank("dora")
+    assert mean_rank("anna", disliked=[disliked.id]) > mean_rank("anna")
+
+
+def test_groups_copies_pages_and_variety(store, mini):
+    grouped = find(Query(ask("a woman"), ranking=Ranking(group="speaker"), limit=6), store, mini)
+    assert len(set(speakers(grouped))) == 6
+    two = find(Query(ask("a woman"), ranking=Ranking(group="speaker", per_group=2), limit=10), store, mini)
+    assert max(map(speakers(two).count, speakers(two))) == 2
+    whole, second = (find(Query(ask("a woman"), limit=limit, skip=skip), store, mini) for limit, skip in ((10, 0), (5, 5)))
+    assert [hit.id for hit in second] == [hit.id for hit in whole[5:]] and second[0].rank == 6
+    folded = find(Query(ask("a woman"), ranking=Ranking(fold=0.6), limit=5), store, mini)
+    assert sum(hit.copies for hit in folded) > 0 and all(hit.copies == 0 for hit in whole)
+    varied = find(Query(ask("a woman"), ranking=Ranking(diversity=0.8), limit=10), store, mini)
+    assert len(set(speakers(varied))) > len(set(speakers(whole)))
+    least = (whole[3].score + whole[4].score) / 2
+    assert len(find(Query(ask("a woman"), ranking=Ranking(least=least), limit=40), store, mini)) == 4
+
+
+def test_the_last_search_can_be_pointed_at(search):
+    first = search("a woman", "--json", "-n", "5").json["hits"]
+    like = search("--like", "@2", "--json", "-n", "1").json["hits"]
+    assert like[0]["id"] == first[1]["id"] and like[0]["score"] > 0.999
+    assert search("a man", "-n", "2").status == 0
+    more = search("a man", "--page", "2", "-n", "2", "--json").json["hits"]
+    assert [hit["rank"] for hit in more] == [3, 4]
+    assert search("a man", "--liked", "@1", "--disliked", "@4", "-n", "2").status == 0
+    for place in ("@9", "9", "@x"):
+        refused = search("a man", "--liked", place)
+        assert refused.status == 2 and "is no hit of the last search" in refused.err
+
+
+def test_everything_at_once(search, demo_archive):
+    done = search(
+        "a calm voice", "a woman::2", "--not", "whispering", "--like", f"{demo_archive / 'anna-1.wav'}:0.2-1.5",
+        "--unlike", named(demo_archive, "henry-*"), "--move", "calm -> happy::0.5", "--where", "duration<9",
+        "--where", "not (speaker=julia or low-pitched)", "--facet", "gender", "--facet", "speaker",
+        "--group-by", "recording", "--json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert set(done.json["facets"]["gender"]["hits"]) <= {"female", "male"}
+    assert "julia" not in done.json["facets"]["speaker"]["all"] and len(done.json["hits"]) == 10
+    assert done.json["query"]["captions"] == ["a calm voice", "a woman::2"]
+    shown = search("a calm voice", "--facet", "speaker").out
+    assert "calm ✓" in shown and "above" in shown and "anna" in shown
+
+
+def test_hits_become_files(search, tmp_path):
+    hits = search(
+        "a woman", "-n", "6", "--save", tmp_path / "x" / "hits.csv", "--labels-to", tmp_path / "labels", "--json"
+    ).json["hits"]
+    rows = list(csv.DictReader((tmp_path / "x" / "hits.csv").open()))
+    assert [row["recording"] for row in rows] == [hit["recording"] for hit in hits]
+    assert rows[0]["attributes.gender"] == hits[0]["attributes"]["gender"]
+    labels = (tmp_path / "labels" / f"{Path(hits[0]['recording']).stem}.txt").read_text()
+    assert labels.startswith(f"{hits[0]['start']:.3f}\t{hits[0]['end']:.3f}\t#1")
+    assert search("a woman", "-n", "6", "--save", tmp_path / "hits.jsonl", "--copy-to", tmp_path / "cuts").status == 0
+    assert [json.loads(line)["id"] for line in (tmp_path / "hits.jsonl").open()] == [hit["id"] for hit in hits]
+    assert len(list((tmp_path / "cuts").iterdir())) == 6
+    assert search("a woman", "-n", "2", "--save", tmp_path / "hits.m3u8").status == 0
+    playlist = (tmp_path / "hits.m3u8").read_text().splitlines()
+    assert playlist[0] == "#EXTM3U" and playlist[4] == hits[0]["recording"]
+    wrong = search("a woman", "--save", tmp_path / "hits.doc")
+    assert wrong.status == 2 and "must end with .csv, .jsonl, .m3u8" in wrong.err
+
+
+def test_a_machine_without_a_player_says_so(search, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused = search("a woman", "--play")
+    assert refused.status == 1 and "There is no player on this machine" in refused.err
+    player = tmp_path / "mpv"
+    player.write_text(f"#!/bin/sh\necho $3 >> {tmp_path / 'played'}\n")
+    player.chmod(0o755)
+    assert search("a woman", "--play", "-n", "2").status == 0
+    assert len((tmp_path / "played").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "mp3"), ("opus", "opus"), ("m4a", "aac")]
+)
+def test_clips_are_cut_without_loss(demo_archive, tmp_path, ending, codec):
+    path = next(demo_archive.glob(f"*.{ending}"))
+    clip = cut(path, 0.5, 1.2, tmp_path, "clip")
+    with av.open(str(clip)) as container:
+        assert container.streams.audio[0].codec_context.name.removesuffix("float") == codec
+    part, whole = read_audio(clip), read_audio(path)[8000 : int(1.2 * 16_000)]
+    if codec in ("pcm_s16le", "flac"):
+        assert abs(len(part) - len(whole)) <= 2 and np.abs(part[50:11000] - whole[50:11000]).max() < 0.01
+    else:
+        assert 0.6 <= len(part) / 16_000 <= 0.85
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "The query is empty"),
+        (("",), "A caption is empty"),
+        ((" \t",), "A caption is empty"),
+        (("word " * 10_000,), "A caption has 50000 characters"),
+        (("a man", "--where", "shoe=1"), "no field 'shoe'"),
+        (("a man", "--where", "gender="), "is no label of an attribute, nor a condition"),
+        (("a man", "--facet", "duration"), "is a number, of which nothing is counted"),
+        (("a man", "--group-by", "shoe"), "no field 'shoe'"),
+        (("--like", "gone.wav"), "gone.wav cannot be searched by: there is no such file"),
+        (("--like", "{anna}:5-3"), "ends before it starts"),
+        (("--like", "{anna}:60-70"), "it has no sound from 60 s to 70 s"),
+        (("a man::0",), "must be above 0"),
+        (("--move", "angrier"), "needs two captions"),
+        (("a man", "--fold", "2"), "2.0 is not in the range"),
+    ],
+)
+def test_queries_that_make_no_sense_are_refused_in_a_sentence(here, library, monkeypatch, demo_archive, arguments, words):
+    monkeypatch.setenv("VOXDEX_HOME", str(library))
+    done = here("search", *(part.replace("{anna}", str(demo_archive / "anna-1.wav")) for part in arguments))
+    assert done.status == 2 and words in " ".join(done.err.split()), done.err
+
+
+@pytest.mark.parametrize("caption", ["😀", "женский голос", "女性の声", "x", "not", "'; DROP TABLE", "a\nwoman"])
+def test_any_words_are_a_query(store, mini, caption):
+    assert len(find(Query(ask(caption), limit=3), store, mini)) == 3
+
+
+def test_parts_of_a_recording_are_parts_of_its_voice(mini, demo_archive):
+    path = demo_archive / "anna-1.wav"
+    whole, part = sound_vector(Sound(path), mini), sound_vector(Sound(path, 0.5, None), mini)
+    assert 0.5 < whole @ part < 0.9999
+    assert caption_vector("a woman", mini) @ caption_vector("a woman, not whispering", mini) < 0.99
