@@ -7,7 +7,7 @@ import numpy as np
 
 from indexer.store import Store
 
-SAMPLE = 2000
+SAMPLE = 1000
 """Clips that stand for an archive."""
 LEAST_SAMPLE, LEAST_SPREAD = 20, 1e-3
 """Clips, and standard deviation, from which on the spread of scores is taken for that of an archive."""

@@ -20,7 +20,7 @@ from search.ranking import Chosen, choose
 MOST_CAPTION = 2000
 """Characters of a caption; a text tower reads far fewer."""
 CANDIDATES, MORE = 200, 4
-"""How many clips are looked at beyond those that are shown, and by what that grows while there are too few."""
+"""How many clips are looked at, at least twice as many as are shown, and by what that grows while there are too few."""
 DOUBT = 2.0
 """How much it counts against a clip that what a caption says is not heard in it, in standard deviations of the archive's scores
 for a factor e in probability. That all words hold then counts for more than that one of them holds loudly: among the first ten
@@ -28,8 +28,14 @@ of the model's held-out clips, 85 % meet both words instead of 82 %, and 74 % al
 _about = itemgetter("recording", "start", "end", "attributes", "probabilities", "measured", "metadata", "tags")
 
 
-def find(query: Query, store: Store, model: Model) -> list[Hit]:
+def find(query: Query, store: Store, model: Model, background: Background | None = None) -> list[Hit]:
     """Answers a query, best first.
+
+    Args:
+        query: what is looked for.
+        store: the index.
+        model: the one that the index was made with.
+        background: of the index, for who asks often; None samples it.
 
     Raises:
         QueryError: the query or the index is empty, a sound of the query cannot be read, or the model is another one than
@@ -37,7 +43,7 @@ def find(query: Query, store: Store, model: Model) -> list[Hit]:
         FilterError: a condition names an unknown field, or compares what has no order.
     """
     check(query, store, model)
-    background = Background.of(store)
+    background = background or Background.of(store)
     target = aim(query, store, model, background)
     judge = Judge(_claims(query), model, background)
 
@@ -72,7 +78,9 @@ def _choose(query: Query, target: np.ndarray, fit: Callable[[np.ndarray], np.nda
     wish = _wish(query, target, store)
     group = keys_of(query.ranking.group, store.schema()) if query.ranking.group else []
     wanted = query.skip + query.limit
-    asked = wanted + CANDIDATES
+    asked = CANDIDATES
+    while asked < 2 * wanted:
+        asked *= MORE
     while True:
         found = store.query(wish, asked, query.where, vectors=True)
         if not found:

@@ -153,6 +153,9 @@ class Store(Protocol):
     def flush(self) -> None:
         """Brings everything to disk, so that not even a power cut loses it."""
 
+    def optimise(self) -> None:
+        """Makes what was written quick to search; a minute or more where there are many new clips."""
+
     def remember(self, derived: Iterable[list]) -> None:
         """Keeps something that was derived from what is stored, until that changes; what is kept already stays."""
 

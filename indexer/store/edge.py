@@ -37,10 +37,15 @@ from indexer.store.base import (
     as_vector,
     in_portions,
 )
-from indexer.store.filters import EVERYTHING, Filter, count_values, render
+from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
 ABOUT, SHARD, MEMO = "index.json", "shard", "memo.json"
 LOCK_SECONDS = 5.0
+GRAPH = edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10_000)
+OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
+"""Vectors of more kilobytes than that, 50,000 clips of 256 dimensions, get a graph; fewer are scanned as quickly."""
+BREADTH = 256
+"""How many candidates a walk through the graph keeps."""
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 SCHEMA = {
@@ -97,7 +102,8 @@ class EdgeStore:
             shutil.rmtree(shard, ignore_errors=True)
             _see_to_room(folder)
             shard.mkdir()
-            config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine))
+            vectors = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
+            config = edge.EdgeConfig(vectors=vectors, hnsw_config=GRAPH, optimizers=OPTIMISERS)
             store = cls(folder, lock, space, model)
             store._shard = edge.EdgeShard.create(str(shard), config)
             for key in INTERNAL:
@@ -198,7 +204,12 @@ class EdgeStore:
         else:
             asked = edge.Query.Nearest(wish.tolist())
         request = edge.QueryRequest(
-            limit=limit, query=asked, filter=self._render(where), with_payload=True, with_vector=vectors
+            limit=limit,
+            query=asked,
+            filter=self._render(where),
+            params=edge.SearchParams(hnsw_ef=max(BREADTH, limit)),
+            with_payload=True,
+            with_vector=vectors,
         )
         with _explained(self.folder):
             found = self._shard.query(request)
@@ -212,7 +223,7 @@ class EdgeStore:
             return [as_point(record) for record in self._shard.retrieve(list(ids), with_payload=True, with_vector=True)]
 
     def facet(self, field: str, where: Filter = EVERYTHING) -> Counter[str]:
-        return count_values(field, where, self.schema(), self._count_values)
+        return count_field(field, where, self.schema(), self._count_values)
 
     def _count_values(self, key: str, where: Filter = EVERYTHING) -> Counter[str]:
         clips = edge.Filter(must=[_equals(CLIPS), self._render(where)])
@@ -226,6 +237,10 @@ class EdgeStore:
     def flush(self) -> None:
         with _explained(self.folder):
             self._shard.flush()
+
+    def optimise(self) -> None:
+        with _explained(self.folder):
+            self._shard.optimize()
 
     def remember(self, derived: Iterable[list]) -> None:
         if not self._memo.exists():

@@ -110,7 +110,7 @@ def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> T
     return engine.join(should=alternatives)
 
 
-def count_values(field: str, where: Filter, schema: Mapping[str, str], count: Callable[[str, Filter], Counter]) -> Counter:
+def count_field(field: str, where: Filter, schema: Mapping[str, str], count: Callable[[str, Filter], Counter]) -> Counter:
     """How often each value of a field of text occurs, given what counts those of one payload key.
 
     Raises:

@@ -1,11 +1,14 @@
 """The language in which people write filters: gender=female and (age>=60 or not whispered)."""
 
+from collections.abc import Iterable
 from functools import cache
-
-import pyparsing as pp
+from typing import TYPE_CHECKING
 
 from encoders import load_attributes
 from indexer.store.filters import EVERYTHING, All, Condition, Either, Filter, FilterError, Not, as_number, as_period
+
+if TYPE_CHECKING:
+    import pyparsing as pp
 
 EXAMPLES = 'gender=female, emotion=sad,angry, duration<5, recorded:2019..2021, path~"interviews/*" or not whispered'
 ORDER = ("<", ">", "<=", ">=")
@@ -23,6 +26,10 @@ def parse_filter(*texts: str) -> Filter:
     Raises:
         FilterError: one is not of that form, or a comparison has no number or date.
     """
+    if not texts:
+        return EVERYTHING
+    import pyparsing as pp  # of no use to most commands
+
     filters = []
     for text in texts:
         try:
@@ -30,11 +37,13 @@ def parse_filter(*texts: str) -> Filter:
         except pp.ParseBaseException as error:
             where = f"; {text[error.loc :]!r} is where it fails" if 0 < error.loc < len(text) else ""
             raise FilterError(f"{text!r} is not a condition{where}. Write {EXAMPLES}.") from None
-    return All(tuple(filters)) if filters else EVERYTHING
+    return All(tuple(filters))
 
 
 @cache
-def _grammar() -> pp.ParserElement:
+def _grammar() -> "pp.ParserElement":
+    import pyparsing as pp
+
     quoted = pp.QuotedString('"')
     values = pp.Group(pp.DelimitedList(quoted | pp.Regex(VALUE)))
     operator = pp.one_of("!= <= >= == = < > ~ :")
@@ -50,7 +59,7 @@ def _grammar() -> pp.ParserElement:
     )
 
 
-def _condition(field: str, operator: str, values: pp.ParseResults) -> Filter:
+def _condition(field: str, operator: str, values: Iterable[str]) -> Filter:
     field, values = field.strip(), tuple(value.strip() for value in values)
     low, dots, high = values[0].partition("..")
     if operator in ("=", ":", "==") and dots and len(values) == 1 and (low or high):

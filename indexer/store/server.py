@@ -30,7 +30,7 @@ from indexer.store.base import (
     as_vector,
     in_portions,
 )
-from indexer.store.filters import EVERYTHING, Filter, count_values, render
+from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
 log = logging.getLogger("voxdex")
 
@@ -221,7 +221,7 @@ class ServerStore:
         return [as_point(record) for record in found]
 
     def facet(self, field: str, where: Filter = EVERYTHING) -> Counter[str]:
-        return count_values(field, where, self.schema(), self._count_values)
+        return count_field(field, where, self.schema(), self._count_values)
 
     def _count_values(self, key: str, where: Filter = EVERYTHING) -> Counter[str]:
         clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
@@ -232,6 +232,9 @@ class ServerStore:
         return render(where, self.schema(), _Terms(self._count_values))
 
     def flush(self) -> None:
+        """The server sees to that."""
+
+    def optimise(self) -> None:
         """The server sees to that."""
 
     def remember(self, derived: Iterable[list]) -> None:

@@ -1,0 +1,188 @@
+"""How fast captions are answered, and how much of the exact answer, by number of clips.
+
+    python -m benchmarks.search [FOLDER_OF_RECORDINGS] [--clips 10000 --clips 100000 --clips 1000000]
+
+Clips are made of real embeddings, of a folder or of espeak-ng's voices: each is a blend of two of them with noise of their own
+covariance, as uniform noise has no neighbours worth finding. Queries are captions of the bank that ships. The embedded engine
+as `index` leaves it is compared with an exact scan by numpy and, where installed, with usearch's HNSW (pip install usearch).
+Prints a table, then one JSON object as the last line.
+"""
+
+import json
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from benchmarks.indexing import make_archive
+from encoders import AudioError, Model, open_model
+from indexer import EdgeStore, find_recordings
+from indexer.store import Point
+from search import CaptionBank, caption_vector, parse_filter
+from search.speech import embed_recording
+
+FIRST, QUERIES, PORTION = 10, 200, 20_000
+NOISE = 0.5
+"""Of a clip, over the spread of the real ones."""
+SPEAKERS = 500
+
+
+def real_embeddings(folder: Path | None, model: Model) -> np.ndarray:
+    """Of the clips of a folder, or of espeak-ng's voices: float32 [clips, dimension]."""
+    with tempfile.TemporaryDirectory() as place:
+        if folder is None:
+            folder = Path(place) / "archive"
+            make_archive(folder)
+        vectors = []
+        for path in tqdm(find_recordings([folder]).recordings, unit=" recordings", disable=None):
+            try:
+                vectors.append(embed_recording(model, Path(path)).vectors)
+            except AudioError:
+                continue
+    return np.concatenate(vectors)
+
+
+def blended(real: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Unit vectors as they may come from an archive of `count` clips, in portions."""
+    rng = np.random.default_rng(0)
+    _, spread, axes = np.linalg.svd(real - real.mean(axis=0), full_matrices=False)
+    scales = NOISE * spread / np.sqrt(len(real))
+    for start in range(0, count, PORTION):
+        size = min(PORTION, count - start)
+        one, other = real[rng.integers(len(real), size=(2, size))]
+        share = rng.beta(0.5, 0.5, size=(size, 1))
+        noise = (rng.normal(size=(size, len(scales))) * scales) @ axes
+        vectors = share * one + (1 - share) * other + noise
+        yield (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def points(vectors: np.ndarray, start: int) -> list[Point]:
+    """Clips of these vectors, some payload with each."""
+    return [
+        Point(
+            str(uuid.uuid5(uuid.NAMESPACE_OID, str(start + place))),
+            vector,
+            {
+                "kind": "clip",
+                "content": str(start + place),
+                "recording": f"/archive/{(start + place) // 40:06d}.wav",
+                "start": 0.0,
+                "end": 5.0,
+                "attributes": {"gender": "female" if place % 2 else "male"},
+                "metadata": {"speaker": f"s{(start + place) % SPEAKERS}"},
+            },
+        )
+        for place, vector in enumerate(vectors)
+    ]
+
+
+def timed(ask: Callable[[np.ndarray], Any], queries: np.ndarray) -> tuple[list[Any], dict[str, float]]:
+    """All answers, and how many milliseconds one takes: the median and the 95th percentile."""
+    ask(queries[0])
+    answers, milliseconds = [], []
+    for query in queries:
+        started = time.perf_counter()
+        answers.append(ask(query))
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    return answers, {f"p{share}": float(np.percentile(milliseconds, share)) for share in (50, 95)}
+
+
+def recall(found: list[np.ndarray], vectors: np.ndarray, queries: np.ndarray, exact: list[np.ndarray]) -> float:
+    """How much of the exact answer was found, in percent; what scores the same to six digits is as right."""
+    shares = []
+    for query, ids, best in zip(queries, found, exact, strict=True):
+        least = (vectors[best] @ query).min()
+        shares.append(np.mean(vectors[ids] @ query >= least - 1e-6))
+    return 100 * float(np.mean(shares))
+
+
+def measure(count: int, real: np.ndarray, queries: np.ndarray, space: str) -> list[dict[str, Any]]:
+    """Each way to search an archive of `count` clips."""
+    folder = Path(tempfile.mkdtemp(prefix="voxdex-search-"))
+    try:
+        return list(_measured(count, real, queries, space, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measured(count: int, real: np.ndarray, queries: np.ndarray, space: str, folder: Path) -> Iterator[dict[str, Any]]:
+    with EdgeStore.create(folder / "index", space, "mini", real.shape[1]) as store:
+        store.declare("metadata.speaker", "text")
+        parts, started = [], time.perf_counter()
+        for part in tqdm(blended(real, count), total=-(-count // PORTION), desc=f"{count} clips", disable=None):
+            store.upsert(points(part, len(parts) * PORTION))
+            parts.append(part)
+        written, vectors = time.perf_counter() - started, np.concatenate(parts)
+        started = time.perf_counter()
+        store.optimise()
+        optimised = time.perf_counter() - started
+
+        def scan(query: np.ndarray) -> np.ndarray:
+            scores = vectors @ query
+            return np.argpartition(-scores, FIRST)[:FIRST]
+
+        exact, scanned = timed(scan, queries)
+        yield {"clips": count, "how": "numpy, exact", "recall@10": 100.0, **scanned}
+        found, asked = timed(lambda query: [int(hit.payload["content"]) for hit in store.query(query, FIRST)], queries)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        figures = {"recall@10": recall(found, vectors, queries, exact), **asked}
+        built = {"write_seconds": written, "build_seconds": optimised, "bytes": size}
+        yield {"clips": count, "how": "engine, as index leaves it", **figures, **built}
+        where = parse_filter("speaker=s7")
+        _, filtered = timed(lambda query: store.query(query, FIRST, where), queries)
+        yield {"clips": count, "how": "engine, one speaker of 500", **filtered}
+    if other := usearch(vectors, queries, exact):
+        yield {"clips": count, "how": "usearch, HNSW", **other}
+
+
+def usearch(vectors: np.ndarray, queries: np.ndarray, exact: list[np.ndarray]) -> dict[str, float] | None:
+    """Another engine's graph over the same vectors, its own defaults; None where it is not installed."""
+    try:
+        from usearch.index import Index
+    except ImportError:
+        return None
+    index, started = Index(ndim=vectors.shape[1], metric="cos", dtype="f32"), time.perf_counter()
+    index.add(np.arange(len(vectors)), vectors)
+    built = time.perf_counter() - started
+    found, asked = timed(lambda query: index.search(query, FIRST).keys.astype(int), queries)
+    return {"recall@10": recall(found, vectors, queries, exact), **asked, "build_seconds": built}
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--clips", multiple=True, type=click.IntRange(100), default=(10_000, 100_000), show_default=True, help="Repeatable."
+)
+@click.option("--model", default="mini", show_default=True, help="What embeds.")
+def main(folder: Path | None, clips: tuple[int, ...], model: str) -> None:
+    """Ask indexes of several sizes captions, and compare the engine with an exact scan."""
+    encoder = open_model(model)
+    real = real_embeddings(folder, encoder)
+    captions = CaptionBank(encoder).captions
+    queries = np.stack([caption_vector(text, encoder) for text in captions[:: len(captions) // QUERIES][:QUERIES]])
+    results = [row for count in clips for row in measure(count, real, queries, encoder.card.space)]
+    table = Table("clips", "how", "recall@10 (%)", "median (ms)", "95 % (ms)", "write (s)", "build (s)", "disk (MB)")
+    for row in results:
+        table.add_row(
+            f"{row['clips']:,}",
+            row["how"],
+            f"{row['recall@10']:.2f}" if "recall@10" in row else "",
+            *(f"{row[share]:.2f}" for share in ("p50", "p95")),
+            *(f"{row[name]:.1f}" if name in row else "" for name in ("write_seconds", "build_seconds")),
+            f"{row['bytes'] / 1e6:.0f}" if "bytes" in row else "",
+        )
+    Console().print(table)
+    print(json.dumps({"real_clips": len(real), "queries": len(queries), "results": results}))
+
+
+if __name__ == "__main__":
+    main()
