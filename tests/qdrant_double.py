@@ -46,7 +46,11 @@ def answer(client: QdrantClient, method: str, path: str, body: dict[str, Any]) -
             points = [models.PointStruct(**point) for point in body["points"]]
             return client.upsert(name, points).model_dump()
         case "POST", "/points":
-            return [record.model_dump() for record in client.retrieve(name, body["ids"], with_payload=True)]
+            found = client.retrieve(name, body["ids"], with_payload=True, with_vectors=body.get("with_vector") or False)
+            return [record.model_dump() for record in found]
+        case "POST", "/facet":
+            asked = models.FacetRequest(**body)
+            return client.facet(name, asked.key, asked.filter, limit=asked.limit, exact=asked.exact).model_dump()
         case "POST", "/points/payload":
             return client.set_payload(name, body["payload"], points=models.Filter(**body["filter"])).model_dump()
         case "POST", "/points/delete":
@@ -62,7 +66,10 @@ def answer(client: QdrantClient, method: str, path: str, body: dict[str, Any]) -
             return {"points": [point.model_dump() for point in points], "next_page_offset": offset}
         case "POST", "/points/query":
             asked = models.QueryRequest(**body)
-            found = client.query_points(name, asked.query, query_filter=asked.filter, limit=asked.limit, with_payload=True)
+            found = client.query_points(
+                name, asked.query, query_filter=asked.filter, limit=asked.limit, with_payload=True,
+                with_vectors=asked.with_vector or False,
+            )  # fmt: skip
             return found.model_dump()
     raise LookupError(f"{method} {path}")
 
