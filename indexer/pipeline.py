@@ -158,6 +158,9 @@ def index(
             report.removed += 1
         else:
             report.missing += 1
+    if report.indexed or report.removed:
+        with _timed(report.stages, "store"):
+            store.optimise()
     ledger.remember()
     if metadata:
         report.unmatched_metadata = len(metadata.unmatched(ledger.paths))

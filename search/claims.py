@@ -20,6 +20,7 @@ COMMON = frozenset(
     "them they this to tone very voice voices want was were what when where which while who whose with you your he".split()
 )
 """Words that say nothing about how a voice sounds."""
+WORD = re.compile(r"[\w'-]+")
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,23 @@ def read_claims(caption: str) -> list[Claim]:
 
 
 def _claims(text: str, holds: bool) -> list[Claim]:
-    found = []
-    for match in _lexicon().finditer(text):
-        words = match[0]
-        if labels := _labels().get(words.lower()):
-            found.append(Claim(words, labels, holds))
-        elif words.lower() not in COMMON:
-            found.append(Claim(words, (), holds))
-    return list({claim.words.lower(): claim for claim in found}.values())
+    """The longest words of labels in a text, and what else says something, from left to right."""
+    words, place = list(WORD.finditer(text)), 0
+    found: dict[str, Claim] = {}
+    while place < len(words):
+        for length in range(min(_longest(), len(words) - place), 0, -1):
+            said = text[words[place].start() : words[place + length - 1].end()]
+            labels = _labels().get(_plain(said), ())
+            if labels or length == 1:
+                break
+        if labels or said.lower() not in COMMON:
+            found.setdefault(said.lower(), Claim(said, labels, holds))
+        place += length
+    return list(found.values())
+
+
+def _plain(words: str) -> str:
+    return " ".join(WORD.findall(words.lower()))
 
 
 @cache
@@ -60,7 +70,7 @@ def _labels() -> dict[str, tuple[tuple[str, str], ...]]:
     for attribute in load_attributes().values():
         for label in attribute.labels if attribute.exclusive else ():
             words = {label.name, *label.words, *(form for verb in label.verbs for form in _forms(verb))}
-            for word in {re.sub(r"^(an?|the) ", "", word.lower()) for word in words}:
+            for word in {_plain(re.sub(r"^(an?|the) ", "", word.lower())) for word in words}:
                 found.setdefault(word, []).append((attribute.name, label.name))
     return {word: tuple(labels) for word, labels in found.items()}
 
@@ -77,10 +87,9 @@ def _forms(verb: str) -> list[str]:
 
 
 @cache
-def _lexicon() -> re.Pattern:
-    """Matches the longest words of a label, or else any word."""
-    words = sorted(_labels(), key=len, reverse=True)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)|[\w'-]+", re.I)
+def _longest() -> int:
+    """How many words the longest words for a label have."""
+    return max(words.count(" ") for words in _labels()) + 1
 
 
 class Judge:
