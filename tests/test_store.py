@@ -5,6 +5,7 @@ import uuid
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
 
 from indexer import EdgeStore, StoreError
 from indexer.store import Discovery, FilterError, Point, parse_filter
@@ -253,6 +254,25 @@ def test_an_interrupted_creation_does_not_stand_in_the_way(tmp_path):
     with pytest.raises(StoreError, match="already"):
         EdgeStore.create(tmp_path / "index", "space", "mini", 4)
     EdgeStore.open(tmp_path / "index").close()
+
+
+def test_a_graph_finds_what_a_scan_finds(tmp_path, monkeypatch):
+    monkeypatch.setattr("indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
+    monkeypatch.setattr("indexer.store.edge.GRAPH", edge.HnswIndexConfig(m=8, ef_construct=64, full_scan_threshold=1))
+    vectors = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
+    with EdgeStore.create(tmp_path / "index", "space", "mini", 8) as store:
+        store.upsert(
+            [
+                Point(str(uuid.uuid4()), vector, {"kind": "clip", "recording": str(place)})
+                for place, vector in enumerate(vectors)
+            ]
+        )
+        scanned = [[hit.id for hit in store.query(vector, 10)] for vector in vectors[:50]]
+        store.optimise()
+        walked = [[hit.id for hit in store.query(vector, 10)] for vector in vectors[:50]]
+    assert np.mean([len(set(one) & set(other)) for one, other in zip(scanned, walked, strict=True)]) > 9.5
+    with EdgeStore.open(tmp_path / "index") as store:
+        assert [hit.id for hit in store.query(vectors[0], 10)] == walked[0] and store.count() == 3000
 
 
 def test_a_disk_that_fills_up_stops_the_writing_and_loses_nothing(tmp_path, monkeypatch):

@@ -239,6 +239,7 @@ class EdgeStore:
             self._shard.flush()
 
     def optimise(self) -> None:
+        _see_to_room(self.folder)
         with _explained(self.folder):
             self._shard.optimize()
 
