@@ -9,12 +9,12 @@ from commands.lately import resolve_hit
 from search import Clip, Shift, Sound, Wish
 
 
-def read_caption(text: str) -> Wish:
+def caption_wish(text: str) -> Wish:
     """ "sad::2" counts double."""
     return _weighed(text)
 
 
-def read_sound(text: str) -> Wish:
+def sound_wish(text: str) -> Wish:
     """ "take.wav", "take.wav:3.5-7" for a part of it in seconds, "@3" for a hit of the last search; "::2" behind it."""
     wish = _weighed(text)
     if re.fullmatch(r"@\d+", wish.part):
@@ -28,7 +28,7 @@ def read_sound(text: str) -> Wish:
     return Wish(Sound(Path(part[1]), start, end), wish.weight)
 
 
-def read_move(text: str) -> Wish:
+def move_wish(text: str) -> Wish:
     """ "calm -> angry"."""
     wish = _weighed(text)
     away, arrow, towards = (part.strip() for part in wish.part.partition("->"))

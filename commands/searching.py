@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from commands.asking import read_caption, read_move, read_sound
+from commands.asking import caption_wish, move_wish, sound_wish
 from commands.common import as_json, at_index, finish, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
 from commands.lately import remember_hits, resolve_hits
@@ -80,11 +80,11 @@ def search(
     voxdex search --like reference.wav:3.5-7 --move "calm -> angry"
     voxdex search "an old woman" --liked @1 --disliked @4
     """
-    unwanted = [*map(read_caption, without), *map(read_sound, unlike)]
+    unwanted = [*map(caption_wish, without), *map(sound_wish, unlike)]
     wishes = [
-        *map(read_caption, captions),
-        *map(read_sound, like),
-        *map(read_move, moves),
+        *map(caption_wish, captions),
+        *map(sound_wish, like),
+        *map(move_wish, moves),
         *(Wish(wish.part, -DENIED * wish.weight) for wish in unwanted),
     ]
     ranking = Ranking(group, per_group, fold, diversity, least)

@@ -20,7 +20,7 @@ from search.ranking import Chosen, choose
 MOST_CAPTION = 2000
 """Characters of a caption; a text tower reads far fewer."""
 CANDIDATES, MORE = 200, 4
-"""How many clips are looked at, at least twice as many as are shown, and by what that grows while there are too few."""
+"""How many clips are looked at, some more than are shown, and by what that grows while there are too few."""
 DOUBT = 2.0
 """How much it counts against a clip that what a caption says is not heard in it, in standard deviations of the archive's scores
 for a factor e in probability. That all words hold then counts for more than that one of them holds loudly: among the first ten
@@ -79,7 +79,7 @@ def _choose(query: Query, target: np.ndarray, fit: Callable[[np.ndarray], np.nda
     group = keys_of(query.ranking.group, store.schema()) if query.ranking.group else []
     wanted = query.skip + query.limit
     asked = CANDIDATES
-    while asked < 2 * wanted:
+    while asked < wanted + CANDIDATES // 2:
         asked *= MORE
     while True:
         found = store.query(wish, asked, query.where, vectors=True)

@@ -120,20 +120,25 @@ class Facet:
     all: Mapping[str, int]
 
 
+Sounding = Path | str | Hit
+"""A recording, by its path, or a hit of an earlier answer."""
+
+
 def ask(
     *captions: str,
-    like: Sequence[Path | str | Hit] = (),
-    without: Sequence[str] = (),
-    unlike: Sequence[Path | str | Hit] = (),
+    like: Sounding | Sequence[Sounding] = (),
+    without: str | Sequence[str] = (),
+    unlike: Sounding | Sequence[Sounding] = (),
 ) -> list[Wish]:
-    """Wishes from plain values: captions and sounds to look for, and those to stay away from.
-
-    A sound is the path of a recording, or a hit of an earlier answer.
-    """
-    wanted = [*captions, *map(_sound, like)]
-    unwanted = [*without, *map(_sound, unlike)]
+    """Wishes from plain values: captions and sounds to look for, and those to stay away from, one or several of each."""
+    wanted = [*captions, *map(_sound, _several(like))]
+    unwanted = [*_several(without), *map(_sound, _several(unlike))]
     return [*map(Wish, wanted), *(Wish(part, -DENIED) for part in unwanted)]
 
 
-def _sound(sound: Path | str | Hit) -> Sound | Clip:
+def _several(values: Any) -> Sequence[Any]:
+    return [values] if isinstance(values, (str, Path, Hit)) else values
+
+
+def _sound(sound: Sounding) -> Sound | Clip:
     return Clip(sound.id) if isinstance(sound, Hit) else Sound(Path(sound))

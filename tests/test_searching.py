@@ -131,7 +131,7 @@ def test_what_is_unwanted_falls_behind(store, mini):
     [like] = find(Query(ask("whispering"), limit=1), store, mini)
     away = find(Query(ask("a woman", unlike=[like]), limit=8), store, mini)
     assert not WHISPERING & set(speakers(away))
-    assert speakers(find(Query(ask(without=["whispering"]), limit=5), store, mini))
+    assert speakers(find(Query(ask(without="whispering"), limit=5), store, mini))
 
 
 def test_a_voice_is_moved_by_two_captions(store, mini, demo_archive):

@@ -111,6 +111,8 @@ def names(store, *conditions):
         (["path~interviews/*"], ["ben", "dan"]),
         (['recording~"DAN ?.wav"'], ["dan"]),
         (["path~tapes,dan"], ["anna", "cleo", "dan"]),
+        (["path~nowhere"], []),
+        (["not path~nowhere"], ["anna", "ben", "cleo", "dan"]),
         (["speaker~*n and gender=male"], ["ben", "dan"]),
         (["path=/archive/tapes/anna 1.wav"], ["anna"]),
         (["pitch=low"], ["ben", "dan"]),
@@ -165,6 +167,7 @@ def test_conditions_that_cannot_be_understood_are_refused(text, words):
         ("speaker>3", "'speaker' is text, which has no order"),
         ("duration>2019-05-03", "'2019-05-03' is not a number"),
         ("recorded<5", "'5' is not a date. Write 2019, 2019-05 or"),
+        ("recorded=x", "'x' is not a date"),
         ("recorded<2019-13", "not a number or a date"),
     ],
 )

@@ -146,7 +146,7 @@ def _on_key(condition: Condition, key: str, kind: str, engine: Engine[Term]) -> 
         numbers = [number for value in values if (number := as_number(value)) is not None]
         same = [engine.one_of(key, values), *(engine.within(key, {"gte": number, "lte": number}) for number in numbers)]
         if kind == "date":
-            same = [engine.dated(key, {"gte": begin, "lt": end}) for begin, end in filter(None, map(as_period, values))]
+            same = [engine.dated(key, {"gte": begin, "lt": end}) for begin, end in map(_period, values)]
         return engine.join(should=same)
     if kind == "date":
         return engine.dated(key, _bounds(condition, _begin, _end))
