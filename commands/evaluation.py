@@ -123,7 +123,9 @@ def of_index(bank: Path | None, queries: int, first: int, place: Place, json_out
     with place.open() as store:
         encoder = open_model(store.model)
         captions = CaptionBank(encoder, bank).captions
-        found = evaluate_index(store, encoder, captions[:: max(1, len(captions) // queries)][:queries], first)
+        asked = captions[:: max(1, len(captions) // queries)][:queries]
+        with tqdm(total=store.count(), unit=" clips", disable=None, dynamic_ncols=True) as bar:
+            found = evaluate_index(store, encoder, asked, first, bar.update)
     milliseconds = {f"p{share}": float(np.percentile(found.milliseconds, share)) for share in (50, 95)}
     if json_output:
         print_json(

@@ -10,7 +10,7 @@ from commands.asking import caption_wish, move_wish, sound_wish
 from commands.common import as_json, at_index, finish, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
 from commands.lately import remember_hits, resolve_hits
-from commands.terminal import heard_as, new_table, note, print_json, print_table, short_path, span
+from commands.terminal import clip_name, heard_as, new_table, note, print_json, print_table
 from encoders import open_model
 from indexer import Place
 from search import Facet, Hit, Query, Ranking, Wish, count_values, find, parse_filter
@@ -123,13 +123,13 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         return note("No clip meets these conditions.")
     says = any(hit.meets for hit in hits)
-    table = new_table("#", "score", "above", *(["says"] if says else []), "heard as", "seconds", "recording")
+    table = new_table("#", "score", "above", *(["says"] if says else []), "heard as", "clip")
     for hit in hits:
         words = ", ".join(f"{word} {'✓' if met else '✗'}" for word, met in hit.meets.items())
         copies = f" (+{hit.copies} alike)" if hit.copies else ""
-        where = (span(hit.start, hit.end), short_path(hit.recording) + copies)
+        clip = clip_name(hit.recording, hit.start, hit.end) + copies
         fit = (str(hit.rank), f"{hit.score:.3f}", f"{hit.percentile:.1f} %", *([words] if says else []))
-        table.add_row(*fit, heard_as(hit.attributes), *where)
+        table.add_row(*fit, heard_as(hit.attributes), clip)
     print_table(table)
 
 

@@ -120,5 +120,10 @@ def span(start: float, end: float) -> str:
     return f"{start:.1f}-{end:.1f}"
 
 
+def clip_name(recording: str, start: float, end: float) -> str:
+    """As `search --like` takes it."""
+    return f"{short_path(recording)}:{start:.2f}-{end:.2f}"
+
+
 def rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 2) for name, value in figures.items()}

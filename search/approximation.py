@@ -1,7 +1,7 @@
 """How much of the exact answer an index gives: engines that search large indexes quickly miss a little."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -33,10 +33,16 @@ class Approximation:
         return 100 * float(self.recalls.mean())
 
 
-def evaluate_index(store: Store, model: Model, captions: Sequence[str], first: int = 10) -> Approximation:
+def evaluate_index(
+    store: Store,
+    model: Model,
+    captions: Sequence[str],
+    first: int = 10,
+    on_clips: Callable[[int], object] = lambda count: None,
+) -> Approximation:
     """Asks an index captions, and compares its first answers with those of a scan over all clips.
 
-    Among clips that score the same, to six digits, any counts as right.
+    Among clips that score the same, to six digits, any counts as right. on_clips is told how many more were scanned.
     """
     queries = np.stack([caption_vector(caption, model) for caption in captions])
     found, milliseconds = [], []
@@ -52,6 +58,7 @@ def evaluate_index(store: Store, model: Model, captions: Sequence[str], first: i
         best = np.sort(np.concatenate([best, scores], axis=1), axis=1)[:, -first:]
         scores_of |= {point.id: scores[:, place] for place, point in enumerate(batch) if point.id in wanted}
         clips += len(batch)
+        on_clips(len(batch))
     few = min(first, clips)
     recalls = [sum(scores_of[id][row] >= best[row, -few] - 1e-6 for id in ids) / few for row, ids in enumerate(found)]
     return Approximation(clips, few, np.array(recalls), np.array(milliseconds))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioError, Model
+from encoders import SAMPLE_RATE, AudioError, AudioReader, Model
 from encoders.audio import Failure
 from search.aim import caption_vector
 from search.query import QueryError
@@ -32,6 +32,7 @@ class Reward:
 
     def __init__(self, model: Model, likeness: float = 0.5) -> None:
         self._model, self._likeness = model, likeness
+        self._longest = int(model.card.max_seconds * SAMPLE_RATE)
         self._captions: dict[str, np.ndarray] = {}
         self._references: dict[Path | str, np.ndarray] = {}
 
@@ -61,16 +62,29 @@ class Reward:
         )
         return np.einsum("td,td->t", self._embed(audios), wanted).astype(np.float32)
 
-    def _embed(self, audios: Sounds) -> np.ndarray:
-        longest = int(self._model.card.max_seconds * self._model.card.sample_rate)
-        is_short = [isinstance(audio, np.ndarray) and 0 < len(audio) <= longest for audio in audios]
-        batch = self._model.embed_speech(audio for audio, short in zip(audios, is_short, strict=True) if short)
-        return np.stack([next(batch) if short else self._long(audio) for audio, short in zip(audios, is_short, strict=True)])
+    def read(self, path: Path) -> np.ndarray | Path:
+        """A recording as sound, where it is no longer than a clip; else its path, as it is embedded piece by piece.
 
-    def _long(self, audio: np.ndarray | Path | str) -> np.ndarray:
-        if isinstance(audio, np.ndarray):
-            raise AudioError(f"it has {len(audio)} samples; give 1 to {self._model.card.max_seconds:g} s at 16 kHz")
-        return embed_recording(self._model, Path(audio)).voice
+        Raises:
+            AudioError: it cannot be read.
+        """
+        blocks, samples = [], 0
+        for block in AudioReader(path):
+            blocks.append(block)
+            samples += len(block)
+            if samples > self._longest:
+                return path
+        return np.concatenate(blocks)
+
+    def _embed(self, audios: Sounds) -> np.ndarray:
+        sounds = [audio if isinstance(audio, np.ndarray) else self.read(Path(audio)) for audio in audios]
+        for sound in sounds:
+            if isinstance(sound, np.ndarray) and not 0 < len(sound) <= self._longest:
+                raise AudioError(f"it has {len(sound)} samples; give 1 to {self._longest}, at 16 kHz")
+        batch = self._model.embed_speech(sound for sound in sounds if isinstance(sound, np.ndarray))
+        return np.stack(
+            [next(batch) if isinstance(sound, np.ndarray) else embed_recording(self._model, sound).voice for sound in sounds]
+        )
 
     def _wanted(self, caption: str, reference: Path | str | None) -> np.ndarray:
         if caption and caption not in self._captions:
@@ -111,15 +125,17 @@ def rank(prompt: Prompt, reward: Reward) -> Ranked:
     """
     if prompt.reference and not prompt.reference.exists():
         raise QueryError(f"The reference {prompt.reference} cannot be read: there is no such file.")
-    scored, failed = [], []
+    sounds, failed = {}, []
     for take in prompt.takes:
         try:
-            scored.append((take, reward(take, prompt.caption, prompt.reference)))
+            sounds[take] = reward.read(take)
         except AudioError as error:
             failed.append(Failure(str(take), str(error)))
     if not prompt.takes:
         failed.append(Failure(prompt.caption or str(prompt.reference), "there are no takes of it"))
-    return Ranked(prompt, sorted(scored, key=lambda pair: -pair[1]), failed)
+    count = len(sounds)
+    rewards = reward.many(list(sounds.values()), [prompt.caption] * count, [prompt.reference] * count) if sounds else []
+    return Ranked(prompt, sorted(zip(sounds, map(float, rewards), strict=True), key=lambda pair: -pair[1]), failed)
 
 
 def read_prompts(place: Path) -> list[Prompt]:
