@@ -26,8 +26,10 @@ from encoders.manifest import read_manifest
 from encoders.metrics import area_under_curve, classification, mean_interval
 from encoders.training.captions import Claim, choose_claims, write_caption
 from encoders.training.data import CLAIMS, truth_of
-from search import caption_vector
+from search import Background, caption_vector
+from search.claims import Judge, read_claims
 from search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
+from search.finding import scores_of
 
 FEWEST = 20
 """Clips of a set on which a figure is given."""
@@ -137,7 +139,8 @@ def captioned(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
 def conjunctions(listeners: Sequence[Listener]) -> list[Row]:
     """Captions that say two or three things: how often a clip of which all hold is above one of which all but one do, or none.
 
-    AUC, averaged over conjunctions. Only clips count of which everything that is said is known.
+    AUC, averaged over conjunctions, and how many of the first ten clips meet all. Only clips count of which everything that is
+    said is known. By the caption's embedding alone, and as `search` ranks, word by word as well.
     """
     truth = np.stack([truth_of(row) for row in listeners[0].heard.rows])
     exclusive = {name for name, attribute in load_attributes().items() if attribute.exclusive}
@@ -147,13 +150,23 @@ def conjunctions(listeners: Sequence[Listener]) -> list[Row]:
     for size in (2, 3):
         drawn = _draw(truth, columns, size)
         captions = [[write_caption([CLAIMS[i] for i in said], rng) for _ in range(WORDINGS)] for said in drawn]
-        scores = {listener.name: [_scores(listener, wordings) for wordings in captions] for listener in listeners}
-        for against, lacking in (("all but one", 1), ("none", size)):
-            judged = [_judged(truth[:, said], lacking) for said in drawn]
-            asked = [i for i, (_, right) in enumerate(judged) if _enough(right)]
-            figures = {name: _mean([_area(found[i], *judged[i]) for i in asked]) for name, found in scores.items()}
-            clips = len(set().union(*(judged[i][0].tolist() for i in asked)))
-            rows.append(Row(f"{size} words: all above {against}, AUC", "held-out", clips, 50.0, figures))
+        for how, score in (("", _scores), (", word by word", _ranked)):
+            scores = {listener.name: [score(listener, wordings) for wordings in captions] for listener in listeners}
+            for against, lacking in (("all but one", 1), ("none", size)):
+                judged = [_judged(truth[:, said], lacking) for said in drawn]
+                asked = [i for i, (_, right) in enumerate(judged) if _enough(right)]
+                figures = {name: _mean([_area(found[i], *judged[i]) for i in asked]) for name, found in scores.items()}
+                clips = len(set().union(*(judged[i][0].tolist() for i in asked)))
+                rows.append(Row(f"{size} words: all above {against}{how}, AUC", "held-out", clips, 50.0, figures))
+            known = [np.flatnonzero((truth[:, said] != 0).all(axis=1)) for said in drawn]
+            right = [(truth[clips][:, said] == 1).all(axis=1) for clips, said in zip(known, drawn, strict=True)]
+            firsts = {
+                name: _mean([_of_first_ten(*each) for each in zip(found, known, right, strict=True)])
+                for name, found in scores.items()
+            }
+            chance = 100 * float(np.mean([each.mean() for each in right]))
+            clips = len(set().union(*(clips.tolist() for clips in known)))
+            rows.append(Row(f"{size} words: first ten that meet all{how}", "held-out", clips, chance, firsts))
     return rows
 
 
@@ -210,6 +223,26 @@ def _enough(right: np.ndarray) -> bool:
 def _scores(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
     """Held-out clips against one caption in some wordings, as `search` takes them, [clips, wordings]."""
     return listener.heard.vectors @ np.stack([caption_vector(text, listener.model) for text in wordings]).T
+
+
+def _ranked(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
+    """The same as `search` ranks them, word by word too."""
+    vectors, background = listener.heard.vectors, Background(listener.heard.vectors)
+    return np.stack(
+        [
+            scores_of(
+                vectors, caption_vector(text, listener.model), Judge(read_claims(text), listener.model, background), background
+            )
+            for text in wordings
+        ],
+        axis=1,
+    )
+
+
+def _of_first_ten(scores: np.ndarray, judged: np.ndarray, right: np.ndarray) -> float:
+    """How many percent of the first ten of the judged clips are right, the mean over wordings."""
+    first = np.argsort(-scores[judged], axis=0)[:10]
+    return 100 * float(right[first].mean())
 
 
 def _area(scores: np.ndarray, judged: np.ndarray, right: np.ndarray) -> float:
