@@ -19,7 +19,7 @@ from commands.common import (
     parse_labels,
     recordings_in,
 )
-from commands.evaluation import print_classification
+from commands.evaluation import classified, print_classification
 from commands.rows import save_rows
 from commands.terminal import new_table, print_json, print_table, short_path, span
 from encoders import Model, open_model
@@ -98,13 +98,15 @@ def classify(
     answers = [as_document(clip, least) for clip in results]
     if save:
         save_rows(answers, save)
+    compared = compare(results, truth) if truth else []
     if json_output:
-        print_json({"results": answers, "failed": failed})
-    elif not save:
-        print_answers(answers)
-    if truth:
-        for answered in compare(results, truth):
-            print_classification(answered)
+        figures = {each.attribute: classified(each) for each in compared}
+        print_json({"results": answers, "failed": failed} | ({"truth": figures} if truth else {}))
+    else:
+        if not save:
+            print_answers(answers)
+        for each in compared:
+            print_classification(each)
     finish(bool(results), failed)
 
 
@@ -120,7 +122,7 @@ def as_document(clip: Classified, least: float) -> dict[str, Any]:
 def print_answers(answers: Sequence[dict[str, Any]]) -> None:
     table = new_table("attribute", "label", "probability", "runner-up", "seconds", "recording")
     for answer in answers:
-        for name in answer.keys() - {"recording", "start", "end"}:
+        for name in [name for name in answer if name not in ("recording", "start", "end")]:
             best, second, *_ = sorted(answer[name]["scores"].items(), key=lambda item: -item[1])
             where = (span(answer["start"], answer["end"]), short_path(answer["recording"]))
             table.add_row(name, answer[name]["label"], f"{best[1]:.0%}", f"{second[0]} {second[1]:.0%}", *where)

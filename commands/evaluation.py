@@ -65,9 +65,9 @@ def classification(
     if plot:
         draw_confusion(answered.result, f"{attribute}, {encoder.card.name}", plot)
     if json_output:
-        about = {"attribute": attribute, "clips": len(answered.truth), "labels": list(answered.labels)} | classified(answered)
-        about |= {"by": {value: {"clips": len(part.truth)} | classified(part) for value, part in groups.items()}} if by else {}
-        print_json(about | {"confusion": answered.result.confusion.tolist(), "failed": embedded.failed})
+        about = {"attribute": attribute} | classified(answered)
+        about |= {"by": {value: classified(part) for value, part in groups.items()}} if by else {}
+        print_json(about | {"failed": embedded.failed})
     else:
         print_classification(answered)
         print_groups(by, {value: part.result.figures() | {"clips": len(part.truth)} for value, part in groups.items()})
@@ -144,9 +144,10 @@ def of_index(bank: Path | None, queries: int, first: int, place: Place, json_out
 
 
 def classified(answered: Answered) -> dict[str, Any]:
-    """The figures of a classification, and their intervals."""
+    """How many clips, the figures of a classification and their intervals, and what was taken for what."""
+    about = {"clips": len(answered.truth), "labels": list(answered.labels)} | rounded(answered.result.figures())
     intervals = {name: rounded_pair(pair) for name, pair in answered.intervals().items()}
-    return rounded(answered.result.figures()) | {"intervals": intervals}
+    return about | {"intervals": intervals, "confusion": answered.result.confusion.tolist()}
 
 
 def retrieved(result: RetrievalFigures) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
     truth.write_text("path,pitch,mood\nlow.wav,low,x\nhigh.wav,high,y\nmiddle.wav,,\n")
     done = here("classify", *takes, "--attribute", "pitch", "--truth", truth)
     assert done.status == 0 and "pitch: true \\ heard" in done.out and "2 clips: UAR 100.0 %" in done.out
+    as_json = here("classify", *takes, "--attribute", "pitch", "--truth", truth, "--json").json
+    assert as_json["truth"]["pitch"]["UAR"] == 100 and sum(map(sum, as_json["truth"]["pitch"]["confusion"])) == 2
     truth.write_text("path,gender\nother.wav,male\n")
     refused = here("classify", *takes, "--attribute", "gender", "--truth", truth)
     assert refused.status == 1 and "a true label for none of these recordings" in refused.err
