@@ -112,10 +112,9 @@ def classify(
 
 def as_document(clip: Classified, least: float) -> dict[str, Any]:
     """least: the probability below which no label is named."""
-    answers = {name: max(scores, key=scores.get) for name, scores in clip.answers.items()}
     return {"recording": clip.recording, "start": clip.start, "end": clip.end} | {
-        name: {"label": label if clip.answers[name][label] >= least else UNSURE, "scores": clip.answers[name]}
-        for name, label in answers.items()
+        name: {"label": clip.label(name) if max(scores.values()) >= least else UNSURE, "scores": scores}
+        for name, scores in clip.answers.items()
     }
 
 
@@ -139,9 +138,7 @@ def compare(results: Iterable[Classified], truth: Path) -> list[Answered]:
     compared = []
     for name in names:
         labels = tuple(known[0][0].answers[name])
-        pairs = [
-            (row[name], max(clip.answers[name], key=clip.answers[name].get)) for clip, row in known if row.get(name) in labels
-        ]
+        pairs = [(row[name], clip.label(name)) for clip, row in known if row.get(name) in labels]
         if pairs:
             compared.append(Answered(name, labels, *map(list, zip(*pairs, strict=True))))
     return compared

@@ -112,11 +112,16 @@ def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tupl
 
 
 def recordings_in(paths: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
-    """The recordings among files and under folders, and what of these cannot be read."""
-    walk = find_recordings(paths)
-    failed = [{"path": failure.path, "reason": failure.reason} for failure in walk.failed]
-    failed += [{"path": str(path), "reason": "there is no such file or folder"} for path in walk.absent]
-    return [Path(path) for path in walk.recordings], failed
+    """Files as they are named, and the recordings under folders; and what of the folders cannot be listed."""
+    found, failed = [], []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        walk = find_recordings([path])
+        found += map(Path, walk.recordings)
+        failed += [{"path": failure.path, "reason": failure.reason} for failure in walk.failed]
+    return found, failed
 
 
 def finish(something_done: bool, failed: Sequence[dict[str, str]]) -> None:

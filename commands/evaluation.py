@@ -92,7 +92,6 @@ def retrieval(
     groups = {value: evaluate_retrieval(encoder, part) for value, part in embedded.by(by).items()}
     if plot:
         draw_recall(result, encoder.card.name, plot)
-    ways = {way: figures_of(result, way) for way in ("speech_to_caption", "caption_to_speech")}
     intervals = result.intervals()
     if json_output:
         document = retrieved(result)
@@ -100,13 +99,14 @@ def retrieval(
         document |= {"by": {value: retrieved(part) for value, part in groups.items()}} if by else {}
         print_json(document | {"intervals": bounds, "failed": embedded.failed})
     else:
-        table = new_table(f"{result.clips} clips, {result.captions} captions", *ways["caption_to_speech"])
-        for way, part in ways.items():
-            table.add_row(way.replace("_", " "), *(f"{value:.1f}" for value in part.values()))
+        table = new_table(f"{result.clips} clips, {result.captions} captions", *result.caption_to_speech.figures())
+        for way, part in result.ways.items():
+            table.add_row(way.replace("_", " "), *(f"{value:.1f}" for value in part.figures().values()))
             table.add_row("  95 % interval", *(f"{low:.1f}-{high:.1f}" for low, high in intervals[way].values()))
         print_table(table)
-        for way in ways:
-            print_groups(by, {f"{value}, {way.replace('_', ' ')}": figures_of(part, way) for value, part in groups.items()})
+        for way in result.ways:
+            found = {f"{value}, {way.replace('_', ' ')}": part.ways[way].figures() for value, part in groups.items()}
+            print_groups(by, found)
     finish(bool(embedded.rows), embedded.failed)
 
 
@@ -151,12 +151,8 @@ def classified(answered: Answered) -> dict[str, Any]:
 
 
 def retrieved(result: RetrievalFigures) -> dict[str, Any]:
-    ways = {way: rounded(figures_of(result, way)) for way in ("speech_to_caption", "caption_to_speech")}
+    ways = {way: rounded(part.figures()) for way, part in result.ways.items()}
     return {"clips": result.clips, "captions": result.captions} | ways
-
-
-def figures_of(result: RetrievalFigures, way: str) -> dict[str, float]:
-    return getattr(result, way).figures()
 
 
 def print_groups(by: str | None, groups: dict[str, dict[str, float]]) -> None:

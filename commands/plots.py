@@ -29,8 +29,7 @@ def draw_confusion(result: Classification, title: str, image: Path) -> None:
 def draw_recall(result: RetrievalFigures, title: str, image: Path) -> None:
     """Writes, as an image, how many percent of the queries have a right answer among the first k, for each k and both ways."""
     drawing, axes = _new(7, 5)
-    for way, answers in (("speech_to_caption", result.captions), ("caption_to_speech", result.clips)):
-        found = getattr(result, way)
+    for (way, found), answers in zip(result.ways.items(), (result.captions, result.clips), strict=True):
         places = range(1, answers + 1)
         axes.plot(places, [found.recall_at(k) for k in places], label=f"{way.replace('_', ' ')} ({len(found.ranks)} queries)")
     axes.set(xscale="log", ylim=(0, 102), xlabel="k", ylabel="recall@k (%)", title=title)

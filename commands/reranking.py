@@ -10,6 +10,7 @@ import click
 from tqdm import tqdm
 
 from commands.common import RECORDING, as_json, device_option, finish, model_option, open_encoder
+from commands.rows import make, write
 from commands.terminal import new_table, note, print_json, print_table, short_path
 from search import Prompt, Ranked, Reward, keep_best, rank, read_prompts
 
@@ -54,10 +55,10 @@ def rerank(
     reward = Reward(encoder, likeness)
     ranked = [rank(prompt, reward) for prompt in tqdm(prompts, unit=" prompts", disable=True if takes else None)]
     if out:
+        make(out)
         kept = keep_best(ranked, out, link_to if link else shutil.copy2)
-        (out / "summary.json").write_text(
-            json.dumps([as_document(each) for each in ranked], ensure_ascii=False, indent=2) + "\n"
-        )
+        summary = [as_document(each) for each in ranked]
+        write(out / "summary.json", json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
         note(f"{len(kept)} takes and summary.json in {out}.")
     failed = [{"path": failure.path, "reason": failure.reason} for each in ranked for failure in each.failed]
     if json_output:
@@ -85,8 +86,8 @@ def as_document(ranked: Ranked) -> dict:
         "caption": prompt.caption,
         "like": str(prompt.reference) if prompt.reference else None,
         "takes": [
-            {"rank": rank, "score": round(score, 4), "recording": str(take)}
-            for rank, (take, score) in enumerate(ranked.takes, 1)
+            {"rank": place, "score": round(score, 4), "recording": str(take)}
+            for place, (take, score) in enumerate(ranked.takes, 1)
         ],
     }
 

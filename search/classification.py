@@ -41,6 +41,10 @@ class Classified:
     end: float
     answers: dict[str, dict[str, float]]
 
+    def label(self, name: str) -> str:
+        """The most probable answer to a question."""
+        return max(self.answers[name], key=self.answers[name].get)
+
 
 def question(model: Model, name: str, labels: Sequence[str] = (), templates: Sequence[str] = ()) -> Question:
     """Puts an attribute's labels into words.

@@ -110,10 +110,16 @@ class RetrievalFigures:
     speech_to_caption: Retrieval
     caption_to_speech: Retrieval
 
+    @property
+    def ways(self) -> dict[str, Retrieval]:
+        """Both directions by name."""
+        return {"speech_to_caption": self.speech_to_caption, "caption_to_speech": self.caption_to_speech}
+
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """95 % intervals of the figures of each direction, by the bootstrap over its queries."""
-        ways = {"speech_to_caption": self.speech_to_caption, "caption_to_speech": self.caption_to_speech}
-        return {name: bootstrap(lambda rows, way=way: way.select(rows).figures(), len(way.ranks)) for name, way in ways.items()}
+        return {
+            name: bootstrap(lambda rows, way=way: way.select(rows).figures(), len(way.ranks)) for name, way in self.ways.items()
+        }
 
 
 def evaluate_retrieval(model: Model, embedded: Embedded) -> RetrievalFigures:

@@ -194,7 +194,6 @@ def _number_of(audios: Path) -> tuple[int, str]:
 
 def keep_best(ranked: Sequence[Ranked], folder: Path, put: Callable[[Path, Path], object]) -> list[Path]:
     """Puts the best take of each prompt into a folder, by the prompt's name; put(take, to) copies or links it."""
-    folder.mkdir(parents=True, exist_ok=True)
     kept = []
     for each in ranked:
         if each.takes:

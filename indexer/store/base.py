@@ -85,6 +85,11 @@ def as_point(record: Record) -> Point:
     return Point(str(record.id), as_vector(record.vector), record.payload or {})
 
 
+def as_neighbour(record: Any) -> Neighbour:
+    """A scored record, as a neighbour."""
+    return Neighbour(str(record.id), record.score, record.payload or {}, as_vector(record.vector))
+
+
 def as_vector(vector: Any) -> np.ndarray | None:
     """A vector as an engine gives it, as float32 [dimension]; None where there is none."""
     return np.asarray(vector, dtype=np.float32) if vector else None

@@ -33,8 +33,8 @@ from indexer.store.base import (
     Point,
     StoreError,
     as_matrix,
+    as_neighbour,
     as_point,
-    as_vector,
     in_portions,
 )
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
@@ -213,7 +213,7 @@ class EdgeStore:
         )
         with _explained(self.folder):
             found = self._shard.query(request)
-        return [Neighbour(str(point.id), point.score, point.payload or {}, as_vector(point.vector)) for point in found]
+        return [as_neighbour(point) for point in found]
 
     def sample(self, count: int) -> np.ndarray:
         return as_matrix(self._scroll(CLIPS, with_vector=True), count)

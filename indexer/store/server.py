@@ -26,8 +26,8 @@ from indexer.store.base import (
     Point,
     StoreError,
     as_matrix,
+    as_neighbour,
     as_point,
-    as_vector,
     in_portions,
 )
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
@@ -211,7 +211,7 @@ class ServerStore:
                 with_vectors=vectors,
             )
         )
-        return [Neighbour(str(point.id), point.score, point.payload or {}, as_vector(point.vector)) for point in found.points]
+        return [as_neighbour(point) for point in found.points]
 
     def sample(self, count: int) -> np.ndarray:
         return as_matrix(self._scroll(CLIPS, with_payload=False, with_vectors=True), count)
