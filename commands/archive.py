@@ -131,7 +131,8 @@ def following(encoder: Model) -> Iterator[Callable[[Progress], None]]:
     with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, patient_interrupts() as stop_if_asked:
 
         def on_progress(progress: Progress) -> None:
-            introduce_once(encoder)
+            if progress.audio_seconds:
+                introduce_once(encoder)
             show_progress(bar, progress)
             stop_if_asked()
 

@@ -20,7 +20,7 @@ from commands.common import (
     recordings_in,
 )
 from commands.evaluation import classified, print_classification
-from commands.rows import save_rows
+from commands.rows import RowsFile, save_rows
 from commands.terminal import new_table, print_json, print_table, short_path, span
 from encoders import Model, open_model
 from encoders.manifest import read_manifest
@@ -46,7 +46,7 @@ UNSURE = "unsure"
     help="Say unsure where no label is as probable as that.",
 )
 @click.option("--truth", type=FILE, help="A .csv file with the column path and the true labels: shows what is taken for what.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the answers to a .csv or .jsonl file.")
+@click.option("--save", type=RowsFile(), help="Write the answers to a .csv or .jsonl file.")
 @model_option
 @device_option
 @at_index

@@ -34,7 +34,7 @@ def save_hits(hits: Sequence[Hit], file: Path) -> None:
         write(file, _as_playlist(hits))
         note(f"{len(hits)} hits in {file}.")
     else:
-        save_rows([asdict(hit) for hit in hits], file, ".m3u8")
+        save_rows([asdict(hit) for hit in hits], file)
 
 
 def save_labels(hits: Sequence[Hit], folder: Path) -> None:

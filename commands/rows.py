@@ -12,16 +12,23 @@ import click
 from commands.terminal import note
 
 
-def save_rows(rows: Sequence[Mapping[str, Any]], file: Path, *others: str) -> None:
-    """Writes rows as a table (.csv; what is nested in columns such as attributes.gender) or a line of JSON each (.jsonl).
+class RowsFile(click.Path):
+    """A file to write rows to, .csv or .jsonl, or something else whose ending is one of `others`."""
 
-    others: further endings that a refusal is to name.
-    """
-    writers = {".csv": _as_csv, ".jsonl": _as_json_lines}
-    writer = writers.get(file.suffix.lower())
-    if writer is None:
-        raise click.UsageError(f"--save {file} must end with {', '.join((*writers, *others))}.")
-    write(file, writer(rows))
+    def __init__(self, *others: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.endings = (".csv", ".jsonl", *others)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        file = super().convert(value, param, ctx)
+        if file.suffix.lower() not in self.endings:
+            self.fail(f"{file} must end with {' or '.join(self.endings)}.", param, ctx)
+        return file
+
+
+def save_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Writes rows as a table (.csv; what is nested in columns such as attributes.gender) or a line of JSON each (.jsonl)."""
+    write(file, _as_csv(rows) if file.suffix.lower() == ".csv" else _as_json_lines(rows))
     note(f"{len(rows)} rows in {file}.")
 
 

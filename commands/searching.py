@@ -10,6 +10,7 @@ from commands.asking import caption_wish, move_wish, sound_wish
 from commands.common import as_json, at_index, finish, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
 from commands.lately import remember_hits, resolve_hits
+from commands.rows import RowsFile
 from commands.terminal import clip_name, heard_as, new_table, note, print_json, print_table
 from encoders import open_model
 from indexer import Place
@@ -40,7 +41,7 @@ SOUND = "FILE[:START-END] or @HIT"
 @click.option("--min-score", "least", default=Ranking.least, type=float, help="Leave out what scores less.")
 @click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many hits.")
 @click.option("--page", default=1, show_default=True, type=click.IntRange(1, 10_000), help="The next hits are on page 2.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the hits to a .csv, .jsonl or .m3u8 file.")
+@click.option("--save", type=RowsFile(".m3u8"), help="Write the hits to a .csv, .jsonl or .m3u8 file.")
 @click.option("--labels-to", type=click.Path(file_okay=False, path_type=Path), help="A label file for Audacity a recording.")
 @click.option("--copy-to", type=click.Path(file_okay=False, path_type=Path), help="Cut the clips out, into a folder.")
 @click.option("--play", is_flag=True, help="Play the clips, one after another.")

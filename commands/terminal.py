@@ -22,7 +22,8 @@ def show_progress(bar: tqdm, progress: Progress) -> None:
     if bar.total is None:
         bar.total, bar.initial = progress.total, progress.unchanged
     speed = progress.audio_seconds / max(bar.format_dict["elapsed"], 1e-3)
-    bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {speed:.0f}x real time", refresh=False)
+    doing = "making the index quick to search" if progress.optimising else f"{speed:.0f}x real time"
+    bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {doing}", refresh=progress.optimising)
     bar.update(progress.done - bar.n)
 
 

@@ -46,4 +46,6 @@ def copy_index(source: Store, target: Place, on_recording: Callable[[int], objec
                 copied.copied += 1
                 copied.clips += len(clips)
             on_recording(total)
+        if copied.copied:
+            store.optimise()
     return copied

@@ -30,7 +30,10 @@ class Ledger:
         self._store = store
         self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
-        for content, files, metadata, failure in store.recall() or map(itemgetter(*KEYS), store.payloads(RECORDING, KEYS)):
+        recalled = store.recall()
+        self.recalled = recalled is not None
+        """Whether nothing was written since all this was last remembered."""
+        for content, files, metadata, failure in recalled or map(itemgetter(*KEYS), store.payloads(RECORDING, KEYS)):
             known = self._known[content] = Known(list(map(FileState._make, files)), metadata, failure)
             for file in known.files:
                 if self._content_of.setdefault(file.path, content) != content:

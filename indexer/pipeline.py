@@ -6,7 +6,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -77,12 +77,16 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: recordings done of all, those in it that were unchanged, seconds of audio embedded."""
+    """How far a run is: recordings done of all, those in it that were unchanged, seconds of audio embedded.
+
+    optimising: all are done, and the index is being made quick to search.
+    """
 
     done: int
     total: int
     unchanged: int
     audio_seconds: float
+    optimising: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def index(
         metadata: stored with each recording that it has a row for; None leaves what is stored.
         prune: drop recordings under the walk's roots that no longer exist; otherwise they are counted as missing.
         everything: make clips of all sound, not of speech alone.
-        on_progress: called after each batch of clips.
+        on_progress: called after each batch of clips, and when all are written.
 
     Raises:
         StoreError: the engine fails; what was stored before is kept.
@@ -140,6 +144,7 @@ def index(
             changed.append(path)
 
     kept, flushed = report.unchanged, started
+    progress = Progress(kept + len(report.failed), report.recordings, kept, 0.0)
     while changed:
         reader = Reader(ledger.contents, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS)
         events = reader.read(changed)
@@ -149,7 +154,8 @@ def index(
                 store.flush()
                 flushed = time.perf_counter()
             done = report.indexed + report.unchanged + len(report.failed)
-            on_progress(Progress(done, report.recordings, kept, writer.audio_seconds))
+            progress = Progress(done, report.recordings, kept, writer.audio_seconds)
+            on_progress(progress)
         changed = writer.take_back()
 
     for path in walk.missing(ledger.paths):
@@ -158,7 +164,8 @@ def index(
             report.removed += 1
         else:
             report.missing += 1
-    if report.indexed or report.removed:
+    if report.indexed or report.removed or not ledger.recalled:
+        on_progress(replace(progress, optimising=True))
         with _timed(report.stages, "store"):
             store.optimise()
     ledger.remember()

@@ -120,7 +120,7 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
         (("classify", "--indexed", "x.wav"), "Give recordings or folders, or --indexed"),
         (("classify", "{take}", "--labels", "angry"), "leaves nothing to choose"),
         (("classify", "{take}", "--labels", "sad,sad"), "must all be different"),
-        (("classify", "{take}", "--save", "x.doc"), "must end with .csv, .jsonl"),
+        (("classify", "{take}", "--save", "x.doc"), "must end with .csv or .jsonl"),
         (("rerank", "a man"), "There are no takes to rank"),
         (("rerank", "", "{take}"), "There is nothing to rank takes by"),
         (("rerank", "", "{take}", "--like", "gone.wav"), "gone.wav cannot be read"),

@@ -255,6 +255,19 @@ def test_a_run_killed_between_new_and_old_content_is_put_right(store, audio, min
     assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
 
 
+def test_an_index_whose_optimising_was_killed_is_optimised_by_the_next_run(store, audio, mini, monkeypatch):
+    def killed(self: EdgeStore) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(EdgeStore, "optimise", killed)
+        index([audio], store, mini)
+    seen = []
+    for _ in range(2):
+        assert index([audio], store, mini, on_progress=seen.append).unchanged == 3
+    assert [progress.optimising for progress in seen] == [True]
+
+
 @pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff", "x,path\n1\n", 'path,"a""b"\nx,1\n'])
 def test_metadata_that_cannot_be_used_is_refused(tmp_path, content):
     (tmp_path / "bad.csv").write_bytes(content.encode("latin-1"))

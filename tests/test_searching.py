@@ -221,7 +221,7 @@ def test_hits_become_files(search, tmp_path):
     playlist = (tmp_path / "hits.m3u8").read_text().splitlines()
     assert playlist[0] == "#EXTM3U" and playlist[4] == hits[0]["recording"]
     wrong = search("a woman", "--save", tmp_path / "hits.doc")
-    assert wrong.status == 2 and "must end with .csv, .jsonl, .m3u8" in wrong.err
+    assert wrong.status == 2 and "must end with .csv or .jsonl or .m3u8" in wrong.err and not wrong.out
 
 
 def test_a_machine_without_a_player_says_so(search, monkeypatch, tmp_path):
