@@ -1,7 +1,7 @@
 """The last search, so that the next one can point at its hits."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import click
@@ -30,11 +30,6 @@ def resolve_hit(place: str) -> str:
         known = f"it had {len(ids)} hits, @1 to @{len(ids)}" if ids else "there was none"
         raise click.UsageError(f"{place!r} is no hit of the last search: {known}.")
     return ids[rank]
-
-
-def resolve_hits(places: Iterable[str]) -> list[str]:
-    """The ids of several."""
-    return [resolve_hit(place) for place in places]
 
 
 def _remembered() -> dict[str, str]:

@@ -1,21 +1,19 @@
 """The command that searches an index."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from commands.asking import caption_wish, move_wish, sound_wish
+from commands.asking import find_sound
 from commands.common import as_json, at_index, finish, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
-from commands.lately import remember_hits, resolve_hits
+from commands.lately import remember_hits, resolve_hit
 from commands.rows import RowsFile
 from commands.terminal import clip_name, heard_as, new_table, note, print_json, print_table
 from encoders import open_model
 from indexer import Place
-from search import Facet, Hit, Query, Ranking, Wish, count_values, find, parse_filter
-from search.query import DENIED
+from search import Asked, Facet, Hit, Ranking, count_values, find
 
 MOST_VALUES = 20
 SOUND = "FILE[:START-END] or @HIT"
@@ -81,16 +79,9 @@ def search(
     voxdex search --like reference.wav:3.5-7 --move "calm -> angry"
     voxdex search "an old woman" --liked @1 --disliked @4
     """
-    unwanted = [*map(caption_wish, without), *map(sound_wish, unlike)]
-    wishes = [
-        *map(caption_wish, captions),
-        *map(sound_wish, like),
-        *map(move_wish, moves),
-        *(Wish(wish.part, -DENIED * wish.weight) for wish in unwanted),
-    ]
+    asked = Asked(captions, like, without, unlike, moves, liked, disliked, where)
     ranking = Ranking(group, per_group, fold, diversity, least)
-    ids = [resolve_hits(places) for places in (liked, disliked)]
-    query = Query(wishes, parse_filter(*where), *ids, ranking, limit, (page - 1) * limit)
+    query = asked.query(find_sound, resolve_hit, ranking, limit, (page - 1) * limit)
     with place.open() as store:
         encoder = open_model(store.model)
         tell_licence(encoder.card)
@@ -98,15 +89,7 @@ def search(
         counted = [count_values(field, hits, store, query.where) for field in facets]
     remember_hits(hits)
     if json_output:
-        asked = {
-            "caption": captions[0] if len(captions) == 1 else None, "captions": list(captions), "like": list(like),
-            "not": list(without), "unlike": list(unlike), "move": list(moves), "liked": list(liked),
-            "disliked": list(disliked), "where": list(where),
-        }  # fmt: skip
-        found = {"query": asked, "hits": [asdict(hit) for hit in hits]}
-        print_json(
-            found | ({"facets": {facet.field: {"hits": facet.hits, "all": facet.all} for facet in counted}} if facets else {})
-        )
+        print_json(asked.document(hits, counted))
     else:
         print_hits(hits)
         for facet in counted:

@@ -12,6 +12,7 @@ with EdgeStore.open(index_folder("default")) as store:
 from indexer.store import parse_filter
 from search.aim import caption_vector, sound_vector
 from search.approximation import Approximation, evaluate_index
+from search.asking import Asked
 from search.background import Background
 from search.captioning import CaptionBank, Fitting, compose
 from search.classification import Classified, Question, classify_file, classify_index, question
@@ -24,6 +25,7 @@ from search.reranking import Prompt, Ranked, Reward, keep_best, rank, read_promp
 __all__ = [
     "Answered",
     "Approximation",
+    "Asked",
     "Background",
     "CaptionBank",
     "Classified",

@@ -1,0 +1,116 @@
+"""What people write for the parts of a query, on a command line or to the HTTP API, and the document that answers them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from indexer.store import parse_filter
+from search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as it was written. "::2" behind a caption, a sound or a move lets it count double.
+
+    captions, without: descriptions to look for, and to stay away from. like, unlike: sounds, in whatever form the asker
+    names them. move: "calm -> angry". liked, disliked: clips, in whatever form. where: filters, see parse_filter.
+    """
+
+    captions: Sequence[str] = ()
+    like: Sequence[str] = ()
+    without: Sequence[str] = ()
+    unlike: Sequence[str] = ()
+    move: Sequence[str] = ()
+    liked: Sequence[str] = ()
+    disliked: Sequence[str] = ()
+    where: Sequence[str] = ()
+
+    def query(
+        self, sound: Callable[[str], Part], clip: Callable[[str], str], ranking: Ranking, limit: int, skip: int = 0
+    ) -> Query:
+        """The query that this means, given what finds a sound, and the id of a clip, by its name.
+
+        Raises:
+            QueryError: a weight or a move is not as it should be written.
+            FilterError: a filter is not.
+        """
+        wanted = [*map(_caption, self.captions), *(_wish(text, sound) for text in self.like), *map(_move, self.move)]
+        unwanted = [*map(_caption, self.without), *(_wish(text, sound) for text in self.unlike)]
+        return Query(
+            [*wanted, *(Wish(wish.part, -DENIED * wish.weight) for wish in unwanted)],
+            parse_filter(*self.where),
+            [clip(name) for name in self.liked],
+            [clip(name) for name in self.disliked],
+            ranking,
+            limit,
+            skip,
+        )
+
+    def document(self, hits: Sequence[Hit], facets: Sequence[Facet] = ()) -> dict[str, Any]:
+        """What programs are told: the query, its hits and, where they were asked for, counts of values."""
+        asked = {name: list(texts) for name, texts in vars(self).items()}
+        asked["not"] = asked.pop("without")
+        found = {
+            "query": {"caption": self.captions[0] if len(self.captions) == 1 else None} | asked,
+            "hits": [asdict(hit) for hit in hits],
+        }
+        counts = {facet.field: {"hits": dict(facet.hits), "all": dict(facet.all)} for facet in facets}
+        return found | ({"facets": counts} if facets else {})
+
+
+def sound_in_file(text: str) -> Sound:
+    """ "take.wav", or "take.wav:3.5-7" for a part of it in seconds.
+
+    Raises:
+        QueryError: the part ends before it starts.
+    """
+    if Path(text).exists():
+        return Sound(Path(text))
+    name, start, end = split_span(text)
+    return Sound(Path(name), start, end)
+
+
+def split_span(text: str) -> tuple[str, float | None, float | None]:
+    """What stands before ":3.5-7", and from and to which second, None for no bound.
+
+    Raises:
+        QueryError: it ends before it starts.
+    """
+    part = re.fullmatch(r"(.+):(\d+(?:\.\d+)?)?-(\d+(?:\.\d+)?)?", text)
+    if not part:
+        return text, None, None
+    start, end = (float(bound) if bound else None for bound in part.groups()[1:])
+    if end is not None and end <= (start or 0):
+        raise QueryError(f"{text!r} ends before it starts; write FILE:START-END in seconds.")
+    return part[1], start, end
+
+
+def _caption(text: str) -> Wish:
+    return _wish(text, str)
+
+
+def _move(text: str) -> Wish:
+    return _wish(text, _shift)
+
+
+def _shift(text: str) -> Shift:
+    away, arrow, towards = (part.strip() for part in text.partition("->"))
+    if not (away and arrow and towards):
+        raise QueryError(f"The move {text!r} needs two captions, as in 'calm -> angry'.")
+    return Shift(away, towards)
+
+
+def _wish(text: str, read: Callable[[str], Part]) -> Wish:
+    """A part, and behind "::" how much it counts."""
+    part, colons, weight = text.rpartition("::")
+    try:
+        number = float(weight) if colons else None
+    except ValueError:
+        number = None
+    if number is None:
+        return Wish(read(text))
+    if not 0 < number <= 100:
+        raise QueryError(f"The weight of {text!r} must be above 0 and at most 100.")
+    return Wish(read(part), number)
