@@ -17,9 +17,10 @@ from commands.common import (
     open_encoder,
     recordings_in,
 )
-from commands.terminal import new_table, note, print_json, print_table, short_path, span
+from commands.terminal import new_table, note, print_json, print_table, short_path
 from encoders.zero_shot import AttributeTagger
 from search import CaptionBank, compose
+from search.rendering import span
 from search.speech import embed_recording
 
 

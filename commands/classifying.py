@@ -21,13 +21,14 @@ from commands.common import (
 )
 from commands.evaluation import classified, print_classification
 from commands.rows import RowsFile, save_rows
-from commands.terminal import new_table, print_json, print_table, short_path, span
+from commands.terminal import new_table, print_json, print_table, short_path
 from encoders import Model, open_model
 from encoders.manifest import read_manifest
 from encoders.zero_shot import heard_attributes
 from indexer import Place
 from indexer.files import absolute
 from search import Answered, Classified, Question, classify_file, classify_index, question
+from search.rendering import span
 
 UNSURE = "unsure"
 

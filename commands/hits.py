@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain, count
@@ -13,9 +12,10 @@ import click
 from tqdm import tqdm
 
 from commands.rows import make, save_rows, write
-from commands.terminal import heard_as, note, span
+from commands.terminal import note
 from encoders import AudioError
 from search import Hit, cut
+from search.rendering import as_labels, as_playlist, clip_name, short_name
 
 PLAYERS = (
     ("mpv", "--no-video", "--really-quiet"),
@@ -31,7 +31,7 @@ PLAYERS = (
 def save_hits(hits: Sequence[Hit], file: Path) -> None:
     """Writes hits as a table (.csv), a line of JSON each (.jsonl), or a playlist (.m3u8)."""
     if file.suffix.lower() == ".m3u8":
-        write(file, _as_playlist(hits))
+        write(file, as_playlist(hits))
         note(f"{len(hits)} hits in {file}.")
     else:
         save_rows([asdict(hit) for hit in hits], file)
@@ -39,14 +39,12 @@ def save_hits(hits: Sequence[Hit], file: Path) -> None:
 
 def save_labels(hits: Sequence[Hit], folder: Path) -> None:
     """Writes label tracks for Audacity, a file for each recording that has hits."""
-    lines = defaultdict(list)
-    for hit in sorted(hits, key=lambda hit: hit.start):
-        lines[hit.recording].append(f"{hit.start:.3f}\t{hit.end:.3f}\t#{hit.rank} {hit.score:.3f} {heard_as(hit.attributes)}")
     make(folder)
     taken: set[str] = set()
-    for recording, labels in lines.items():
-        write(folder / f"{_unused(_short(recording), taken)}.txt", "\n".join(labels) + "\n")
-    note(f"Labels of {len(lines)} recordings in {folder}.")
+    tracks = as_labels(hits)
+    for recording, labels in tracks.items():
+        write(folder / f"{_unused(short_name(recording), taken)}.txt", labels)
+    note(f"Labels of {len(tracks)} recordings in {folder}.")
 
 
 def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
@@ -55,13 +53,7 @@ def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
     failed = []
     for hit in tqdm(hits, unit=" clips", disable=None):
         try:
-            cut(
-                Path(hit.recording),
-                hit.start,
-                hit.end,
-                folder,
-                f"{hit.rank:02d} {_short(hit.recording)} {hit.start:g}-{hit.end:g}",
-            )
+            cut(Path(hit.recording), hit.start, hit.end, folder, clip_name(hit))
         except AudioError as error:
             failed.append({"path": hit.recording, "reason": str(error)})
     note(f"{len(hits) - len(failed)} clips in {folder}.")
@@ -85,24 +77,6 @@ def play_hits(hits: Sequence[Hit]) -> list[dict[str, str]]:
             note(f"{hit.rank}: {hit.recording}, {hit.start:g} to {hit.end:g} s")
             subprocess.run([*player, str(clip)], check=False)
     return failed
-
-
-def _as_playlist(hits: Sequence[Hit]) -> str:
-    """An extended M3U; VLC plays only the clips, other players their recordings."""
-    lines = ["#EXTM3U"]
-    for hit in hits:
-        lines += [
-            f"#EXTINF:{hit.end - hit.start:.3f},#{hit.rank} {_short(hit.recording)} {span(hit.start, hit.end)}",
-            f"#EXTVLCOPT:start-time={hit.start:.3f}",
-            f"#EXTVLCOPT:stop-time={hit.end:.3f}",
-            hit.recording,
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _short(recording: str) -> str:
-    """A name for files about a recording."""
-    return Path(recording).stem[:60]
 
 
 def _unused(name: str, taken: set[str]) -> str:

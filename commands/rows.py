@@ -1,8 +1,5 @@
 """Answers as files for other programs."""
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +7,7 @@ from typing import Any
 import click
 
 from commands.terminal import note
+from search.rendering import as_csv, as_json_lines
 
 
 class RowsFile(click.Path):
@@ -28,7 +26,7 @@ class RowsFile(click.Path):
 
 def save_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Writes rows as a table (.csv; what is nested in columns such as attributes.gender) or a line of JSON each (.jsonl)."""
-    write(file, _as_csv(rows) if file.suffix.lower() == ".csv" else _as_json_lines(rows))
+    write(file, as_csv(rows) if file.suffix.lower() == ".csv" else as_json_lines(rows))
     note(f"{len(rows)} rows in {file}.")
 
 
@@ -47,23 +45,3 @@ def make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.ClickException(f"The folder {folder} cannot be made ({error.strerror}).") from error
-
-
-def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    flat = [_flat(row) for row in rows]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in flat for name in row)))
-    writer.writeheader()
-    writer.writerows(flat)
-    return out.getvalue()
-
-
-def _flat(row: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in row.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
-    return flat
-
-
-def _as_json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -10,10 +10,11 @@ from commands.common import as_json, at_index, finish, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
 from commands.lately import remember_hits, resolve_hit
 from commands.rows import RowsFile
-from commands.terminal import clip_name, heard_as, new_table, note, print_json, print_table
+from commands.terminal import clip_place, new_table, note, print_json, print_table
 from encoders import open_model
 from indexer import Place
 from search import Asked, Facet, Hit, Ranking, count_values, find
+from search.rendering import heard_as
 
 MOST_VALUES = 20
 SOUND = "FILE[:START-END] or @HIT"
@@ -111,7 +112,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
     for hit in hits:
         words = ", ".join(f"{word} {'✓' if met else '✗'}" for word, met in hit.meets.items())
         copies = f" (+{hit.copies} alike)" if hit.copies else ""
-        clip = clip_name(hit.recording, hit.start, hit.end) + copies
+        clip = clip_place(hit.recording, hit.start, hit.end) + copies
         fit = (str(hit.rank), f"{hit.score:.3f}", f"{hit.percentile:.1f} %", *([words] if says else []))
         table.add_row(*fit, heard_as(hit.attributes), clip)
     print_table(table)

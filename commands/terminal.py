@@ -108,20 +108,7 @@ def short_path(path: str) -> str:
     return os.path.relpath(path) if Path(path).absolute().is_relative_to(Path.cwd()) else path
 
 
-def heard_as(attributes: dict[str, str]) -> str:
-    words = {name: attributes[name] for name in ("gender", "emotion", "pitch", "phonation") if name in attributes}
-    if "pitch" in words:
-        words["pitch"] += " pitch"
-    if words.get("phonation") == "modal":
-        del words["phonation"]
-    return ", ".join(words.values())
-
-
-def span(start: float, end: float) -> str:
-    return f"{start:.1f}-{end:.1f}"
-
-
-def clip_name(recording: str, start: float, end: float) -> str:
+def clip_place(recording: str, start: float, end: float) -> str:
     """As `search --like` takes it."""
     return f"{short_path(recording)}:{start:.2f}-{end:.2f}"
 
