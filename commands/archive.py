@@ -42,6 +42,7 @@ from indexer import (
     share,
 )
 from indexer import index as index_archive
+from indexer.running import announce
 
 
 class Share(click.ParamType):
@@ -115,7 +116,7 @@ def index(
     if dry_run:
         return show_foresight(walk, place, prune, json_output)
     store, encoder = open_index(place, model, device)
-    with store, following(encoder) as on_progress:
+    with store, following(encoder, place) as on_progress:
         report = index_archive(walk, store, encoder, known, prune, everything, on_progress)
         clips = store.count() if report.indexed or report.removed else None
     if not (report.recordings or report.removed or report.missing):
@@ -124,9 +125,8 @@ def index(
 
 
 @contextmanager
-def following(encoder: Model) -> Iterator[Callable[[Progress], None]]:
+def following(encoder: Model, place: Place) -> Iterator[Callable[[Progress], None]]:
     """What `index` is to call after each batch: it shows how far things are, and stops where Ctrl-C was pressed."""
-
     introduce_once = cache(introduce)
     with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, patient_interrupts() as stop_if_asked:
 
@@ -134,6 +134,8 @@ def following(encoder: Model) -> Iterator[Callable[[Progress], None]]:
             if progress.audio_seconds:
                 introduce_once(encoder)
             show_progress(bar, progress)
+            if isinstance(place, Folder):
+                announce(progress, place.path)
             stop_if_asked()
 
         yield on_progress
@@ -188,7 +190,7 @@ def reindex(place: Place, model: str, prune: bool, everything: bool, device: str
     voxdex reindex --model mini-open
     """
     encoder = open_model(model, device, bulk=True)
-    with following(encoder) as on_progress:
+    with following(encoder, place) as on_progress:
         report = rebuild(place, encoder, prune, everything, on_progress)
     end(report, place, report.clips, False, json_output)
 

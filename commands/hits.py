@@ -31,7 +31,7 @@ PLAYERS = (
 def save_hits(hits: Sequence[Hit], file: Path) -> None:
     """Writes hits as a table (.csv), a line of JSON each (.jsonl), or a playlist (.m3u8)."""
     if file.suffix.lower() == ".m3u8":
-        write(file, as_playlist(hits))
+        write(file, as_playlist(hits, hits[0].rank if hits else 1))
         note(f"{len(hits)} hits in {file}.")
     else:
         save_rows([asdict(hit) for hit in hits], file)
@@ -53,7 +53,7 @@ def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
     failed = []
     for hit in tqdm(hits, unit=" clips", disable=None):
         try:
-            cut(Path(hit.recording), hit.start, hit.end, folder, clip_name(hit))
+            cut(Path(hit.recording), hit.start, hit.end, folder, clip_name(hit.rank, hit))
         except AudioError as error:
             failed.append({"path": hit.recording, "reason": str(error)})
     note(f"{len(hits) - len(failed)} clips in {folder}.")

@@ -19,7 +19,7 @@ from search.classification import Classified, Question, classify_file, classify_
 from search.cutting import cut
 from search.evaluation import Answered, evaluate_classification, evaluate_retrieval
 from search.finding import count_values, find
-from search.query import Clip, Facet, Hit, Query, QueryError, Ranking, Shift, Sound, Wish, ask
+from search.query import Clip, Facet, FoundClip, Hit, Query, QueryError, Ranking, Shift, Sound, Wish, ask
 from search.reranking import Prompt, Ranked, Reward, keep_best, rank, read_prompts
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Clip",
     "Facet",
     "Fitting",
+    "FoundClip",
     "Hit",
     "Prompt",
     "Query",

@@ -14,7 +14,13 @@ COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
 long."""
 
 
-def cut(recording: Path, start: float, end: float, folder: Path, name: str) -> Path:
+PLAYED = ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le")
+"""Forms of PCM that every browser plays in a .wav file."""
+WRITTEN = (*PLAYED, "pcm_f64le", "pcm_alaw", "pcm_mulaw")
+"""Forms of PCM that a .wav file holds."""
+
+
+def cut(recording: Path, start: float, end: float, folder: Path, name: str, playable: bool = False) -> Path:
     """Writes the part of a recording from `start` to `end` (seconds) to a file of its own.
 
     PCM and FLAC stay what they are, to the sample; MP3, AAC, Opus and Vorbis are copied packet by packet; anything else is
@@ -25,6 +31,7 @@ def cut(recording: Path, start: float, end: float, folder: Path, name: str) -> P
         start, end: seconds.
         folder: where to write; it must exist.
         name: of the new file, without its suffix.
+        playable: turn PCM that browsers do not play into FLAC.
 
     Returns:
         The new file.
@@ -44,9 +51,10 @@ def cut(recording: Path, start: float, end: float, folder: Path, name: str) -> P
                 target = folder / f"{name}{suffix}"
                 _copy(source, stream, start, end, target)
             else:
-                is_pcm = codec.startswith("pcm_")
+                plain = codec.replace("be", "le").replace("pcm_s8", "pcm_u8")
+                is_pcm = plain in (PLAYED if playable else WRITTEN)
                 target = folder / f"{name}{'.wav' if is_pcm else '.flac'}"
-                _encode(source, stream, start, end, target, codec if is_pcm else "flac")
+                _encode(source, stream, start, end, target, plain if is_pcm else "flac")
             return target
     except (OSError, ValueError, av.error.FFmpegError) as error:
         raise AudioError(explain(error, recording)) from error
@@ -89,8 +97,7 @@ def _encode(
 def _trimmed(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float) -> Iterator[av.AudioFrame]:
     """The decoded frames of a part, the first and the last cut to the sample."""
     first, last = round(start * stream.rate), round(end * stream.rate)
-    for frame in source.decode(stream):
-        place = round(float(frame.pts * frame.time_base) * stream.rate)
+    for place, frame in _placed(source, stream):
         if place >= last:
             return
         low, high = max(0, first - place), min(frame.samples, last - place)
@@ -101,3 +108,16 @@ def _trimmed(source: av.container.InputContainer, stream: av.AudioStream, start:
         part = av.AudioFrame.from_ndarray(samples.copy(), format=frame.format.name, layout=frame.layout.name)
         part.rate = frame.rate
         yield part
+
+
+def _placed(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, av.AudioFrame]]:
+    """Decoded frames and the sample at which each begins; some decoders leave it to the packet to know."""
+    place = 0
+    for packet in source.demux(stream):
+        if packet.pts is not None:
+            place = round(float(packet.pts * stream.time_base) * stream.rate)
+        for frame in packet.decode():
+            if frame.pts is not None:
+                place = round(float(frame.pts * frame.time_base) * stream.rate)
+            yield place, frame
+            place += frame.samples

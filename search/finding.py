@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from indexer.store.filters import keys_of, value_at
 from search.aim import aim
 from search.background import Background
 from search.claims import Claim, Judge, read_claims
-from search.query import Facet, Hit, Query, QueryError
+from search.query import Facet, Hit, Query, QueryError, about_clip
 from search.ranking import Chosen, choose
 
 MOST_CAPTION = 2000
@@ -26,7 +25,6 @@ DOUBT = 2.0
 """How much it counts against a clip that what a caption says is not heard in it, in standard deviations of the archive's scores
 for a factor e in probability. That all words hold then counts for more than that one of them holds loudly: of the first ten
 held-out clips 82 % meet both words of a caption instead of 78 %, and 78 % all three instead of 74 % (benchmarks.voices)."""
-_about = itemgetter("recording", "start", "end", "attributes", "probabilities", "measured", "metadata", "tags")
 
 
 def find(query: Query, store: Store, model: Model, background: Background | None = None) -> list[Hit]:
@@ -55,7 +53,15 @@ def find(query: Query, store: Store, model: Model, background: Background | None
     vectors = np.stack([each.clip.vector for each in chosen])
     percentiles = background.percentiles(fit, np.array([each.clip.score for each in chosen]))
     return [
-        Hit(rank, each.clip.id, each.clip.score, float(cosine), float(percentile), met, each.copies, *_about(each.clip.payload))
+        Hit(
+            **about_clip(each.clip),
+            rank=rank,
+            score=each.clip.score,
+            cosine=float(cosine),
+            percentile=float(percentile),
+            meets=met,
+            copies=each.copies,
+        )
         for rank, (each, cosine, percentile, met) in enumerate(
             zip(chosen, vectors @ target, percentiles, judge.meets(vectors), strict=True), start=query.skip + 1
         )

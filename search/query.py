@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from indexer.store import EVERYTHING, Filter
+from indexer.store import EVERYTHING, Filter, Neighbour, Point
 
 DENIED = 0.7
 """How much what is unwanted counts against a clip, over what is wanted; 0.5 to 1 serve equally well."""
@@ -84,23 +84,11 @@ class Query:
     skip: int = 0
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A clip that fits.
+@dataclass(frozen=True, kw_only=True)
+class FoundClip:
+    """What an index knows of a clip. id: in the index. start, end: seconds in the recording."""
 
-    rank: from 1. id: of the clip in the index. score: what hits are ranked by, the cosine less what is doubtful of the
-    captions' words. cosine: with the query, -1 to 1. percentile: of the archive's clips that fit less well, 0 to 100. meets:
-    for each thing that the captions say, as worded there, whether it is heard. copies: clips like it that were folded into
-    it. start, end: seconds in the recording.
-    """
-
-    rank: int
     id: str
-    score: float
-    cosine: float
-    percentile: float
-    meets: dict[str, bool]
-    copies: int
     recording: str
     start: float
     end: float
@@ -109,6 +97,28 @@ class Hit:
     measured: dict[str, float]
     metadata: dict[str, Any]
     tags: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit(FoundClip):
+    """A clip that fits.
+
+    rank: from 1. score: what hits are ranked by, the cosine less what is doubtful of the captions' words. cosine: with the
+    query, -1 to 1. percentile: of the archive's clips that fit less well, 0 to 100. meets: for each thing that the captions
+    say, as worded there, whether it is heard. copies: clips like it that were folded into it.
+    """
+
+    rank: int
+    score: float
+    cosine: float
+    percentile: float
+    meets: dict[str, bool]
+    copies: int
+
+
+def about_clip(point: Point | Neighbour) -> dict[str, Any]:
+    """What the index knows of a clip, by the names of FoundClip."""
+    return {"id": point.id} | {field.name: point.payload[field.name] for field in fields(FoundClip) if field.name != "id"}
 
 
 @dataclass(frozen=True)

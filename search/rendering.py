@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.query import Hit
+from search.query import FoundClip, Hit
 
 TOLD = ("gender", "emotion", "pitch", "phonation")
 """Attributes that say most of a voice."""
@@ -34,20 +34,20 @@ def short_name(recording: str) -> str:
     return Path(recording).stem[:60]
 
 
-def clip_name(hit: Hit) -> str:
+def clip_name(number: int, clip: FoundClip) -> str:
     """A name for a file of a clip, without its suffix."""
-    return f"{hit.rank:02d} {short_name(hit.recording)} {hit.start:g}-{hit.end:g}"
+    return f"{number:02d} {short_name(clip.recording)} {clip.start:g}-{clip.end:g}"
 
 
-def as_playlist(hits: Sequence[Hit]) -> str:
-    """An extended M3U; VLC plays only the clips, other players their recordings."""
+def as_playlist(clips: Sequence[FoundClip], first: int = 1) -> str:
+    """An extended M3U, its clips numbered from `first`; VLC plays only the clips, other players their recordings."""
     lines = ["#EXTM3U"]
-    for hit in hits:
+    for number, clip in enumerate(clips, first):
         lines += [
-            f"#EXTINF:{hit.end - hit.start:.3f},#{hit.rank} {short_name(hit.recording)} {span(hit.start, hit.end)}",
-            f"#EXTVLCOPT:start-time={hit.start:.3f}",
-            f"#EXTVLCOPT:stop-time={hit.end:.3f}",
-            hit.recording,
+            f"#EXTINF:{clip.end - clip.start:.3f},#{number} {short_name(clip.recording)} {span(clip.start, clip.end)}",
+            f"#EXTVLCOPT:start-time={clip.start:.3f}",
+            f"#EXTVLCOPT:stop-time={clip.end:.3f}",
+            clip.recording,
         ]
     return "\n".join(lines) + "\n"
 

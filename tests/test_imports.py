@@ -14,12 +14,13 @@ BENEATH = {
     "export": {"encoders"},
     "indexer": {"encoders"},
     "search": {"encoders", "indexer"},
-    "commands": {"encoders", "export", "indexer", "search"},
+    "web": {"encoders", "indexer", "search"},
+    "commands": {"encoders", "export", "indexer", "search", "web"},
     "cli": {"commands"},
 }
 
 
-@pytest.mark.parametrize("room", ["encoders", "indexer", "search", "commands", "cli"])
+@pytest.mark.parametrize("room", ["encoders", "indexer", "search", "web", "commands", "cli"])
 def test_run_time_rooms_do_not_import_torch(room):
     code = f"import sys, {room}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -29,6 +29,7 @@ from search import (
 )
 from search.claims import read_claims
 from tests.conftest import ROOT, Ran
+from tests.sounds import voice, write_sound
 
 WOMEN = {"anna", "bella", "clara", "dora", "julia"}
 WHISPERING = {"dora", "henry"}
@@ -248,6 +249,26 @@ def test_clips_are_cut_without_loss(demo_archive, tmp_path, ending, codec):
         assert abs(len(part) - len(whole)) <= 2 and np.abs(part[50:11000] - whole[50:11000]).max() < 0.01
     else:
         assert 0.6 <= len(part) / 16_000 <= 0.85
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "cut_as", "played_as"),
+    [
+        ("x.aiff", "pcm_s16be", "pcm_s16le", "pcm_s16le"),
+        ("x.aiff", "pcm_s8", "pcm_u8", "pcm_u8"),
+        ("x.wav", "pcm_f64le", "pcm_f64le", "flac"),
+        ("x.wav", "pcm_alaw", "pcm_alaw", "flac"),
+        ("x.wav", "adpcm_ima_wav", "flac", "flac"),
+    ],
+)
+def test_clips_of_rarer_forms_are_cut_too(tmp_path, name, codec, cut_as, played_as):
+    path = write_sound(tmp_path / name, voice(3.0), codec=codec)
+    for playable, expected in ((False, cut_as), (True, played_as)):
+        clip = cut(path, 1.0, 2.0, tmp_path, f"clip-{playable}", playable=playable)
+        with av.open(str(clip)) as container:
+            assert container.streams.audio[0].codec_context.name == expected
+        part, whole = read_audio(clip), read_audio(path)[16_000:32_000]
+        assert len(part) == len(whole) and np.abs(part[100:-100] - whole[100:-100]).max() < 0.02
 
 
 @pytest.mark.parametrize(

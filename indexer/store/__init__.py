@@ -5,7 +5,7 @@ from pathlib import Path
 from encoders.model_folder import voxdex_home
 from indexer.store.base import CLIP, KIND, RECORDING, Discovery, Neighbour, Payload, Point, Store, StoreError
 from indexer.store.edge import EdgeStore
-from indexer.store.filters import EVERYTHING, Condition, Filter, FilterError
+from indexer.store.filters import EVERYTHING, All, Among, Condition, Filter, FilterError
 from indexer.store.language import parse_filter
 
 DEFAULT_INDEX = "default"
@@ -16,6 +16,8 @@ __all__ = [
     "EVERYTHING",
     "KIND",
     "RECORDING",
+    "All",
+    "Among",
     "Condition",
     "Discovery",
     "EdgeStore",

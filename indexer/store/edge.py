@@ -39,7 +39,7 @@ from indexer.store.base import (
 )
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
-ABOUT, SHARD, MEMO = "index.json", "shard", "memo.json"
+ABOUT, SHARD, MEMO, LOCK = "index.json", "shard", "memo.json", "lock"
 LOCK_SECONDS = 5.0
 GRAPH = edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10_000)
 OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
@@ -131,6 +131,32 @@ class EdgeStore:
         """
         about = cls.read_about(folder)
         return cls(folder, _locked(folder), about["space"], about["model"])
+
+    @classmethod
+    def copied(cls, folder: Path, to: Path) -> "EdgeStore":
+        """Opens a copy of an index, made in an empty folder; the index itself is only held while it is copied.
+
+        Raises:
+            StoreError: there is none, it is damaged or of another format, or another process has it open.
+        """
+        about = cls.read_about(folder)
+        copy = cls(to, _locked(to), about["space"], about["model"])
+        with _released_on_error(copy._lock), _explained(folder):
+            lock = _locked(folder)
+            try:
+                shutil.copytree(folder / _shard_of(copy.space), to / _shard_of(copy.space))
+            finally:
+                lock.release()
+        return copy
+
+    @staticmethod
+    def revision(folder: Path) -> tuple[int, ...]:
+        """What changes when a run has changed the index of a folder; () where there is none."""
+        with suppress(StoreError):
+            space = EdgeStore.read_about(folder)["space"]
+            files = (folder / ABOUT, folder / f"{_shard_of(space)}-{MEMO}")
+            return tuple(file.stat().st_mtime_ns for file in files if file.exists())
+        return ()
 
     @cached_property
     def _shard(self) -> edge.EdgeShard:
@@ -326,7 +352,7 @@ def _released_on_error(lock: FileLock) -> Iterator[FileLock]:
 
 
 def _locked(folder: Path) -> FileLock:
-    lock = FileLock(folder / "lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
@@ -360,6 +386,9 @@ class _Terms:
     def dated(self, key: str, bounds: Mapping[str, datetime]) -> edge.Filter:
         times = {name: time.isoformat() for name, time in bounds.items()}
         return edge.Filter(must=[edge.FieldCondition(key, range=edge.RangeDateTime(**times))])
+
+    def among(self, ids: Sequence[str]) -> edge.Filter:
+        return edge.Filter(must=[edge.HasIdCondition(list(ids))])
 
     def absent(self, key: str) -> edge.Filter:
         return edge.Filter(must=[edge.IsEmptyCondition(key)])

@@ -63,7 +63,14 @@ class Absent:
     key: str
 
 
-Filter = Condition | Not | All | Either | Absent
+@dataclass(frozen=True)
+class Among:
+    """The clips of these ids."""
+
+    ids: tuple[str, ...]
+
+
+Filter = Condition | Not | All | Either | Absent | Among
 EVERYTHING = All(())
 
 
@@ -74,6 +81,7 @@ class Engine(Protocol, Generic[Term]):
     def within(self, key: str, bounds: Mapping[str, float]) -> Term: ...
     def dated(self, key: str, bounds: Mapping[str, datetime]) -> Term: ...
     def absent(self, key: str) -> Term: ...
+    def among(self, ids: Sequence[str]) -> Term: ...
     def join(self, must: Sequence[Term] = (), should: Sequence[Term] = (), must_not: Sequence[Term] = ()) -> Term: ...
     def values(self, key: str) -> Iterable[str]: ...
 
@@ -98,6 +106,8 @@ def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> T
             return engine.join(must_not=[render(part, schema, engine)])
         case Absent(key):
             return engine.absent(key)
+        case Among(ids):
+            return engine.among(ids)
     keys = keys_of(filter.field, schema)
     if filter.operator not in ("=", "~"):
         keys = [key for key in keys if schema[key] != "text"]

@@ -341,6 +341,9 @@ class _Terms:
     def dated(self, key: str, bounds: Mapping[str, datetime]) -> models.Condition:
         return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
 
+    def among(self, ids: Sequence[str]) -> models.Condition:
+        return models.HasIdCondition(has_id=list(ids))
+
     def absent(self, key: str) -> models.Condition:
         return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
 

@@ -1,0 +1,42 @@
+"""A copy of an embedded index to read from, so that others may write the index meanwhile."""
+
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from encoders.model_folder import voxdex_home
+from indexer.store import EdgeStore, StoreError
+from indexer.store.edge import LOCK
+
+REPLICAS = "replicas"
+
+
+def copy_of(folder: Path) -> EdgeStore:
+    """Opens a copy of an index as it is now; discard() it when it is no longer needed.
+
+    Raises:
+        StoreError: there is no index, it is damaged, or a run writes it just now.
+    """
+    place = voxdex_home() / REPLICAS
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        _sweep(place)
+        return EdgeStore.copied(folder, Path(tempfile.mkdtemp(dir=place)))
+    except OSError as error:
+        raise StoreError(f"The index at {folder} cannot be copied to {place} ({error}). Make room there.") from error
+
+
+def discard(copy: EdgeStore) -> None:
+    """Closes a copy and removes it."""
+    copy.close()
+    shutil.rmtree(copy.folder, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Removes the copies of processes that have died."""
+    for folder in place.iterdir():
+        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
