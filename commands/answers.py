@@ -1,6 +1,5 @@
 """Commands that answer about recordings that need not be indexed: caption, embed."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -19,7 +18,7 @@ from commands.common import (
 )
 from commands.terminal import new_table, note, print_json, print_table, short_path
 from encoders.zero_shot import AttributeTagger
-from search import CaptionBank, compose
+from search import CaptionBank, caption_file
 from search.rendering import span
 from search.speech import embed_recording
 
@@ -46,22 +45,8 @@ def caption(
     captions = CaptionBank(encoder, bank)
     tag = AttributeTagger(encoder) if composed else None
 
-    def answer(path: Path) -> list[dict]:
-        recording = embed_recording(encoder, path)
-        heard = tag(recording.vectors) if tag else [{}] * len(recording.spans)
-        return [
-            {
-                "recording": str(path),
-                "start": start,
-                "end": end,
-                "captions": [asdict(fitting) for fitting in captions.find(vector, limit)],
-            }
-            | ({"composed": compose(what)} if tag else {})
-            for (start, end), vector, what in zip(recording.spans, recording.vectors, heard, strict=True)
-        ]
-
     found, unread = recordings_in(files)
-    results, failed = each_file(found, answer)
+    results, failed = each_file(found, lambda path: caption_file(encoder, path, captions, limit, tag))
     if json_output:
         print_json({"results": results, "failed": unread + failed})
     else:

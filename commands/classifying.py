@@ -30,8 +30,6 @@ from indexer.files import absolute
 from search import Answered, Classified, Question, classify_file, classify_index, question
 from search.rendering import span
 
-UNSURE = "unsure"
-
 
 @click.command()
 @click.argument("files", nargs=-1, type=RECORDING, metavar="[FILE_OR_FOLDER]...")
@@ -96,7 +94,7 @@ def classify(
         found, unread = recordings_in(files)
         results, failed = each_file(found, lambda path: classify_file(encoder, path, questions))
         failed = unread + failed
-    answers = [as_document(clip, least) for clip in results]
+    answers = [clip.document(least) for clip in results]
     if save:
         save_rows(answers, save)
     compared = compare(results, truth) if truth else []
@@ -109,14 +107,6 @@ def classify(
         for each in compared:
             print_classification(each)
     finish(bool(results), failed)
-
-
-def as_document(clip: Classified, least: float) -> dict[str, Any]:
-    """least: the probability below which no label is named."""
-    return {"recording": clip.recording, "start": clip.start, "end": clip.end} | {
-        name: {"label": clip.label(name) if max(scores.values()) >= least else UNSURE, "scores": scores}
-        for name, scores in clip.answers.items()
-    }
 
 
 def print_answers(answers: Sequence[dict[str, Any]]) -> None:

@@ -57,12 +57,12 @@ def rerank(
     if out:
         make(out)
         kept = keep_best(ranked, out, link_to if link else shutil.copy2)
-        summary = [as_document(each) for each in ranked]
+        summary = [each.document() for each in ranked]
         write(out / "summary.json", json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
         note(f"{len(kept)} takes and summary.json in {out}.")
     failed = [{"path": failure.path, "reason": failure.reason} for each in ranked for failure in each.failed]
     if json_output:
-        print_json({"results": [as_document(each) for each in ranked], "failed": failed})
+        print_json({"results": [each.document() for each in ranked], "failed": failed})
     else:
         print_ranked(ranked)
     finish(any(each.takes for each in ranked), failed)
@@ -77,19 +77,6 @@ def read_batch(place: str, like: Path | None) -> list[Prompt]:
 
 def link_to(take: Path, to: Path) -> None:
     to.symlink_to(os.path.relpath(take, to.parent))
-
-
-def as_document(ranked: Ranked) -> dict:
-    prompt = ranked.prompt
-    return {
-        "name": prompt.name,
-        "caption": prompt.caption,
-        "like": str(prompt.reference) if prompt.reference else None,
-        "takes": [
-            {"rank": place, "score": round(score, 4), "recording": str(take)}
-            for place, (take, score) in enumerate(ranked.takes, 1)
-        ],
-    }
 
 
 def print_ranked(ranked: Sequence[Ranked]) -> None:

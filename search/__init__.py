@@ -14,7 +14,7 @@ from search.aim import caption_vector, sound_vector
 from search.approximation import Approximation, evaluate_index
 from search.asking import Asked
 from search.background import Background
-from search.captioning import CaptionBank, Fitting, compose
+from search.captioning import CaptionBank, Fitting, caption_file, compose
 from search.classification import Classified, Question, classify_file, classify_index, question
 from search.cutting import cut
 from search.evaluation import Answered, evaluate_classification, evaluate_retrieval
@@ -45,6 +45,7 @@ __all__ = [
     "Sound",
     "Wish",
     "ask",
+    "caption_file",
     "caption_vector",
     "classify_file",
     "classify_index",

@@ -2,16 +2,18 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
 
 from encoders import Model, load_attributes
-from encoders.zero_shot import Heard
+from encoders.zero_shot import AttributeTagger, Heard
 from search.query import QueryError
+from search.speech import embed_recording
 
 BANK = Path(__file__).parent / "captions.txt"
 """The bank that ships, made of our own captions."""
@@ -69,6 +71,30 @@ class CaptionBank:
         scores = self._vectors @ vector
         best = np.argsort(-scores, kind="stable")[:count]
         return [Fitting(self.captions[place], float(scores[place])) for place in best]
+
+
+def caption_file(
+    model: Model, path: Path, bank: CaptionBank, limit: int, tag: AttributeTagger | None = None
+) -> list[dict[str, Any]]:
+    """The captions that fit a recording best, clip by clip, as programs are told.
+
+    Args:
+        model: embeds the recording.
+        path: the recording.
+        bank: the captions to choose from.
+        limit: how many for each clip.
+        tag: puts one together from what is heard, beside them; None does not.
+
+    Raises:
+        AudioError: the recording cannot be read.
+    """
+    recording = embed_recording(model, path)
+    heard = tag(recording.vectors) if tag else [{}] * len(recording.spans)
+    return [
+        {"recording": str(path), "start": start, "end": end, "captions": list(map(asdict, bank.find(vector, limit)))}
+        | ({"composed": compose(what)} if tag else {})
+        for (start, end), vector, what in zip(recording.spans, recording.vectors, heard, strict=True)
+    ]
 
 
 def _read(file: Path) -> list[str]:

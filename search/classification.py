@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from search.speech import embed_recording
 
 TEMPLATES = ("{}", "a {} voice", "A person is speaking in a {} style.")
 """For labels that no attribute knows."""
+UNSURE = "unsure"
+"""What is said where no label is probable enough."""
 AT_ONCE = 1000
 """Clips of an index."""
 
@@ -44,6 +47,13 @@ class Classified:
     def label(self, name: str) -> str:
         """The most probable answer to a question."""
         return max(self.answers[name], key=self.answers[name].get)
+
+    def document(self, least: float = 0.0) -> dict[str, Any]:
+        """What programs are told. least: the probability below which no label is named."""
+        return {"recording": self.recording, "start": self.start, "end": self.end} | {
+            name: {"label": self.label(name) if max(scores.values()) >= least else UNSURE, "scores": scores}
+            for name, scores in self.answers.items()
+        }
 
 
 def question(model: Model, name: str, labels: Sequence[str] = (), templates: Sequence[str] = ()) -> Question:

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,18 @@ class Ranked:
     prompt: Prompt
     takes: list[tuple[Path, float]]
     failed: list[Failure]
+
+    def document(self) -> dict[str, Any]:
+        """What programs are told."""
+        return {
+            "name": self.prompt.name,
+            "caption": self.prompt.caption,
+            "like": str(self.prompt.reference) if self.prompt.reference else None,
+            "takes": [
+                {"rank": place, "score": round(score, 4), "recording": str(take)}
+                for place, (take, score) in enumerate(self.takes, 1)
+            ],
+        }
 
 
 def rank(prompt: Prompt, reward: Reward) -> Ranked:
