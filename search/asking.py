@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.store import parse_filter
+from indexer.store import Filter, parse_filter
 from search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
 
 
@@ -40,13 +40,21 @@ class Asked:
         unwanted = [*map(_caption, self.without), *(_wish(text, sound) for text in self.unlike)]
         return Query(
             [*wanted, *(Wish(wish.part, -DENIED * wish.weight) for wish in unwanted)],
-            parse_filter(*self.where),
+            self.filter(),
             [clip(name) for name in self.liked],
             [clip(name) for name in self.disliked],
             ranking,
             limit,
             skip,
         )
+
+    def filter(self) -> Filter:
+        """What all hits must meet.
+
+        Raises:
+            FilterError: a filter is not as it should be written.
+        """
+        return parse_filter(*self.where)
 
     def document(self, hits: Sequence[Hit], facets: Sequence[Facet] = ()) -> dict[str, Any]:
         """What programs are told: the query, its hits and, where they were asked for, counts of values."""

@@ -44,8 +44,8 @@ LOCK_SECONDS = 5.0
 GRAPH = edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10_000)
 OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
 """Vectors of more kilobytes than that, 50,000 clips of 256 dimensions, get a graph; fewer are scanned as quickly."""
-BREADTH = 256
-"""How many candidates a walk through the graph keeps: of 100,000 clips, captions get 99.5 % of the exact first ten."""
+BREADTH = 512
+"""How many candidates a walk through the graph keeps: of a million clips, captions get 99.6 % of the exact first ten."""
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 SCHEMA = {
