@@ -12,6 +12,7 @@ from commands.evaluation import evaluate
 from commands.models import models
 from commands.reranking import rerank
 from commands.searching import search
+from commands.serving import serve
 from commands.terminal import note
 from commands.training import annotate, export, train
 from encoders import ModelError
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 ARCHIVE = (index, reindex, status, push, pull, export_index_vectors)
-ANSWERS = (search, caption, classify, rerank, embed)
+ANSWERS = (search, serve, caption, classify, rerank, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:
     main.add_command(command)

@@ -6,7 +6,7 @@ from encoders.model_folder import voxdex_home
 from indexer.store.base import CLIP, KIND, RECORDING, Discovery, Neighbour, Payload, Point, Store, StoreError
 from indexer.store.edge import EdgeStore
 from indexer.store.filters import EVERYTHING, All, Among, Condition, Filter, FilterError
-from indexer.store.language import parse_filter
+from indexer.store.language import parse_filter, write_filter
 
 DEFAULT_INDEX = "default"
 
@@ -30,6 +30,7 @@ __all__ = [
     "StoreError",
     "index_folder",
     "parse_filter",
+    "write_filter",
 ]
 
 

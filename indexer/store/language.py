@@ -40,6 +40,25 @@ def parse_filter(*texts: str) -> Filter:
     return All(tuple(filters))
 
 
+def write_filter(filter: Filter) -> str:
+    """A filter in the language that parse_filter reads; "" for the one that everything meets.
+
+    Raises:
+        FilterError: it has no words for the filter.
+    """
+    match filter:
+        case Condition(field, operator, values):
+            if any('"' in text for text in (field, *values)):
+                raise FilterError(f"A condition on {field!r} holds quotation marks, which cannot be written.")
+            operator, values = (":", ("..".join(values),)) if operator == ".." else (operator, values)
+            return f'"{field}"{operator}' + ",".join(f'"{value}"' for value in values)
+        case Not(part):
+            return f"not ({write_filter(part)})"
+        case All(parts) | Either(parts):
+            return (" and " if isinstance(filter, All) else " or ").join(f"({write_filter(part)})" for part in parts)
+    raise FilterError("There are no words for a filter by ids.")
+
+
 @cache
 def _grammar() -> "pp.ParserElement":
     import pyparsing as pp

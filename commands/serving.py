@@ -1,0 +1,81 @@
+"""The command that opens the page and the HTTP API."""
+
+import secrets
+import socket
+import threading
+import webbrowser
+from contextlib import suppress
+
+import click
+
+from commands.common import at_index, device_option, tell_licence
+from commands.terminal import note
+from indexer import Place, StoreError
+
+
+@click.command()
+@at_index
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; other machines must show the token.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65_535), help="0 takes any that is free.")
+@click.option(
+    "--token", envvar="VOXDEX_TOKEN", show_envvar=True, help="What everybody must show; made up where --host needs one."
+)
+@click.option("--most-upload", default=100, show_default=True, type=click.IntRange(1, 10_000), help="MB of one request.")
+@click.option(
+    "--longest-sound", default=600, show_default=True, type=click.IntRange(1, 86_400), help="Seconds of a sound sent."
+)
+@click.option("--most-requests", default=6000, show_default=True, type=click.IntRange(1), help="Of one address in a minute.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@device_option
+def serve(
+    place: Place,
+    host: str,
+    port: int,
+    token: str | None,
+    most_upload: int,
+    longest_sound: int,
+    most_requests: int,
+    open_page: bool,
+    device: str,
+) -> None:
+    """Open a page on which voices are found and heard, and an HTTP API for other programs.
+
+    It reads a copy of the index, so `index` may run beside it; what a run has added is found when it is done.
+
+    \b
+    voxdex serve
+    voxdex serve --index oral-history --port 9000
+    """
+    import uvicorn  # of no use to other commands, and slow to load
+
+    from web.app import create_app
+    from web.services import Services
+    from web.settings import Settings, is_loopback
+
+    token = token or (None if is_loopback(host) else secrets.token_urlsafe(24))
+    settings = Settings(host, token, most_upload * 1_000_000, float(longest_sound), most_requests)
+    listening = listen(host, port)
+    services = Services.of(place, settings, device)
+    with suppress(StoreError), services.library.opened() as index:
+        tell_licence(index.model.card)
+        note(f"{index.store.count()} clips of {place}, heard by {index.model.card.name}.")
+    name = host if is_loopback(host) else socket.gethostname()
+    address = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}/" + (
+        f"?token={token}" if token else ""
+    )
+    note(f"Open {address} in a browser. Ctrl-C ends it.")
+    if open_page:
+        threading.Timer(1.0, webbrowser.open, [address]).start()
+    server = uvicorn.Server(uvicorn.Config(create_app(services), log_level="warning", server_header=False))
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that requests come to."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = f"Voxdex cannot listen at {host}, port {port} ({error.strerror or error})."
+        raise StoreError(f"{reason} Another --port may be free; --port 0 finds one.") from error

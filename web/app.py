@@ -1,0 +1,84 @@
+"""The application: the page, the API, and what stands before them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from encoders import AudioError
+from indexer import StoreError
+from indexer.store import CLIP, FilterError
+from search import QueryError
+from web import api, pages
+from web.guard import Guard
+from web.meters import Metered
+from web.services import Services
+
+STATIC = Path(__file__).parent / "static"
+WRONG = (QueryError, FilterError)
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over an index; it closes the services when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services.library.watch()
+        yield
+        services.close()
+
+    app = FastAPI(
+        title="Voxdex",
+        summary="Find a voice by describing it.",
+        lifespan=lifespan,
+        docs_url=None,  # its page comes from another site
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.include_router(api.routes(services))
+    app.include_router(pages.routes(services), include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        """In Prometheus' text form."""
+        with services.library.opened() as index:
+            services.meters.clips.set(index.store.count(CLIP))
+        return Response(services.meters.text(), media_type="text/plain; version=0.0.4")
+
+    def refuse(request: Request, status: int, reason: str) -> Response:
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": reason}, status)
+        return pages.refusal(request, status, reason, services)
+
+    @app.exception_handler(StoreError)
+    def absent(request: Request, error: StoreError) -> Response:
+        return refuse(request, 503, str(error))
+
+    @app.exception_handler(AudioError)
+    def unheard(request: Request, error: AudioError) -> Response:
+        return refuse(request, 400, f"The sound cannot be used: {error}.")
+
+    @app.exception_handler(HTTPException)
+    def refused(request: Request, error: HTTPException) -> Response:
+        return refuse(request, error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return refuse(request, 400, f"{'.'.join(map(str, first['loc'][1:])) or 'The request'}: {first['msg']}.")
+
+    for kind in WRONG:
+
+        @app.exception_handler(kind)
+        def wrong(request: Request, error: Exception) -> Response:
+            return refuse(request, 400, str(error))
+
+    app.add_middleware(Guard, settings=services.settings)
+    app.add_middleware(Metered, meters=services.meters)
+    return app

@@ -1,0 +1,94 @@
+"""What is heard and seen of a clip: its sound, cut out of the recording, and its waveform."""
+
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from encoders import AudioError
+from encoders.audio import read_audio
+from search import FoundClip, cut
+
+KEPT = 500
+"""Clips that stay cut out."""
+BARS = 200
+"""Of a waveform."""
+MOST_AROUND = 60.0
+"""Seconds before and after a clip that may be heard too."""
+TYPES = {
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".mp3": "audio/mpeg",
+    ".m4a": "audio/mp4",
+    ".mp4": "audio/mp4",
+    ".opus": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".webm": "audio/webm",
+}
+"""What browsers play, by suffix."""
+
+
+class ClipSounds:
+    """Cuts clips out when they are asked for, and keeps the last ones.
+
+    Args:
+        folder: where they are kept; it must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: OrderedDict[str, Path] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def sound(self, clip: FoundClip, around: float = 0.0) -> Path:
+        """A file with a clip's sound in a form that browsers play, and `around` seconds before and after it.
+
+        Raises:
+            AudioError: the recording is gone, leads out of its folder, or cannot be read.
+        """
+        around = min(around, MOST_AROUND)
+        key = f"{clip.id}-{around:g}"
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        start, end = max(0.0, clip.start - around), clip.end + around
+        file = cut(recording_of(clip), start, end, self._folder, f"{key}-{threading.get_ident()}", playable=True)
+        with self._lock:
+            self._kept[key] = file
+            gone = self._kept.popitem(last=False)[1] if len(self._kept) > KEPT else None
+        if gone:
+            gone.unlink(missing_ok=True)
+        return file
+
+    def peaks(self, clip: FoundClip) -> list[float]:
+        """The waveform of a clip in BARS steps, each the loudest sample in it, 0 to 1.
+
+        Raises:
+            AudioError: see sound.
+        """
+        samples = np.abs(read_audio(self.sound(clip)))
+        edges = np.linspace(0, len(samples), min(BARS, len(samples)) + 1).astype(int)
+        return np.maximum.reduceat(samples, edges[:-1]).clip(0, 1).round(3).tolist()
+
+
+def recording_of(clip: FoundClip) -> Path:
+    """The recording of a clip.
+
+    Raises:
+        AudioError: it is gone, or has become a link that leads out of its folder.
+    """
+    path = Path(clip.recording)
+    if Path(os.path.realpath(path)).parent != Path(os.path.realpath(path.parent)):
+        raise AudioError("it is a link that leads out of its folder")
+    if not path.is_file():
+        raise AudioError("it is gone, or its disk is not mounted")
+    return path
+
+
+def is_played(clip: FoundClip) -> bool:
+    """Whether browsers play the recording of a clip as it is."""
+    return Path(clip.recording).suffix.lower() in TYPES

@@ -1,0 +1,106 @@
+"""What requests are answered with."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from encoders.model_folder import voxdex_home
+from indexer import Place, overview
+from indexer.store import CLIP, All, Among
+from search import Asked, Clip, FoundClip, Hit, QueryError, find
+from search.query import Part, about_clip
+from web.atlas import Atlas
+from web.library import Library, Opened
+from web.listening import ClipSounds
+from web.meters import Meters
+from web.schemas import SearchRequest
+from web.settings import Settings
+from web.sounds import PREFIX, Sounds
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that one server works with."""
+
+    settings: Settings
+    library: Library
+    sounds: Sounds
+    clips: ClipSounds
+    atlas: Atlas
+    meters: Meters
+
+    @classmethod
+    def of(cls, place: Place, settings: Settings, device: str = "auto") -> "Services":
+        """Opens an index to be asked.
+
+        Raises:
+            ModelError: its model cannot be opened.
+        """
+        meters = Meters()
+        library = Library(place, device, meters.ran)
+        cut = Path(tempfile.mkdtemp(prefix="voxdex-clips-"))
+        sounds = Sounds(settings.sounds, settings.longest_seconds)
+        return cls(settings, library, sounds, ClipSounds(cut), Atlas(library, voxdex_home() / "maps"), meters)
+
+    def search(self, opened: Opened, request: SearchRequest) -> tuple[Asked, list[Hit]]:
+        """What was asked, and what fits it.
+
+        Raises:
+            QueryError, FilterError, StoreError: see search.find.
+        """
+        asked = request.asked()
+        query = asked.query(self._sound, clip_id, request.ranking(), request.limit, (request.page - 1) * request.limit)
+        if request.region:
+            query = replace(query, where=All((query.where, Among(tuple(self.atlas.region(request.region))))))
+        return asked, find(query, opened.store, opened.model, opened.background)
+
+    def clip(self, opened: Opened, id: str) -> FoundClip:
+        """A clip by its id.
+
+        Raises:
+            QueryError: there is none.
+        """
+        return self.chosen(opened, [id])[0]
+
+    def chosen(self, opened: Opened, ids: list[str]) -> list[FoundClip]:
+        """Clips by their ids, in that order.
+
+        Raises:
+            QueryError: there is none of one of them.
+        """
+        points = {point.id: point for point in opened.store.retrieve(list(map(clip_id, ids)))}
+        gone = [id for id in ids if id not in points or points[id].payload["kind"] != CLIP]
+        if gone:
+            raise QueryError(f"The index holds no clip {gone[0]}.")
+        return [FoundClip(**about_clip(points[id])) for id in ids]
+
+    def neighbours(self, opened: Opened, clip: FoundClip) -> list[FoundClip]:
+        """All clips of a clip's recording, in order."""
+        [point] = opened.store.retrieve([clip.id])
+        points = opened.store.points({"kind": CLIP, "content": point.payload["content"]})
+        return sorted((FoundClip(**about_clip(each)) for each in points), key=lambda each: each.start)
+
+    def status(self, opened: Opened) -> dict[str, Any]:
+        """What is in the index, and how old that is."""
+        found = vars(overview(opened.store))
+        return found | {"place": str(self.library.place), "since": opened.since.isoformat(timespec="seconds")}
+
+    def close(self) -> None:
+        self.library.close()
+
+    def _sound(self, name: str) -> Part:
+        return self.sounds.find(name) if name.startswith(PREFIX) else Clip(clip_id(name))
+
+
+def clip_id(name: str) -> str:
+    """The id of a clip, in the form in which the index has it.
+
+    Raises:
+        QueryError: it is none.
+    """
+    try:
+        return str(UUID(name))
+    except ValueError:
+        raise QueryError(f"{name[:60]!r} is no clip's id.") from None
