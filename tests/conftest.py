@@ -14,6 +14,7 @@ from filelock import FileLock
 from commands import main
 from demo.make_archive import main as make_archive
 from encoders import Model, open_model
+from indexer import EdgeStore, find_recordings, index, read_metadata
 
 ROOT = Path(__file__).parent.parent
 
@@ -95,6 +96,21 @@ def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]
 def demo_archive(once) -> Path:
     """espeak-ng voices: women, men, whispers, in five formats."""
     return once("archive", make_archive)
+
+
+@pytest.fixture(scope="session")
+def library(mini, demo_archive, tmp_path_factory):
+    """VOXDEX_HOME with the sample archive indexed: its folder."""
+    home = tmp_path_factory.mktemp("library")
+    rows = [
+        f"{path},{path.name.split('-')[0]},2019-0{1 + number % 9}-01"
+        for number, path in enumerate(sorted(demo_archive.iterdir()))
+    ]
+    (home / "people.csv").write_text("\n".join(["path,speaker,recorded", *rows]))
+    folder = home / "indexes" / "default"
+    with EdgeStore.create(folder, mini.card.space, "mini", mini.card.dimension) as store:
+        assert not index(find_recordings([demo_archive]), store, mini, read_metadata(home / "people.csv")).failed
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from encoders import read_audio
-from indexer import EdgeStore, find_recordings, index, read_metadata
+from indexer import EdgeStore
 from search import (
     Query,
     Ranking,
@@ -33,21 +33,6 @@ from tests.sounds import voice, write_sound
 
 WOMEN = {"anna", "bella", "clara", "dora", "julia"}
 WHISPERING = {"dora", "henry"}
-
-
-@pytest.fixture(scope="module")
-def library(mini, demo_archive, tmp_path_factory):
-    """VOXDEX_HOME with the sample archive indexed: its folder."""
-    home = tmp_path_factory.mktemp("library")
-    rows = [
-        f"{path},{path.name.split('-')[0]},2019-0{1 + number % 9}-01"
-        for number, path in enumerate(sorted(demo_archive.iterdir()))
-    ]
-    (home / "people.csv").write_text("\n".join(["path,speaker,recorded", *rows]))
-    folder = home / "indexes" / "default"
-    with EdgeStore.create(folder, mini.card.space, "mini", mini.card.dimension) as store:
-        assert not index(find_recordings([demo_archive]), store, mini, read_metadata(home / "people.csv")).failed
-    return home
 
 
 @pytest.fixture

@@ -419,7 +419,7 @@ class _Terms:
         return edge.Filter(must=[edge.FieldCondition(key, range=edge.RangeDateTime(**times))])
 
     def among(self, ids: Sequence[str]) -> edge.Filter:
-        return edge.Filter(must=[edge.HasIdCondition(list(ids))])
+        return edge.Filter(must=[edge.HasIdCondition(set(ids))])
 
     def absent(self, key: str) -> edge.Filter:
         return edge.Filter(must=[edge.IsEmptyCondition(key)])
