@@ -622,3 +622,26 @@ def test_the_map_is_drawn_heard_and_searched(page, clips):
     page.keyboard.up("Shift")
     page.wait_for_url("**region=*")
     assert 0 < page.locator(".clip").count() < clips
+
+
+def test_a_server_s_index_is_served_too(folder, home):
+    pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer import Server, copy_index
+    from tests.qdrant_double import qdrant_double
+
+    with qdrant_double() as double:
+        place = Server(double.url, "voices")
+        services = Services.of(place, Settings(), "cpu")
+        server = TestClient(create_app(services), base_url="http://127.0.0.1:8765")
+        asked = {"caption": "a whispering woman", "where": "speaker!=anna", "facets": "speaker"}
+        assert server.get("/api/search", params=asked).status_code == 503
+        with EdgeStore.open(folder) as store:
+            copy_index(store, place)
+        services.library.refresh()
+        with serving(folder) as local:
+            expected, found = (each.get("/api/search", params=asked).json() for each in (local, server))
+        assert [hit["id"] for hit in found["hits"]] == [hit["id"] for hit in expected["hits"]]
+        assert found["facets"] == expected["facets"]
+        assert server.get("/", params={"captions": "calm"}).text.count('class="clip"') == 20
+        assert server.get(f"/api/clips/{found['hits'][0]['id']}/audio").status_code == 200
+        services.close()

@@ -81,10 +81,10 @@ class Library:
 
     def refresh(self) -> None:
         """Opens the index as it is now, where it has changed since it was opened, and nobody writes it."""
-        revision = EdgeStore.revision(self.place.path) if isinstance(self.place, Folder) else (1,)
-        if self._opened and (revision == self._opened.revision or not revision or self.progress()):
-            return
         try:
+            revision = self._revision()
+            if self._opened and (revision == self._opened.revision or not revision or self.progress()):
+                return
             store = copy_of(self.place.path) if isinstance(self.place, Folder) else self.place.open()
         except StoreError as error:
             self._reason = str(error)
@@ -98,6 +98,12 @@ class Library:
             if former:
                 former.is_past = True
                 self._close_if_past(former)
+
+    def _revision(self) -> tuple[int, ...]:
+        """What changes when the index does; of a server, how many clips it holds."""
+        if isinstance(self.place, Folder):
+            return EdgeStore.revision(self.place.path)
+        return (self._opened.store.count(),) if self._opened else ()
 
     def progress(self) -> Progress | None:
         """How far a run is that writes the index; None where there is none, or on a server."""

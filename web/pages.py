@@ -17,7 +17,7 @@ from indexer import StoreError
 from indexer.store import FilterError
 from indexer.store.filters import group_fields
 from search import Facet, Hit, QueryError, count_values
-from search.rendering import heard_as, short_name, span
+from search.rendering import TOLD, short_name, span
 from web.library import Opened
 from web.listening import is_played
 from web.schemas import SearchRequest
@@ -29,7 +29,8 @@ FACETED = 200
 SHOWN = 20
 MOST_VALUES, MOST_FACETS = 12, 14
 TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
-TEMPLATES.env.filters |= {"span": lambda clip: span(clip.start, clip.end), "short": short_name, "heard": heard_as}
+TEMPLATES.env.filters |= {"span": lambda clip: span(clip.start, clip.end), "short": short_name}
+TEMPLATES.env.globals["told"] = TOLD
 
 
 @dataclass(frozen=True)
