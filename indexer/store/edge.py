@@ -42,7 +42,9 @@ from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
 ABOUT, SHARD, MEMO, LOCK = "index.json", "shard", "memo.json", "lock"
 LOCK_SECONDS = 5.0
-GRAPH = edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10_000)
+GRAPH = edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=50_000, payload_m=0)
+"""Conditions that at most 50,000 clips meet are answered by a scan of those; there are no graphs for single values of fields
+(payload_m), as dozens of fields would make an archive's graph take ten times as long."""
 OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
 """Vectors of more kilobytes than that, 50,000 clips of 256 dimensions, get a graph; fewer are scanned as quickly."""
 BREADTH = 512
