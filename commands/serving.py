@@ -74,8 +74,12 @@ def serve(
 def listen(host: str, port: int) -> socket.socket:
     """The socket that requests come to."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)  # that says it is TCP: asyncio then sends answers without delay
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen()
+        return listening
     except OSError as error:
         reason = f"Voxdex cannot listen at {host}, port {port} ({error.strerror or error})."
         raise StoreError(f"{reason} Another --port may be free; --port 0 finds one.") from error

@@ -41,8 +41,8 @@ def find(query: Query, store: Store, model: Model, background: Background | None
             the index was made with.
         FilterError: a condition names an unknown field, or compares what has no order.
     """
-    check(query, store, model)
     background = background or Background.of(store)
+    check(query, store, model, background)
     target = aim(query, store, model, background)
     judge = Judge(_claims(query), model, background)
 
@@ -105,7 +105,7 @@ def _choose(query: Query, target: np.ndarray, fit: Callable[[np.ndarray], np.nda
         asked *= MORE
 
 
-def check(query: Query, store: Store, model: Model) -> None:
+def check(query: Query, store: Store, model: Model, background: Background) -> None:
     """Refuses what cannot be answered.
 
     Raises:
@@ -116,7 +116,7 @@ def check(query: Query, store: Store, model: Model) -> None:
             f"The index belongs to the space {store.space}, but the model is {model.card.space}. "
             "Index the recordings again with this model, into another index."
         )
-    if store.count() == 0:
+    if not len(background.vectors):
         raise QueryError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
     for wish in query.wishes:
         if isinstance(wish.part, str) and len(wish.part) > MOST_CAPTION:
@@ -140,12 +140,14 @@ def _group_of(clip: Neighbour, keys: Sequence[str]) -> Any:
     return clip.id if value is None else value
 
 
-def count_values(field: str, hits: Sequence[Hit], store: Store, where: Filter = EVERYTHING) -> Facet:
+def count_values(field: str, hits: Sequence[Hit], store: Store, where: Filter = EVERYTHING, exact: bool = True) -> Facet:
     """How often each value of a field of text occurs among hits, and among all clips that meet the conditions.
+
+    Not `exact`, clips that were dropped lately may be counted still; that is several times faster.
 
     Raises:
         FilterError: there is no such field, or it is not text.
     """
-    everywhere = store.facet(field, where)
+    everywhere = store.facet(field, where, exact)
     keys = keys_of(field, store.schema())
     return Facet(field, Counter(str(value) for hit in hits if (value := value_at(vars(hit), keys)) is not None), everywhere)

@@ -474,6 +474,15 @@ def test_the_client_answers_as_python_does(address, clips, folder, mini, demo_ar
         Client("http://127.0.0.1:9").status()
 
 
+def test_the_documented_example_runs(address, demo_archive, tmp_path):
+    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(), re.S)
+    for number, take in enumerate(sorted(demo_archive.glob("*.wav"))[:2], 1):
+        shutil.copy(take, tmp_path / f"take{number}.wav")
+    code, here = block.replace("http://127.0.0.1:8765", address), os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=here)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 11, done.stderr
+
+
 def test_serve_says_where_and_refuses_what_cannot_be(address, folder, tmp_path, here):
     port = httpx.URL(address).port
     taken = here("serve", "--index", folder, "--port", port)

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from encoders import AudioError
 from indexer import StoreError
-from indexer.store import CLIP, FilterError
+from indexer.store import FilterError
 from search import QueryError
 from web import api, pages
 from web.guard import Guard
@@ -48,7 +48,7 @@ def create_app(services: Services) -> FastAPI:
     def metrics() -> Response:
         """In Prometheus' text form."""
         with services.library.opened() as index:
-            services.meters.clips.set(index.store.count(CLIP))
+            services.meters.clips.set(index.clips)
         return Response(services.meters.text(), media_type="text/plain; version=0.0.4")
 
     def refuse(request: Request, status: int, reason: str) -> Response:

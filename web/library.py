@@ -28,6 +28,7 @@ class Opened:
     store: Store
     model: SharedModel
     background: Background
+    clips: int
     revision: tuple[int, ...]
     since: datetime = field(default_factory=datetime.now)
     users: int = 0
@@ -92,7 +93,7 @@ class Library:
         former = self._opened
         is_same = former is not None and former.store.space == store.space
         model = former.model if is_same else SharedModel(locate(store.model), self._device, self._on_run)
-        fresh = Opened(store, model, Background.of(store), revision)
+        fresh = Opened(store, model, Background.of(store), store.count(), revision)
         with self._lock:
             self._opened = fresh
             if former:

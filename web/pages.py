@@ -24,7 +24,7 @@ from web.schemas import SearchRequest
 from web.services import Services
 
 EXAMPLES = ("breathy, sad female voice", "an angry man, not shouting", "a calm old lady", "whispering", "a deep, rough voice")
-FACETED = 200
+FACETED = 100
 """Of how many hits values are counted; so many are found, and shown a page at a time."""
 SHOWN = 20
 MOST_VALUES, MOST_FACETS = 12, 14
@@ -74,7 +74,7 @@ def routes(services: Services) -> APIRouter:
                 }
             except (QueryError, FilterError) as error:
                 page["error"] = str(error)
-            page |= {"clips": index.store.count(), "model": index.model.card, "since": index.since}
+            page |= {"clips": index.clips, "model": index.model.card, "since": index.since}
         page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 
@@ -155,7 +155,7 @@ def facets(index: Opened, hits: Sequence[Hit], asked: SearchRequest) -> Mapping[
     stored = [key.removeprefix("metadata.").strip('"') for key, kind in schema.items() if kind == "text" and "metadata." in key]
     known = group_fields(schema)
     fields = [name for name in dict.fromkeys(stored + named) if name in known][:MOST_FACETS]
-    counted = (count_values(name, hits, index.store, asked.asked().filter()) for name in fields)
+    counted = (count_values(name, hits, index.store, asked.asked().filter(), exact=False) for name in fields)
     return {facet.field: choices(facet, asked) for facet in counted if len(facet.all) > 1 or facet.hits}
 
 

@@ -148,8 +148,8 @@ class Store(Protocol):
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
         """The points of these ids that there are, whole."""
 
-    def facet(self, field: str, where: Filter = EVERYTHING) -> dict[str, int]:
-        """How many clips that meet a filter have each value of a field of text, the commonest first.
+    def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> dict[str, int]:
+        """How many clips that meet a filter have each value of a field of text, the commonest first; about, if not exact.
 
         Raises:
             FilterError: there is no such field, or it is not text.

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -253,13 +253,13 @@ class EdgeStore:
         with _explained(self.folder):
             return [as_point(record) for record in self._shard.retrieve(list(ids), with_payload=True, with_vector=True)]
 
-    def facet(self, field: str, where: Filter = EVERYTHING) -> Counter[str]:
-        return count_field(field, where, self.schema(), self._count_values)
+    def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
+        return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
-    def _count_values(self, key: str, where: Filter = EVERYTHING) -> Counter[str]:
+    def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
         clips = edge.Filter(must=[_equals(CLIPS), self._render(where)])
         with _explained(self.folder):
-            found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=True, filter=clips))
+            found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=exact, filter=clips))
         return Counter({hit.value: hit.count for hit in found.hits})
 
     def _render(self, where: Filter) -> edge.Filter:

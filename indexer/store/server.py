@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -220,12 +221,12 @@ class ServerStore:
         found = _ask(lambda: self._client.retrieve(self._collection, list(ids), with_payload=True, with_vectors=True))
         return [as_point(record) for record in found]
 
-    def facet(self, field: str, where: Filter = EVERYTHING) -> Counter[str]:
-        return count_field(field, where, self.schema(), self._count_values)
+    def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
+        return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
-    def _count_values(self, key: str, where: Filter = EVERYTHING) -> Counter[str]:
+    def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
         clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
-        found = _ask(lambda: self._client.facet(self._collection, key, clips, limit=MOST_VALUES, exact=True))
+        found = _ask(lambda: self._client.facet(self._collection, key, clips, limit=MOST_VALUES, exact=exact))
         return Counter({hit.value: hit.count for hit in found.hits})
 
     def _render(self, where: Filter) -> models.Filter:
