@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -490,6 +491,59 @@ def test_serve_says_where_and_refuses_what_cannot_be(address, folder, tmp_path, 
     with started(folder, tmp_path, "--host", "0.0.0.0") as public:
         assert "?token=" in public
         assert httpx.get(public.replace(httpx.URL(public).host, "127.0.0.1").split("?")[0]).status_code == 401
+
+
+def test_no_request_that_its_description_allows_makes_it_fail(address):
+    program = Path(sys.executable).with_name("schemathesis")
+    if not program.exists():
+        pytest.skip("schemathesis comes with the test extra")
+    options = "--checks not_a_server_error --max-examples 5 --phases examples,coverage,fuzzing --seed 1".split()
+    done = subprocess.run([program, "run", f"{address}api/openapi.json", *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_slow_and_many_clients_keep_nobody_from_an_answer(address):
+    host, port = httpx.URL(address).host, httpx.URL(address).port
+    slow = [socket.create_connection((host, port)) for _ in range(100)]
+    for client in slow:
+        client.sendall(b"POST /api/sounds HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n-")
+    with (
+        httpx.Client(base_url=address, limits=httpx.Limits(max_connections=200), timeout=120) as http,
+        ThreadPoolExecutor(200) as pool,
+    ):
+        asked = [pool.submit(http.get, "/api/search", params={"caption": f"a sad voice {number}"}) for number in range(200)]
+        assert {answer.result().status_code for answer in asked} == {200}
+    for client in slow:
+        client.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_can_be_read_by_everybody(browser, address, hits, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    context = browser.new_context(base_url=address, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    for path in (
+        "/",
+        "/?captions=sad&not=loud&where=gender%3Dmale",
+        "/map",
+        "/status",
+        "/help",
+        f"/clips/{hits[0].id}",
+        "/?where=x%3D1",
+    ):
+        page.goto(path)
+        found = axe.run(page).response["violations"]
+        assert not found, [(path, each["id"], each["nodes"][0]["html"]) for each in found]
+    context.close()
+
+
+def test_a_telephone_shows_all_of_it(browser, address):
+    context = browser.new_context(base_url=address, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    for path in ("/", "/?captions=a+sad+woman&not=shouting", "/map", "/status", "/help"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    context.close()
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ over.addEventListener("pointermove", (event) => {
 over.addEventListener("pointerdown", (event) => {
   if (!map?.ready) return;
   over.setPointerCapture(event.pointerId);
-  if (event.shiftKey) lasso = [toMap(event.offsetX, event.offsetY)];
+  if (event.shiftKey || $("#region").ariaPressed === "true") lasso = [toMap(event.offsetX, event.offsetY)];
   else drag = { px: event.offsetX, py: event.offsetY, x: view.x, y: view.y };
 });
 over.addEventListener("pointerup", () => {
@@ -156,6 +156,10 @@ over.addEventListener("wheel", (event) => {
   draw();
 }, { passive: false });
 $("#colour").addEventListener("change", () => { legend(); draw(); });
+$("#region").addEventListener("click", ({ target }) => {
+  target.ariaPressed = target.ariaPressed === "true" ? "false" : "true";
+  target.classList.toggle("chosen");
+});
 $("#whole").addEventListener("click", () => { view = { x: 0, y: 0, scale: 1 }; draw(); });
 addEventListener("resize", resize);
 load();
