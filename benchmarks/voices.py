@@ -1,7 +1,9 @@
 """How well models hear voices they never heard: by question and set, with intervals, beside chance and a classical baseline.
 
-    python -m benchmarks.voices PREPARED/manifest.csv --captioned CLIPS.csv --model mini --model OTHER --table docs/figures.md
+    python -m benchmarks.voices PREPARED/manifest.csv --captioned CLIPS.csv --model mini-open --shipped mini --table FIGURES.md
 
+A model that ships may have learned from everybody in the end: of what is asked of held-out speakers, --shipped gives the
+figures that its card has from a run of training without them; sets with captions, which are never trained on, it hears.
 The manifest is that of encoders.training.prepare: rows of its split "train" teach the baseline, the others are heard by all.
 Needs the bench extra. Prints a table, then one JSON object as the last line.
 """
@@ -24,6 +26,7 @@ from benchmarks.functionals import classifier, functionals, to_captions
 from encoders import Model, load_attributes, open_model
 from encoders.manifest import read_manifest
 from encoders.metrics import area_under_curve, classification, mean_interval
+from encoders.model_folder import ModelCard
 from encoders.training.captions import Claim, choose_claims, write_caption
 from encoders.training.data import CLAIMS, truth_of
 from search import Background, caption_vector
@@ -199,6 +202,20 @@ def denials(listeners: Sequence[Listener]) -> list[Row]:
     return rows
 
 
+def add_cards(rows: Sequence[Row], cards: Sequence[ModelCard]) -> None:
+    """Adds to the rows of questions what the cards of models say."""
+    for card in cards:
+        for figure in card.metrics["figures"]:
+            group = "vocoder edits" if figure["set"] == "edit" else figure["set"]
+            for row in rows:
+                if (row.question, row.set) == (figure["question"], group):
+                    row.figures[_name(card)] = (figure["figure"], figure["low"], figure["high"])
+
+
+def _name(card: ModelCard) -> str:
+    return f"{card.name} {card.version}"
+
+
 def _draw(truth: np.ndarray, columns: list[int], size: int) -> list[list[int]]:
     """At most CONJUNCTIONS, of different attributes, all with enough clips to judge by."""
     possible = []
@@ -290,9 +307,9 @@ def listen(name: str, rows: list[dict[str, str]], captioned_rows: dict[str, list
     """Opens a model and lets it hear everything."""
     model = open_model(name, device="cpu")
     with tqdm(total=len(rows) + sum(map(len, captioned_rows.values())), desc=name, mininterval=10) as bar:
-        heard = embed_rows(model, rows, Path(), bar.update)
+        heard = embed_rows(model, rows, Path(), bar.update) if rows else Embedded([], np.empty((0, model.card.dimension)), [])
         others = {group: embed_rows(model, part, Path(), bar.update) for group, part in captioned_rows.items()}
-    return Listener(f"{model.card.name} {model.card.version}", model, heard, others)
+    return Listener(_name(model.card), model, heard, others)
 
 
 def write_table(rows: Sequence[Row]) -> str:
@@ -318,9 +335,19 @@ def _cell(figure: Cell | None) -> str:
     help="Captions and clips; English ones count.",
 )
 @click.option("--model", "models", multiple=True, default=("mini",), show_default=True, help="A name or a folder; repeatable.")
+@click.option(
+    "--shipped", multiple=True, help="A model that has heard the held-out speakers since it was measured; repeatable."
+)
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("functionals.npz"), show_default=True)
 @click.option("--table", type=click.Path(path_type=Path), help="A Markdown file to write.")
-def main(manifest: Path, captioned_clips: Path | None, models: tuple[str, ...], cache: Path, table: Path | None) -> None:
+def main(
+    manifest: Path,
+    captioned_clips: Path | None,
+    models: tuple[str, ...],
+    shipped: tuple[str, ...],
+    cache: Path,
+    table: Path | None,
+) -> None:
     """Let models and the baseline hear the held-out clips of a prepared manifest, and captioned ones."""
     rows = _recordings(manifest)
     by_set = defaultdict(list)
@@ -332,7 +359,10 @@ def main(manifest: Path, captioned_clips: Path | None, models: tuple[str, ...], 
     heard = [row["path"] for part in (taught, held_out, *by_set.values()) for row in part]
     classical = Classical(taught, functionals(heard, cache))
     listeners = [listen(name, held_out, by_set) for name in models]
-    figures = questions(listeners, classical) + captioned(listeners, classical) + conjunctions(listeners) + denials(listeners)
+    finished = [listen(name, [], by_set) for name in shipped]
+    asked = questions(listeners, classical)
+    add_cards(asked, [listener.model.card for listener in finished])
+    figures = asked + captioned([*listeners, *finished], classical) + conjunctions(listeners) + denials(listeners)
     text = write_table(figures)
     if table:
         table.write_text(text, encoding="utf-8")

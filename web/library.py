@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from threading import Event, Lock, Thread
 
 from encoders.model_folder import locate
-from indexer import Folder, Place, Progress
+from indexer import Folder, Overview, Place, Progress, overview
 from indexer.replica import copy_of, discard
 from indexer.running import running
 from indexer.store import EdgeStore, Store, StoreError
@@ -34,7 +35,13 @@ class Opened:
     users: int = 0
     is_past: bool = False
 
+    @cached_property
+    def overview(self) -> Overview:
+        """What is in it; counted once, as it does not change."""
+        return overview(self.store)
+
     def close(self) -> None:
+        """Lets go of it, and of the copy."""
         if isinstance(self.store, EdgeStore):
             discard(self.store)
         else:
@@ -115,6 +122,7 @@ class Library:
         Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
+        """Lets go of the index, once nobody asks it any more."""
         self._closed.set()
         with self._lock:
             if self._opened:

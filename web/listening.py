@@ -1,6 +1,7 @@
 """What is heard and seen of a clip: its sound, cut out of the recording, and its waveform."""
 
 import os
+import tempfile
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -32,14 +33,10 @@ TYPES = {
 
 
 class ClipSounds:
-    """Cuts clips out when they are asked for, and keeps the last ones.
+    """Cuts clips out when they are asked for, and keeps the last ones until close()."""
 
-    Args:
-        folder: where they are kept; it must exist.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="voxdex-clips-")
         self._kept: OrderedDict[str, Path] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -56,13 +53,17 @@ class ClipSounds:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         start, end = max(0.0, clip.start - around), clip.end + around
-        file = cut(recording_of(clip), start, end, self._folder, f"{key}-{threading.get_ident()}", playable=True)
+        file = cut(recording_of(clip), start, end, Path(self._folder.name), f"{key}-{threading.get_ident()}", playable=True)
         with self._lock:
             self._kept[key] = file
             gone = self._kept.popitem(last=False)[1] if len(self._kept) > KEPT else None
         if gone:
             gone.unlink(missing_ok=True)
         return file
+
+    def close(self) -> None:
+        """Removes them."""
+        self._folder.cleanup()
 
     def peaks(self, clip: FoundClip) -> list[float]:
         """The waveform of a clip in BARS steps, each the loudest sample in it, 0 to 1.

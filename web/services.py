@@ -1,13 +1,11 @@
 """What requests are answered with."""
 
-import tempfile
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from encoders.model_folder import voxdex_home
-from indexer import Place, overview
+from indexer import Place
 from indexer.store import CLIP, All, Among
 from search import Asked, Clip, FoundClip, Hit, QueryError, find
 from search.query import Part, about_clip
@@ -40,9 +38,8 @@ class Services:
         """
         meters = Meters()
         library = Library(place, device, meters.ran)
-        cut = Path(tempfile.mkdtemp(prefix="voxdex-clips-"))
         sounds = Sounds(settings.sounds, settings.longest_seconds)
-        return cls(settings, library, sounds, ClipSounds(cut), Atlas(library, voxdex_home() / "maps"), meters)
+        return cls(settings, library, sounds, ClipSounds(), Atlas(library, voxdex_home() / "maps"), meters)
 
     def search(self, opened: Opened, request: SearchRequest) -> tuple[Asked, list[Hit]]:
         """What was asked, and what fits it.
@@ -84,11 +81,12 @@ class Services:
 
     def status(self, opened: Opened) -> dict[str, Any]:
         """What is in the index, and how old that is."""
-        found = vars(overview(opened.store))
-        return found | {"place": str(self.library.place), "since": opened.since.isoformat(timespec="seconds")}
+        return asdict(opened.overview) | {"place": str(self.library.place), "since": opened.since.isoformat(timespec="seconds")}
 
     def close(self) -> None:
+        """Lets go of everything."""
         self.library.close()
+        self.clips.close()
 
     def _sound(self, name: str) -> Part:
         return self.sounds.find(name) if name.startswith(PREFIX) else Clip(clip_id(name))
