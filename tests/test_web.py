@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -413,30 +415,24 @@ def address(folder, tmp_path_factory):
         yield address
 
 
-class started:
-    """A server in a process of its own."""
-
-    def __init__(self, folder: Path, home: Path, *options: str) -> None:
-        self.command = [sys.executable, str(ROOT / "cli.py"), "serve", "--index", str(folder), "--port", "0", *options]
-        self.environment = os.environ | {"VOXDEX_HOME": str(home), "OMP_NUM_THREADS": "1"}
-
-    def __enter__(self) -> str:
-        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, env=self.environment)
-        for line in self.process.stderr:
-            if found := re.search(r"http://\S+", line):
-                address = found[0]
-                break
+@contextmanager
+def started(folder: Path, home: Path, *options: str) -> Iterator[str]:
+    """A server in a process of its own, as a user starts it: its address."""
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--index", str(folder), "--port", "0", *options]
+    environment = os.environ | {"VOXDEX_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+", line)))
         for _ in range(100):
             try:
                 httpx.get(address)
-                return address
+                break
             except httpx.TransportError:
                 time.sleep(0.1)
-        raise AssertionError("the server does not answer")
-
-    def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(30) == 0
+        try:
+            yield address
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
 
 
 def test_the_client_answers_as_python_does(address, clips, folder, mini, demo_archive):
