@@ -49,6 +49,24 @@ Cell = tuple[float, float, float]
 """A figure and its 95 % interval."""
 
 
+INTRODUCTION = """\
+# What models hear of voices that they never heard
+
+In percent, with 95 % intervals (bootstrap over clips, or over captions, conjunctions and labels). Questions are answered
+zero-shot and given as unweighted average recall; beside them chance, and a classical baseline that was taught on the
+training speakers: the 88 functionals of eGeMAPS (openSMILE) into balanced logistic regression, or by ridge regression to
+where captions lie. Held out are speakers of every set, and whole sets; vocoder edits are of held-out speakers. Sets with
+captions are synthetic speech beside the caption that it was made for, and were never trained on; R@10 is how often what
+belongs together is among the first ten.
+
+mini 1 is the first model of this repository. Of mini 3, which has learned from the held-out speakers too in the end,
+questions have the figures of its model card, from a run of the same recipe without them, heard on the same clips.
+
+Made by `python -m benchmarks.voices`; [model-log.md](model-log.md) tells how the models came about.
+
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table. figures: by who answered, "classical" or the name of a model."""
@@ -365,7 +383,7 @@ def main(
     figures = asked + captioned([*listeners, *finished], classical) + conjunctions(listeners) + denials(listeners)
     text = write_table(figures)
     if table:
-        table.write_text(text, encoding="utf-8")
+        table.write_text(INTRODUCTION + text, encoding="utf-8")
     print(text)
     print(json.dumps([vars(row) for row in figures]))
 
