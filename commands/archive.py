@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import click
@@ -128,17 +128,21 @@ def index(
 def following(encoder: Model, place: Place) -> Iterator[Callable[[Progress], None]]:
     """What `index` is to call after each batch: it shows how far things are, and stops where Ctrl-C was pressed."""
     introduce_once = cache(introduce)
+    tell = partial(announce, folder=place.path) if isinstance(place, Folder) else lambda progress: None
+    tell(Progress(0, 0, 0, 0.0))
     with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, patient_interrupts() as stop_if_asked:
 
         def on_progress(progress: Progress) -> None:
             if progress.audio_seconds:
                 introduce_once(encoder)
             show_progress(bar, progress)
-            if isinstance(place, Folder):
-                announce(progress, place.path)
+            tell(progress)
             stop_if_asked()
 
-        yield on_progress
+        try:
+            yield on_progress
+        finally:
+            tell(None)
 
 
 def nothing_found(paths: Iterable[Path]) -> str:

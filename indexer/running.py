@@ -13,9 +13,11 @@ from indexer.store.edge import LOCK
 RUNNING = "running.json"
 
 
-def announce(progress: Progress, folder: Path) -> None:
-    """Leaves word in the folder of an index; where that cannot be, nobody is told."""
+def announce(progress: Progress | None, folder: Path) -> None:
+    """Leaves word in the folder of an index, None that the run is over; where that cannot be, nobody is told."""
     with suppress(OSError):
+        if progress is None:
+            return (folder / RUNNING).unlink(missing_ok=True)
         new = folder / f"{RUNNING}.new"
         new.write_text(json.dumps(asdict(progress)), encoding="utf-8")
         new.replace(folder / RUNNING)
@@ -31,4 +33,4 @@ def running(folder: Path) -> Progress | None:
     try:
         return Progress(**json.loads((folder / RUNNING).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        return Progress(0, 0, 0, 0.0)
+        return None

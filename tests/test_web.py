@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -25,6 +26,7 @@ from fastapi.testclient import TestClient
 
 from encoders import read_audio
 from indexer import EdgeStore, Folder, StoreError, find_recordings, index
+from indexer.running import announce
 from search import CaptionBank, Query, Ranking, Reward, Shift, Sound, Wish, ask, caption_vector, classify_file, find, question
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
@@ -357,14 +359,15 @@ def test_it_answers_while_a_run_writes_and_then_finds_what_is_new(tmp_path, mini
     assert answer().status_code == 503 and "There is no index" in answer().json()["error"]
     with EdgeStore.create(folder, mini.card.space, "mini", 256) as store:
         index(find_recordings([audio]), store, mini)
-        assert library.progress() is not None
+        assert library.progress() is None
     library.refresh()
     assert len(answer().json()["hits"]) == 1
     write_sound(audio / "b.wav", voice(2.0, 200))
     with EdgeStore.open(folder) as store:
-        index(find_recordings([audio]), store, mini)
+        index(find_recordings([audio]), store, mini, on_progress=partial(announce, folder=folder))
         library.refresh()
-        assert len(answer().json()["hits"]) == 1 and server.get("/api/status").json()["running"] is not None
+        assert len(answer().json()["hits"]) == 1 and server.get("/api/status").json()["running"]["done"] == 2
+        assert "2 of 2 recordings" in server.get("/status").text
         with pytest.raises(StoreError, match="in use"):
             EdgeStore.open(folder)
     library.refresh()
