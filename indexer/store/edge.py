@@ -53,11 +53,12 @@ LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 COPIED = 1 << 24
 """Bytes that are copied at a time."""
-SCHEMA = {
-    "text": edge.PayloadSchemaType.Keyword,
-    "number": edge.PayloadSchemaType.Float,
-    "date": edge.PayloadSchemaType.Datetime,
+FIELDS = {
+    "text": (edge.PayloadSchemaType.Keyword, edge.KeywordIndexParams(on_disk=True)),
+    "number": (edge.PayloadSchemaType.Float, edge.FloatIndexParams(on_disk=True)),
+    "date": (edge.PayloadSchemaType.Datetime, edge.DatetimeIndexParams(on_disk=True)),
 }
+"""By kind, what the engine calls it and how it is indexed: on disk, as dozens of fields would fill the memory."""
 
 
 class EdgeStore:
@@ -212,11 +213,11 @@ class EdgeStore:
 
     def declare(self, key: str, kind: str) -> None:
         if key not in self._shard.info().payload_schema:
-            self._update(edge.UpdateOperation.create_field_index(key, SCHEMA[kind]))
+            self._update(edge.UpdateOperation.create_field_index(key, FIELDS[kind][1]))
 
     def schema(self) -> dict[str, str]:
         found = self._shard.info().payload_schema
-        kinds = {str(schema): kind for kind, schema in SCHEMA.items()}
+        kinds = {str(called): kind for kind, (called, _) in FIELDS.items()}
         return {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
