@@ -261,7 +261,7 @@ def test_an_interrupted_creation_does_not_stand_in_the_way(tmp_path):
 
 def test_a_graph_finds_what_a_scan_finds(tmp_path, monkeypatch):
     monkeypatch.setattr("indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
-    monkeypatch.setattr("indexer.store.edge.GRAPH", edge.HnswIndexConfig(m=8, ef_construct=64, full_scan_threshold=1))
+    monkeypatch.setattr("indexer.store.edge.GRAPH", {"m": 8, "ef_construct": 64, "full_scan_threshold": 1})
     vectors = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
     with EdgeStore.create(tmp_path / "index", "space", "mini", 8) as store:
         store.upsert(

@@ -20,6 +20,11 @@ MOST_VALUES = 1_000_000
 """Of a field, that are counted or compared with a pattern."""
 PORTION = 256
 """Points that are written at a time."""
+GRAPH = {"m": 16, "ef_construct": 200, "full_scan_threshold": 50_000, "payload_m": 0}
+"""Of the vectors (HNSW). Conditions that at most 50,000 clips meet are answered by a scan of those; there are no graphs for
+single values of fields (payload_m), as dozens of fields would make the graph of an archive take ten times as long."""
+BREADTH = 512
+"""How many candidates a walk through the graph keeps: of a million clips, captions get 99.6 % of the exact first ten."""
 INTERNAL = (KIND, "content")
 """Payload keys that have an index, but that no condition names."""
 

@@ -22,9 +22,11 @@ import qdrant_edge as edge
 from filelock import FileLock, Timeout
 
 from indexer.store.base import (
+    BREADTH,
     CLIP,
     CLIPS,
     FORMAT,
+    GRAPH,
     INTERNAL,
     KIND,
     MOST_VALUES,
@@ -42,13 +44,8 @@ from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
 ABOUT, SHARD, MEMO, LOCK = "index.json", "shard", "memo.json", "lock"
 LOCK_SECONDS = 5.0
-GRAPH = edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=50_000, payload_m=0)
-"""Conditions that at most 50,000 clips meet are answered by a scan of those; there are no graphs for single values of fields
-(payload_m), as dozens of fields would make an archive's graph take ten times as long."""
 OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
 """Vectors of more kilobytes than that, 50,000 clips of 256 dimensions, get a graph; fewer are scanned as quickly."""
-BREADTH = 512
-"""How many candidates a walk through the graph keeps: of a million clips, captions get 99.6 % of the exact first ten."""
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 COPIED = 1 << 24
@@ -109,7 +106,7 @@ class EdgeStore:
             _see_to_room(folder)
             shard.mkdir()
             vectors = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
-            config = edge.EdgeConfig(vectors=vectors, hnsw_config=GRAPH, optimizers=OPTIMISERS)
+            config = edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
             store = cls(folder, lock, space, model)
             store._shard = edge.EdgeShard.create(str(shard), config)
             for key in INTERNAL:

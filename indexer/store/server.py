@@ -15,9 +15,11 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from indexer.store.base import (
+    BREADTH,
     CLIP,
     CLIPS,
     FORMAT,
+    GRAPH,
     INTERNAL,
     KIND,
     MOST_VALUES,
@@ -112,6 +114,7 @@ class ServerStore:
             lambda: client.create_collection(
                 collection,
                 vectors_config=vectors,
+                hnsw_config=models.HnswConfigDiff(**GRAPH),
                 quantization_config=models.ScalarQuantization(scalar=small),
                 shard_number=shards,
                 replication_factor=replicas,
@@ -207,7 +210,7 @@ class ServerStore:
                 query=asked,
                 limit=limit,
                 query_filter=clips,
-                search_params=models.SearchParams(quantization=rescored),
+                search_params=models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored),
                 with_payload=True,
                 with_vectors=vectors,
             )
