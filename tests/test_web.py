@@ -376,6 +376,18 @@ def test_it_answers_while_a_run_writes_and_then_finds_what_is_new(tmp_path, mini
     assert list((home / "replicas").iterdir()) == []
 
 
+def test_of_a_long_recording_the_clips_around_one_are_shown(tmp_path, mini, home, monkeypatch):
+    monkeypatch.setattr("web.pages.AROUND", 1)
+    write_sound(tmp_path / "long.wav", voice(25.0, 150))
+    with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", 256) as store:
+        index(find_recordings([tmp_path / "long.wav"]), store, mini)
+    with serving(tmp_path / "index") as server:
+        found = server.get("/api/search", params={"caption": "x", "fold": 1}).json()["hits"]
+        last = max(found, key=lambda hit: hit["start"])
+        page = server.get(f"/clips/{last['id']}").text
+    assert f"{len(found)} clips of speech, {len(found) - 1} to {len(found)} shown" in page and page.count('class="clip"') == 2
+
+
 def test_many_at_once_get_what_each_would_get_alone(server):
     captions = [
         f"{mood} {who}" for mood in ("a sad", "an angry", "a calm", "a whispering") for who in ("man", "woman", "person")

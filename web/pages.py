@@ -28,6 +28,8 @@ FACETED = 100
 """Of how many hits values are counted; so many are found, and shown a page at a time."""
 SHOWN = 20
 MOST_VALUES, MOST_FACETS = 12, 14
+AROUND = 100
+"""Clips of a recording that are shown before and after one."""
 TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
 TEMPLATES.env.filters |= {"span": lambda clip: span(clip.start, clip.end), "short": short_name}
 TEMPLATES.env.globals["told"] = TOLD
@@ -82,9 +84,16 @@ def routes(services: Services) -> APIRouter:
     def recording(request: Request, id: str) -> HTMLResponse:
         with services.library.opened() as index:
             clip = services.clip(index, id)
-            return TEMPLATES.TemplateResponse(
-                request, "recording.html", {"clip": clip, "clips": services.neighbours(index, clip), "whole": is_played(clip)}
-            )
+            clips = services.neighbours(index, clip)
+        first = max(0, clips.index(clip) - AROUND)
+        page = {
+            "clip": clip,
+            "clips": clips[first : first + 2 * AROUND],
+            "first": first,
+            "all": len(clips),
+            "whole": is_played(clip),
+        }
+        return TEMPLATES.TemplateResponse(request, "recording.html", page)
 
     @pages.get("/map", response_class=HTMLResponse)
     def map_page(request: Request) -> HTMLResponse:
