@@ -58,6 +58,10 @@ class Walk:
         except OSError:
             self.recordings[path] = None
 
+    def digest(self) -> str:
+        """What changes when a recording under the roots comes, goes or changes."""
+        return hashlib.sha256(repr((self.roots, [*self.recordings.values()])).encode()).hexdigest()
+
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of the paths that lie under the roots, but were not found and are certainly gone."""
         return [path for path in paths if path not in self.recordings and self._covers(path) and is_gone(path)]

@@ -1,5 +1,6 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -8,6 +9,8 @@ from indexer.files import FileState, is_gone
 from indexer.store import KIND, RECORDING, Store
 
 KEYS = ("content", "files", "metadata", "failure")
+MEMO = "ledger"
+"""What the store remembers of it."""
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Ledger:
         self._store = store
         self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
-        recalled = store.recall()
+        recalled = store.recall(MEMO)
         self.recalled = recalled is not None
         """Whether nothing was written since all this was last remembered."""
         for content, files, metadata, failure in recalled or map(itemgetter(*KEYS), store.payloads(RECORDING, KEYS)):
@@ -59,7 +62,7 @@ class Ledger:
 
     def remember(self) -> None:
         """Lets the store recall at once what it would have to gather, until something changes."""
-        self._store.remember([content, *vars(known).values()] for content, known in self._known.items())
+        self._store.remember(MEMO, lambda: [[content, *vars(known).values()] for content, known in self._known.items()])
 
     def knows(self, file: FileState) -> bool:
         """Whether a file is known as it is now, by size and modification time."""
@@ -69,6 +72,10 @@ class Ledger:
     def failure_of(self, path: str) -> str:
         """Why a known file has no clips; "" where it has."""
         return self._known[self._content_of[path]].failure
+
+    def failures(self, paths: Iterable[str]) -> list[tuple[str, str]]:
+        """Those of some known files that have no clips, and why."""
+        return [(path, failure) for path in paths if (failure := self.failure_of(path))]
 
     def has_clips(self, path: str) -> bool:
         """Whether a file is indexed and nothing was wrong with it."""

@@ -29,6 +29,8 @@ from indexer.store import CLIP, KIND, RECORDING, Payload, Point, Store
 BATCH_CLIPS = 64
 FLUSH_SECONDS = 10.0
 """How much work a power cut may cost."""
+SETTLED = "settled"
+"""What the store remembers of a run after which everything that it found was known: the same walk need not be looked into."""
 IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
 """Namespace of point ids: they follow from content, span and space, so that a repeated run converges."""
 
@@ -130,6 +132,10 @@ def index(
     report = IndexReport(model.card.space)
     report.ignored, report.failed = dict(walk.ignored), list(walk.failed)
 
+    if not metadata and _is_settled(walk, store, report):
+        report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
+        return report
+
     ledger = Ledger(store)
     writer = _Writer(store, ledger, model, metadata, report)
     for root in walk.absent:
@@ -169,6 +175,8 @@ def index(
         with _timed(report.stages, "store"):
             store.optimise()
     ledger.remember()
+    if not report.missing and all(file and ledger.knows(file) for file in walk.recordings.values()):
+        store.remember(SETTLED, lambda: {"walk": walk.digest(), "failed": ledger.failures(walk.recordings)})
     if metadata:
         report.unmatched_metadata = len(metadata.unmatched(ledger.paths))
         report.without_metadata = len(metadata.unknown(ledger.paths))
@@ -176,6 +184,17 @@ def index(
         found.sort(key=lambda failure: failure.path)
     report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
     return report
+
+
+def _is_settled(walk: Walk, store: Store, report: IndexReport) -> bool:
+    """Whether a former run knew all of a walk, and nothing has changed since; if so, reports that."""
+    settled = None if walk.absent or walk.failed else store.recall(SETTLED)
+    if settled is None or settled["walk"] != walk.digest():
+        return False
+    report.recordings = len(walk.recordings)
+    report.failed = [Failure(*failure) for failure in settled["failed"]]
+    report.unchanged = report.recordings - len(report.failed)
+    return True
 
 
 def _peak_bytes() -> int | None:

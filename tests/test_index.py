@@ -241,6 +241,30 @@ def test_paths_with_dots_and_paths_that_are_gone(store, audio, mini, tmp_path):
     assert store.count() == 0
 
 
+def test_a_walk_that_was_wholly_known_is_not_looked_into_again(store, audio, mini, monkeypatch):
+    (audio / "broken.wav").write_bytes(b"no sound")
+    first = index([audio], store, mini)
+    with monkeypatch.context() as patched:
+        patched.setattr("indexer.pipeline.Ledger", None)
+        again = index([audio], store, mini)
+        assert (again.recordings, again.unchanged, again.failed) == (4, 3, first.failed) and len(again.failed) == 1
+    assert index([audio / "more"], store, mini).unchanged == 1
+    os.utime(audio / "a.wav", ns=(1, 1))
+    assert index([audio], store, mini).unchanged == 3
+    write_sound(audio / "c.wav", voice(2.0, 130))
+    assert index([audio], store, mini).indexed == 1
+    (audio / "c.wav").unlink()
+    assert [index([audio], store, mini).missing for _ in range(2)] == [1, 1]
+    assert index([audio], store, mini, prune=True).removed == 1
+    assert index([audio], store, mini, read_metadata_of(audio)).unchanged == 3
+    assert {payload["metadata"].get("speaker") for payload in store.payloads("clip", ["metadata"])} == {None, "Anna"}
+
+
+def read_metadata_of(audio: Path):
+    (audio.parent / "sheet.csv").write_text("path,speaker\na.wav,Anna\n")
+    return read_metadata(audio.parent / "sheet.csv")
+
+
 def test_a_run_killed_between_new_and_old_content_is_put_right(store, audio, mini):
     index([audio], store, mini)
     keys = ("recording", "files", "metadata", "failure")

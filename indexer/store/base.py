@@ -1,6 +1,6 @@
 """What a store is: a point for each clip, found by its vector and by conditions on its payload, and one for each recording."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -166,10 +166,10 @@ class Store(Protocol):
     def optimise(self) -> None:
         """Makes what was written quick to search; a minute or more where there are many new clips."""
 
-    def remember(self, derived: Iterable[list]) -> None:
-        """Keeps something that was derived from what is stored, until that changes; what is kept already stays."""
+    def remember(self, name: str, derive: Callable[[], Any]) -> None:
+        """Keeps something that is derived from what is stored, as JSON, until that changes; what is kept already stays."""
 
-    def recall(self) -> Iterable[list] | None:
+    def recall(self, name: str) -> Any:
         """What was kept; None where nothing was, or something has changed since."""
 
     def count(self, kind: str = CLIP) -> int:

@@ -42,7 +42,7 @@ from indexer.store.base import (
 )
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
-ABOUT, SHARD, MEMO, LOCK = "index.json", "shard", "memo.json", "lock"
+ABOUT, SHARD, MEMO, LOCK = "index.json", "shard", ".memo.json", "lock"
 LOCK_SECONDS = 5.0
 OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
 """Vectors of more kilobytes than that, 50,000 clips of 256 dimensions, get a graph; fewer are scanned as quickly."""
@@ -64,7 +64,6 @@ class EdgeStore:
     def __init__(self, folder: Path, lock: FileLock, space: str, model: str) -> None:
         self.folder, self.space, self.model = folder, space, model
         self._lock = lock
-        self._memo = folder / f"{_shard_of(space)}-{MEMO}"
 
     @classmethod
     def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
@@ -157,8 +156,8 @@ class EdgeStore:
         """What changes when a run has changed the index of a folder; () where there is none."""
         with suppress(StoreError):
             space = EdgeStore.read_about(folder)["space"]
-            files = (folder / ABOUT, folder / f"{_shard_of(space)}-{MEMO}")
-            return tuple(file.stat().st_mtime_ns for file in files if file.exists())
+            files = (folder / ABOUT, *sorted(folder.glob(f"{_shard_of(space)}-*{MEMO}")))
+            return tuple(file.stat().st_mtime_ns for file in files)
         return ()
 
     @cached_property
@@ -272,17 +271,19 @@ class EdgeStore:
         with _explained(self.folder):
             self._shard.optimize()
 
-    def remember(self, derived: Iterable[list]) -> None:
-        if not self._memo.exists():
-            self.flush()
-            new = self._memo.with_suffix(".new")
-            with _explained(self.folder):
-                new.write_text(json.dumps([*derived], ensure_ascii=False), encoding="utf-8")
-                new.replace(self._memo)
+    def remember(self, name: str, derive: Callable[[], Any]) -> None:
+        memo = self._memo(name)
+        if memo.exists():
+            return
+        self.flush()
+        new = memo.with_suffix(".new")
+        with _explained(self.folder):
+            new.write_text(json.dumps(derive(), ensure_ascii=False), encoding="utf-8")
+            new.replace(memo)
 
-    def recall(self) -> list[list] | None:
+    def recall(self, name: str) -> Any:
         try:
-            return json.loads(self._memo.read_text(encoding="utf-8"))
+            return json.loads(self._memo(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 
@@ -315,13 +316,18 @@ class EdgeStore:
             self._shard.update(operation)
 
     def _forget(self) -> None:
-        """Drops the memo for good, before what it was derived from changes."""
-        if self._memo.exists():
-            self._memo.unlink()
+        """Drops the memos for good, before what they were derived from changes."""
+        memos = list(self.folder.glob(self._memo("*").name))
+        for memo in memos:
+            memo.unlink()
+        if memos:
             folder = os.open(self.folder, os.O_RDONLY)
             with suppress(OSError):  # not every system lets a folder be synchronised
                 os.fsync(folder)
             os.close(folder)
+
+    def _memo(self, name: str) -> Path:
+        return self.folder / f"{_shard_of(self.space)}-{name}{MEMO}"
 
 
 def _see_to_room(folder: Path) -> None:

@@ -241,10 +241,10 @@ class ServerStore:
     def optimise(self) -> None:
         """The server sees to that."""
 
-    def remember(self, derived: Iterable[list]) -> None:
+    def remember(self, name: str, derive: Callable[[], Any]) -> None:
         """Others may change what is stored: nothing is kept."""
 
-    def recall(self) -> None:
+    def recall(self, name: str) -> None:
         """Nothing is kept."""
 
     def count(self, kind: str = CLIP) -> int:
