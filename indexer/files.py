@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ def find_recordings(paths: Iterable[Path]) -> Walk:
 def _find(folder: str, walk: Walk) -> None:
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(found, key=attrgetter("name"))
     except OSError as error:
         walk.failed.append(Failure(printable(folder), f"the folder cannot be listed ({error.strerror})"))
         return

@@ -140,14 +140,21 @@ def _group_of(clip: Neighbour, keys: Sequence[str]) -> Any:
     return clip.id if value is None else value
 
 
-def count_values(field: str, hits: Sequence[Hit], store: Store, where: Filter = EVERYTHING, exact: bool = True) -> Facet:
+def count_values(field: str, hits: Sequence[Hit], store: Store, where: Filter = EVERYTHING) -> Facet:
     """How often each value of a field of text occurs among hits, and among all clips that meet the conditions.
-
-    Not `exact`, clips that were dropped lately may be counted still; that is several times faster.
 
     Raises:
         FilterError: there is no such field, or it is not text.
     """
-    everywhere = store.facet(field, where, exact)
+    everywhere = store.facet(field, where)
+    return Facet(field, count_among(field, hits, store), everywhere)
+
+
+def count_among(field: str, hits: Sequence[Hit], store: Store) -> Counter[str]:
+    """How often each value of a field occurs among hits.
+
+    Raises:
+        FilterError: there is no such field.
+    """
     keys = keys_of(field, store.schema())
-    return Facet(field, Counter(str(value) for hit in hits if (value := value_at(vars(hit), keys)) is not None), everywhere)
+    return Counter(str(value) for hit in hits if (value := value_at(vars(hit), keys)) is not None)

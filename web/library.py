@@ -1,7 +1,7 @@
 """The index that is asked: by many at once, and beside a run that writes it."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,12 +12,13 @@ from encoders.model_folder import locate
 from indexer import Folder, Overview, Place, Progress, overview
 from indexer.replica import copy_of, discard
 from indexer.running import running
-from indexer.store import EdgeStore, Store, StoreError
+from indexer.store import EdgeStore, Filter, Store, StoreError
 from search import Background
 from web.batching import SharedModel
 
 log = logging.getLogger("voxdex")
 
+MOST_COUNTED = 1000
 LOOK_SECONDS = 2.0
 """How often it is seen whether the index has changed."""
 
@@ -34,11 +35,20 @@ class Opened:
     since: datetime = field(default_factory=datetime.now)
     users: int = 0
     is_past: bool = False
+    _values: dict[tuple[str, Filter], Mapping[str, int]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def overview(self) -> Overview:
         """What is in it; counted once, as it does not change."""
         return overview(self.store)
+
+    def values(self, field: str, where: Filter) -> Mapping[str, int]:
+        """How many clips that meet a filter have each value of a field, about; kept, as it is asked again and again."""
+        if len(self._values) > MOST_COUNTED:
+            self._values.clear()
+        if (field, where) not in self._values:
+            self._values[field, where] = self.store.facet(field, where, exact=False)
+        return self._values[field, where]
 
     def close(self) -> None:
         """Lets go of it, and of the copy."""

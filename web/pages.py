@@ -16,7 +16,8 @@ from encoders.zero_shot import heard_attributes
 from indexer import StoreError
 from indexer.store import FilterError
 from indexer.store.filters import group_fields
-from search import Facet, Hit, QueryError, count_values
+from search import Facet, Hit, QueryError
+from search.finding import count_among
 from search.rendering import TOLD, short_name, span
 from web.library import Opened
 from web.listening import is_played
@@ -164,7 +165,8 @@ def facets(index: Opened, hits: Sequence[Hit], asked: SearchRequest) -> Mapping[
     stored = [key.removeprefix("metadata.").strip('"') for key, kind in schema.items() if kind == "text" and "metadata." in key]
     known = group_fields(schema)
     fields = [name for name in dict.fromkeys(stored + named) if name in known][:MOST_FACETS]
-    counted = (count_values(name, hits, index.store, asked.asked().filter(), exact=False) for name in fields)
+    where = asked.asked().filter()
+    counted = (Facet(name, count_among(name, hits, index.store), index.values(name, where)) for name in fields)
     return {facet.field: choices(facet, asked) for facet in counted if len(facet.all) > 1 or facet.hits}
 
 
