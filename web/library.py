@@ -46,9 +46,10 @@ class Opened:
         """How many clips that meet a filter have each value of a field, about; kept, as it is asked again and again."""
         if len(self._values) > MOST_COUNTED:
             self._values.clear()
-        if (field, where) not in self._values:
-            self._values[field, where] = self.store.facet(field, where, exact=False)
-        return self._values[field, where]
+        found = self._values.get((field, where))
+        if found is None:
+            found = self._values[field, where] = self.store.facet(field, where, exact=False)
+        return found
 
     def close(self) -> None:
         """Lets go of it, and of the copy."""
