@@ -22,12 +22,11 @@ from commands.common import (
 from commands.evaluation import classified, print_classification
 from commands.rows import RowsFile, save_rows
 from commands.terminal import new_table, print_json, print_table, short_path
-from encoders import Model, open_model
+from encoders import open_model
 from encoders.manifest import read_manifest
-from encoders.zero_shot import heard_attributes
 from indexer import Place
 from indexer.files import absolute
-from search import Answered, Classified, Question, classify_file, classify_index, question
+from search import Answered, Classified, classify_file, classify_index, questions
 from search.rendering import span
 
 
@@ -80,19 +79,16 @@ def classify(
     if bool(files) == indexed:
         raise click.UsageError("Give recordings or folders, or --indexed for the clips of the index.")
 
-    def ask(encoder: Model) -> list[Question]:
-        names = attributes or (["label"] if choices else [attribute.name for attribute in heard_attributes(encoder)])
-        return [question(encoder, name, choices, templates) for name in names]
-
+    asked = attributes, choices, templates
     if indexed:
         with place.open() as store:
             encoder = open_model(store.model)
-            results, failed = list(classify_index(encoder, store, ask(encoder))), []
+            results, failed = list(classify_index(encoder, store, questions(encoder, *asked))), []
     else:
         encoder = open_encoder(model, device)
-        questions = ask(encoder)
+        wanted = questions(encoder, *asked)
         found, unread = recordings_in(files)
-        results, failed = each_file(found, lambda path: classify_file(encoder, path, questions))
+        results, failed = each_file(found, lambda path: classify_file(encoder, path, wanted))
         failed = unread + failed
     answers = [clip.document(least) for clip in results]
     if save:

@@ -58,7 +58,7 @@ def serve(
     services = Services.of(place, settings, device)
     with suppress(StoreError), services.library.opened() as index:
         tell_licence(index.model.card)
-        note(f"{index.store.count()} clips of {place}, heard by {index.model.card.name}.")
+        note(f"{index.clips} clips of {place}, heard by {index.model.card.name}.")
     name = host if is_loopback(host) else socket.gethostname()
     address = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}/" + (
         f"?token={token}" if token else ""

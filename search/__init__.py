@@ -15,7 +15,7 @@ from search.approximation import Approximation, evaluate_index
 from search.asking import Asked
 from search.background import Background
 from search.captioning import CaptionBank, Fitting, caption_file, compose
-from search.classification import Classified, Question, classify_file, classify_index, question
+from search.classification import Classified, Question, classify_file, classify_index, question, questions
 from search.cutting import cut
 from search.evaluation import Answered, evaluate_classification, evaluate_retrieval
 from search.finding import count_values, find
@@ -59,6 +59,7 @@ __all__ = [
     "keep_best",
     "parse_filter",
     "question",
+    "questions",
     "rank",
     "read_prompts",
     "sound_vector",

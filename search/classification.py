@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from encoders import Attribute, Model, load_attributes
-from encoders.zero_shot import classifier, probabilities, scale_of
+from encoders.zero_shot import classifier, heard_attributes, probabilities, scale_of
 from indexer.store import CLIP, KIND, Store
 from search.query import QueryError
 from search.speech import embed_recording
@@ -82,6 +82,18 @@ def question(model: Model, name: str, labels: Sequence[str] = (), templates: Seq
     else:
         prompts = _prompts(attribute, names)
     return Question(name, names, classifier(model, prompts))
+
+
+def questions(
+    model: Model, attributes: Sequence[str] = (), labels: Sequence[str] = (), templates: Sequence[str] = ()
+) -> list[Question]:
+    """The questions about some attributes; about "label" where labels alone are given, and else about all that a model hears.
+
+    Raises:
+        QueryError: see question.
+    """
+    names = attributes or (["label"] if labels else [attribute.name for attribute in heard_attributes(model)])
+    return [question(model, name, labels, templates) for name in names]
 
 
 def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:

@@ -13,17 +13,16 @@ import numpy as np
 from fastapi import APIRouter, File, Form, HTTPException, Query, UploadFile
 from fastapi.responses import FileResponse, Response
 
-from encoders import AudioError, find_models
-from encoders.model_folder import read_card
-from encoders.zero_shot import AttributeTagger, heard_attributes
-from search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, question
+from encoders import AudioError
+from encoders.zero_shot import AttributeTagger
+from search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, questions
 from search.rendering import as_csv, as_playlist, clip_name
 from search.reranking import Prompt, Ranked
 from search.speech import embed_recording
-from web.listening import MOST_AROUND, TYPES, recording_of
+from web.listening import MOST_AROUND, TYPES, is_played, recording_of
 from web.packing import packed
 from web.schemas import Embeddings, PlaylistRequest, Refusal, Rewards, SearchAnswer, SearchRequest
-from web.services import Services
+from web.services import Services, known_models
 from web.sounds import Kept, length_of
 
 MOST_FILES = 256
@@ -38,7 +37,8 @@ def routes(services: Services) -> APIRouter:
     def answer(request: SearchRequest) -> dict[str, Any]:
         with opened() as index:
             asked, hits = services.search(index, request)
-            counted = [count_values(field, hits, index.store, asked.filter()) for field in request.facets]
+            where = asked.filter()
+            counted = [count_values(field, hits, index.store, where) for field in request.facets]
             return asked.document(hits, counted)
 
     @api.post("/search", response_model=SearchAnswer)
@@ -80,9 +80,8 @@ def routes(services: Services) -> APIRouter:
         if len(labels) == 1:
             raise HTTPException(400, "One label leaves nothing to choose; give two or more.")
         with opened() as index, received(files, services) as paths:
-            names = attributes or (["label"] if labels else [attribute.name for attribute in heard_attributes(index.model)])
-            questions = [question(index.model, name, labels, templates) for name in names]
-            heard = [clip for path in paths for clip in classify_file(index.model, path, questions)]
+            asked = questions(index.model, attributes, labels, templates)
+            heard = [clip for path in paths for clip in classify_file(index.model, path, asked)]
             return {"results": [clip.document(unsure_below) | {"recording": Path(clip.recording).name} for clip in heard]}
 
     @api.post("/caption")
@@ -150,8 +149,9 @@ def routes(services: Services) -> APIRouter:
     def whole_recording(id: str) -> Response:
         """The recording that a clip is from, as it lies on disk, where browsers play its format."""
         with opened() as index:
-            path = recording_of(services.clip(index, id))
-        if path.suffix.lower() not in TYPES:
+            clip = services.clip(index, id)
+        path = recording_of(clip)
+        if not is_played(clip):
             raise HTTPException(415, f"Browsers do not play {path.suffix} files; they play the clips.")
         return FileResponse(path, media_type=TYPES[path.suffix.lower()])
 
@@ -201,7 +201,7 @@ def routes(services: Services) -> APIRouter:
         """What is in the index, what could not be read, the models there are, and how far a run is that writes it."""
         progress = services.library.progress()
         running = {"running": asdict(progress) if progress else None}
-        models = [asdict(read_card(folder)) | {"name": name} for name, folder in find_models().items()]
+        models = [asdict(card) | {"name": name} for name, card in known_models().items()]
         with opened() as index:
             return services.status(index) | running | {"models": models}
 

@@ -10,8 +10,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
-from encoders import find_models
-from encoders.model_folder import read_card
 from encoders.zero_shot import heard_attributes
 from indexer import StoreError
 from indexer.store import FilterError
@@ -22,7 +20,7 @@ from search.rendering import TOLD, short_name, span
 from web.library import Opened
 from web.listening import is_played
 from web.schemas import SearchRequest
-from web.services import Services
+from web.services import Services, known_models
 
 EXAMPLES = ("breathy, sad female voice", "an angry man, not shouting", "a calm old lady", "whispering", "a deep, rough voice")
 FACETED = 100
@@ -77,7 +75,7 @@ def routes(services: Services) -> APIRouter:
                 }
             except (QueryError, FilterError) as error:
                 page["error"] = str(error)
-            page |= {"clips": index.clips, "model": index.model.card, "since": index.since}
+            page |= {"clips": index.clips, "model": index.model.card}
         page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 
@@ -109,10 +107,8 @@ def routes(services: Services) -> APIRouter:
                 found = services.status(index)
         except StoreError as error:
             reason = str(error)
-        models = {name: read_card(folder) for name, folder in find_models().items()}
-        return TEMPLATES.TemplateResponse(
-            request, "status.html", {"progress": progress, "found": found, "reason": reason, "models": models}
-        )
+        page = {"progress": progress, "found": found, "reason": reason, "models": known_models()}
+        return TEMPLATES.TemplateResponse(request, "status.html", page)
 
     @pages.get("/help", response_class=HTMLResponse)
     def about(request: Request) -> HTMLResponse:
@@ -160,10 +156,9 @@ def parts(asked: SearchRequest, hits: Sequence[Hit]) -> list[Part]:
 
 def facets(index: Opened, hits: Sequence[Hit], asked: SearchRequest) -> Mapping[str, list[Choice]]:
     """How often values occur in the hits and in all clips that meet the conditions; what can be chosen, by field."""
-    schema = index.store.schema()
+    known = group_fields(key for key, kind in index.store.schema().items() if kind == "text")
+    stored = [name for name, keys in known.items() if keys[0].startswith("metadata.")]
     named = [attribute.name for attribute in heard_attributes(index.model)]
-    stored = [key.removeprefix("metadata.").strip('"') for key, kind in schema.items() if kind == "text" and "metadata." in key]
-    known = group_fields(schema)
     fields = [name for name in dict.fromkeys(stored + named) if name in known][:MOST_FACETS]
     where = asked.asked().filter()
     counted = (Facet(name, count_among(name, hits, index.store), index.values(name, where)) for name in fields)

@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from encoders.model_folder import voxdex_home
+from encoders import find_models
+from encoders.model_folder import ModelCard, read_card, voxdex_home
 from indexer import Place
-from indexer.store import CLIP, All, Among
+from indexer.store import CLIP, KIND, All, Among
 from search import Asked, Clip, FoundClip, Hit, QueryError, find
 from search.query import Part, about_clip
 from web.atlas import Atlas
@@ -68,7 +69,7 @@ class Services:
             QueryError: there is none of one of them.
         """
         points = {point.id: point for point in opened.store.retrieve(list(map(clip_id, ids)))}
-        gone = [id for id in ids if id not in points or points[id].payload["kind"] != CLIP]
+        gone = [id for id in ids if id not in points or points[id].payload[KIND] != CLIP]
         if gone:
             raise QueryError(f"The index holds no clip {gone[0]}.")
         return [FoundClip(**about_clip(points[id])) for id in ids]
@@ -76,7 +77,7 @@ class Services:
     def neighbours(self, opened: Opened, clip: FoundClip) -> list[FoundClip]:
         """All clips of a clip's recording, in order."""
         [point] = opened.store.retrieve([clip.id])
-        points = opened.store.points({"kind": CLIP, "content": point.payload["content"]})
+        points = opened.store.points({KIND: CLIP, "content": point.payload["content"]})
         return sorted((FoundClip(**about_clip(each)) for each in points), key=lambda each: each.start)
 
     def status(self, opened: Opened) -> dict[str, Any]:
@@ -90,6 +91,15 @@ class Services:
 
     def _sound(self, name: str) -> Part:
         return self.sounds.find(name) if name.startswith(PREFIX) else Clip(clip_id(name))
+
+
+def known_models() -> dict[str, ModelCard]:
+    """The cards of all models that there are, by name.
+
+    Raises:
+        ModelError: one cannot be read.
+    """
+    return {name: read_card(folder) for name, folder in find_models().items()}
 
 
 def clip_id(name: str) -> str:

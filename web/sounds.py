@@ -1,12 +1,13 @@
 """Sounds that were sent to be searched by, kept for a while so that the address of a search still works tomorrow."""
 
-import hashlib
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from encoders import SAMPLE_RATE, AudioError, AudioReader
+from encoders.model_folder import file_sha256
 from search import Sound
 from search.asking import split_span
 from search.query import QueryError
@@ -15,7 +16,6 @@ PREFIX = "sound:"
 NAME = re.compile(r"[0-9a-f]{32}")
 KEPT = 500
 """Of all that were sent, the last ones."""
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,16 @@ class Sounds:
             AudioError: it cannot be read, or is too long.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        digest, new = hashlib.sha256(), self._folder / f"new-{id(sent)}"
+        new = self._folder / f"new-{id(sent)}"
         try:
             with new.open("wb") as file:
-                while block := sent.read(BLOCK):
-                    digest.update(block)
-                    file.write(block)
-            seconds = length_of(new, self._longest)
-            new.replace(self._folder / digest.hexdigest()[:32])
+                shutil.copyfileobj(sent, file)
+            name, seconds = file_sha256(new)[:32], length_of(new, self._longest)
+            new.replace(self._folder / name)
         finally:
             new.unlink(missing_ok=True)
         self._drop_oldest()
-        return Kept(PREFIX + digest.hexdigest()[:32], round(seconds, 3))
+        return Kept(PREFIX + name, round(seconds, 3))
 
     def find(self, name: str) -> Sound:
         """A sound by its name, "sound:0a1b..." or, of a part of it, "sound:0a1b...:3.5-7" in seconds.
