@@ -10,11 +10,12 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from encoders.model_folder import SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
+from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
 from encoders.runtime import Device, open_session, usable_cores
 
 __all__ = ["Model", "ModelError", "open_model"]
 
+EMBEDDING = "embedding"
 MOST_AT_ONCE = 4
 """Batches side by side; each needs memory of its own."""
 
@@ -53,7 +54,7 @@ class Model:
 
     @cached_property
     def _text(self) -> ort.InferenceSession:
-        return open_session(self.folder / TEXT, "cpu", self._threads)[0]
+        return open_session(self.folder / (PHONEMES if self.card.text == "phonemes" else TEXT), "cpu", self._threads)[0]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -83,31 +84,36 @@ class Model:
         clips = iter(clips)
         while window := list(islice(clips, 16 * batch_size)):
             for clip in window:
-                self._check(clip)
-            yield from _by_length(window, batch_size, lambda batch: session.run(None, _padded(batch))[0], self._at_once)
+                self.check(clip)
+            yield from by_length(window, batch_size, lambda batch: session.run([EMBEDDING], padded(batch))[0], self._at_once)
 
     def embed_text(self, captions: Iterable[str], batch_size: int = 64) -> Iterator[np.ndarray]:
         """Embeds a stream of captions, in order; what is over the model's longest caption is cut.
+
+        The text of a model for what is said is phonemes (IPA); see PhoneticModel.
 
         Yields:
             float32 [dimension] of unit length for each caption.
         """
         captions = iter(captions)
         while window := list(islice(captions, 4 * batch_size)):
-            yield from _by_length(window, batch_size, self._run_text)
+            yield from by_length(window, batch_size, self._run_text)
 
     def _run_text(self, captions: list[str]) -> np.ndarray:
-        encodings = self.tokenizer.encode_batch(captions)
+        return self._text.run([EMBEDDING], self._tokens(captions))[0]
+
+    def _tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
+        encodings = self.tokenizer.encode_batch(texts)
         longest = max(len(encoding.ids) for encoding in encodings)
         for encoding in encodings:
             encoding.pad(longest)
-        inputs = {
+        return {
             "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
             "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
         }
-        return self._text.run(None, inputs)[0]
 
-    def _check(self, clip: np.ndarray) -> None:
+    def check(self, clip: np.ndarray) -> None:
+        """Raises ValueError for what is no clip of at most `card.max_seconds`."""
         if clip.ndim != 1 or len(clip) == 0 or not np.isfinite(clip).all():
             raise ValueError(f"A clip is a non-empty row of finite samples, not an array of shape {clip.shape}.")
         seconds = len(clip) / self.card.sample_rate
@@ -121,12 +127,16 @@ def open_model(
     """Opens a model by name (see find_models) or by folder; see Model.
 
     Raises:
-        ModelError: there is no such model, or its model.json cannot be read.
+        ModelError: there is no such model, its model.json cannot be read, or its text side eats no captions.
     """
-    return Model(locate(name_or_folder), device, threads, bulk)
+    model = Model(locate(name_or_folder), device, threads, bulk)
+    if model.card.text != "captions":
+        raise ModelError(f"The model {str(name_or_folder)!r} is for what is said (--says), not for captions. Use another.")
+    return model
 
 
-def _by_length(items: list, batch_size: int, run: Callable[[list], np.ndarray], at_once: int = 1) -> Iterator[np.ndarray]:
+def by_length(items: list, batch_size: int, run: Callable[[list], Iterable], at_once: int = 1) -> Iterator:
+    """What `run` makes of each item, in order; it is given batches of items of like length, some at once."""
     order = sorted(range(len(items)), key=lambda i: len(items[i]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with ThreadPoolExecutor(at_once) as pool:
@@ -135,7 +145,8 @@ def _by_length(items: list, batch_size: int, run: Callable[[list], np.ndarray], 
     yield from (vectors[row] for row in range(len(items)))
 
 
-def _padded(clips: list[np.ndarray]) -> dict[str, np.ndarray]:
+def padded(clips: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs of a speech graph: clips of several lengths, with silence after them."""
     lengths = np.array([len(clip) for clip in clips], dtype=np.int64)
     waveform = np.zeros((len(clips), lengths.max()), dtype=np.float32)
     for row, clip in enumerate(clips):

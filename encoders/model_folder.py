@@ -11,6 +11,8 @@ import platformdirs
 
 SHIPPED = Path(__file__).parent / "models"
 SPEECH, TEXT, TOKENIZER, CARD, README = "speech.onnx", "text.onnx", "tokenizer.json", "model.json", "README.md"
+PHONEMES, WINDOWS = "phonemes.onnx", "windows.onnx"
+"""In the folder of a model for what is said: instead of text.onnx, and beside speech.onnx."""
 
 
 class ModelError(Exception):
@@ -25,6 +27,8 @@ class ModelCard:
     logit_scale: what a cosine is multiplied with before a softmax. scales: the same by attribute, fitted on held-out clips
     so that probabilities are calibrated; the attributes the model knows, where it was ever measured.
     architecture: the network that was exported, see encoders.networks.build_network.
+    text: what its text side eats, "captions" or "phonemes" (IPA). intelligibility: of a model for phonemes, rising cosines and
+    the share of right phonemes that each stands for.
     sha256: checksum of every other file of the folder. metrics: figures of the evaluation that shipped it.
     """
 
@@ -45,6 +49,8 @@ class ModelCard:
     sha256: dict[str, str]
     metrics: dict[str, Any]
     scales: dict[str, float] = field(default_factory=dict)
+    text: str = "captions"
+    intelligibility: list[list[float]] = field(default_factory=list)
 
     @property
     def space(self) -> str:
@@ -93,10 +99,8 @@ def read_card(folder: Path) -> ModelCard:
     """
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        optional = {"scales": raw.get("scales", {})}
-        return ModelCard(
-            **{field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional}, **optional
-        )
+        optional = {"scales", "text", "intelligibility"} - raw.keys()
+        return ModelCard(**{field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional})
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error
     except KeyError as error:

@@ -10,8 +10,8 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from encoders.model_folder import SPEECH, TEXT
-from encoders.networks import DualEncoder
+from encoders.model_folder import PHONEMES, SPEECH, TEXT, WINDOWS
+from encoders.networks import DualEncoder, PhonemeTower
 from export.files import MOST_BYTES, save_graph
 from export.precision import halve_weights, normalise_in_full, quantise
 
@@ -29,6 +29,26 @@ class SpeechGraph(nn.Module):
         return self.network.embed_speech(waveform, lengths)
 
 
+class UtteranceGraph(SpeechGraph):
+    """As SpeechGraph -> embedding, and frames float32 [batch, frames, ...] from which windows are embedded."""
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        tower = self.network.speech_tower
+        heard = tower.listen(waveform, lengths)
+        return self.network.project_speech(tower.pool(heard.states, heard.weights)), tower.summarise(heard)
+
+
+class WindowsGraph(nn.Module):
+    """frames of UtteranceGraph, windows int64 [batch, windows, 2] in samples -> embedding [batch, windows, dimension]."""
+
+    def __init__(self, network: DualEncoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: Tensor, windows: Tensor) -> Tensor:
+        return self.network.project_speech(self.network.speech_tower.pool_windows(frames, windows))
+
+
 class TextGraph(nn.Module):
     """input_ids, attention_mask int64 [batch, tokens] -> embedding float32 [batch, dimension]."""
 
@@ -40,8 +60,19 @@ class TextGraph(nn.Module):
         return self.network.embed_text(input_ids, attention_mask)
 
 
+class PhonemesGraph(TextGraph):
+    """As TextGraph, of phonemes -> embedding, and states float32 [batch, tokens, hidden]."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        tower = self.network.text_tower
+        states = tower.states(input_ids, attention_mask)
+        return self.network.project_text(tower.pool(states, attention_mask)), states
+
+
 def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", most_bytes: int = MOST_BYTES) -> None:
     """Writes speech.onnx and text.onnx into a folder that exists; past `most_bytes`, with NAME.data beside it.
+
+    Of a network for phonemes, they are speech.onnx, windows.onnx and phonemes.onnx.
 
     Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. fp16 is torch's
     mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. int8: see
@@ -52,20 +83,37 @@ def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", m
     waveform, lengths = 0.1 * torch.randn(3, 40_000), torch.tensor([40_000, 16_000, 23_456])
     ids, mask = torch.randint(3, 30, (3, 12)), torch.ones(3, 12, dtype=torch.int64)
     shapes = ({0: batch, 1: samples}, {0: batch})
-    _export(SpeechGraph(network), {"waveform": waveform, "lengths": lengths}, shapes, folder / SPEECH, precision, most_bytes)
-    shapes = ({0: batch, 1: tokens},) * 2
-    _export(TextGraph(network), {"input_ids": ids, "attention_mask": mask}, shapes, folder / TEXT, precision, most_bytes)
+    sound, text = {"waveform": waveform, "lengths": lengths}, {"input_ids": ids, "attention_mask": mask}
+    text_shapes = ({0: batch, 1: tokens},) * 2
+    if not isinstance(network.text_tower, PhonemeTower):
+        _export(SpeechGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes)
+        _export(TextGraph(network), text, text_shapes, folder / TEXT, precision, most_bytes)
+        return
+    utterance = UtteranceGraph(network)
+    _export(utterance, sound, shapes, folder / SPEECH, precision, most_bytes, ("embedding", "frames"))
+    _export(PhonemesGraph(network), text, text_shapes, folder / PHONEMES, precision, most_bytes, ("embedding", "states"))
+    with torch.inference_mode():
+        frames = utterance(waveform, lengths)[1]
+    parts = {"frames": frames.clone(), "windows": torch.tensor([[[0, 8000], [4000, 12_000]]] * 3)}
+    shapes = ({0: batch, 1: torch.export.Dim("frames")}, {0: batch, 1: torch.export.Dim("windows")})
+    _export(WindowsGraph(network), parts, shapes, folder / WINDOWS, precision, most_bytes)
 
 
 def _export(
-    graph: nn.Module, inputs: dict[str, Tensor], dynamic: tuple[dict, ...], path: Path, precision: str, most_bytes: int
+    graph: nn.Module,
+    inputs: dict[str, Tensor],
+    dynamic: tuple[dict, ...],
+    path: Path,
+    precision: str,
+    most_bytes: int,
+    outputs: tuple[str, ...] = ("embedding",),
 ) -> None:
     with _quiet(), torch.autocast("cpu", torch.float16, enabled=precision == "fp16"):
         program = torch.onnx.export(
             graph,
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=["result"],
+            output_names=[f"result_{name}" for name in outputs],
             dynamic_shapes=dynamic,
             opset_version=OPSET,
             dynamo=True,
@@ -75,7 +123,8 @@ def _export(
     if precision == "fp16":
         normalise_in_full(model)
         halve_weights(model)
-    names = {"embedding": "looked_up", "result": "embedding"}  # the exporter names inner values after their operators
+    names = {name: f"inner_{name}" for name in outputs if name not in inputs}  # operators may be named so
+    names |= {f"result_{name}": name for name in outputs}
     names |= _weight_names(graph, model)
     for tensor in model.graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
@@ -84,7 +133,8 @@ def _export(
         node.doc_string = ""
         for values in (node.input, node.output):
             values[:] = [names.get(value, value) for value in values]
-    model.graph.output[0].name = "embedding"
+    for output, name in zip(model.graph.output, outputs, strict=True):
+        output.name = name
     del model.graph.value_info[:]
     save_graph(model, path, most_bytes)
     if precision == "int8":

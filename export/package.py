@@ -23,6 +23,7 @@ from export.speed import measure_speed
 MAX_SECONDS = 10.0
 NORMALISATIONS = {
     "convnext": "level-normalised log-mel inside speech.onnx, unit-length output",
+    "acoustic": "level-normalised log-mel inside speech.onnx, unit-length output",
     "pretrained": "waveform of zero mean and unit variance inside speech.onnx, unit-length output",
 }
 
@@ -43,6 +44,7 @@ class About:
     prompt_templates: list[str] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     scales: dict[str, float] = field(default_factory=dict)
+    intelligibility: list[list[float]] = field(default_factory=list)
     hears: str = ""
     does_not_hear: str = ""
     teacher: str = ""
@@ -120,6 +122,8 @@ def _write(
         sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         metrics={"figures": about.figures},
         scales=about.scales,
+        text="phonemes" if model.architecture["text_tower"]["kind"] == "phonemes" else "captions",
+        intelligibility=about.intelligibility,
     )
     _write_card(card, folder)
     on_stage(f"comparing {len(sounds)} clips with torch")

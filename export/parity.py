@@ -19,6 +19,13 @@ CAPTIONS = (
     "whispered",
     "A person with a deep, raspy voice is speaking in a whispered style, hesitating between the words as if in doubt.",
 )
+PHONEMES = (
+    "kɪdz ɑːɹ tɔːkɪŋ baɪ ðə doːɹ",
+    "ɡuːtən taːk",
+    "dʑɛɲ dɔbrɨ",
+    "ə",
+    "ðɪ ɑːɹkaɪv hoʊldz foːɹɾi jɪɹz ʌv ɪntɚvjuːz ænd noʊbɑːdi hɐz lɪsənd tʊ ɔːl ʌvðɛm",
+)
 
 
 @dataclass(frozen=True)
@@ -57,10 +64,11 @@ def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Seque
     network = network.eval()
     alone = np.stack([next(model.embed_speech([clip])) for clip in clips])
     batched = np.stack(list(model.embed_speech(clips, batch_size=16)))
-    text = np.stack(list(model.embed_text(CAPTIONS)))
+    texts = PHONEMES if model.card.text == "phonemes" else CAPTIONS
+    text = np.stack(list(model.embed_text(texts)))
     with torch.inference_mode():
         speech_torch = [network.embed_speech(torch.from_numpy(clip)[None], torch.tensor([len(clip)])).numpy() for clip in clips]
-        encodings = [model.tokenizer.encode(caption) for caption in CAPTIONS]
+        encodings = [model.tokenizer.encode(said) for said in texts]
         text_torch = [network.embed_text(torch.tensor([e.ids]), torch.tensor([e.attention_mask])).numpy() for e in encodings]
     pairs = {"speech": (alone, speech_torch), "text": (text, text_torch), "batched": (batched, speech_torch)}
     cosines = {name: (a * np.concatenate(b)).sum(axis=1) for name, (a, b) in pairs.items()}
@@ -71,7 +79,7 @@ def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Seque
         precision=model.card.precision,
         sounds=sounds,
         clips=len(clips),
-        captions=len(CAPTIONS),
+        captions=len(texts),
         shortest=round(min(seconds), 3),
         longest=round(max(seconds), 3),
         **figures,

@@ -23,7 +23,7 @@ from encoders.training.distributed import join
 from encoders.training.recipe import load_recipe
 from encoders.training.sources import begin
 from encoders.training.train import train
-from encoders.training.trainer import Trainer
+from encoders.training.caption_trainer import CaptionTrainer
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 
@@ -157,7 +157,7 @@ def trainer(material, *changes, manifest="labels.csv"):
     )
     clips, _ = load_clips([material / manifest], material / "cache")
     torch.manual_seed(recipe.schedule.seed)
-    return Trainer(recipe, begin(recipe), clips.select(split(clips.rows)[0]), join("cpu"))
+    return CaptionTrainer(recipe, begin(recipe, clips.rows), clips.select(split(clips.rows)[0]), join("cpu"))
 
 
 LOSSES = {
@@ -196,7 +196,7 @@ leave()
 """
 
 
-def first_step(one: Trainer) -> tuple[float, torch.Tensor]:
+def first_step(one: CaptionTrainer) -> tuple[float, torch.Tensor]:
     return one.step()["loss"], gradients(one.network)
 
 

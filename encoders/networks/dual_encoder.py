@@ -71,10 +71,16 @@ class DualEncoder(nn.Module):
 
     def embed_speech(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Waveform [batch, samples] at 16 kHz, zero after `lengths` [batch] -> unit vectors [batch, dimension]."""
-        features = self.speech_tower(waveform, lengths)
+        return self.project_speech(self.speech_tower(waveform, lengths))
+
+    def project_speech(self, features: Tensor) -> Tensor:
+        """Features of the speech tower [..., width] -> unit vectors [..., dimension]."""
         return nn.functional.normalize(self.speech_projection(features).float(), dim=-1)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask [batch, tokens] -> unit vectors [batch, dimension]."""
-        features = self.text_tower(input_ids, attention_mask)
+        return self.project_text(self.text_tower(input_ids, attention_mask))
+
+    def project_text(self, features: Tensor) -> Tensor:
+        """Features of the text tower [..., width] -> unit vectors [..., dimension]."""
         return nn.functional.normalize(self.text_projection(features).float(), dim=-1)

@@ -7,6 +7,8 @@ from typing import Any
 
 from encoders.attributes import load_attributes
 
+LONGEST_CROP = 20
+"""Seconds."""
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -20,12 +22,14 @@ class Schedule:
 
     seed: of every draw. steps or epochs: the length; the other is 0. batch: clips in one loss, over all processes.
     parts: pieces a batch is embedded in to save memory; the loss is that of the whole batch (Gao et al. 2021, GradCache).
-    crop_seconds: shortest and longest random crop. rates are multiples of learning_rate. one_cycle: warm up over
+    crop_seconds: shortest and longest random crop; clips with phonemes are taken whole, and longer ones left
+    aside. rates are multiples of learning_rate. one_cycle: warm up over
     `warmup` of the steps, then fall to nearly zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of
     the gradients (0 = any). average_decay: of the moving average of the weights that is validated and kept (0 = none).
     precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory, more time. augment: share of clips that
     are put through random rooms, lines and noise. speed_change: how much faster or slower clips are played at most, and so
-    higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). validate_every, save_every: steps (0 = each epoch).
+    higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). noise: share of clips put under white noise or other voices,
+    which are up to 12 dB louder. validate_every, save_every: steps (0 = each epoch).
     keep: "last" or "best", by the mean of the validation's figures.
     """
 
@@ -47,6 +51,7 @@ class Schedule:
     checkpoint_activations: bool = False
     augment: float = 0.0
     speed_change: float = 0.0
+    noise: float = 0.0
     validate_every: int = 0
     save_every: int = 0
     keep: str = "last"
@@ -59,8 +64,9 @@ class Sampling:
     licences: clips of other licences (the manifests' column) are left aside; none takes all. hold_out: whether clips are
     held out to validate on; without, the run has no figures.
     order: "shuffled" (every clip once an epoch), "balanced" (by the inverse frequency of tags, at least `rare_clips` a
-    batch with a tag that under `rare_share` of the clips have; ParaSpeechCLAP-Intrinsic) or "shares" (by data set, then
-    evenly over speakers). shares: how often a data set is drawn from, by the beginning of its name; others 1.
+    batch with a tag that under `rare_share` of the clips have; ParaSpeechCLAP-Intrinsic), "shares" (by data set, then
+    evenly over speakers) or "lengths" (the same, in batches of clips of like length).
+    shares: how often a data set is drawn from, by the beginning of its name; others 1.
     """
 
     licences: tuple[str, ...] = ()
@@ -86,6 +92,10 @@ class Loss:
     `tag_templates`; tag_scale: "none", the bare cosine (the paper), or "logit" (times the logit scale).
     soft_matches: weight of the distance to a frozen teacher's similarities, the weights that training starts from
     (RA-CLAP); soft_form "cross-entropy" (Primus et al. 2024, at soft_temperature) or "squared".
+
+    Of phonemes (SCRAPS): corruptions: how many corrupted sequences stand beside each clip's own as hard negatives. spans:
+    weight of the contrast between parts of clips and parts of their phonemes, from a fifth of the steps on, when the
+    network can tell where they lie. ctc: weight of connectionist temporal classification of frames.
     """
 
     contrastive: float = 1.0
@@ -102,11 +112,14 @@ class Loss:
     soft_matches: float = 0.0
     soft_form: str = "cross-entropy"
     soft_temperature: float = 0.05
+    corruptions: int = 0
+    spans: float = 0.0
+    ctc: float = 0.0
 
 
 CHOICES = {
     "schedule": {"precision": ("fp32", "bf16"), "keep": ("last", "best")},
-    "sampling": {"order": ("shuffled", "balanced", "shares")},
+    "sampling": {"order": ("shuffled", "balanced", "shares", "lengths")},
     "loss": {
         "positives": ("own", "fitting", "similar"),
         "tag_scale": ("none", "logit"),
@@ -179,8 +192,10 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         raise RecipeError(
             f"schedule.batch must be 2 or more and schedule.parts between 1 and it, not {schedule.batch}, {schedule.parts}."
         )
-    if not 0 < schedule.crop_seconds[0] <= schedule.crop_seconds[1] <= 10:
-        raise RecipeError(f"schedule.crop_seconds are two numbers, rising, over 0 and up to 10, not {schedule.crop_seconds}.")
+    if not 0 < schedule.crop_seconds[0] <= schedule.crop_seconds[1] <= LONGEST_CROP:
+        raise RecipeError(
+            f"schedule.crop_seconds are two numbers, rising, over 0 and up to {LONGEST_CROP}, not {schedule.crop_seconds}."
+        )
     return Recipe(name=raw.get("name", name), start=raw.get("start", ""), card=raw.get("card", {}), **towers, **built)
 
 

@@ -1,7 +1,7 @@
 """Where training begins: towers from the transformers library or distilled ones, a former run, or a model folder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from encoders.model_folder import SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
+from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
 from encoders.networks import DualEncoder, build_network
+from encoders.training.phonetics import phoneme_tokenizer, phonemes_of
 from encoders.training.recipe import Recipe
 
 RUN, WEIGHTS, TEXT_TOWER = "run.json", "weights.safetensors", "text_tower.safetensors"
@@ -32,12 +33,13 @@ class Bundle:
     tokenizer: Tokenizer
 
 
-def begin(recipe: Recipe) -> Bundle:
-    """The network that a recipe starts with.
+def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
+    """The network that a recipe starts with, given the manifests' rows.
 
     With `recipe.start`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
     `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", a folder made
-    by encoders.training.distil for kind "transformer".
+    by encoders.training.distil for kind "transformer". A tower of kind "phonemes" needs none: its tokenizer knows the phonemes
+    of the rows.
 
     Raises:
         SourceError: a source is missing or does not fit. NetworkError: the network cannot be built.
@@ -46,6 +48,8 @@ def begin(recipe: Recipe) -> Bundle:
         return begin_from(recipe.start)
     speech, text = dict(recipe.speech_tower), dict(recipe.text_tower)
     speech_source, text_source = speech.pop("source", ""), text.pop("source", "")
+    if text["kind"] == "phonemes" and not text_source:
+        return _begin_phonetic(recipe, phoneme_tokenizer(phonemes_of(rows)))
     if not text_source:
         raise SourceError(
             "The recipe names no text_tower.source, so there is no tokenizer. Give one with --set text_tower.source=..."
@@ -66,6 +70,13 @@ def begin(recipe: Recipe) -> Bundle:
         elif source:
             _load(tower, read_weights(Path(source) / TEXT_TOWER), source)
     return Bundle(network, architecture, tokenizer)
+
+
+def _begin_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> Bundle:
+    known = {"vocabulary": tokenizer.get_vocab_size()}
+    towers = {"speech_tower": recipe.speech_tower | known, "text_tower": recipe.text_tower | known}
+    architecture = towers | {"projection": dict(recipe.projection)}
+    return Bundle(build_network(architecture), architecture, tokenizer)
 
 
 def begin_from(start: str) -> Bundle:
@@ -178,7 +189,7 @@ def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
     from onnx.numpy_helper import to_array
 
     weights = {"log_logit_scale": torch.tensor(logit_scale).log()}
-    for file in (SPEECH, TEXT):
+    for file in (SPEECH, PHONEMES if (folder / PHONEMES).exists() else TEXT):
         for tensor in onnx.load(str(folder / file)).graph.initializer:
             array = torch.tensor(to_array(tensor))
             weights[tensor.name.removesuffix(".T")] = array.T.contiguous() if tensor.name.endswith(".T") else array

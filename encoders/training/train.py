@@ -21,14 +21,16 @@ from safetensors.torch import save_file
 from encoders.audio import SAMPLE_RATE
 from encoders.manifest import ManifestError
 from encoders.model_folder import TOKENIZER
+from encoders.training.caption_trainer import CaptionTrainer
 from encoders.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from encoders.training.curves import draw_curves
 from encoders.training.data import Clips, Failure, load_clips, permitted, split
 from encoders.training.distributed import Place, join, leave
+from encoders.training.phonetic_trainer import PhoneticTrainer
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sources import RUN, WEIGHTS, begin
 from encoders.training.trainer import Trainer
-from encoders.training.validation import Figure, Validation, mean_score, validate
+from encoders.training.validation import Figure, Validation, mean_score
 
 LOG = "log.jsonl"
 
@@ -63,6 +65,7 @@ class Memory:
     kept: list[dict[str, Any]] = field(default_factory=list)
     kept_step: int = 0
     scales: dict[str, float] = field(default_factory=dict)
+    intelligibility: list[list[float]] = field(default_factory=list)
 
 
 def train(
@@ -118,8 +121,9 @@ def _train(
         raise ManifestError(f"There are {len(training)} clips to train on; there must be {max(2, place.world)} at least.")
     valid = clips.select(validating)
     torch.manual_seed(recipe.schedule.seed)
-    beginning = begin(recipe)
-    trainer = Trainer(recipe, beginning, clips.select(training), place)
+    beginning = begin(recipe, clips.rows)
+    phonetic = beginning.architecture["text_tower"]["kind"] == "phonemes"
+    trainer = (PhoneticTrainer if phonetic else CaptionTrainer)(recipe, beginning, clips.select(training), place)
     about = _description(recipe, beginning.architecture, manifests, trainer.clips)
     if place.first:
         _claim(out, about)
@@ -132,7 +136,7 @@ def _train(
     save_every = recipe.schedule.save_every or every
 
     def look() -> Validation:
-        return validate(trainer.kept, valid, trainer.tokenizer, place.device) if len(valid) else Validation([], {})
+        return trainer.validate(valid) if len(valid) else Validation([])
 
     if place.first and not remembered:
         memory.before = [figure.as_dict() for figure in look().figures]
@@ -147,7 +151,7 @@ def _train(
         figures = seen.figures if seen else None
         if seen and (recipe.schedule.keep == "last" or _better(seen.figures, memory.kept)):
             memory.kept, memory.kept_step = [figure.as_dict() for figure in seen.figures], step
-            memory.scales = seen.scales
+            memory.scales, memory.intelligibility = seen.scales, seen.intelligibility
             _save_weights(trainer, out)
         shown = {} if figures is None else {"figures": [figure.as_dict() for figure in figures]}
         _write_log(out / LOG, {"step": step} | losses | shown)
@@ -160,6 +164,7 @@ def _train(
     finished = {
         "logit_scale": trainer.kept.logit_scale.item(),
         "scales": memory.scales,
+        "intelligibility": memory.intelligibility,
         "kept_step": memory.kept_step,
         "figures": memory.kept,
     }

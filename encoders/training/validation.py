@@ -1,7 +1,7 @@
 """How good a network is on held-out clips: zero-shot classification by attribute and data set, and retrieval."""
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Validation:
-    """figures: of retrieval and of every attribute. scales: by exclusive attribute that is heard, see fit_scale."""
+    """figures: of retrieval and of every attribute, or of phonemes.
+
+    scales: by exclusive attribute that is heard, see fit_scale. intelligibility: see fit_intelligibility in
+    encoders.phonetic_tests.
+    """
 
     figures: list[Figure]
-    scales: dict[str, float]
+    scales: dict[str, float] = field(default_factory=dict)
+    intelligibility: list[list[float]] = field(default_factory=list)
 
 
 @torch.inference_mode()

@@ -1,0 +1,108 @@
+"""espeak-ng, from the package espeakng-loader (library and voices): text to phonemes, and to synthetic speech."""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
+RATE, PITCH, RANGE = 1, 3, 4
+ALIASES = {"en": "en-us", "fr": "fr-fr"}
+"""Languages that espeak-ng only knows by an accent."""
+MISSING = "needs the package {}, which is not installed: pip install 'voxdex[phonetic]'"
+
+
+class EspeakError(Exception):
+    """espeak-ng is missing, or has no such language or voice. The message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """An espeak-ng voice. rate: words a minute. pitch, range: 0 to 99, 50 is the voice's own."""
+
+    name: str
+    espeak: str
+    rate: int = 170
+    pitch: int = 50
+    range: int = 50
+
+
+class Espeak:
+    """The library, speaking into memory.
+
+    Raises:
+        EspeakError: it is not installed or does not start.
+    """
+
+    def __init__(self) -> None:
+        loader = _loader()
+        self._library = ctypes.CDLL(loader.get_library_path())
+        self.sample_rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, loader.get_data_path().encode(), 0)
+        if self.sample_rate <= 0:
+            raise EspeakError("espeak-ng does not start; install espeakng-loader again.")
+        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self._blocks: list[np.ndarray] = []
+        self._callback = callback(self._collect)
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def _collect(self, samples: Any, count: int, _events: Any) -> int:
+        if samples and count:
+            self._blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def say(self, text: str, voice: Voice) -> np.ndarray:
+        """int16 samples at `sample_rate`.
+
+        Raises:
+            EspeakError: there is no such voice.
+        """
+        if self._library.espeak_SetVoiceByName(voice.espeak.encode()) != 0:
+            raise EspeakError(f"espeak-ng has no voice {voice.espeak}.")
+        for parameter, value in ((RATE, voice.rate), (PITCH, voice.pitch), (RANGE, voice.range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        self._blocks.clear()
+        spoken = text.encode()
+        self._library.espeak_Synth(spoken, len(spoken) + 1, 0, POSITION_CHARACTER, 0, CHARS_UTF8, None, None)
+        return np.concatenate(self._blocks)
+
+
+def to_phonemes(texts: Sequence[str], language: str = "en-us") -> list[str]:
+    """Texts as IPA, as espeak-ng would read them: words with spaces between them, no stress marks.
+
+    Args:
+        texts: in one language.
+        language: one of espeak-ng's hundred codes: "en-us", "en-gb", "de", "nl", "pl" ...; "en" is American English.
+
+    Raises:
+        EspeakError: a package is missing, or espeak-ng does not know the language.
+    """
+    texts = [" ".join(text.split()) for text in texts]
+    return [" ".join(said.split()) for said in _backend(ALIASES.get(language, language)).phonemize(texts)]
+
+
+@cache
+def _backend(language: str) -> Any:
+    loader = _loader()
+    try:
+        from phonemizer.backend import EspeakBackend
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+    except ModuleNotFoundError as error:
+        raise EspeakError(f"Text to phonemes {MISSING.format('phonemizer')}.") from error
+    EspeakWrapper.set_library(loader.get_library_path())
+    EspeakWrapper.set_data_path(loader.get_data_path())
+    try:
+        return EspeakBackend(language, with_stress=False, language_switch="remove-flags", words_mismatch="ignore")
+    except RuntimeError as error:
+        known = ", ".join(sorted(EspeakBackend.supported_languages()))
+        raise EspeakError(f"espeak-ng has no language {language!r}. Known: {known}.") from error
+
+
+def _loader() -> Any:
+    try:
+        import espeakng_loader
+    except ModuleNotFoundError as error:
+        raise EspeakError(f"espeak-ng {MISSING.format('espeakng-loader')}.") from error
+    return espeakng_loader

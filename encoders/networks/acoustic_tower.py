@@ -1,0 +1,120 @@
+"""The acoustic side of SCRAPS: which sounds are heard, in which order (Valles-Perez et al., section 3)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from encoders.networks.functionals import mean_over
+from encoders.networks.masks import frame_mask
+from encoders.networks.mel import HOP, MelFrontEnd
+from encoders.networks.order_pooling import OrderPooling
+from encoders.networks.speech_tower import FLOOR, GATE, SILENCE, SOFTNESS, ConvNeXtBlock, Downsample
+
+BLANK = 0
+"""The CTC symbol for no new phoneme; of phoneme ids, that of padding."""
+
+
+class Utterance(NamedTuple):
+    """What is heard of clips.
+
+    states: [batch, frames, width]. log_shares: of the phonemes and BLANK, [batch, frames, vocabulary]. weights: how surely a
+    phoneme is heard in a frame, 0 to 1, [batch, frames]. frames: how many are valid, [batch].
+    """
+
+    states: Tensor
+    log_shares: Tensor
+    weights: Tensor
+    frames: Tensor
+
+
+class AcousticTower(nn.Module):
+    """Waveform -> features that keep the order of what is said, whatever the level, the padding or the neighbours.
+
+    Args:
+        vocabulary: number of phonemes, with BLANK and the unknown one, that frames are told apart by (CTC; Graves et al. 2006).
+        mel_bins: mel bands between 40 Hz and 8 kHz.
+        widths, depths: channels and blocks of each stage; each stage halves the frame rate (from 100 a second).
+        kernels: frames that the depthwise convolutions of each stage span.
+        expansion: hidden width of a block's perceptron, in multiples of its channels.
+        drop_path: largest share of clips for which a block is skipped in training (grows with depth).
+        features, places: see OrderPooling.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        mel_bins: int = 80,
+        widths: tuple[int, ...] = (192, 256),
+        depths: tuple[int, ...] = (2, 8),
+        kernels: tuple[int, ...] = (9, 15),
+        expansion: int = 3,
+        drop_path: float = 0.1,
+        features: int = 64,
+        places: int = 24,
+    ) -> None:
+        super().__init__()
+        self.mel = MelFrontEnd(mel_bins)
+        self.downsamples = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        inputs, total, seen = 2 * mel_bins, sum(depths), 0
+        for width, depth, kernel in zip(widths, depths, kernels, strict=True):
+            self.downsamples.append(Downsample(inputs, width, kernel=5))
+            rates = [drop_path * (seen + i) / max(1, total - 1) for i in range(depth)]
+            self.stages.append(nn.ModuleList(ConvNeXtBlock(width, kernel, expansion, rate) for rate in rates))
+            inputs, seen = width, seen + depth
+        self.norm = nn.LayerNorm(inputs)
+        self.phonemes = nn.Linear(inputs, vocabulary)
+        self.pooling = OrderPooling(inputs, features, places)
+        self.hop = HOP * 2 ** len(widths)
+        """Samples between frames."""
+        self.width = self.pooling.width
+
+    def listen(self, waveform: Tensor, lengths: Tensor) -> Utterance:
+        """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch]."""
+        x, mask, frames = self._features(waveform, lengths)
+        for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
+            x, mask, frames = downsample(x, frames)
+            for block in blocks:
+                x = block(x, mask)
+        states = self.norm(x) * mask
+        log_shares = self.phonemes(states).float().log_softmax(dim=-1)
+        weights = (1 - log_shares[..., BLANK].exp()) * mask[..., 0]
+        return Utterance(states, log_shares, weights, frames)
+
+    def pool(self, states: Tensor, weights: Tensor) -> Tensor:
+        """States [batch, frames, ...] and weights [batch, frames], of an Utterance or a part of it -> features."""
+        return self.pooling(states, weights)
+
+    def summarise(self, heard: Utterance) -> Tensor:
+        """All that windows of a clip are embedded from: narrowed states and weights, [batch, frames, features + 1]."""
+        return torch.cat([self.pooling.narrow(heard.states), heard.weights[..., None]], dim=-1)
+
+    def pool_windows(self, summary: Tensor, windows: Tensor) -> Tensor:
+        """Features [batch, windows, width] of windows of clips.
+
+        Args:
+            summary: of summarise().
+            windows: first sample of each and the one after its last, int64 [batch, windows, 2].
+        """
+        samples = torch.arange(summary.shape[1], device=summary.device) * self.hop
+        inside = (samples >= windows[..., :1]) & (samples < windows[..., 1:])
+        return self.pooling.gather(summary[..., :-1], inside.float() * summary[:, None, :, -1])
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """As listen() -> features [batch, width]."""
+        heard = self.listen(waveform, lengths)
+        return self.pool(heard.states, heard.weights)
+
+    def _features(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log mel over the clip's level, and over each band's mean where somebody speaks; mask; frames."""
+        power, frames = self.mel(waveform, lengths)
+        mask = frame_mask(frames, power.shape[1])
+        power = power * mask
+        whole = power.mean(dim=2, keepdim=True)
+        level = whole.square().sum(dim=1, keepdim=True) / whole.sum(dim=1, keepdim=True).clamp(min=SILENCE)
+        level = level.clamp(min=SILENCE)
+        mel = (power / level + FLOOR).log()
+        speaking = torch.sigmoid(((whole / level + FLOOR).log() - GATE) / SOFTNESS) * mask
+        relative = mel - mean_over(mel, speaking)[:, None]
+        return torch.cat([(mel + 4) / 4, relative / 4], dim=2) * mask, mask, frames

@@ -1,0 +1,55 @@
+"""What was said in clips, as phonemes, and the tokenizer that knows them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import tokenizers
+from tokenizers import Regex, Tokenizer
+from tokenizers.normalizers import NFD, Replace
+
+from encoders.espeak import to_phonemes
+from encoders.manifest import ManifestError
+
+LONGEST = 256
+"""Most phonemes of an utterance."""
+SPECIAL = ["[PAD]", "[UNK]"]
+PHONEME = r"[\p{Ll}\p{Lo}\p{Lu}][\p{Lm}\p{M}]*"
+"""A letter of the IPA and what modifies it."""
+SPELLINGS = {"ˈ": "", "ˌ": "", "'": "", ":": "ː", "g": "ɡ", "\u0361": "", "\u0329": ""}
+"""Stress, ties and syllable marks say nothing that is heard as a sound; the others are spelled in two ways."""
+
+
+def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The phonemes of each row of a manifest: its cell `phonemes`, else its `transcript` as read in its `language` (English).
+
+    Raises:
+        ManifestError: a row has neither. EspeakError: text cannot be made phonemes.
+    """
+    found = [row.get("phonemes", "") for row in rows]
+    by_language = defaultdict(list)
+    for i, row in enumerate(rows):
+        if not found[i]:
+            if not row.get("transcript"):
+                raise ManifestError(f"{row['path']} has neither a transcript nor phonemes in the manifest.")
+            by_language[row.get("language") or "en-us"].append(i)
+    for language, chosen in by_language.items():
+        for i, phonemes in zip(chosen, to_phonemes([rows[i]["transcript"] for i in chosen], language), strict=True):
+            found[i] = phonemes
+    return found
+
+
+def phoneme_tokenizer(sequences: Iterable[str], fewest: int = 20) -> Tokenizer:
+    """A token for each phoneme that occurs often enough; padding, which is CTC's blank as well, is 0."""
+    tokenizer = Tokenizer(tokenizers.models.WordLevel({}, unk_token=SPECIAL[1]))
+    spellings = [Replace(old, new) for old, new in SPELLINGS.items()]
+    tokenizer.normalizer = tokenizers.normalizers.Sequence([NFD(), *spellings])
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(Regex(PHONEME), "removed", invert=True)
+    counts = Counter()
+    for sequence in sequences:
+        said = tokenizer.normalizer.normalize_str(sequence)
+        counts.update(phoneme for phoneme, _ in tokenizer.pre_tokenizer.pre_tokenize_str(said))
+    known = [*SPECIAL, *sorted(phoneme for phoneme, count in counts.items() if count >= fewest)]
+    tokenizer.model = tokenizers.models.WordLevel({phoneme: i for i, phoneme in enumerate(known)}, unk_token=SPECIAL[1])
+    tokenizer.enable_truncation(LONGEST)
+    tokenizer.enable_padding(pad_id=0, pad_token=SPECIAL[0])
+    return tokenizer
