@@ -10,18 +10,20 @@ from commands.archive import export_index_vectors, index, pull, push, reindex, s
 from commands.classifying import classify
 from commands.evaluation import evaluate
 from commands.models import models
+from commands.phonetics import intelligibility
 from commands.reranking import rerank
 from commands.searching import search
 from commands.serving import serve
 from commands.terminal import note
 from commands.training import annotate, export, train
 from encoders import ModelError
+from encoders.espeak import EspeakError
 from encoders.manifest import ManifestError
 from indexer import MetadataError, StoreError
 from indexer.store import FilterError
 from search import QueryError
 
-EXPECTED = (ModelError, StoreError, MetadataError, FilterError, QueryError, ManifestError)
+EXPECTED = (ModelError, EspeakError, StoreError, MetadataError, FilterError, QueryError, ManifestError)
 """Errors whose message is for the user; anything else is a defect and shows its traceback."""
 
 
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 ARCHIVE = (index, reindex, status, push, pull, export_index_vectors)
-ANSWERS = (search, serve, caption, classify, rerank, embed)
+ANSWERS = (search, serve, caption, classify, rerank, intelligibility, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:
     main.add_command(command)

@@ -1,6 +1,8 @@
 """espeak-ng, from the package espeakng-loader (library and voices): text to phonemes, and to synthetic speech."""
 
 import ctypes
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -8,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from encoders.manifest import ManifestError
+
 SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
 RATE, PITCH, RANGE = 1, 3, 4
-ALIASES = {"en": "en-us", "fr": "fr-fr"}
-"""Languages that espeak-ng only knows by an accent."""
+ALIASES = {"en": "en-us", "english": "en-us", "fr": "fr-fr", "nl-be": "nl"}
+"""Languages by other names than espeak-ng has for them."""
 MISSING = "needs the package {}, which is not installed: pip install 'voxdex[phonetic]'"
 
 
@@ -74,13 +78,39 @@ def to_phonemes(texts: Sequence[str], language: str = "en-us") -> list[str]:
 
     Args:
         texts: in one language.
-        language: one of espeak-ng's hundred codes: "en-us", "en-gb", "de", "nl", "pl" ...; "en" is American English.
+        language: one of espeak-ng's hundred codes: "en-us", "en-gb", "de", "nl", "pl" ...; "en" is American English. What
+            stands behind the code, as in "en, German accent", counts for nothing.
 
     Raises:
         EspeakError: a package is missing, or espeak-ng does not know the language.
     """
     texts = [" ".join(text.split()) for text in texts]
-    return [" ".join(said.split()) for said in _backend(ALIASES.get(language, language)).phonemize(texts)]
+    return [" ".join(said.split()) for said in _backend(_code(language)).phonemize(texts)]
+
+
+def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The phonemes of each row of a manifest: its cell `phonemes`, else its `transcript` as read in its `language` (English).
+
+    Raises:
+        ManifestError: a row has neither. EspeakError: text cannot be made phonemes.
+    """
+    found = [row.get("phonemes", "") for row in rows]
+    by_language = defaultdict(list)
+    for i, row in enumerate(rows):
+        if not found[i]:
+            if not row.get("transcript"):
+                raise ManifestError(f"{row['path']} has neither a transcript nor phonemes in the manifest.")
+            by_language[row.get("language") or "en-us"].append(i)
+    for language, chosen in by_language.items():
+        for i, phonemes in zip(chosen, to_phonemes([rows[i]["transcript"] for i in chosen], language), strict=True):
+            found[i] = phonemes
+    return found
+
+
+def _code(language: str) -> str:
+    """espeak-ng's code for what people write."""
+    code = re.match(r"[A-Za-z0-9-]*", language)[0].lower()
+    return ALIASES.get(code, code)
 
 
 @cache

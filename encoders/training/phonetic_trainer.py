@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from encoders.audio import SAMPLE_RATE
 from encoders.corruption import corrupt
+from encoders.espeak import phonemes_of
 from encoders.manifest import ManifestError
 from encoders.phonetic_tests import Embedders, fit_intelligibility, run_tests
 from encoders.training import losses
@@ -20,7 +21,6 @@ from encoders.training.alignment import BLANK, align
 from encoders.training.augment import augment, draw_surroundings
 from encoders.training.data import Clips
 from encoders.training.distributed import Place, gather
-from encoders.training.phonetics import phonemes_of
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sources import Bundle
 from encoders.training.trainer import Trainer

@@ -1,14 +1,11 @@
-"""What was said in clips, as phonemes, and the tokenizer that knows them."""
+"""The tokenizer of phonemes."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 
 import tokenizers
 from tokenizers import Regex, Tokenizer
 from tokenizers.normalizers import NFD, Replace
-
-from encoders.espeak import to_phonemes
-from encoders.manifest import ManifestError
 
 LONGEST = 256
 """Most phonemes of an utterance."""
@@ -17,25 +14,6 @@ PHONEME = r"[\p{Ll}\p{Lo}\p{Lu}][\p{Lm}\p{M}]*"
 """A letter of the IPA and what modifies it."""
 SPELLINGS = {"ˈ": "", "ˌ": "", "'": "", ":": "ː", "g": "ɡ", "\u0361": "", "\u0329": ""}
 """Stress, ties and syllable marks say nothing that is heard as a sound; the others are spelled in two ways."""
-
-
-def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:
-    """The phonemes of each row of a manifest: its cell `phonemes`, else its `transcript` as read in its `language` (English).
-
-    Raises:
-        ManifestError: a row has neither. EspeakError: text cannot be made phonemes.
-    """
-    found = [row.get("phonemes", "") for row in rows]
-    by_language = defaultdict(list)
-    for i, row in enumerate(rows):
-        if not found[i]:
-            if not row.get("transcript"):
-                raise ManifestError(f"{row['path']} has neither a transcript nor phonemes in the manifest.")
-            by_language[row.get("language") or "en-us"].append(i)
-    for language, chosen in by_language.items():
-        for i, phonemes in zip(chosen, to_phonemes([rows[i]["transcript"] for i in chosen], language), strict=True):
-            found[i] = phonemes
-    return found
 
 
 def phoneme_tokenizer(sequences: Iterable[str], fewest: int = 20) -> Tokenizer:

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from encoders.espeak import phonemes_of
 from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
 from encoders.networks import DualEncoder, build_network
-from encoders.training.phonetics import phoneme_tokenizer, phonemes_of
+from encoders.training.phonetics import phoneme_tokenizer
 from encoders.training.recipe import Recipe
 
 RUN, WEIGHTS, TEXT_TOWER = "run.json", "weights.safetensors", "text_tower.safetensors"

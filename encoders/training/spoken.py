@@ -18,19 +18,11 @@ from encoders.training.corpora import read_corpus
 COLUMNS = "path dataset licence speaker language transcript split duration".split()
 SHARED_SENTENCES = 0.13
 """Share of the sentences said by held-out speakers and others that nobody is trained on."""
-NAMES = {"english": "en-us", "en": "en-us", "nl-be": "nl"}
-"""Languages as data sets call them, and as espeak-ng does."""
 
 
 def is_open(licence: str) -> bool:
     """Whether a licence lets anybody use what is learned: not one for non-commercial use, nor an unknown one."""
     return licence not in ("", "not stated") and "NC" not in licence and "evaluation" not in licence.lower()
-
-
-def language_code(cell: str) -> str:
-    """espeak-ng's code for what a table says, such as "en, German accent" or "en-US/CA"."""
-    code = re.match(r"[A-Za-z-]*", cell)[0].lower()
-    return NAMES.get(code, code)
 
 
 def split_rows(rows: list[dict[str, str]], speakers: set[str]) -> list[dict[str, str]]:
@@ -69,7 +61,6 @@ def main(speech: Path, add: tuple[Path, ...], hold_out: tuple[str, ...], out: Pa
     rows = [row for folder in (speech, *add) for row in read_corpus(folder)]
     rows = [row for row in rows if row.get("transcript") and is_open(row["licence"])]
     for row in rows:
-        row["language"] = language_code(row.get("language", ""))
         row["transcript"] = row["transcript"].lower()
     unknown = set(hold_out) - {row["speaker"] for row in rows}
     if unknown:

@@ -1,0 +1,100 @@
+"""How clearly a known text is spoken: for synthesisers, recordings and speakers."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from encoders import AudioError, AudioReader
+from encoders.audio import SAMPLE_RATE, Failure
+from encoders.espeak import to_phonemes
+from encoders.phonetic_model import PhoneticModel
+from search.query import QueryError
+
+COLUMNS = ("text", "phonemes")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording and what should be said in it, as text of a language or as phonemes (IPA)."""
+
+    path: Path
+    text: str = ""
+    phonemes: str = ""
+    language: str = "en-us"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """intelligibility: 0 to 1, see PhoneticModel.intelligibility. cosine: of the recording and its phonemes, -1 to 1."""
+
+    recording: str
+    text: str
+    phonemes: str
+    intelligibility: float
+    cosine: float
+
+
+def judge(utterances: Sequence[Utterance], model: PhoneticModel) -> Iterator[Judged | Failure]:
+    """Judges recordings, in order; those that cannot be read, or are too long, are failures.
+
+    Raises:
+        QueryError: there is nothing to say, or text of a language that espeak-ng does not know.
+    """
+    for utterance, phonemes in zip(utterances, spoken(utterances), strict=True):
+        try:
+            samples = read_utterance(utterance.path, model.card.max_seconds)
+        except AudioError as error:
+            yield Failure(str(utterance.path), str(error))
+            continue
+        cosine = float(next(model.embed_speech([samples])) @ next(model.embed_text([phonemes])))
+        yield Judged(str(utterance.path), utterance.text, phonemes, round(model.intelligibility(cosine), 4), round(cosine, 4))
+
+
+def spoken(utterances: Sequence[Utterance]) -> list[str]:
+    """What should be said in each, as phonemes.
+
+    Raises:
+        QueryError: there is nothing to say, or text of a language that espeak-ng does not know.
+    """
+    found = [utterance.phonemes or "".join(to_phonemes([utterance.text], utterance.language)) for utterance in utterances]
+    for utterance, phonemes in zip(utterances, found, strict=True):
+        if not phonemes.strip():
+            raise QueryError(f"There is nothing to say in {utterance.text!r}: give a text, or phonemes (IPA).")
+    return found
+
+
+def read_utterance(path: Path, longest: float) -> np.ndarray:
+    """A whole recording of at most `longest` seconds.
+
+    Raises:
+        AudioError: it cannot be read, or lasts longer.
+    """
+    blocks, samples = [], 0
+    for block in AudioReader(path):
+        blocks.append(block)
+        samples += len(block)
+        if samples > longest * SAMPLE_RATE:
+            raise AudioError(f"it lasts longer than {longest:g} s: cut it, and its text, into sentences")
+    return np.concatenate(blocks)
+
+
+def read_utterances(table: Path, language: str) -> list[Utterance]:
+    """Rows of a CSV table: `path`, from the table's folder on, and `text` or `phonemes`; perhaps `language`.
+
+    Raises:
+        QueryError: it cannot be read, or lacks the columns.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            rows: Iterable[dict[str, str]] = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise QueryError(f"{table} cannot be read as CSV in UTF-8 ({error}).") from error
+    if not rows or "path" not in rows[0] or not rows[0].keys() & set(COLUMNS):
+        raise QueryError(f"{table} needs the columns 'path' and 'text' (or 'phonemes'), and rows.")
+    return [
+        Utterance(table.parent / row["path"], row.get("text") or "", row.get("phonemes") or "", row.get("language") or language)
+        for row in rows
+    ]
