@@ -10,7 +10,7 @@ from typing import Any
 
 from indexer.files import absolute
 from indexer.store import RECORDING, Store
-from indexer.store.filters import as_period
+from indexer.store.filters import as_period, key_in
 
 KEY = "path"
 """The column that names the recordings."""
@@ -85,7 +85,7 @@ def stored_metadata(store: Store) -> Metadata:
     rows = {payload["recording"]: payload["metadata"] for payload in store.payloads(RECORDING, ("recording", "metadata"))}
     schema = store.schema()
     columns = {column for row in rows.values() for column in row}
-    return Metadata({column: schema.get(f'metadata."{column}"', "text") for column in columns}, rows)
+    return Metadata({column: schema.get(key_in("metadata", column), "text") for column in columns}, rows)
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:

@@ -64,7 +64,7 @@ def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
 
 
 def test_an_index_is_made_again_with_another_model(voxdex, audio, other_model, tmp_path):
-    (tmp_path / "known.csv").write_text("path,speaker\na.wav,Anna\n")
+    (tmp_path / "known.csv").write_text("path,speaker,age\na.wav,Anna,31\n")
     voxdex("index", audio, "--metadata", tmp_path / "known.csv")
     refused = voxdex("index", audio, "--model", other_model)
     assert refused.status == 2 and "voxdex reindex --model" in refused.err
@@ -74,8 +74,8 @@ def test_an_index_is_made_again_with_another_model(voxdex, audio, other_model, t
     assert done.status == 1 and done.json["space"].startswith("other@7") and done.json["indexed"] == 2
     said = voxdex("status", "--json").json
     assert (said["space"], said["files"], said["clips"]) == (done.json["space"], 3, 2)
-    hit = voxdex("search", "a man", "--where", "speaker=Anna", "--json").json["hits"][0]
-    assert hit["metadata"] == {"speaker": "Anna"}
+    hit = voxdex("search", "a man", "--where", "speaker=Anna and age>30", "--json").json["hits"][0]
+    assert hit["metadata"] == {"speaker": "Anna", "age": 31.0}
     assert voxdex("index", audio, "--json").json["unchanged"] == 3
 
 

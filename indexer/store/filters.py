@@ -236,6 +236,11 @@ def is_like(value: str, pattern: str) -> bool:
     return fnmatchcase(value, pattern) or fnmatchcase(value, f"*/{pattern}")
 
 
+def key_in(layer: str, name: str) -> str:
+    """The payload key of a name in a layer, as the engine writes it: in quotation marks where they are needed."""
+    return f"{layer}.{name}" if re.fullmatch(r"[\w-]+", name) else f'{layer}."{name}"'
+
+
 def group_fields(keys: Iterable[str]) -> dict[str, list[str]]:
     """Payload keys by the name that conditions use, that of the layer left out; see LAYERS."""
     parts = [key.partition(".") for key in keys]
