@@ -22,6 +22,7 @@ from commands.common import (
 )
 from commands.terminal import note, patient_interrupts, print_json, print_lines, print_report, show_progress
 from encoders import Model, open_model
+from encoders.phonetic_model import PHONETIC
 from indexer import (
     Folder,
     IndexReport,
@@ -36,6 +37,7 @@ from indexer import (
     foresee,
     index_folder,
     open_index,
+    open_listener,
     overview,
     read_metadata,
     rebuild,
@@ -73,6 +75,7 @@ everything_option = click.option(
 @click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
 @click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
 @everything_option
+@click.option("--says", is_flag=True, help="Hold what is said as well, for `search --says`; once is enough.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
 @click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster.")
@@ -87,6 +90,7 @@ def index(
     metadata: Path | None,
     prune: bool,
     everything: bool,
+    says: bool,
     dry_run: bool,
     shard: tuple[int, int] | None,
     shards: int | None,
@@ -117,7 +121,8 @@ def index(
         return show_foresight(walk, place, prune, json_output)
     store, encoder = open_index(place, model, device)
     with store, following(encoder, place) as on_progress:
-        report = index_archive(walk, store, encoder, known, prune, everything, on_progress)
+        listener = open_listener(store, PHONETIC if says and not store.says else None, device)
+        report = index_archive(walk, store, encoder, known, prune, everything, on_progress, listener)
         clips = store.count() if report.indexed or report.removed else None
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")

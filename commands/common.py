@@ -25,6 +25,9 @@ as_json = click.option("--json", "json_output", is_flag=True, help="Print one JS
 model_option = click.option(
     "--model", default=default_model, show_default="mini, or VOXDEX_MODEL", metavar="NAME_OR_FOLDER", help="See `models`."
 )
+language_option = click.option(
+    "--language", default="en-us", show_default=True, help="Of the text, as espeak-ng calls it: en-gb, de, nl, pl ..."
+)
 device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to embed.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import RECORDING, as_json, device_option, finish
+from commands.common import RECORDING, as_json, device_option, finish, language_option
 from commands.evaluation import evaluate, manifest_argument, root_option
 from commands.rows import RowsFile, save_rows
 from commands.terminal import new_table, print_json, print_table, short_path
@@ -17,9 +17,6 @@ from encoders.phonetic_model import open_phonetic_model
 from search.intelligibility import Judged, Utterance, judge, read_utterances
 from search.phonetic_evaluation import Tested, evaluate_phonetics
 
-language_option = click.option(
-    "--language", default="en-us", show_default=True, help="Of the text, as espeak-ng calls it: en-gb, de, nl, pl ..."
-)
 phonetic_option = click.option(
     "--model", default="phonetic", show_default=True, metavar="NAME_OR_FOLDER", help="A model for what is said."
 )

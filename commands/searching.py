@@ -6,15 +6,15 @@ from pathlib import Path
 import click
 
 from commands.asking import find_sound
-from commands.common import as_json, at_index, finish, tell_licence
+from commands.common import as_json, at_index, finish, language_option, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
 from commands.lately import remember_hits, resolve_hit
 from commands.rows import RowsFile
 from commands.terminal import clip_place, new_table, note, print_json, print_table
 from encoders import open_model
-from indexer import Place
-from search import Asked, Facet, Hit, Ranking, count_values, find
-from search.rendering import heard_as
+from indexer import Place, open_listener
+from search import Asked, Facet, Hit, Ranking, count_values, find, find_said
+from search.rendering import heard_as, span
 
 MOST_VALUES = 20
 SOUND = "FILE[:START-END] or @HIT"
@@ -28,6 +28,8 @@ SOUND = "FILE[:START-END] or @HIT"
 @click.option("--move", "moves", multiple=True, metavar="'CAPTION -> CAPTION'", help="But moved, as in 'calm -> angry'.")
 @click.option("--liked", multiple=True, metavar="@HIT", help="More like this hit of the last search.")
 @click.option("--disliked", multiple=True, metavar="@HIT", help="Less like this hit of the last search.")
+@click.option("--says", default="", metavar="TEXT", help="Clips that say this, or IPA between slashes; see `index --says`.")
+@language_option
 @click.option("--where", multiple=True, metavar="EXPR", help="gender=female, age>=60, path~'tapes/*' or not whispered ...")
 @click.option("--facet", "facets", multiple=True, metavar="FIELD", help="Count the values of a field, in the hits and in all.")
 @click.option("--group-by", "group", metavar="FIELD", help="At most --per-group hits of each recording, speaker ...")
@@ -54,6 +56,8 @@ def search(
     moves: tuple[str, ...],
     liked: tuple[str, ...],
     disliked: tuple[str, ...],
+    says: str,
+    language: str,
     where: tuple[str, ...],
     facets: tuple[str, ...],
     group: str | None,
@@ -79,14 +83,15 @@ def search(
     voxdex search "an angry man" --not "shouting" --where "duration>2" --group-by recording
     voxdex search --like reference.wav:3.5-7 --move "calm -> angry"
     voxdex search "an old woman" --liked @1 --disliked @4
+    voxdex search "whispering" --says "kids are talking by the door"
     """
-    asked = Asked(captions, like, without, unlike, moves, liked, disliked, where)
+    asked = Asked(captions, like, without, unlike, moves, liked, disliked, where, says, language)
     ranking = Ranking(group, per_group, fold, diversity, least)
     query = asked.query(find_sound, resolve_hit, ranking, limit, (page - 1) * limit)
     with place.open() as store:
         encoder = open_model(store.model)
         tell_licence(encoder.card)
-        hits = find(query, store, encoder)
+        hits = find_said(query, store, encoder, open_listener(store)) if query.says else find(query, store, encoder)
         counted = [count_values(field, hits, store, query.where) for field in facets]
     remember_hits(hits)
     if json_output:
@@ -107,13 +112,15 @@ def search(
 def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         return note("No clip meets these conditions.")
-    says = any(hit.meets for hit in hits)
-    table = new_table("#", "score", "above", *(["says"] if says else []), "heard as", "clip")
+    meets, said = (any(getattr(hit, name) for hit in hits) for name in ("meets", "said"))
+    table = new_table("#", "score", "above", *(["says"] if meets else []), *(["said"] if said else []), "heard as", "clip")
     for hit in hits:
         words = ", ".join(f"{word} {'✓' if met else '✗'}" for word, met in hit.meets.items())
         copies = f" (+{hit.copies} alike)" if hit.copies else ""
         clip = clip_place(hit.recording, hit.start, hit.end) + copies
-        fit = (str(hit.rank), f"{hit.score:.3f}", f"{hit.percentile:.1f} %", *([words] if says else []))
+        above = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
+        place = f"{span(hit.said.start, hit.said.end)} s ({hit.said.cosine:.2f})" if hit.said else ""
+        fit = (str(hit.rank), f"{hit.score:.3f}", above, *([words] if meets else []), *([place] if said else []))
         table.add_row(*fit, heard_as(hit.attributes), clip)
     print_table(table)
 

@@ -13,6 +13,8 @@ from encoders.model import EMBEDDING, Model, ModelError, by_length, padded
 from encoders.model_folder import WINDOWS, locate, read_card
 from encoders.runtime import open_session
 
+PHONETIC = "phonetic"
+"""The model for what is said that ships."""
 WINDOW_SECONDS = (0.7, 1.4, 2.8, 5.6)
 """How long the windows of a clip are; each begins half a window after the one before it."""
 
@@ -121,7 +123,7 @@ def windows_of(samples: int, sample_rate: int = 16_000) -> np.ndarray:
 
 
 def open_phonetic_model(
-    name_or_folder: str | Path = "phonetic", device: str = "auto", threads: int | None = None, bulk: bool = False
+    name_or_folder: str | Path = PHONETIC, device: str = "auto", threads: int | None = None, bulk: bool = False
 ) -> PhoneticModel:
     """Opens a model for what is said, by name or by folder; see Model.
 

@@ -14,7 +14,7 @@ from indexer.copying import Copied, copy_index
 from indexer.files import Walk, find_recordings, share
 from indexer.foresight import Foresight, foresee
 from indexer.metadata import Metadata, MetadataError, read_metadata
-from indexer.opening import Folder, Place, Server, open_index
+from indexer.opening import Folder, Place, Server, open_index, open_listener
 from indexer.overview import Overview, overview
 from indexer.pipeline import IndexReport, Progress, Stages, index
 from indexer.rebuild import rebuild
@@ -49,6 +49,7 @@ __all__ = [
     "index",
     "index_folder",
     "open_index",
+    "open_listener",
     "overview",
     "read_metadata",
     "rebuild",

@@ -32,6 +32,8 @@ def copy_index(source: Store, target: Place, on_recording: Callable[[int], objec
     if first is None:
         raise StoreError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
     store = target.open() if target.exists() else target.create(source.space, source.model, len(first.vector))
+    if source.says and not store.says:
+        store.add_says(source.says)
     copied = Copied(total)
     with store:
         if store.space != source.space:

@@ -2,24 +2,27 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from indexer.files import FileState, is_gone
-from indexer.store import KIND, RECORDING, Store
+from indexer.store import KIND, RECORDING, Payload, Store
 
-KEYS = ("content", "files", "metadata", "failure")
-MEMO = "ledger"
+KEYS = ("content", "files", "metadata", "failure", "says")
+MEMO = "recordings"
 """What the store remembers of it."""
 
 
 @dataclass
 class Known:
-    """A content that is indexed. files: that hold it. failure: why it has no clips; "" where nothing went wrong."""
+    """A content that is indexed. files: that hold it. failure: why it has no clips; "" where nothing went wrong.
+
+    says: the space of the embeddings of what is said; "" where there are none.
+    """
 
     files: list[FileState]
     metadata: dict[str, Any]
     failure: str
+    says: str
 
 
 class Ledger:
@@ -36,8 +39,9 @@ class Ledger:
         recalled = store.recall(MEMO)
         self.recalled = recalled is not None
         """Whether nothing was written since all this was last remembered."""
-        for content, files, metadata, failure in recalled or map(itemgetter(*KEYS), store.payloads(RECORDING, KEYS)):
-            known = self._known[content] = Known(list(map(FileState._make, files)), metadata, failure)
+        self._says = store.says.space if store.says else ""
+        for content, files, metadata, failure, says in recalled or map(_row, store.payloads(RECORDING, KEYS)):
+            known = self._known[content] = Known(list(map(FileState._make, files)), metadata, failure, says)
             for file in known.files:
                 if self._content_of.setdefault(file.path, content) != content:
                     self._settle(file, content)
@@ -57,8 +61,8 @@ class Ledger:
 
     @property
     def contents(self) -> set[str]:
-        """The hashes of all that is indexed."""
-        return set(self._known)
+        """The hashes of all that is indexed, with what is said where that is wanted."""
+        return {content for content in self._known if self.holds(content)}
 
     def remember(self) -> None:
         """Lets the store recall at once what it would have to gather, until something changes."""
@@ -67,7 +71,7 @@ class Ledger:
     def knows(self, file: FileState) -> bool:
         """Whether a file is known as it is now, by size and modification time."""
         content = self._content_of.get(file.path)
-        return content is not None and file in self._known[content].files
+        return content is not None and file in self._known[content].files and self.holds(content)
 
     def failure_of(self, path: str) -> str:
         """Why a known file has no clips; "" where it has."""
@@ -82,8 +86,9 @@ class Ledger:
         return path in self._content_of and not self.failure_of(path)
 
     def holds(self, content: str) -> bool:
-        """Whether a content is indexed, under whatever path."""
-        return content in self._known
+        """Whether a content is indexed, under whatever path, with what is said where that is wanted."""
+        known = self._known.get(content)
+        return known is not None and (known.says == self._says or bool(known.failure))
 
     def set_metadata(self, path: str, metadata: dict[str, Any]) -> None:
         """Replaces the metadata of an indexed file, where it has changed; of several copies the first one's counts."""
@@ -112,10 +117,15 @@ class Ledger:
             self._release(content, path)
 
     def record(self, now: FileState, content: str, metadata: dict[str, Any], failure: str = "") -> None:
-        """A file was looked at and what came of it is stored; what it held before goes."""
-        self.detach(now.path)
-        self._known[content] = Known([now], metadata, failure)
+        """A file was looked at and what came of it is stored; what else it held before goes."""
+        if self._content_of.get(now.path) != content:
+            self.detach(now.path)
+        former = self._known.get(content)
+        copies = [file for file in former.files if file.path != now.path] if former else []
+        self._known[content] = Known([now, *copies], metadata, failure, self._says)
         self._content_of[now.path] = content
+        if copies:
+            self._write(content)
 
     def _release(self, content: str, path: str) -> None:
         known = self._known[content]
@@ -130,3 +140,8 @@ class Ledger:
         files = self._known[content].files
         self._store.set_payload({"content": content}, {"recording": files[0].path})
         self._store.set_payload({"content": content, KIND: RECORDING}, {"files": [[*file] for file in files]})
+
+
+def _row(payload: Payload) -> tuple[Any, ...]:
+    """What KEYS name; indexes of earlier versions say nothing of what is said."""
+    return tuple(payload.get(key, "") for key in KEYS)

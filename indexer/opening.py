@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from encoders import Model, default_model, find_models, open_model
-from indexer.store import EdgeStore, Store, StoreError
+from encoders.phonetic_model import PhoneticModel, open_phonetic_model
+from indexer.store import EdgeStore, Says, Store, StoreError
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -86,6 +87,32 @@ class Server:
         except ModuleNotFoundError as error:
             raise StoreError(f"A server needs the package {error.name}: pip install '.[cpu,server]'.") from error
         return ServerStore, connect(self.url, self.api_key)
+
+
+def open_listener(store: Store, model: str | None = None, device: str = "auto") -> PhoneticModel | None:
+    """The model for what is said of an index that holds that; with a model, it holds that from now on.
+
+    Args:
+        store: the index.
+        model: name or folder of a model for what is said; None takes the index's own, if it has one.
+        device: see open_model.
+
+    Raises:
+        ModelError: there is no such model, or it is for captions.
+        StoreError: the index holds what is said as another model hears it, or cannot add that to the clips it has.
+    """
+    wanted = model or (store.says.model if store.says else None)
+    if wanted is None:
+        return None
+    listener = open_phonetic_model(wanted, device, bulk=True)
+    if store.says is None:
+        store.add_says(Says(listener.card.space, reference(listener), listener.card.dimension))
+    elif store.says.space != listener.card.space:
+        raise StoreError(
+            f"The index holds what is said as {store.says.space} hears it, not {listener.card.space}. "
+            "Index into a new one (--index NAME)."
+        )
+    return listener
 
 
 def open_index(place: Place, model: str | None = None, device: str = "auto") -> tuple[Store, Model]:

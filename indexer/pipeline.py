@@ -16,6 +16,7 @@ import numpy as np
 
 from encoders import Model
 from encoders.audio import Failure
+from encoders.phonetic_model import PhoneticModel
 from encoders.runtime import usable_cores
 from encoders.zero_shot import AttributeTagger, Heard
 from indexer.decoding import Decoded, Piece
@@ -93,13 +94,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Span:
-    """An embedded clip. start, end: seconds. vector: float32 [dimension]. attributes: what was heard, by name."""
+    """An embedded clip. start, end: seconds. vector: float32 [dimension]. attributes: what was heard, by name.
+
+    says: float32 [1 + windows, dimension] of what is said; None where that is not indexed.
+    """
 
     start: float
     end: float
     measures: Measures
     vector: np.ndarray
     attributes: dict[str, Heard]
+    says: np.ndarray | None
 
 
 def index(
@@ -110,6 +115,7 @@ def index(
     prune: bool = False,
     everything: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    listener: PhoneticModel | None = None,
 ) -> IndexReport:
     """Brings an index up to date with the recordings of a walk.
 
@@ -124,6 +130,8 @@ def index(
         prune: drop recordings under the walk's roots that no longer exist; otherwise they are counted as missing.
         everything: make clips of all sound, not of speech alone.
         on_progress: called after each batch of clips, and when all are written.
+        listener: what embeds what is said, of an index that holds that too (store.says); recordings that were indexed without
+            are embedded again.
 
     Raises:
         StoreError: the engine fails; what was stored before is kept.
@@ -137,7 +145,7 @@ def index(
         return report
 
     ledger = Ledger(store)
-    writer = _Writer(store, ledger, model, metadata, report)
+    writer = _Writer(store, ledger, model, listener, metadata, report)
     for root in walk.absent:
         if not any(Path(path).is_relative_to(root) for path in ledger.paths):
             report.failed.append(Failure(str(root), "there is no such file or folder"))
@@ -209,8 +217,17 @@ def _peak_bytes() -> int | None:
 class _Writer:
     """Embeds what the reader sends and stores each recording once it is whole."""
 
-    def __init__(self, store: Store, ledger: Ledger, model: Model, metadata: Metadata | None, report: IndexReport) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        model: Model,
+        listener: PhoneticModel | None,
+        metadata: Metadata | None,
+        report: IndexReport,
+    ) -> None:
         self._store, self._ledger, self._model, self._metadata, self._report = store, ledger, model, metadata, report
+        self._listener = listener
         self._pending: dict[str, list[Span]] = defaultdict(list)
         self._lost: list[str] = []
         self.audio_seconds = 0.0
@@ -294,10 +311,16 @@ class _Writer:
         with _timed(self._report.stages, "embed"):
             vectors = np.stack(list(self._model.embed_speech(piece.clip.samples for piece in pieces)))
             attributes = self._tag(vectors)
+            says = self._listen(pieces)
         return [
-            Span(piece.clip.start, piece.clip.end, piece.measures, vector, heard)
-            for piece, vector, heard in zip(pieces, vectors, attributes, strict=True)
+            Span(piece.clip.start, piece.clip.end, piece.measures, vector, heard, said)
+            for piece, vector, heard, said in zip(pieces, vectors, attributes, says, strict=True)
         ]
+
+    def _listen(self, pieces: list[Piece]) -> list[np.ndarray | None]:
+        if self._listener is None:
+            return [None] * len(pieces)
+        return [spoken.vectors for spoken in self._listener.embed_windows(piece.clip.samples for piece in pieces)]
 
     def _clip(self, done: Done, decoded: Decoded, span: Span) -> Point:
         payload = self._about(done, decoded, CLIP) | {
@@ -308,7 +331,7 @@ class _Writer:
             "probabilities": {name: heard.probability for name, heard in span.attributes.items()},
             "measured": {name: value for name, value in asdict(span.measures).items() if value is not None},
         }
-        return Point(_identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}"), span.vector, payload)
+        return Point(_identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}"), span.vector, payload, span.says)
 
     def _recording(self, done: Done, decoded: Decoded, spans: Sequence[Span]) -> Point:
         """What is known of a recording as a whole; see Ledger."""
@@ -321,6 +344,7 @@ class _Writer:
             "origin": {key: value for key, value in asdict(decoded.origin).items() if key != "tags"} if decoded.origin else {},
             "failure": decoded.failure,
             "damage": decoded.damage or "",
+            "says": self._listener.card.space if self._listener else "",
         }
         return Point(_identity(f"{done.content}@{self._report.space}"), None, payload)
 

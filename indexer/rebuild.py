@@ -7,7 +7,7 @@ from encoders import Model
 from indexer.files import Walk, is_gone
 from indexer.ledger import Ledger
 from indexer.metadata import stored_metadata
-from indexer.opening import Place, reference
+from indexer.opening import Place, open_listener, reference
 from indexer.pipeline import IndexReport, Progress, index
 from indexer.store import StoreError
 
@@ -35,7 +35,7 @@ def rebuild(
     with place.open() as former:
         if former.space == model.card.space:
             raise StoreError(f"The index {place} holds embeddings of {former.space} already.")
-        known, paths = stored_metadata(former), sorted(Ledger(former).paths)
+        says, known, paths = former.says, stored_metadata(former), sorted(Ledger(former).paths)
     gone = [path for path in paths if is_gone(path)]
     if gone and not prune:
         raise StoreError(
@@ -46,6 +46,7 @@ def rebuild(
     for path in sorted(set(paths) - set(gone)):
         there.take(path, Path(path).stat)
     with place.beside(model.card.space, reference(model), model.card.dimension) as store:
-        report = index(there, store, model, known, everything=everything, on_progress=on_progress)
+        listener = open_listener(store, says.model) if says else None
+        report = index(there, store, model, known, everything=everything, on_progress=on_progress, listener=listener)
         store.take_over()
     return report

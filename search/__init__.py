@@ -19,8 +19,11 @@ from search.classification import Classified, Question, classify_file, classify_
 from search.cutting import cut
 from search.evaluation import Answered, evaluate_classification, evaluate_retrieval
 from search.finding import count_values, find
-from search.query import Clip, Facet, FoundClip, Hit, Query, QueryError, Ranking, Shift, Sound, Wish, ask
+from search.intelligibility import Judged, Utterance, judge, read_utterances
+from search.phonetic_evaluation import evaluate_phonetics
+from search.query import Clip, Facet, FoundClip, Hit, Query, QueryError, Ranking, Said, Shift, Sound, Wish, ask
 from search.reranking import Prompt, Ranked, Reward, keep_best, rank, read_prompts
+from search.saying import find_said
 
 __all__ = [
     "Answered",
@@ -34,6 +37,7 @@ __all__ = [
     "Fitting",
     "FoundClip",
     "Hit",
+    "Judged",
     "Prompt",
     "Query",
     "QueryError",
@@ -41,8 +45,10 @@ __all__ = [
     "Ranked",
     "Ranking",
     "Reward",
+    "Said",
     "Shift",
     "Sound",
+    "Utterance",
     "Wish",
     "ask",
     "caption_file",
@@ -54,13 +60,17 @@ __all__ = [
     "cut",
     "evaluate_classification",
     "evaluate_index",
+    "evaluate_phonetics",
     "evaluate_retrieval",
     "find",
+    "find_said",
+    "judge",
     "keep_best",
     "parse_filter",
     "question",
     "questions",
     "rank",
     "read_prompts",
+    "read_utterances",
     "sound_vector",
 ]

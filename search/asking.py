@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from encoders.espeak import to_phonemes
 from indexer.store import Filter, parse_filter
 from search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
 
@@ -15,7 +16,8 @@ class Asked:
     """A query as it was written. "::2" behind a caption, a sound or a move lets it count double.
 
     captions, without: descriptions to look for, and to stay away from. like, unlike: sounds, in whatever form the asker
-    names them. move: "calm -> angry". liked, disliked: clips, in whatever form. where: filters, see parse_filter.
+    names them. move: "calm -> angry". liked, disliked: clips, in whatever form. where: filters, see parse_filter. says: what is
+    said, as text of a language, or as IPA between slashes: "/kɪdz/".
     """
 
     captions: Sequence[str] = ()
@@ -26,6 +28,8 @@ class Asked:
     liked: Sequence[str] = ()
     disliked: Sequence[str] = ()
     where: Sequence[str] = ()
+    says: str = ""
+    language: str = "en-us"
 
     def query(
         self, sound: Callable[[str], Part], clip: Callable[[str], str], ranking: Ranking, limit: int, skip: int = 0
@@ -35,6 +39,7 @@ class Asked:
         Raises:
             QueryError: a weight or a move is not as it should be written.
             FilterError: a filter is not.
+            EspeakError: the language is unknown, or the packages for phonemes are missing.
         """
         wanted = [*map(_caption, self.captions), *(_wish(text, sound) for text in self.like), *map(_move, self.move)]
         unwanted = [*map(_caption, self.without), *(_wish(text, sound) for text in self.unlike)]
@@ -43,10 +48,20 @@ class Asked:
             self.filter(),
             [clip(name) for name in self.liked],
             [clip(name) for name in self.disliked],
+            self.phonemes(),
             ranking,
             limit,
             skip,
         )
+
+    def phonemes(self) -> str:
+        """What is said, as IPA; "" for no matter what."""
+        ipa = re.fullmatch(r"/(.+)/", self.says.strip())
+        if ipa or not self.says:
+            return ipa[1] if ipa else ""
+        if phonemes := to_phonemes([self.says], self.language)[0]:
+            return phonemes
+        raise QueryError(f"Nothing of {self.says!r} can be said: give words, or IPA between slashes.")
 
     def filter(self) -> Filter:
         """What all hits must meet.
@@ -58,7 +73,7 @@ class Asked:
 
     def document(self, hits: Sequence[Hit], facets: Sequence[Facet] = ()) -> dict[str, Any]:
         """What programs are told: the query, its hits and, where they were asked for, counts of values."""
-        asked = {name: list(texts) for name, texts in vars(self).items()}
+        asked = {name: texts if isinstance(texts, str) else list(texts) for name, texts in vars(self).items()}
         asked["not"] = asked.pop("without")
         found = {
             "query": {"caption": self.captions[0] if len(self.captions) == 1 else None} | asked,

@@ -85,8 +85,8 @@ def _claims(query: Query) -> list[Claim]:
 
 def _choose(query: Query, target: np.ndarray, fit: Callable[[np.ndarray], np.ndarray], store: Store) -> list[Chosen]:
     """The hits up to the last that is shown, of as many candidates as that takes."""
-    wish = _wish(query, target, store)
-    group = keys_of(query.ranking.group, store.schema()) if query.ranking.group else []
+    wish = wish_of(query, target, store)
+    group = grouping(query, store)
     wanted = query.skip + query.limit
     asked = CANDIDATES
     while asked < wanted + CANDIDATES // 2:
@@ -99,7 +99,7 @@ def _choose(query: Query, target: np.ndarray, fit: Callable[[np.ndarray], np.nda
         candidates = [replace(clip, score=float(score)) for clip, score in zip(found, fit(vectors), strict=True)]
         if not isinstance(wish, Discovery):
             candidates.sort(key=lambda clip: -clip.score)
-        chosen = choose(candidates, wanted, query.ranking, lambda clip: _group_of(clip, group))
+        chosen = choose(candidates, wanted, query.ranking, group)
         if len(chosen) == wanted or len(found) < asked or (vectors[-1] @ target < query.ranking.least and not query.liked):
             return chosen
         asked *= MORE
@@ -123,7 +123,7 @@ def check(query: Query, store: Store, model: Model, background: Background) -> N
             raise QueryError(f"A caption has {len(wish.part)} characters; say it in {MOST_CAPTION} at most.")
 
 
-def _wish(query: Query, target: np.ndarray, store: Store) -> np.ndarray | Discovery:
+def wish_of(query: Query, target: np.ndarray, store: Store) -> np.ndarray | Discovery:
     """With clips both liked and disliked, the engine's discovery; what is only one of these has moved the target."""
     if not (query.liked and query.disliked):
         return target
@@ -134,10 +134,19 @@ def _wish(query: Query, target: np.ndarray, store: Store) -> np.ndarray | Discov
     return Discovery(target, [(vectors[liked], vectors[disliked]) for liked in query.liked for disliked in query.disliked])
 
 
-def _group_of(clip: Neighbour, keys: Sequence[str]) -> Any:
-    """Where a clip belongs; to itself where nothing is known."""
-    value = value_at(clip.payload, keys)
-    return clip.id if value is None else value
+def grouping(query: Query, store: Store) -> Callable[[Neighbour], Any]:
+    """What tells where a clip belongs, as the query groups clips; to itself where nothing is known.
+
+    Raises:
+        FilterError: there is no such field.
+    """
+    keys = keys_of(query.ranking.group, store.schema()) if query.ranking.group else []
+
+    def group_of(clip: Neighbour) -> Any:
+        value = value_at(clip.payload, keys)
+        return clip.id if value is None else value
+
+    return group_of
 
 
 def count_values(field: str, hits: Sequence[Hit], store: Store, where: Filter = EVERYTHING) -> Facet:

@@ -72,13 +72,15 @@ class Query:
     """What is looked for; all parts count alike unless their weights say otherwise.
 
     wishes: captions, sounds, clips and shifts. where: conditions, see parse_filter. liked, disliked: ids of clips of an
-    earlier answer that this one is to be nearer to and farther from. skip: hits that were shown before.
+    earlier answer that this one is to be nearer to and farther from. says: what is said, as phonemes (IPA); see find_said.
+    skip: hits that were shown before.
     """
 
     wishes: Sequence[Wish] = ()
     where: Filter = EVERYTHING
     liked: Sequence[str] = ()
     disliked: Sequence[str] = ()
+    says: str = ""
     ranking: Ranking = Ranking()
     limit: int = 10
     skip: int = 0
@@ -99,21 +101,34 @@ class FoundClip:
     tags: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Said:
+    """Where something is said in a clip. start, end: seconds in the recording. cosine: with the phonemes, -1 to 1."""
+
+    start: float
+    end: float
+    cosine: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hit(FoundClip):
     """A clip that fits.
 
     rank: from 1. score: what hits are ranked by, the cosine less what is doubtful of the captions' words. cosine: with the
     query, -1 to 1. percentile: of the archive's clips that fit less well, 0 to 100. meets: for each thing that the captions
-    say, as worded there, whether it is heard. copies: clips like it that were folded into it.
+    say, as worded there, whether it is heard. copies: clips like it that were folded into it. said: where it says what was
+    asked for, if that was.
+
+    Of hits of what is said alone, the score is that of `said`, and there is no cosine of the voice.
     """
 
     rank: int
     score: float
-    cosine: float
-    percentile: float
+    cosine: float | None
+    percentile: float | None
     meets: dict[str, bool]
     copies: int
+    said: Said | None = None
 
 
 def about_clip(point: Point | Neighbour) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 
 from encoders import open_model
 from encoders.model_folder import file_sha256
+from encoders.training.caption_trainer import CaptionTrainer
 from encoders.training.data import load_clips, split
 from encoders.training.distributed import join
 from encoders.training.recipe import load_recipe
 from encoders.training.sources import begin
 from encoders.training.train import train
-from encoders.training.caption_trainer import CaptionTrainer
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 

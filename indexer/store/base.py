@@ -29,17 +29,42 @@ INTERNAL = (KIND, "content")
 """Payload keys that have an index, but that no condition names."""
 
 
+VOICE, SAYS = "", "says"
+"""The names of a clip's vectors: of its voice, and of what is said in it (several, of which the nearest counts)."""
+FUSION = 60
+"""Of reciprocal rank fusion: 1 / (60 + rank) is what a place in each order is worth (Cormack et al. 2009)."""
+
+
 class StoreError(Exception):
     """An index that cannot be opened or written. The message says what to do next."""
 
 
 @dataclass(frozen=True)
+class Says:
+    """The embeddings of what is said that an index holds beside those of voices: their space, model and dimension."""
+
+    space: str
+    model: str
+    dimension: int
+
+
+@dataclass(frozen=True)
 class Point:
-    """id: a UUID. vector: float32 [dimension] of unit length; None of a recording, which only its clips find."""
+    """id: a UUID. vector: float32 [dimension] of unit length; None of a recording, which only its clips find.
+
+    says: float32 [1 + windows, dimension] of what is said in a clip and in its windows; None where that is not indexed.
+    """
 
     id: str
     vector: np.ndarray | None
     payload: Payload
+    says: np.ndarray | None = None
+
+    @property
+    def vectors(self) -> dict[str, list]:
+        """As engines take them, by name."""
+        named = {VOICE: self.vector, SAYS: self.says}
+        return {name: vector.tolist() for name, vector in named.items() if vector is not None}
 
 
 @dataclass(frozen=True)
@@ -70,7 +95,7 @@ def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
         StoreError: names a recording whose embedding is not finite, which no engine refuses.
     """
     for point in points:
-        if point.vector is not None and not np.isfinite(point.vector).all():
+        if any(vector is not None and not np.isfinite(vector).all() for vector in (point.vector, point.says)):
             raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
     ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
     for start in range(0, len(ordered), PORTION):
@@ -87,7 +112,7 @@ class Record(Protocol):
 
 def as_point(record: Record) -> Point:
     """What an engine gives, as a point."""
-    return Point(str(record.id), as_vector(record.vector), record.payload or {})
+    return Point(str(record.id), as_vector(record.vector), record.payload or {}, as_vector(record.vector, SAYS))
 
 
 def as_neighbour(record: Any) -> Neighbour:
@@ -95,14 +120,15 @@ def as_neighbour(record: Any) -> Neighbour:
     return Neighbour(str(record.id), record.score, record.payload or {}, as_vector(record.vector))
 
 
-def as_vector(vector: Any) -> np.ndarray | None:
-    """A vector as an engine gives it, as float32 [dimension]; None where there is none."""
-    return np.asarray(vector, dtype=np.float32) if vector else None
+def as_vector(vector: Any, name: str = VOICE) -> np.ndarray | None:
+    """The vector of a name as an engine gives it, which leaves out the name of a single one; None where there is none."""
+    named = vector if isinstance(vector, dict) else {VOICE: vector}
+    return np.asarray(named[name], dtype=np.float32) if named.get(name) else None
 
 
 def as_matrix(records: Iterable[Record], count: int) -> np.ndarray:
     """The vectors of the first `count` records, float32 [records, dimension]."""
-    return np.array([record.vector for record in islice(records, count)], dtype=np.float32)
+    return np.array([as_vector(record.vector) for record in islice(records, count)], dtype=np.float32)
 
 
 class Store(Protocol):
@@ -116,6 +142,16 @@ class Store(Protocol):
 
     model: str
     """The name or folder of the model that made them."""
+
+    says: Says | None
+    """Of the embeddings of what is said, where it holds those too."""
+
+    def add_says(self, says: Says) -> None:
+        """Makes room for embeddings of what is said.
+
+        Raises:
+            StoreError: it holds such embeddings of another model, or clips to which this engine cannot add any.
+        """
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Adds points, none if one of them is wrong; one whose id is there replaces it."""
@@ -139,9 +175,17 @@ class Store(Protocol):
         """The points whose payload has these values at these keys, whole."""
 
     def query(
-        self, wish: np.ndarray | Discovery, limit: int, where: Filter = EVERYTHING, vectors: bool = False
+        self,
+        wish: np.ndarray | Discovery | None,
+        limit: int,
+        where: Filter = EVERYTHING,
+        vectors: bool = False,
+        says: np.ndarray | None = None,
     ) -> list[Neighbour]:
         """The clips nearest to a vector [dimension], or found by discovery, best first, among those that meet a filter.
+
+        With `says`, those in which that is said, scored by the cosine of the nearest window; with both, the two orders are
+        fused by rank, see FUSION.
 
         Raises:
             FilterError: the filter names an unknown field, or compares what has no order.

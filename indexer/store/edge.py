@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,14 +27,18 @@ from indexer.store.base import (
     CLIP,
     CLIPS,
     FORMAT,
+    FUSION,
     GRAPH,
     INTERNAL,
     KIND,
     MOST_VALUES,
+    SAYS,
+    VOICE,
     Discovery,
     Neighbour,
     Payload,
     Point,
+    Says,
     StoreError,
     as_matrix,
     as_neighbour,
@@ -61,8 +66,8 @@ FIELDS = {
 class EdgeStore:
     """An index in a folder. Use create() or open(), and close() it, or use it as a context manager."""
 
-    def __init__(self, folder: Path, lock: FileLock, space: str, model: str) -> None:
-        self.folder, self.space, self.model = folder, space, model
+    def __init__(self, folder: Path, lock: FileLock, space: str, model: str, says: Says | None = None) -> None:
+        self.folder, self.space, self.model, self.says = folder, space, model, says
         self._lock = lock
 
     @classmethod
@@ -112,14 +117,29 @@ class EdgeStore:
                 store.declare(key, "text")
             return store
 
-    def take_over(self) -> None:
-        """Becomes the folder's index, in one step, and drops the one it had."""
+    def add_says(self, says: Says) -> None:
+        if self.says is not None:
+            raise StoreError(f"The index at {self.folder} holds what is said as {self.says.space} hears it already.")
+        several = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+        half = edge.VectorStorageDatatype.Float16
+        self._update(edge.UpdateOperation.create_dense_vector(SAYS, says.dimension, edge.Distance.Cosine, several, half))
+        self.says = says
+        if self.exists(self.folder) and self.read_about(self.folder)["space"] == self.space:
+            self._write_about()
+
+    def _write_about(self) -> None:
         about = {"format": FORMAT, "space": self.space, "model": self.model}
+        about |= {"says": asdict(self.says)} if self.says else {}
         new = self.folder / f"{ABOUT}.new"
         with _explained(self.folder):
             self._shard.flush()
             new.write_text(json.dumps(about) + "\n", encoding="utf-8")
             new.replace(self.folder / ABOUT)
+
+    def take_over(self) -> None:
+        """Becomes the folder's index, in one step, and drops the one it had."""
+        self._write_about()
+        with _explained(self.folder):
             for other in self.folder.glob(f"{SHARD}-*"):
                 if not other.name.startswith(_shard_of(self.space)):
                     shutil.rmtree(other) if other.is_dir() else other.unlink()
@@ -131,8 +151,7 @@ class EdgeStore:
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
-        about = cls.read_about(folder)
-        return cls(folder, _locked(folder), about["space"], about["model"])
+        return cls(folder, _locked(folder), *cls._described(folder))
 
     @classmethod
     def copied(cls, folder: Path, to: Path) -> "EdgeStore":
@@ -141,8 +160,7 @@ class EdgeStore:
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
-        about = cls.read_about(folder)
-        copy = cls(to, _locked(to), about["space"], about["model"])
+        copy = cls(to, _locked(to), *cls._described(folder))
         with _released_on_error(copy._lock), _explained(folder):
             lock = _locked(folder)
             try:
@@ -150,6 +168,11 @@ class EdgeStore:
             finally:
                 lock.release()
         return copy
+
+    @classmethod
+    def _described(cls, folder: Path) -> tuple[str, str, Says | None]:
+        about = cls.read_about(folder)
+        return about["space"], about["model"], Says(**about["says"]) if about.get("says") else None
 
     @staticmethod
     def revision(folder: Path) -> tuple[int, ...]:
@@ -172,15 +195,15 @@ class EdgeStore:
         return (folder / ABOUT).exists()
 
     @staticmethod
-    def read_about(folder: Path) -> dict[str, str]:
-        """The space and the model of an index, without opening it.
+    def read_about(folder: Path) -> dict[str, Any]:
+        """The space and the model of an index, and perhaps those of what is said, without opening it.
 
         Raises:
             StoreError: there is none, or it is damaged or of another format.
         """
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            known = {name: about[name] for name in ("format", "space", "model")}
+            known = {name: about[name] for name in ("format", "space", "model")} | {"says": about.get("says")}
         except (FileNotFoundError, NotADirectoryError):
             raise StoreError(f"There is no index at {folder}. Make one: voxdex index FOLDER_OF_RECORDINGS.") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -197,8 +220,7 @@ class EdgeStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         for portion in in_portions(points):
-            vectors = [{} if point.vector is None else point.vector.tolist() for point in portion]
-            built = [edge.Point(point.id, vector, point.payload) for point, vector in zip(portion, vectors, strict=True)]
+            built = [edge.Point(point.id, point.vectors, point.payload) for point in portion]
             self._update(edge.UpdateOperation.upsert_points(built))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
@@ -224,27 +246,28 @@ class EdgeStore:
         return map(as_point, self._scroll(where, with_payload=True, with_vector=True))
 
     def query(
-        self, wish: np.ndarray | Discovery, limit: int, where: Filter = EVERYTHING, vectors: bool = False
+        self,
+        wish: np.ndarray | Discovery | None,
+        limit: int,
+        where: Filter = EVERYTHING,
+        vectors: bool = False,
+        says: np.ndarray | None = None,
     ) -> list[Neighbour]:
-        if isinstance(wish, Discovery):
-            pairs = [edge.ContextPair(near.tolist(), far.tolist()) for near, far in wish.pairs]
-            asked = edge.Query.Discover(edge.DiscoverQuery(wish.target.tolist(), pairs))
+        asked = [] if wish is None else [_asked(wish)]
+        asked += [] if says is None else [edge.Query.Nearest(says.tolist(), SAYS)]
+        among = {"filter": self._render(where), "params": edge.SearchParams(hnsw_ef=max(BREADTH, limit))}
+        if len(asked) > 1:
+            orders = [edge.Prefetch(limit, query=each, **among) for each in asked]
+            how = {"query": edge.Fusion.Rrf(FUSION), "prefetches": orders}
         else:
-            asked = edge.Query.Nearest(wish.tolist())
-        request = edge.QueryRequest(
-            limit=limit,
-            query=asked,
-            filter=self._render(where),
-            params=edge.SearchParams(hnsw_ef=max(BREADTH, limit)),
-            with_payload=True,
-            with_vector=vectors,
-        )
+            how = {"query": asked[0]} | among
+        request = edge.QueryRequest(limit=limit, with_payload=True, with_vector=[VOICE] if vectors else False, **how)
         with _explained(self.folder):
             found = self._shard.query(request)
         return [as_neighbour(point) for point in found]
 
     def sample(self, count: int) -> np.ndarray:
-        return as_matrix(self._scroll(CLIPS, with_vector=True), count)
+        return as_matrix(self._scroll(CLIPS, with_vector=[VOICE]), count)
 
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
         with _explained(self.folder):
@@ -328,6 +351,13 @@ class EdgeStore:
 
     def _memo(self, name: str) -> Path:
         return self.folder / f"{_shard_of(self.space)}-{name}{MEMO}"
+
+
+def _asked(wish: np.ndarray | Discovery) -> edge.Query:
+    if not isinstance(wish, Discovery):
+        return edge.Query.Nearest(wish.tolist())
+    pairs = [edge.ContextPair(near.tolist(), far.tolist()) for near, far in wish.pairs]
+    return edge.Query.Discover(edge.DiscoverQuery(wish.target.tolist(), pairs))
 
 
 def _see_to_room(folder: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -19,14 +20,18 @@ from indexer.store.base import (
     CLIP,
     CLIPS,
     FORMAT,
+    FUSION,
     GRAPH,
     INTERNAL,
     KIND,
     MOST_VALUES,
+    SAYS,
+    VOICE,
     Discovery,
     Neighbour,
     Payload,
     Point,
+    Says,
     StoreError,
     as_matrix,
     as_neighbour,
@@ -65,6 +70,7 @@ class ServerStore:
     def __init__(self, client: QdrantClient, name: str, about: Payload) -> None:
         self._client, self.name, self._about = client, name, about
         self.space, self.model = about["space"], about["model"]
+        self.says = Says(**about["says"]) if about.get("says") else None
         self._collection = _collection_of(name, self.space)
 
     @classmethod
@@ -108,11 +114,30 @@ class ServerStore:
         collection = _collection_of(name, space)
         if _ask(lambda: client.collection_exists(collection)):
             return cls(client, name, _about(client, collection))
+        store = cls(client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}})
+        store._make({VOICE: _voice(dimension)}, shards, replicas)
+        return store
+
+    def add_says(self, says: Says) -> None:
+        if self.says is not None:
+            raise StoreError(f"The index {self.name!r} holds what is said as {self.says.space} hears it already.")
+        if self.count():
+            raise StoreError(
+                f"The index {self.name!r} was made for voices alone, and a server adds nothing to the clips that it has. "
+                "Index into another collection with --says."
+            )
+        made = _ask(lambda: self._client.get_collection(self._collection)).config.params
+        _ask(lambda: self._client.delete_collection(self._collection))
+        self.says, self._about["says"], self._about["fields"] = says, asdict(says), {}
+        vectors = {VOICE: made.vectors[VOICE] if isinstance(made.vectors, dict) else made.vectors, SAYS: _said(says.dimension)}
+        self._make(vectors, made.shard_number, made.replication_factor)
+        self.take_over()
+
+    def _make(self, vectors: dict[str, models.VectorParams], shards: int | None, replicas: int | None) -> None:
         small = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True)
         _ask(
-            lambda: client.create_collection(
-                collection,
+            lambda: self._client.create_collection(
+                self._collection,
                 vectors_config=vectors,
                 hnsw_config=models.HnswConfigDiff(**GRAPH),
                 quantization_config=models.ScalarQuantization(scalar=small),
@@ -120,11 +145,9 @@ class ServerStore:
                 replication_factor=replicas,
             )
         )
-        store = cls(client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}})
-        store._write_about()
+        self._write_about()
         for key in INTERNAL:
-            store._index(key, "text")
-        return store
+            self._index(key, "text")
 
     def take_over(self) -> None:
         """Becomes the index of its name, in one step, and drops the one that was."""
@@ -163,12 +186,7 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         for portion in in_portions(points):
-            built = [
-                models.PointStruct(
-                    id=point.id, vector={} if point.vector is None else point.vector.tolist(), payload=point.payload
-                )
-                for point in portion
-            ]
+            built = [models.PointStruct(id=point.id, vector=point.vectors, payload=point.payload) for point in portion]
             _ask(lambda built=built: self._client.upsert(self._collection, built, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
@@ -195,30 +213,35 @@ class ServerStore:
         return map(as_point, self._scroll(where, with_payload=True, with_vectors=True))
 
     def query(
-        self, wish: np.ndarray | Discovery, limit: int, where: Filter = EVERYTHING, vectors: bool = False
+        self,
+        wish: np.ndarray | Discovery | None,
+        limit: int,
+        where: Filter = EVERYTHING,
+        vectors: bool = False,
+        says: np.ndarray | None = None,
     ) -> list[Neighbour]:
-        if isinstance(wish, Discovery):
-            pairs = [models.ContextPair(positive=near.tolist(), negative=far.tolist()) for near, far in wish.pairs]
-            asked = models.DiscoverQuery(discover=models.DiscoverInput(target=wish.target.tolist(), context=pairs))
-        else:
-            asked = wish.tolist()
+        asked = [] if wish is None else [(_asked(wish), VOICE)]
+        asked += [] if says is None else [(says.tolist(), SAYS)]
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+        params = models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored)
         clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
+        if len(asked) > 1:
+            orders = [
+                models.Prefetch(query=each, using=name or None, limit=limit, filter=clips, params=params)
+                for each, name in asked
+            ]
+            how = {"query": models.RrfQuery(rrf=models.Rrf(k=FUSION)), "prefetch": orders}
+        else:
+            how = {"query": asked[0][0], "using": asked[0][1] or None, "query_filter": clips, "search_params": params}
         found = _ask(
             lambda: self._client.query_points(
-                self._collection,
-                query=asked,
-                limit=limit,
-                query_filter=clips,
-                search_params=models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored),
-                with_payload=True,
-                with_vectors=vectors,
+                self._collection, limit=limit, with_payload=True, with_vectors=[VOICE] if vectors else False, **how
             )
         )
         return [as_neighbour(point) for point in found.points]
 
     def sample(self, count: int) -> np.ndarray:
-        return as_matrix(self._scroll(CLIPS, with_payload=False, with_vectors=True), count)
+        return as_matrix(self._scroll(CLIPS, with_payload=False, with_vectors=[VOICE]), count)
 
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
         found = _ask(lambda: self._client.retrieve(self._collection, list(ids), with_payload=True, with_vectors=True))
@@ -271,6 +294,23 @@ class ServerStore:
     def _write_about(self) -> None:
         about = models.PointStruct(id=ABOUT_ID, vector={}, payload=self._about)
         _ask(lambda: self._client.upsert(self._collection, [about], wait=True))
+
+
+def _voice(dimension: int) -> models.VectorParams:
+    return models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True)
+
+
+def _said(dimension: int) -> models.VectorParams:
+    several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    shape = {"multivector_config": several, "datatype": models.Datatype.FLOAT16}
+    return models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True, **shape)
+
+
+def _asked(wish: np.ndarray | Discovery) -> list[float] | models.DiscoverQuery:
+    if not isinstance(wish, Discovery):
+        return wish.tolist()
+    pairs = [models.ContextPair(positive=near.tolist(), negative=far.tolist()) for near, far in wish.pairs]
+    return models.DiscoverQuery(discover=models.DiscoverInput(target=wish.target.tolist(), context=pairs))
 
 
 def connect(url: str, api_key: str | None = None, timeout: float = 60.0) -> QdrantClient:
