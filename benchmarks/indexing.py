@@ -27,8 +27,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from demo.make_archive import SENTENCES, VOICES, Espeak, write
+from demo.make_archive import SENTENCES, SPEAKERS, write
 from encoders import SAMPLE_RATE, AudioReader, Model, open_model, read_audio
+from encoders.espeak import Espeak
 from encoders.runtime import usable_cores
 from indexer import find_recordings
 from indexer.decoding import Piece
@@ -44,11 +45,12 @@ def make_archive(folder: Path) -> None:
     """Takes of espeak-ng's voices, in five formats."""
     folder.mkdir()
     espeak = Espeak()
-    for voice in VOICES:
+    for speaker in SPEAKERS:
+        voice = speaker.voice
         for number, sentence in enumerate(SENTENCES):
             for take in range(TAKES):
                 spoken = espeak.say(sentence, replace(voice, rate=voice.rate + 3 * take))
-                write(folder / f"{voice.name}-{number}-{take}{voice.suffix}", spoken, espeak.sample_rate)
+                write(folder / f"{voice.name}-{number}-{take}{speaker.suffix}", spoken, espeak.sample_rate)
 
 
 def make_small_files(folder: Path, count: int, speech: np.ndarray) -> None:

@@ -4,15 +4,17 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
-from commands.common import RECORDING, as_json, device_option, finish, model_option, open_encoder
+from commands.common import RECORDING, as_json, device_option, finish, language_option, model_option, open_encoder
 from commands.rows import make, write
 from commands.terminal import new_table, note, print_json, print_table, short_path
-from search import Prompt, Ranked, Reward, keep_best, rank, read_prompts
+from encoders.phonetic_model import open_phonetic_model
+from search import Clarity, Prompt, Ranked, Reward, keep_best, rank, read_prompts
 
 
 @click.command()
@@ -22,6 +24,12 @@ from search import Prompt, Ranked, Reward, keep_best, rank, read_prompts
 @click.option(
     "--likeness", default=0.5, show_default=True, type=click.FloatRange(0, 1),
     help="How much the reference counts beside the caption.",
+)  # fmt: skip
+@click.option("--says", default="", metavar="TEXT", help="What the takes should say: those that say it clearly come first.")
+@language_option
+@click.option(
+    "--clarity", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    help="How much that counts beside how they sound.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Put the best take of each prompt there.")
 @click.option("--link", is_flag=True, help="With --out: link the takes instead of copying them.")
@@ -33,6 +41,9 @@ def rerank(
     takes: tuple[Path, ...],
     like: Path | None,
     likeness: float,
+    says: str,
+    language: str,
+    clarity: float,
     out: Path | None,
     link: bool,
     model: str,
@@ -42,18 +53,21 @@ def rerank(
     """Rank takes by how well they follow a caption, a reference, or both: best of N.
 
     With no FILE, the first argument is a batch: a table with the columns caption and takes ("a.wav | b.wav"), and perhaps
-    reference and name; or a folder with iter_1/input_descriptions.txt and iter_1/audios/0.wav, iter_2/audios/0.wav ... An
+    reference, text (what they should say) and name; or a folder with iter_1/input_descriptions.txt and iter_1/audios/0.wav, iter_2/audios/0.wav ... An
     empty caption ranks by the reference alone.
 
     \b
     voxdex rerank "a tired old man" take1.wav take2.wav take3.wav
     voxdex rerank "" take*.wav --like reference.wav
+    voxdex rerank "whispering" take*.wav --says "kids are talking by the door"
     voxdex rerank tts_outputs --out best
     """
-    prompts = [Prompt("best", caption, takes, like)] if takes else read_batch(caption, like)
+    prompts = [Prompt("best", caption, takes, like, says)] if takes else read_batch(caption, like, says)
     encoder = open_encoder(model, device)
     reward = Reward(encoder, likeness)
-    ranked = [rank(prompt, reward) for prompt in tqdm(prompts, unit=" prompts", disable=True if takes else None)]
+    spoken = any(prompt.text for prompt in prompts)
+    second = Clarity(open_phonetic_model(device=device), clarity, language) if spoken else None
+    ranked = [rank(prompt, reward, second) for prompt in tqdm(prompts, unit=" prompts", disable=True if takes else None)]
     if out:
         make(out)
         kept = keep_best(ranked, out, link_to if link else shutil.copy2)
@@ -68,11 +82,11 @@ def rerank(
     finish(any(each.takes for each in ranked), failed)
 
 
-def read_batch(place: str, like: Path | None) -> list[Prompt]:
+def read_batch(place: str, like: Path | None, says: str) -> list[Prompt]:
     if not Path(place).exists():
         raise click.UsageError(f"There are no takes to rank; give recordings, or a table or folder that exists, not {place!r}.")
     prompts = read_prompts(Path(place))
-    return [Prompt(each.name, each.caption, each.takes, each.reference or like) for each in prompts]
+    return [replace(each, reference=each.reference or like, text=each.text or says) for each in prompts]
 
 
 def link_to(take: Path, to: Path) -> None:
@@ -81,10 +95,14 @@ def link_to(take: Path, to: Path) -> None:
 
 def print_ranked(ranked: Sequence[Ranked]) -> None:
     several = len(ranked) > 1
-    table = new_table(*(["prompt"] if several else []), "#", "score", *(["runner-up"] if several else []), "recording")
+    clear = any(each.intelligibility for each in ranked)
+    extra = [*(["intelligibility"] if clear else []), *(["runner-up"] if several else [])]
+    table = new_table(*(["prompt"] if several else []), "#", "score", *extra, "recording")
     for each in ranked:
         for place, (take, score) in enumerate(each.takes[: 1 if several else None], 1):
             cells = [str(place), f"{score:.3f}"]
+            if clear:
+                cells.append(f"{each.intelligibility[take]:.2f}" if take in each.intelligibility else "")
             if several:
                 cells = [each.prompt.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]
             table.add_row(*cells, short_path(str(take)))

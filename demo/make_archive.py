@@ -6,17 +6,15 @@ The voices are plainly artificial and far from what the models were trained on; 
 thing. espeak-ng comes from the package espeakng-loader, library and voices included.
 """
 
-import ctypes
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import espeakng_loader
 import numpy as np
 
-SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
-RATE, PITCH, RANGE = 1, 3, 4
+from encoders.espeak import Espeak, EspeakError, Voice
+
 CODECS = {".wav": "pcm_s16le", ".flac": "flac", ".mp3": "libmp3lame", ".opus": "libopus", ".m4a": "aac"}
 SENTENCES = (
     "The archive holds forty years of interviews, and nobody has listened to all of them.",
@@ -27,59 +25,25 @@ SENTENCES = (
 
 
 @dataclass(frozen=True)
-class Voice:
-    """An espeak-ng voice. rate: words a minute. pitch, range: 0 to 99, 50 is the voice's own."""
+class Speaker:
+    """A voice, and the format of its recordings."""
 
-    name: str
-    espeak: str
+    voice: Voice
     suffix: str
-    rate: int = 170
-    pitch: int = 50
-    range: int = 50
 
 
-VOICES = (
-    Voice("anna", "en+f2", ".wav"),
-    Voice("bella", "en-us+f4", ".flac", rate=230, pitch=70, range=80),
-    Voice("clara", "en-us+linda", ".mp3", rate=120),
-    Voice("dora-whispering", "en-us+whisperf", ".wav", rate=140),
-    Voice("edgar", "en+m3", ".opus", pitch=35),
-    Voice("frank", "en-us+m1", ".wav", rate=230, pitch=60, range=80),
-    Voice("george-creaking", "en-us+croak", ".flac", rate=140, pitch=20),
-    Voice("henry-whispering", "en+whisper", ".m4a", rate=140),
-    Voice("ivan-monotone", "en-us+m7", ".wav", pitch=20, range=0),
-    Voice("julia-monotone", "en-us+f3", ".mp3", range=0),
+SPEAKERS = (
+    Speaker(Voice("anna", "en+f2"), ".wav"),
+    Speaker(Voice("bella", "en-us+f4", rate=230, pitch=70, range=80), ".flac"),
+    Speaker(Voice("clara", "en-us+linda", rate=120), ".mp3"),
+    Speaker(Voice("dora-whispering", "en-us+whisperf", rate=140), ".wav"),
+    Speaker(Voice("edgar", "en+m3", pitch=35), ".opus"),
+    Speaker(Voice("frank", "en-us+m1", rate=230, pitch=60, range=80), ".wav"),
+    Speaker(Voice("george-creaking", "en-us+croak", rate=140, pitch=20), ".flac"),
+    Speaker(Voice("henry-whispering", "en+whisper", rate=140), ".m4a"),
+    Speaker(Voice("ivan-monotone", "en-us+m7", pitch=20, range=0), ".wav"),
+    Speaker(Voice("julia-monotone", "en-us+f3", range=0), ".mp3"),
 )
-
-
-class Espeak:
-    """The espeak-ng library, speaking into memory."""
-
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self.sample_rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
-        if self.sample_rate <= 0:
-            sys.exit("espeak-ng does not start; install the demo extra again: pip install 'voxdex[demo]'.")
-        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self._blocks: list[np.ndarray] = []
-        self._callback = callback(self._collect)
-        self._library.espeak_SetSynthCallback(self._callback)
-
-    def _collect(self, samples, count: int, _events) -> int:
-        if samples and count:
-            self._blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0
-
-    def say(self, text: str, voice: Voice) -> np.ndarray:
-        """int16 samples at `sample_rate`."""
-        if self._library.espeak_SetVoiceByName(voice.espeak.encode()) != 0:
-            sys.exit(f"espeak-ng has no voice {voice.espeak}.")
-        for parameter, value in ((RATE, voice.rate), (PITCH, voice.pitch), (RANGE, voice.range)):
-            self._library.espeak_SetParameter(parameter, value, 0)
-        self._blocks.clear()
-        spoken = text.encode()
-        self._library.espeak_Synth(spoken, len(spoken) + 1, 0, POSITION_CHARACTER, 0, CHARS_UTF8, None, None)
-        return np.concatenate(self._blocks)
 
 
 def write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
@@ -98,11 +62,15 @@ def main(folder: Path) -> None:
     """Writes every voice saying every sentence."""
     folder.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
-    for voice in VOICES:
+    for speaker in SPEAKERS:
         for number, sentence in enumerate(SENTENCES, start=1):
-            write(folder / f"{voice.name}-{number}{voice.suffix}", espeak.say(sentence, voice), espeak.sample_rate)
-    print(f"{len(VOICES) * len(SENTENCES)} recordings of {len(VOICES)} synthetic voices in {folder}")
+            said = espeak.say(sentence, speaker.voice)
+            write(folder / f"{speaker.voice.name}-{number}{speaker.suffix}", said, espeak.sample_rate)
+    print(f"{len(SPEAKERS) * len(SENTENCES)} recordings of {len(SPEAKERS)} synthetic voices in {folder}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo/audio"))
+    try:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo/audio"))
+    except EspeakError as error:
+        sys.exit(str(error))

@@ -19,7 +19,7 @@ from search.classification import Classified, Question, classify_file, classify_
 from search.cutting import cut
 from search.evaluation import Answered, evaluate_classification, evaluate_retrieval
 from search.finding import count_values, find
-from search.intelligibility import Judged, Utterance, judge, read_utterances
+from search.intelligibility import Clarity, Judged, Utterance, judge, read_utterances
 from search.phonetic_evaluation import evaluate_phonetics
 from search.query import Clip, Facet, FoundClip, Hit, Query, QueryError, Ranking, Said, Shift, Sound, Wish, ask
 from search.reranking import Prompt, Ranked, Reward, keep_best, rank, read_prompts
@@ -31,6 +31,7 @@ __all__ = [
     "Asked",
     "Background",
     "CaptionBank",
+    "Clarity",
     "Classified",
     "Clip",
     "Facet",

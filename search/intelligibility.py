@@ -37,6 +37,30 @@ class Judged:
     cosine: float
 
 
+@dataclass(frozen=True)
+class Clarity:
+    """Intelligibility as a second reward of takes.
+
+    model: hears them. weight: how much it counts beside how they sound, 0 to 1. language: of what should be said.
+    """
+
+    model: PhoneticModel
+    weight: float = 0.5
+    language: str = "en-us"
+
+    def of(self, take: Path, text: str) -> float:
+        """How clearly a take says a text, 0 to 1.
+
+        Raises:
+            AudioError: it cannot be read, or is longer than the model hears.
+            QueryError: there is nothing to say in the text.
+        """
+        found = next(judge([Utterance(take, text, language=self.language)], self.model))
+        if isinstance(found, Failure):
+            raise AudioError(found.reason)
+        return found.intelligibility
+
+
 def judge(utterances: Sequence[Utterance], model: PhoneticModel) -> Iterator[Judged | Failure]:
     """Judges recordings, in order; those that cannot be read, or are too long, are failures.
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from encoders import SAMPLE_RATE, AudioError, AudioReader, Model
 from encoders.audio import Failure
 from search.aim import caption_vector
+from search.intelligibility import Clarity
 from search.query import QueryError
 from search.speech import embed_recording
 
@@ -101,21 +102,26 @@ class Reward:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a synthesiser was asked for, and the takes that it gave."""
+    """What a synthesiser was asked for, and the takes that it gave. text: what they should say; "" for no matter what."""
 
     name: str
     caption: str
     takes: tuple[Path, ...]
     reference: Path | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A prompt's takes with their rewards, best first, and those that could not be read."""
+    """A prompt's takes with their rewards, best first, and those that could not be read.
+
+    intelligibility: of each take, where it was asked for.
+    """
 
     prompt: Prompt
     takes: list[tuple[Path, float]]
     failed: list[Failure]
+    intelligibility: dict[Path, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """What programs are told."""
@@ -123,39 +129,56 @@ class Ranked:
             "name": self.prompt.name,
             "caption": self.prompt.caption,
             "like": str(self.prompt.reference) if self.prompt.reference else None,
+            "text": self.prompt.text,
             "takes": [
                 {"rank": place, "score": round(score, 4), "recording": str(take)}
+                | ({"intelligibility": self.intelligibility[take]} if take in self.intelligibility else {})
                 for place, (take, score) in enumerate(self.takes, 1)
             ],
         }
 
 
-def rank(prompt: Prompt, reward: Reward) -> Ranked:
-    """Ranks the takes of a prompt.
+def rank(prompt: Prompt, reward: Reward, clarity: Clarity | None = None) -> Ranked:
+    """Ranks the takes of a prompt by how they sound and, where it has a text, by how clearly they say it.
+
+    Their score is then (1 - weight) x reward + weight x intelligibility; without a caption and a reference, the latter alone.
 
     Raises:
         QueryError: there is nothing to rank by, or the reference cannot be read.
     """
     if prompt.reference and not prompt.reference.exists():
         raise QueryError(f"The reference {prompt.reference} cannot be read: there is no such file.")
-    sounds, failed = {}, []
+    sounds, clear, failed = {}, {}, []
     for take in prompt.takes:
         try:
-            sounds[take] = reward.read(take)
+            sound = reward.read(take)
+            if clarity and prompt.text:
+                clear[take] = clarity.of(take, prompt.text)
+            sounds[take] = sound
         except AudioError as error:
             failed.append(Failure(str(take), str(error)))
     if not prompt.takes:
         failed.append(Failure(prompt.caption or str(prompt.reference), "there are no takes of it"))
+    scores = _scores(prompt, sounds, reward, clear, clarity.weight if clarity else 0.0)
+    return Ranked(prompt, sorted(scores.items(), key=lambda pair: -pair[1]), failed, clear)
+
+
+def _scores(
+    prompt: Prompt, sounds: dict[Path, np.ndarray | Path], reward: Reward, clear: dict[Path, float], weight: float
+) -> dict[Path, float]:
+    if clear and not (prompt.caption or prompt.reference):
+        return clear
     count = len(sounds)
     rewards = reward.many(list(sounds.values()), [prompt.caption] * count, [prompt.reference] * count) if sounds else []
-    return Ranked(prompt, sorted(zip(sounds, map(float, rewards), strict=True), key=lambda pair: -pair[1]), failed)
+    scores = dict(zip(sounds, map(float, rewards), strict=True))
+    return {take: (1 - weight) * score + weight * clear[take] if clear else score for take, score in scores.items()}
 
 
 def read_prompts(place: Path) -> list[Prompt]:
     """The prompts of a table, or of a folder as ParaSpeechCLAP's best-of-N leaves it.
 
     A table is CSV with the columns `caption` and `takes` (paths from its folder on, separated by " | "), and perhaps
-    `reference` and `name`. A folder holds iter_1/input_descriptions.txt, a caption a line, and iter_1/audios/0.wav,
+    `reference`, `text` and `name`. A folder holds iter_1/input_descriptions.txt, a caption a line, and iter_1/audios/0.wav,
     iter_2/audios/0.wav and so on: take by take, a file for each caption, numbered from 0.
 
     Raises:
@@ -178,6 +201,7 @@ def _from_table(file: Path) -> list[Prompt]:
             row["caption"] or "",
             tuple(file.parent / take.strip() for take in (row["takes"] or "").split(TAKES.strip()) if take.strip()),
             file.parent / row["reference"] if row.get("reference") else None,
+            row.get("text") or "",
         )
         for number, row in enumerate(rows)
     ]
