@@ -1,5 +1,5 @@
 # make demo: set up Voxdex, index a sample archive and search it.   make test: set up what the tests need and run them.
-# make mini DATA=FOLDER (or mini-open): train the model that ships, into runs/models; stopped, it goes on where it was.
+# make mini DATA=FOLDER (or mini-open, phonetic): train the model that ships, into runs/models; stopped, it goes on where it was.
 #   DATA has clips.csv and a .tar of recordings for each data set. ADD: more speech, such as CREMA-D's folder.
 PYTHON ?= python3
 VENV := .venv
@@ -7,9 +7,10 @@ RUN_TIME := $(VENV)/.run-time
 TEST := $(VENV)/.test
 TRAIN := $(VENV)/.train
 WORDNET ?= /usr/share/wordnet
+HOLD_OUT ?= kathleen LS_27
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo test lint clean mini mini-open
+.PHONY: setup demo test lint clean mini mini-open phonetic
 .SECONDARY:
 
 setup: $(RUN_TIME)
@@ -45,6 +46,20 @@ mini mini-open: %: runs/models/%/model.json
 
 runs/models/%/model.json: runs/%/model/model.json runs/%-held-out/model/model.json
 	./cli.py export runs/$* --measured runs/$*-held-out --clips runs/speech --name $* --out runs/models/$*
+
+phonetic: runs/models/phonetic/model.json
+
+runs/models/phonetic/model.json: runs/scraps/model/model.json
+	./cli.py export runs/scraps --clips runs/speech --name phonetic --out runs/models/phonetic
+
+runs/scraps/model/model.json: runs/spoken.csv
+	./cli.py train scraps $< --out runs/scraps
+
+runs/spoken.csv: runs/speech/clips.csv runs/synthetic/clips.csv
+	$(VENV)/bin/python -m encoders.training.spoken runs/speech --add runs/synthetic $(HOLD_OUT:%=--hold-out %) --out $@
+
+runs/synthetic/clips.csv: $(TRAIN)
+	$(VENV)/bin/python -m encoders.training.synthesis --wordnet $(WORDNET) --out runs/synthetic
 
 runs/%-held-out/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
 	./cli.py train $* $< --set text_tower.source=runs/text --out runs/$*-held-out

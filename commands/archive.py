@@ -222,6 +222,7 @@ def status(place: Place, json_output: bool) -> None:
     lines = {
         "index": f"{place}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
         "model": f"{found.model}, space {found.space}",
+        **({"what is said": f"as {found.says} hears it"} if found.says else {}),
         "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
         "clips": f"{found.clips}: {found.speech_seconds / 3600:.2f} h; {found.other_seconds / 3600:.2f} h of music and noise, "
         f"{found.silent} recordings without speech",

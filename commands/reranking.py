@@ -53,8 +53,8 @@ def rerank(
     """Rank takes by how well they follow a caption, a reference, or both: best of N.
 
     With no FILE, the first argument is a batch: a table with the columns caption and takes ("a.wav | b.wav"), and perhaps
-    reference, text (what they should say) and name; or a folder with iter_1/input_descriptions.txt and iter_1/audios/0.wav, iter_2/audios/0.wav ... An
-    empty caption ranks by the reference alone.
+    reference, text (what they should say) and name; or a folder with iter_1/input_descriptions.txt and
+    iter_1/audios/0.wav, iter_2/audios/0.wav ... An empty caption ranks by the rest alone.
 
     \b
     voxdex rerank "a tired old man" take1.wav take2.wav take3.wav

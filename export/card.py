@@ -9,7 +9,7 @@ HEAD = """\
 
 - licence: **{licence}**
 - embeddings: {dimension} dimensions, space `{space}`
-- input: mono sound at {sample_rate} Hz, at most {max_seconds:g} s a clip; captions
+- input: mono sound at {sample_rate} Hz, at most {max_seconds:g} s a clip; {text}
 - graphs: ONNX opset {opset}, {precision}; {normalisation}
 """
 
@@ -39,19 +39,27 @@ WordNet; its weights and its vocabulary are our own.
 FIGURES = """
 ## Figures
 
-On clips that were never trained on: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the
-labels and templates that ship, and retrieval; with 95 % intervals. `edit` are vocoder edits of held-out speakers' speech.
+{measured}
 
 | question | set | clips | figure | 95 % | chance |
 |---|---|---|---|---|---|
 {figures}
 """
 
+MEASURED = {
+    "captions": """\
+On clips that were never trained on: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the
+labels and templates that ship, and retrieval; with 95 % intervals. `edit` are vocoder edits of held-out speakers' speech.""",
+    "phonemes": """\
+The tests of SCRAPS on real recordings of speakers and sentences that were never trained on, with 95 % intervals: how often the
+cosine falls when phonemes are replaced at random, and the right sentence is found among a hundred (`evaluate phonetics`).""",
+}
+
 PARITY = """
 ## Agreement with torch
 
 The graphs ({precision}) against torch in fp32, on {clips} clips ({sounds}) of {shortest:g} to {longest:g} s
-and {captions} captions; batched is a clip among others.
+and {captions} {text}; batched is a clip among others.
 
 | | worst cosine | mean |
 |---|---|---|
@@ -63,8 +71,8 @@ and {captions} captions; batched is a clip among others.
 SPEED = """
 ## Speed
 
-On {cores} processor cores {audio_seconds_per_second:g} seconds of audio a second, and {caption_milliseconds:g} ms for a
-caption, with ONNX Runtime on the machine that exported it.
+On {cores} processor cores {audio_seconds_per_second:g} seconds of audio a second, and {caption_milliseconds:g} ms for the
+text of a query, with ONNX Runtime on the machine that exported it.
 """
 
 SCORES = """
@@ -80,6 +88,13 @@ CALIBRATED = """a softmax of the cosines times a scale that was fitted for each 
 They are calibrated for speech such as that; elsewhere they are more confident than right."""
 UNCALIBRATED = """a softmax of the cosines times the logit scale {logit_scale:.1f}. They say how the labels compare with each
 other, and are not calibrated."""
+
+INTELLIGIBILITY = """
+## How to read a score
+
+A score is the cosine between the embeddings of a clip and of phonemes. `intelligibility` turns it into the share of right
+phonemes that it stands for in clear speech of held-out speakers: {curve}.
+"""
 
 DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
 FIGURE_ROW = "| {question} | {set} | {clips} | {figure} | {low}-{high} | {chance} |"
@@ -101,11 +116,15 @@ def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teache
     if teacher:
         parts.append(TEACHER.format(teacher=teacher))
     if card.metrics["figures"]:
-        parts.append(FIGURES.format(figures="\n".join(FIGURE_ROW.format(**row) for row in card.metrics["figures"])))
+        rows = "\n".join(FIGURE_ROW.format(**row) for row in card.metrics["figures"])
+        parts.append(FIGURES.format(figures=rows, measured=MEASURED[card.text]))
     if "parity" in card.metrics:
-        parts.append(PARITY.format(**card.metrics["parity"]))
+        parts.append(PARITY.format(**card.metrics["parity"], text=card.text))
     if "speed" in card.metrics:
         parts.append(SPEED.format(**card.metrics["speed"]))
+    if card.text == "phonemes":
+        curve = ", ".join(f"{share:.0%} at {cosine:.2f}" for cosine, share in card.intelligibility)
+        return "".join([*parts, INTELLIGIBILITY.format(curve=curve)])
     scales = ", ".join(f"{name} {scale:.0f}" for name, scale in card.scales.items())
     calibration = CALIBRATED.format(scales=scales) if card.scales else UNCALIBRATED.format(**fields)
     parts.append(SCORES.format(calibration=calibration))

@@ -17,7 +17,7 @@ class Overview:
 
     audio_seconds: of all recordings; speech_seconds: of all clips; other_seconds: of sound that is not speech; formats:
     recordings by container and codec; silent: recordings in which nobody speaks. gone: files that are no longer there.
-    bytes: on disk, of an embedded index.
+    bytes: on disk, of an embedded index. says: the space of what is said, "" where the index does not hold that.
     """
 
     space: str
@@ -32,6 +32,7 @@ class Overview:
     other_seconds: float = 0.0
     gone: int = 0
     bytes: int = 0
+    says: str = ""
     formats: dict[str, int] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
     damaged: list[Failure] = field(default_factory=list)
@@ -39,7 +40,7 @@ class Overview:
 
 def overview(store: Store) -> Overview:
     """Counts what an index holds."""
-    found, formats = Overview(store.space, store.model), Counter()
+    found, formats = Overview(store.space, store.model, says=store.says.space if store.says else ""), Counter()
     for payload in store.payloads(RECORDING, KEYS):
         paths = [path for path, _, _ in payload["files"]]
         found.gone += sum(map(is_gone, paths))

@@ -38,6 +38,8 @@ def answer(client: QdrantClient, method: str, path: str, body: dict[str, Any]) -
             return {"exists": any(each.name == name for each in client.get_collections().collections)}
         case "PUT", None:
             return client.create_collection(name, vectors_config=models.CreateCollection(**body).vectors)
+        case "GET", None:
+            return client.get_collection(name).model_dump(mode="json")
         case "DELETE", None:
             return client.delete_collection(name)
         case "PUT", "/index":
@@ -67,8 +69,8 @@ def answer(client: QdrantClient, method: str, path: str, body: dict[str, Any]) -
         case "POST", "/points/query":
             asked = models.QueryRequest(**body)
             found = client.query_points(
-                name, asked.query, query_filter=asked.filter, limit=asked.limit, with_payload=True,
-                with_vectors=asked.with_vector or False,
+                name, asked.query, using=asked.using, prefetch=asked.prefetch, query_filter=asked.filter, limit=asked.limit,
+                with_payload=True, with_vectors=asked.with_vector or False,
             )  # fmt: skip
             return found.model_dump()
     raise LookupError(f"{method} {path}")

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from encoders.audio import SAMPLE_RATE
 from encoders.espeak import Espeak, Voice
+from encoders.training.corpora import TABLE
 
 COLUMNS = "path dataset licence speaker language transcript duration".split()
 VARIANTS = "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 klatt2 klatt3 linda steph Alex Annie anika".split()
@@ -101,18 +102,19 @@ def main(wordnet: Path, dictionaries: Path, out: Path, flite: int, english: int,
         raise click.ClickException("There is no flite here: install Debian's package flite, or give --flite 0.")
     rng, espeak = random.Random(seed), Espeak()
     out.mkdir(parents=True, exist_ok=True)
-    lines = draw_lines(wordnet, dictionaries, flite, english, others, rng)
-    with (out / "clips.csv").open("w", encoding="utf-8", newline="") as file:
+    rows = []
+    for number, line in enumerate(tqdm(draw_lines(wordnet, dictionaries, flite, english, others, rng), unit="line")):
+        samples = speak(line, espeak, rng)
+        path = f"{line.engine}/{number:05d}.flac"
+        (out / path).parent.mkdir(exist_ok=True)
+        soundfile.write(out / path, samples, SAMPLE_RATE)
+        known = {"path": path, "dataset": f"synthetic-{line.engine}", "licence": "free software's output"}
+        known |= {"speaker": line.voice, "language": line.language, "transcript": line.text}
+        rows.append(known | {"duration": round(len(samples) / SAMPLE_RATE, 3)})
+    with (out / TABLE).open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
-        for number, line in enumerate(tqdm(lines, unit="line")):
-            samples = speak(line, espeak, rng)
-            path = f"{line.engine}/{number:05d}.flac"
-            (out / path).parent.mkdir(exist_ok=True)
-            soundfile.write(out / path, samples, SAMPLE_RATE)
-            known = {"path": path, "dataset": f"synthetic-{line.engine}", "licence": "free software's output"}
-            known |= {"speaker": line.voice, "language": line.language, "transcript": line.text}
-            table.writerow(known | {"duration": round(len(samples) / SAMPLE_RATE, 3)})
+        table.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ class ServerStore:
         says: np.ndarray | None = None,
     ) -> list[Neighbour]:
         asked = [] if wish is None else [(_asked(wish), VOICE)]
-        asked += [] if says is None else [(says.tolist(), SAYS)]
+        asked += [] if says is None else [([says.tolist()], SAYS)]
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
         params = models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored)
         clips = models.Filter(must=[_equals(CLIPS), self._render(where)])

@@ -1,0 +1,265 @@
+"""What is said: phonemes, the model that ships for them, and the commands that use it."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic extra")
+
+from demo.make_archive import SENTENCES, write
+from encoders import read_audio
+from encoders.corruption import corrupt, replace_some
+from encoders.disturbances import add_babble, add_noise, add_room
+from encoders.espeak import Espeak, EspeakError, Voice, to_phonemes
+from encoders.phonetic_model import open_phonetic_model, windows_of
+from encoders.phonetic_tests import Embedders, fit_intelligibility, run_tests
+from tests.qdrant_double import qdrant_double
+
+HARBOUR = SENTENCES[2]
+
+
+@pytest.fixture(scope="session")
+def listener():
+    return open_phonetic_model(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def spoken_archive(once) -> Path:
+    """Four sentences by three of espeak-ng's voices, with a table of what is said in each file."""
+
+    def make(folder: Path) -> None:
+        espeak, rows = Espeak(), ["path,transcript"]
+        for voice in ("en-us+f2", "en-us+m3", "en+m1"):
+            for number, sentence in enumerate(SENTENCES):
+                name = f"{voice.replace('+', '-')}-{number}.wav"
+                write(folder / name, espeak.say(sentence, Voice(voice, voice, 150)), espeak.sample_rate)
+                rows.append(f'{name},"{sentence}"')
+        (folder / "said.csv").write_text("\n".join(rows) + "\n")
+
+    return once("spoken", make)
+
+
+@pytest.fixture(scope="session")
+def spoken_home(spoken_archive, once):
+    """VOXDEX_HOME with that archive indexed with what is said."""
+    from click.testing import CliRunner
+
+    from commands import main
+
+    def make(folder: Path) -> None:
+        done = CliRunner().invoke(main, ["index", str(spoken_archive), "--says"], env={"VOXDEX_HOME": str(folder)})
+        assert done.exit_code == 0, done.output
+
+    return once("spoken-home", make)
+
+
+@pytest.fixture
+def indexed(spoken_home, monkeypatch):
+    monkeypatch.setenv("VOXDEX_HOME", str(spoken_home))
+
+
+# phonemes
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "phonemes"),
+    [
+        ("en-us", "kids", "kɪdz"),
+        ("en, German accent", "kids", "kɪdz"),
+        ("de", "Kinder", "kɪndɜ"),
+        ("nl", "kinderen", "kɪndərən"),
+        ("pl", "dzieci", "dʑɛtɕi"),
+    ],
+)
+def test_text_becomes_phonemes(language, text, phonemes):
+    assert to_phonemes([text, ""], language) == [phonemes, ""]
+
+
+def test_an_unknown_language_is_named():
+    with pytest.raises(EspeakError, match=r"no language 'xx'. Known: .*de.*pl"):
+        to_phonemes(["a"], "xx")
+
+
+def test_as_many_phonemes_are_replaced_as_was_asked():
+    phonemes, inventory = list("abcdefghij" * 4), list("abcdefghijklm")
+    for share in (0.05, 0.2, 1.0):
+        changed = replace_some(phonemes, share, inventory, random.Random(1))
+        assert sum(one != other for one, other in zip(phonemes, changed, strict=True)) == round(40 * share)
+    assert replace_some(["a"], 0.01, inventory, random.Random(1)) != ["a"]
+
+
+def test_corruption_changes_little_or_much():
+    rng, phonemes = random.Random(2), list(range(30))
+    assert all(corrupt(phonemes, 0.1, [*range(40)], rng) != phonemes for _ in range(20))
+    assert all(corrupt([1], 0.4, [1, 2], rng) for _ in range(20))
+
+
+def test_disturbances_have_the_power_that_was_asked():
+    rng = np.random.default_rng(0)
+    clip = np.sin(np.arange(16_000) / 5).astype(np.float32)
+    noise = add_noise(clip, 0.75, rng) - 0.25 * clip
+    assert np.mean(noise**2) == pytest.approx(0.75**2 * np.mean(clip**2), rel=1e-3)
+    babble = add_babble(clip, [clip, np.roll(clip, 50)[:9000]], 0.5, rng) - 0.5 * clip
+    assert np.mean(babble**2) == pytest.approx(0.25 * np.mean(clip**2), rel=1e-3)
+    hiss = rng.standard_normal(16_000).astype(np.float32)
+    room = add_room(hiss, 0.0, rng) - hiss
+    assert np.mean(room**2) == pytest.approx(np.mean(hiss**2), rel=0.1) and len(room) == len(hiss)
+
+
+# the tests of SCRAPS
+
+
+def perfect(sequences):
+    """A vector in which each phoneme of each place counts alike."""
+    table = np.random.default_rng(5).standard_normal((200, 40, 64))
+    vectors = np.stack([sum(table[ord(phoneme) - 97, place] for place, phoneme in enumerate(each)) for each in sequences])
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_a_model_that_hears_everything_passes_and_one_that_hears_nothing_does_not():
+    rng = np.random.default_rng(3)
+    spoken = [["abcdefghijklmnopqrstuvwxyz"[i] for i in rng.integers(0, 26, 20)] for _ in range(30)]
+    clips = [rng.standard_normal(800).astype(np.float32) for _ in spoken]
+    hearing = Embedders(speech=lambda sounds: perfect(spoken), phonemes=perfect)
+    assert {outcome.figure for outcome in run_tests(hearing, clips, spoken)} == {100.0}
+    deaf = Embedders(speech=lambda sounds: perfect([spoken[0]] * len(sounds)), phonemes=perfect)
+    figures = {outcome.question: outcome for outcome in run_tests(deaf, clips, spoken)}
+    assert figures["falls with 20% of phonemes replaced"].figure < 75
+    assert figures["speech to phonemes R@1 of 30"].figure == pytest.approx(100 / 30, abs=0.1)
+    curve = np.array(fit_intelligibility(hearing, clips, spoken))
+    assert (np.diff(curve, axis=0) > 0).all() and curve[-1].tolist() == [1.0, 1.0]
+
+
+# the model
+
+
+def test_windows_cover_a_clip():
+    for samples in (16_000, 40_000, 160_000):
+        windows = windows_of(samples)
+        assert windows.min() == 0 and windows.max() == samples and (windows[:, 0] < windows[:, 1]).all()
+    assert windows_of(5_000).shape == (0, 2)
+
+
+def test_embeddings_do_not_depend_on_company(listener, spoken_archive):
+    clips = [read_audio(path, 10)[: 16_000 * (1 + i)] for i, path in enumerate(sorted(spoken_archive.glob("*.wav"))[:4])]
+    together = list(listener.embed_windows(clips))
+    for clip, spoken, plain in zip(clips, together, listener.embed_speech(clips), strict=True):
+        alone = next(listener.embed_windows([clip]))
+        assert (alone.vectors * spoken.vectors).sum(axis=1).min() > 0.99999
+        assert (alone.spans == spoken.spans).all() and plain @ spoken.vectors[0] > 0.99999
+        assert np.allclose(np.linalg.norm(spoken.vectors, axis=1), 1, atol=1e-5)
+
+
+def test_phonemes_have_a_vector_and_states(listener):
+    short, long = listener.embed_phonemes(["kˈɪdz", "ðə kɪdz ɑːɹ tɔːkɪŋ"])
+    assert short.phonemes == ("k", "ɪ", "d", "z") and len(short.states) == 4
+    assert len(long.states) == len(long.phonemes)
+    assert next(listener.embed_phonemes(["kɪdz"])).vector @ short.vector == pytest.approx(1, abs=1e-5)
+    with pytest.raises(ValueError, match="no phoneme"):
+        next(listener.embed_phonemes(["..."]))
+
+
+def test_what_is_said_is_told_from_what_is_not(listener, spoken_archive):
+    paths = sorted(spoken_archive.glob("*.wav"))
+    speech = np.stack(list(listener.embed_speech(read_audio(path, 10) for path in paths)))
+    text = np.stack([spoken.vector for spoken in listener.embed_phonemes(to_phonemes(SENTENCES))])
+    assert (speech @ text.T).argmax(axis=1).tolist() == [int(path.stem[-1]) for path in paths]
+
+
+# commands
+
+
+def test_clips_are_found_by_what_is_said(voxdex, indexed):
+    hits = voxdex("search", "--says", HARBOUR, "-n", 3, "--json").json["hits"]
+    assert [Path(hit["recording"]).stem[-1] for hit in hits] == ["2"] * 3
+    assert all(hit["said"]["cosine"] == pytest.approx(hit["score"], abs=0.01) for hit in hits)
+    part = voxdex("search", "--says", "walked down to the harbour", "-n", 3, "--json").json["hits"]
+    assert [Path(hit["recording"]).stem[-1] for hit in part].count("2") >= 2
+    assert all(hit["start"] <= hit["said"]["start"] < hit["said"]["end"] <= hit["end"] for hit in part)
+    ipa = voxdex("search", "--says", f"/{to_phonemes([HARBOUR])[0]}/", "-n", 3, "--json").json["hits"]
+    assert [hit["id"] for hit in ipa] == [hit["id"] for hit in hits]
+
+
+def test_what_is_said_and_who_says_it_are_fused(voxdex, indexed):
+    found = voxdex("search", "a woman", "--says", HARBOUR, "-n", 1, "--json").json["hits"][0]
+    assert Path(found["recording"]).stem == "en-us-f2-2" and found["percentile"] > 0
+    shown = voxdex("search", "a woman", "--says", HARBOUR)
+    assert shown.status == 0 and "said" in shown.out
+
+
+def test_an_index_of_voices_learns_what_is_said_later(voxdex, spoken_archive):
+    assert voxdex("index", spoken_archive).status == 0
+    refused = voxdex("search", "--says", HARBOUR)
+    assert refused.status == 2 and "index it again with --says" in refused.err
+    again = voxdex("index", spoken_archive, "--says", "--json").json
+    assert (again["indexed"], again["unchanged"]) == (12, 0)
+    assert voxdex("index", spoken_archive, "--says", "--json").json["unchanged"] == 12
+    assert voxdex("index", spoken_archive, "--json").json["unchanged"] == 12
+    assert Path(voxdex("search", "--says", HARBOUR, "-n", 1, "--json").json["hits"][0]["recording"]).stem[-1] == "2"
+    assert voxdex("status", "--json").json["clips"] == 12
+
+
+def test_what_is_said_moves_with_an_index(voxdex, indexed, tmp_path):
+    with qdrant_double() as double:
+        assert voxdex("push", "--url", double.url).status == 0
+        remote = voxdex("search", "--says", HARBOUR, "-n", 3, "--url", double.url, "--json").json["hits"]
+        fused = voxdex("search", "a woman", "--says", HARBOUR, "-n", 1, "--url", double.url, "--json").json["hits"]
+        assert voxdex("pull", "--url", double.url, "--index", tmp_path / "back").status == 0
+    local = voxdex("search", "--says", HARBOUR, "-n", 3, "--json").json["hits"]
+    back = voxdex("search", "--says", HARBOUR, "-n", 3, "--index", tmp_path / "back", "--json").json["hits"]
+    assert [hit["id"] for hit in local] == [hit["id"] for hit in remote] == [hit["id"] for hit in back]
+    assert Path(fused[0]["recording"]).stem == "en-us-f2-2"
+
+
+def test_what_cannot_be_said_is_refused(voxdex, here, indexed):
+    assert "Nothing of '...' can be said" in here("search", "--says", "...").err
+    assert "no language 'xx'" in here("search", "--says", "a", "--language", "xx").err
+    assert (
+        "is for what is said"
+        in here("index", "nowhere", "--model", "phonetic").err + here("classify", "a.wav", "--model", "phonetic").err
+    )
+    assert "is for captions" in here("intelligibility", "a.wav", "--text", "a", "--model", "mini").err
+
+
+def test_clear_speech_is_intelligible_and_noise_is_not(voxdex, spoken_archive, tmp_path):
+    clear = spoken_archive / "en-us-m3-2.wav"
+    samples = read_audio(clear, 10)
+    noisy = tmp_path / "noisy.wav"
+    write(noisy, (32000 * np.clip(add_noise(samples, 0.95, np.random.default_rng(0)), -1, 1)).astype(np.int16), 16_000)
+    found = voxdex("intelligibility", clear, noisy, tmp_path / "none.wav", "--text", HARBOUR, "--json")
+    assert found.status == 1 and "none.wav" in found.json["failed"][0]["path"]
+    right, disturbed = (each["intelligibility"] for each in found.json["results"])
+    wrong = voxdex("intelligibility", clear, "--text", SENTENCES[0], "--json").json["results"][0]["intelligibility"]
+    assert right > 0.7 and right > disturbed + 0.2 and wrong < 0.4
+
+
+def test_a_table_of_utterances_is_judged(voxdex, here, spoken_archive, tmp_path):
+    table = tmp_path / "outputs.csv"
+    rows = [f'{spoken_archive}/en-us-f2-{i}.wav,"{sentence}"' for i, sentence in enumerate(SENTENCES)]
+    table.write_text("\n".join(["path,text", *rows]))
+    shown = voxdex("intelligibility", table, "--save", tmp_path / "scores.csv")
+    assert shown.status == 0 and "counted the boats" in shown.out
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 5
+    table.write_text("path,other\na.wav,b\n")
+    assert "needs the columns" in here("intelligibility", table).err
+    assert "cannot be read as CSV" in here("intelligibility", tmp_path / "gone.csv").err
+
+
+def test_takes_are_ranked_by_how_clearly_they_say_a_text(voxdex, spoken_archive):
+    takes = [spoken_archive / f"en-us-f2-{i}.wav" for i in range(4)]
+    found = voxdex("rerank", "", *takes, "--says", HARBOUR, "--json").json["results"][0]["takes"]
+    assert found[0]["recording"] == str(takes[2]) and found[0]["score"] == found[0]["intelligibility"]
+    both = voxdex("rerank", "a woman", *takes, "--says", HARBOUR, "--clarity", 0.9)
+    assert both.status == 0 and "intelligibility" in both.out
+
+
+def test_the_tests_of_scraps_run_on_a_manifest(voxdex, here, spoken_archive, tmp_path):
+    found = voxdex("evaluate", "phonetics", spoken_archive / "said.csv", "--json").json
+    figures = {each["question"]: each for each in found["figures"]}
+    assert found["clips"] == 12 and figures["speech to phonemes R@1 of 4"]["figure"] > 90
+    assert figures["falls with 20% of phonemes replaced"]["figure"] > 80
+    empty = tmp_path / "empty.csv"
+    empty.write_text("path,transcript\na.wav,\n")
+    assert "two recordings with a transcript" in here("evaluate", "phonetics", empty).err
