@@ -89,7 +89,8 @@ def train(
 
     RECIPE is fine-tune, mini, mini-open, paraspeechclap-intrinsic, -situational, -combined, ess-clap, ra-clap, scraps, or a
     .toml file. A manifest has a row a recording: path, caption (several separated by " | ") or labels (gender, emotion, pitch
-    ...), tags, speaker, split; for scraps, transcript and language, or phonemes. Run again after an interruption, it goes on where it was.
+    ...), tags, speaker, split; for scraps, transcript and language, or phonemes. Run again after an interruption, it goes on
+    where it was.
 
     \b
     voxdex train fine-tune my-clips.csv --out runs/mine

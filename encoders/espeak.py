@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ RATE, PITCH, RANGE = 1, 3, 4
 ALIASES = {"en": "en-us", "english": "en-us", "fr": "fr-fr", "nl-be": "nl"}
 """Languages by other names than espeak-ng has for them."""
 MISSING = "needs the package {}, which is not installed: pip install 'voxdex[phonetic]'"
+_ALONE = Lock()
+"""espeak-ng says one thing at a time."""
 
 
 class EspeakError(Exception):
@@ -85,7 +88,8 @@ def to_phonemes(texts: Sequence[str], language: str = "en-us") -> list[str]:
         EspeakError: a package is missing, or espeak-ng does not know the language.
     """
     texts = [" ".join(text.split()) for text in texts]
-    return [" ".join(said.split()) for said in _backend(_code(language)).phonemize(texts)]
+    with _ALONE:
+        return [" ".join(said.split()) for said in _backend(_code(language)).phonemize(texts)]
 
 
 def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from encoders.espeak import to_phonemes
+from encoders.espeak import EspeakError, to_phonemes
 from indexer.store import Filter, parse_filter
 from search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
 
@@ -37,9 +37,8 @@ class Asked:
         """The query that this means, given what finds a sound, and the id of a clip, by its name.
 
         Raises:
-            QueryError: a weight or a move is not as it should be written.
+            QueryError: a weight or a move is not as it should be written; or text cannot be made phonemes.
             FilterError: a filter is not.
-            EspeakError: the language is unknown, or the packages for phonemes are missing.
         """
         wanted = [*map(_caption, self.captions), *(_wish(text, sound) for text in self.like), *map(_move, self.move)]
         unwanted = [*map(_caption, self.without), *(_wish(text, sound) for text in self.unlike)]
@@ -59,7 +58,11 @@ class Asked:
         ipa = re.fullmatch(r"/(.+)/", self.says.strip())
         if ipa or not self.says:
             return ipa[1] if ipa else ""
-        if phonemes := to_phonemes([self.says], self.language)[0]:
+        try:
+            phonemes = to_phonemes([self.says], self.language)[0]
+        except EspeakError as error:
+            raise QueryError(str(error)) from error
+        if phonemes:
             return phonemes
         raise QueryError(f"Nothing of {self.says!r} can be said: give words, or IPA between slashes.")
 

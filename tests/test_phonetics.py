@@ -263,3 +263,21 @@ def test_the_tests_of_scraps_run_on_a_manifest(voxdex, here, spoken_archive, tmp
     empty = tmp_path / "empty.csv"
     empty.write_text("path,transcript\na.wav,\n")
     assert "two recordings with a transcript" in here("evaluate", "phonetics", empty).err
+
+
+def test_the_page_and_the_api_search_by_what_is_said(spoken_home, home):
+    from fastapi.testclient import TestClient
+
+    from indexer import Folder
+    from web.app import create_app
+    from web.services import Services
+    from web.settings import Settings
+
+    services = Services.of(Folder(spoken_home / "indexes" / "default"), Settings(), "cpu")
+    with TestClient(create_app(services), base_url="http://127.0.0.1:8765") as server:
+        found = server.post("/api/search", json={"says": HARBOUR, "limit": 3})
+        assert [Path(hit["recording"]).stem[-1] for hit in found.json()["hits"]] == ["2"] * 3, found.text
+        page = server.get("/", params={"says": HARBOUR, "captions": "a woman"})
+        assert page.status_code == 200 and "said at" in page.text and 'name="says"' in page.text
+        refused = server.post("/api/search", json={"says": "a", "language": "xx"})
+        assert refused.status_code == 400 and "no language" in refused.text

@@ -16,7 +16,7 @@ import numpy as np
 
 from encoders import SAMPLE_RATE
 from indexer.store import All, Filter, write_filter
-from search import Clip, Hit, Query, Shift, Sound, Wish
+from search import Clip, Hit, Query, Said, Shift, Sound, Wish
 from search.classification import Classified
 from search.query import DENIED
 
@@ -64,6 +64,7 @@ class Client:
         if rest:
             raise ValueError("Over HTTP, hits are skipped in whole pages: a multiple of the limit.")
         request = parts | {
+            "says": f"/{query.says}/" if query.says else "",
             "where": _conditions(query.where),
             "liked": list(query.liked),
             "disliked": list(query.disliked),
@@ -75,7 +76,8 @@ class Client:
             "limit": query.limit,
             "page": page + 1,
         }
-        return [Hit(**hit) for hit in self._ask("POST", "/api/search", json=request)["hits"]]
+        found = self._ask("POST", "/api/search", json=request)["hits"]
+        return [Hit(**hit | {"said": Said(**hit["said"]) if hit["said"] else None}) for hit in found]
 
     def embed(self, captions: Sequence[str] = (), audios: Sequence[Audio] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Unit vectors of captions, and of recordings clip by clip: float32 [captions, dimension], [clips, dimension]."""

@@ -9,7 +9,8 @@ from functools import cached_property
 from threading import Event, Lock, Thread
 
 from encoders.model_folder import locate
-from indexer import Folder, Overview, Place, Progress, overview
+from encoders.phonetic_model import PhoneticModel
+from indexer import Folder, Overview, Place, Progress, open_listener, overview
 from indexer.replica import copy_of, discard
 from indexer.running import running
 from indexer.store import EdgeStore, Filter, Store, StoreError
@@ -36,6 +37,11 @@ class Opened:
     users: int = 0
     is_past: bool = False
     _values: dict[tuple[str, Filter], Mapping[str, int]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def listener(self) -> PhoneticModel | None:
+        """What embeds what is said, where the index holds that."""
+        return open_listener(self.store)
 
     @cached_property
     def overview(self) -> Overview:

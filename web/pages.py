@@ -61,7 +61,7 @@ def routes(services: Services) -> APIRouter:
     @pages.get("/", response_class=HTMLResponse)
     def search(request: Request, asked: Annotated[SearchRequest, Query()]) -> HTMLResponse:
         asked = without_blanks(asked)
-        empty = not any((asked.caption, asked.captions, asked.like, asked.move, asked.liked))
+        empty = not any((asked.caption, asked.captions, asked.like, asked.move, asked.liked, asked.says))
         page = {"asked": asked, "examples": EXAMPLES, "empty": empty, "hits": [], "facets": {}, "more": False, "error": ""}
         with services.library.opened() as index:
             try:
@@ -75,7 +75,7 @@ def routes(services: Services) -> APIRouter:
                 }
             except (QueryError, FilterError) as error:
                 page["error"] = str(error)
-            page |= {"clips": index.clips, "model": index.model.card}
+            page |= {"clips": index.clips, "model": index.model.card, "says": index.store.says}
         page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 

@@ -34,6 +34,8 @@ class SearchRequest(BaseModel):
     move: Texts
     liked: Texts
     disliked: Texts
+    says: str = Field("", max_length=2000, description="What is said: a text, or IPA between slashes.")
+    language: str = Field("en-us", max_length=40, description="Of that text, as espeak-ng calls it.")
     where: Texts
     facets: Texts
     region: str | None = Field(None, max_length=8000, description="Of the map: x,y;x,y;x,y with numbers from 0 to 1.")
@@ -48,7 +50,8 @@ class SearchRequest(BaseModel):
     def asked(self) -> Asked:
         """The query as it was written."""
         captions = [*([self.caption] if self.caption and self.caption not in self.captions else []), *self.captions]
-        return Asked(captions, self.like, self.without, self.unlike, self.move, self.liked, self.disliked, self.where)
+        voices = (captions, self.like, self.without, self.unlike, self.move, self.liked, self.disliked)
+        return Asked(*voices, self.where, self.says, self.language)
 
     def ranking(self) -> Ranking:
         """How hits are ranked."""

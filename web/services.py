@@ -8,7 +8,7 @@ from encoders import find_models
 from encoders.model_folder import ModelCard, read_card, voxdex_home
 from indexer import Place
 from indexer.store import CLIP, KIND, All, Among
-from search import Asked, Clip, FoundClip, Hit, QueryError, find
+from search import Asked, Clip, FoundClip, Hit, QueryError, find, find_said
 from search.query import Part, about_clip
 from web.atlas import Atlas
 from web.library import Library, Opened
@@ -52,6 +52,8 @@ class Services:
         query = asked.query(self._sound, clip_id, request.ranking(), request.limit, (request.page - 1) * request.limit)
         if request.region:
             query = replace(query, where=All((query.where, Among(tuple(self.atlas.region(request.region))))))
+        if query.says:
+            return asked, find_said(query, opened.store, opened.model, opened.listener, opened.background)
         return asked, find(query, opened.store, opened.model, opened.background)
 
     def clip(self, opened: Opened, id: str) -> FoundClip:
