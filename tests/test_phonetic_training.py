@@ -81,8 +81,8 @@ def test_a_run_becomes_a_model(voxdex, manifest, tmp_path):
     spoken = next(model.embed_windows([voice(3.0, 120)]))
     assert spoken.vectors.shape == (len(spoken.spans), 16) and len(spoken.spans) > 8
     further = voxdex(
-        "train", "scraps", manifest, "--out", tmp_path / "further", "--cache", tmp_path / "cache", "--start", tmp_path / "run/model",
-        "--set", "schedule.steps=2", "--set", "schedule.batch=4",
+        "train", "scraps", manifest, "--out", tmp_path / "further", "--cache", tmp_path / "cache",
+        "--start", tmp_path / "run/model", "--set", "schedule.steps=2", "--set", "schedule.batch=4",
     )  # fmt: skip
     assert further.status == 0, further.err
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_trained_on_is_refused(manifest, tmp_path):
     (tmp_path / "bare.csv").write_text(f"path,speaker\n{manifest.parent}/1.wav,a\n{manifest.parent}/2.wav,b\n")
     with pytest.raises(ManifestError, match="neither a transcript nor phonemes"):
         train(recipe("sampling.hold_out=false"), [tmp_path / "bare.csv"], tmp_path / "b", tmp_path / "cache")
-    with pytest.raises(ManifestError, match="No two clips are up to 0.5 s"):
+    with pytest.raises(ManifestError, match=r"No two clips are up to 0\.5 s"):
         train(recipe("schedule.crop_seconds=[0.1,0.5]"), [manifest], tmp_path / "c", tmp_path / "cache")
 
 
