@@ -2,13 +2,14 @@
 
     python -m benchmarks.saying MANIFEST.csv
 
-The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Each phrase is a run of
-words that only one sentence has. "whole clips" is the baseline: the same search over the vectors of whole clips alone, without
-those of their windows.
+The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Each phrase is a run
+of words that only one sentence has. "whole clips" is the baseline: the same search over the vectors of whole clips alone,
+without those of their windows.
 """
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from rich.table import Table
 from encoders import AudioError
 from encoders.espeak import to_phonemes
 from encoders.manifest import read_manifest
-from encoders.phonetic_model import PhoneticModel, open_phonetic_model
+from encoders.phonetic_model import open_phonetic_model
 from search.intelligibility import read_utterance
 
 LENGTHS = (1, 2, 4, 6)
@@ -53,11 +54,8 @@ def phrases(sentences: Sequence[str], words: int, rng: random.Random) -> list[As
     return rng.sample(found, min(QUERIES, len(found)))
 
 
-def ranks(
-    asked: Sequence[Asked], said: Sequence[str], language: str, model: PhoneticModel, heard: list[np.ndarray]
-) -> np.ndarray:
+def ranks(asked: Sequence[Asked], queries: Sequence[np.ndarray], said: Sequence[str], heard: list[np.ndarray]) -> np.ndarray:
     """The rank, from 1, of the first clip that says each phrase."""
-    queries = list(model.embed_text(to_phonemes([each.phrase for each in asked], language)))
     found = []
     for each, query in zip(asked, queries, strict=True):
         scores = np.array([(vectors @ query).max() for vectors in heard])
@@ -80,9 +78,7 @@ def main(manifest: Path, model: str, seed: int) -> None:
             clips.append(read_utterance(manifest.parent / row["path"], listener.card.max_seconds))
         except AudioError:
             continue
-        said.append(
-            " ".join("".join(letter if letter.isalnum() or letter == "'" else " " for letter in row["transcript"]).split())
-        )
+        said.append(" ".join(re.findall(r"[\w']+", row["transcript"])))
     language = rows[0].get("language") or "en-us"
     windows = [spoken.vectors for spoken in listener.embed_windows(clips)]
     table = Table("asked", "queries", "R@1", "R@10", "whole clips: R@1", "R@10", title=f"{len(clips)} clips")
@@ -90,7 +86,8 @@ def main(manifest: Path, model: str, seed: int) -> None:
     for words in (0, *reversed(LENGTHS)):
         asked = phrases(sorted(set(said)), words, rng)
         name = f"{words} words" if words else "sentences"
-        found = [ranks(asked, said, language, listener, heard) for heard in (windows, [vectors[:1] for vectors in windows])]
+        queries = list(listener.embed_text(to_phonemes([each.phrase for each in asked], language)))
+        found = [ranks(asked, queries, said, heard) for heard in (windows, [vectors[:1] for vectors in windows])]
         shares = [100 * float(np.mean(places <= first)) for places in found for first in (1, 10)]
         figures[name] = dict(zip(("R@1", "R@10", "whole R@1", "whole R@10"), shares, strict=True)) | {"queries": len(asked)}
         table.add_row(name, str(len(asked)), *(f"{share:.1f}" for share in shares))

@@ -20,7 +20,6 @@ from export.graphs import OPSET, export_graphs
 from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
 from export.speed import measure_speed
 
-MAX_SECONDS = 10.0
 NORMALISATIONS = {
     "convnext": "level-normalised log-mel inside speech.onnx, unit-length output",
     "acoustic": "level-normalised log-mel inside speech.onnx, unit-length output",
@@ -34,7 +33,7 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class About:
-    """What a model folder says beside its numbers. hears, does_not_hear, teacher: prose for the model card, if any."""
+    """What a model folder says beside its numbers. max_seconds: longest clip to embed. hears, does_not_hear, teacher: prose for the model card, if any."""
 
     name: str
     version: str = "1"
@@ -43,6 +42,7 @@ class About:
     trained_on: list[dict[str, Any]] = field(default_factory=list)
     prompt_templates: list[str] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
+    max_seconds: float = 10.0
     scales: dict[str, float] = field(default_factory=dict)
     intelligibility: list[list[float]] = field(default_factory=list)
     hears: str = ""
@@ -112,7 +112,7 @@ def _write(
         trained_on=about.trained_on,
         dimension=model.network.dimension,
         sample_rate=SAMPLE_RATE,
-        max_seconds=MAX_SECONDS,
+        max_seconds=about.max_seconds,
         prompt_templates=about.prompt_templates,
         normalisation=NORMALISATIONS[model.architecture["speech_tower"]["kind"]],
         opset=OPSET,
