@@ -33,7 +33,10 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class About:
-    """What a model folder says beside its numbers. max_seconds: longest clip to embed. hears, does_not_hear, teacher: prose for the model card, if any."""
+    """What a model folder says beside its numbers.
+
+    max_seconds: longest clip to embed. hears, does_not_hear, teacher: prose for the model card, if any.
+    """
 
     name: str
     version: str = "1"
