@@ -53,6 +53,10 @@ OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
 """Vectors of more kilobytes than that, 50,000 clips of 256 dimensions, get a graph; fewer are scanned as quickly."""
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
+SEVERAL, HALF = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim), edge.VectorStorageDatatype.Float16
+"""How vectors of what is said are kept: several for each clip, of which the nearest counts, in half precision."""
+SHARD_CONFIG = "edge_config.json"
+"""In the folder of the shard: how the engine was told to keep it."""
 COPIED = 1 << 24
 """Bytes that are copied at a time."""
 FIELDS = {
@@ -109,10 +113,8 @@ class EdgeStore:
             shutil.rmtree(shard, ignore_errors=True)
             _see_to_room(folder)
             shard.mkdir()
-            vectors = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
-            config = edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
             store = cls(folder, lock, space, model)
-            store._shard = edge.EdgeShard.create(str(shard), config)
+            store._shard = edge.EdgeShard.create(str(shard), _config(dimension))
             for key in INTERNAL:
                 store.declare(key, "text")
             return store
@@ -120,9 +122,12 @@ class EdgeStore:
     def add_says(self, says: Says) -> None:
         if self.says is not None:
             raise StoreError(f"The index at {self.folder} holds what is said as {self.says.space} hears it already.")
-        several = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
-        half = edge.VectorStorageDatatype.Float16
-        self._update(edge.UpdateOperation.create_dense_vector(SAYS, says.dimension, edge.Distance.Cosine, several, half))
+        self._update(edge.UpdateOperation.create_dense_vector(SAYS, says.dimension, edge.Distance.Cosine, SEVERAL, HALF))
+        with _explained(self.folder):
+            self._shard.close()
+            shard = self.folder / _shard_of(self.space)
+            dimension = json.loads((shard / SHARD_CONFIG).read_text(encoding="utf-8"))["vectors"][VOICE]["size"]
+            self._shard = edge.EdgeShard.load(str(shard), _config(dimension, says.dimension))
         self.says = says
         if self.exists(self.folder) and self.read_about(self.folder)["space"] == self.space:
             self._write_about()
@@ -351,6 +356,17 @@ class EdgeStore:
 
     def _memo(self, name: str) -> Path:
         return self.folder / f"{_shard_of(self.space)}-{name}{MEMO}"
+
+
+def _config(voice: int, says: int | None = None) -> edge.EdgeConfig:
+    """Of vectors of voices, of so many dimensions, and perhaps of what is said: those, several a clip, have no graph."""
+    vectors = {VOICE: edge.EdgeVectorParams(voice, edge.Distance.Cosine)}
+    if says:
+        plain = edge.HnswIndexConfig(**GRAPH | {"m": 0})
+        vectors[SAYS] = edge.EdgeVectorParams(
+            says, edge.Distance.Cosine, multivector_config=SEVERAL, datatype=HALF, hnsw_config=plain
+        )
+    return edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
 
 
 def _asked(wish: np.ndarray | Discovery) -> edge.Query:

@@ -301,8 +301,9 @@ def _voice(dimension: int) -> models.VectorParams:
 
 
 def _said(dimension: int) -> models.VectorParams:
+    """Several a clip, without a graph, as in an embedded index."""
     several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
-    shape = {"multivector_config": several, "datatype": models.Datatype.FLOAT16}
+    shape = {"multivector_config": several, "datatype": models.Datatype.FLOAT16, "hnsw_config": models.HnswConfigDiff(m=0)}
     return models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True, **shape)
 
 
