@@ -49,8 +49,11 @@ runs/models/%/model.json: runs/%/model/model.json runs/%-held-out/model/model.js
 
 phonetic: runs/models/phonetic/model.json
 
-runs/models/phonetic/model.json: runs/scraps/model/model.json
-	./cli.py export runs/scraps --clips runs/speech --name phonetic --out runs/models/phonetic
+runs/models/phonetic/model.json: runs/phonetic/model/model.json
+	./cli.py export runs/phonetic --clips runs/speech --name phonetic --out runs/models/phonetic
+
+runs/phonetic/model/model.json: runs/scraps/model/model.json
+	./cli.py train phonetic runs/spoken.csv --start runs/scraps --out runs/phonetic
 
 runs/scraps/model/model.json: runs/spoken.csv
 	./cli.py train scraps $< --out runs/scraps

@@ -65,7 +65,8 @@ class Sampling:
     held out to validate on; without, the run has no figures.
     order: "shuffled" (every clip once an epoch), "balanced" (by the inverse frequency of tags, at least `rare_clips` a
     batch with a tag that under `rare_share` of the clips have; ParaSpeechCLAP-Intrinsic), "shares" (by data set, then
-    evenly over speakers) or "lengths" (the same, in batches of clips of like length).
+    evenly over speakers), "lengths" (the same, in batches of clips of like length) or "alike" (in batches of one data set
+    as well, as far as that goes: the hardest negatives).
     shares: how often a data set is drawn from, by the beginning of its name; others 1.
     """
 
@@ -119,7 +120,7 @@ class Loss:
 
 CHOICES = {
     "schedule": {"precision": ("fp32", "bf16"), "keep": ("last", "best")},
-    "sampling": {"order": ("shuffled", "balanced", "shares", "lengths")},
+    "sampling": {"order": ("shuffled", "balanced", "shares", "lengths", "alike")},
     "loss": {
         "positives": ("own", "fitting", "similar"),
         "tag_scale": ("none", "logit"),

@@ -9,7 +9,7 @@ from encoders.training.data import Clips
 from encoders.training.recipe import Sampling
 
 SORTED = 16
-"""Batches whose clips are sorted by length together."""
+"""Batches whose clips are sorted together."""
 
 
 def epoch_batches(
@@ -28,20 +28,24 @@ def epoch_batches(
     if sampling.order == "shares":
         weights = share_weights(clips.rows, sampling.shares)
         return [rng.choice(len(clips), batch, replace=False, p=weights).tolist() for _ in range(len(clips) // batch)]
-    if sampling.order == "lengths":
-        return batches_of_like_length(clips, share_weights(clips.rows, sampling.shares), batch, rng)
+    if sampling.order in ("lengths", "alike"):
+        kinds = [row.get("dataset", "") if sampling.order == "alike" else "" for row in clips.rows]
+        return batches_of_like_clips(clips, kinds, share_weights(clips.rows, sampling.shares), batch, rng)
     balanced = sampling.order == "balanced"
     order = balanced_order(tags, batch, sampling, rng) if balanced else interleaved_order(clips.source, rng)
     return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
 
 
-def batches_of_like_length(clips: Clips, weights: np.ndarray, batch: int, rng: np.random.Generator) -> list[list[int]]:
-    """Clips drawn by weight, none twice in a batch, some batches at a time sorted by length."""
+def batches_of_like_clips(
+    clips: Clips, kinds: Sequence[str], weights: np.ndarray, batch: int, rng: np.random.Generator
+) -> list[list[int]]:
+    """Clips drawn by weight, none twice in a batch, some batches at a time sorted by kind and then by length."""
+    ranks = np.unique(kinds, return_inverse=True)[1]
     batches = []
     for _ in range(max(1, len(clips) // (batch * SORTED))):
         several = min(SORTED, len(clips) // batch)
         drawn = rng.choice(len(clips), several * batch, replace=False, p=weights)
-        drawn = drawn[np.argsort(clips.lengths[drawn], kind="stable")]
+        drawn = drawn[np.lexsort((clips.lengths[drawn], ranks[drawn]))]
         batches += drawn.reshape(several, batch).tolist()
     rng.shuffle(batches)
     return batches
