@@ -1,0 +1,125 @@
+"""How well `intelligibility` follows what is wrong with speech: rank correlations with the true share of wrong phonemes.
+
+    python -m benchmarks.intelligibility MANIFEST.csv
+
+Three ways in which speech goes wrong, to known amounts:
+
+- misspoken: espeak-ng says sentences in which letters were replaced, and is judged by the right ones (synthetic speech); the truth
+  is the share of phonemes that differ, by edit distance;
+- misread: real clips are judged by phonemes of which some were replaced;
+- noisy: real clips are put under white noise, of shares of 0 to 0.9.
+
+The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Needs the bench extra.
+"""
+
+import json
+import random
+import string
+from pathlib import Path
+
+import click
+import numpy as np
+import soxr
+from rapidfuzz.distance import Levenshtein
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from encoders import SAMPLE_RATE, AudioError
+from encoders.corruption import replace_some
+from encoders.disturbances import add_noise
+from encoders.espeak import Espeak, Voice, to_phonemes
+from encoders.manifest import read_manifest
+from encoders.phonetic_model import PhoneticModel, open_phonetic_model
+from search.intelligibility import read_utterance
+
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+VOICES = ("en-us+f2", "en-us+m3", "en+f4", "en+m1")
+MOST = 100
+"""Sentences."""
+
+
+def judge(model: PhoneticModel, clips: list[np.ndarray], phonemes: list[str]) -> np.ndarray:
+    """The intelligibility of each clip, 0 to 1."""
+    cosines = np.sum(np.stack(list(model.embed_speech(clips))) * np.stack(list(model.embed_text(phonemes))), axis=1)
+    return np.array([model.intelligibility(float(cosine)) for cosine in cosines])
+
+
+def misspoken(model: PhoneticModel, sentences: list[str], rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
+    """(share of wrong phonemes, intelligibility) of sentences that espeak-ng says wrongly."""
+    espeak, clips, right, said = Espeak(), [], [], []
+    for number, sentence in enumerate(sentences):
+        for share in SHARES:
+            letters = [place for place, letter in enumerate(sentence) if letter.isalpha()]
+            wrong = list(sentence)
+            for place in rng.sample(letters, round(share * len(letters))):
+                wrong[place] = rng.choice(string.ascii_lowercase)
+            voice = VOICES[number % len(VOICES)]
+            samples = espeak.say("".join(wrong), Voice(voice, voice, 150)).astype(np.float32) / 32768
+            clip = soxr.resample(samples, espeak.sample_rate, SAMPLE_RATE)
+            if len(clip) <= model.card.max_seconds * SAMPLE_RATE:
+                clips.append(clip)
+                right.append(sentence)
+                said.append("".join(wrong))
+    truth, heard = to_phonemes(right), to_phonemes(said)
+    parts = [[model.tokenizer.encode(text).tokens for text in texts] for texts in (truth, heard)]
+    shares = [Levenshtein.distance(*pair) / len(pair[0]) for pair in zip(*parts, strict=True)]
+    return np.array(shares), judge(model, clips, truth)
+
+
+def misread(
+    model: PhoneticModel, clips: list[np.ndarray], phonemes: list[str], rng: random.Random
+) -> tuple[np.ndarray, np.ndarray]:
+    """(share of wrong phonemes, intelligibility) of real clips with wrong phonemes."""
+    spoken = [model.tokenizer.encode(text).tokens for text in phonemes]
+    inventory = sorted({phoneme for sequence in spoken for phoneme in sequence})
+    shares, wrong = [], []
+    for sequence in spoken:
+        for share in SHARES:
+            wrong.append(" ".join(replace_some(sequence, share, inventory, rng) if share else sequence))
+            shares.append(share)
+    return np.array(shares), judge(model, [clip for clip in clips for _ in SHARES], wrong)
+
+
+def noisy(model: PhoneticModel, clips: list[np.ndarray], phonemes: list[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(share of noise, intelligibility) of real clips under white noise."""
+    rng = np.random.default_rng(seed)
+    disturbed = [add_noise(clip, share, rng) for clip in clips for share in SHARES]
+    return np.tile(SHARES, len(clips)), judge(model, disturbed, [text for text in phonemes for _ in SHARES])
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", default="phonetic", show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def main(manifest: Path, model: str, seed: int) -> None:
+    """Correlate intelligibility with what is wrong."""
+    listener, rng = open_phonetic_model(model), random.Random(seed)
+    rows = [row for row in read_manifest(manifest, "transcript") if row.get("split") != "train"]
+    clips, texts = [], []
+    for row in rng.sample(rows, min(MOST, len(rows))):
+        try:
+            clips.append(read_utterance(manifest.parent / row["path"], listener.card.max_seconds))
+        except AudioError:
+            continue
+        texts.append(row["transcript"])
+    phonemes = to_phonemes(texts, rows[0].get("language") or "en-us")
+    found = {
+        "misspoken (synthetic)": misspoken(listener, texts, rng),
+        "misread (real)": misread(listener, clips, phonemes, rng),
+        "noisy (real)": noisy(listener, clips, phonemes, seed),
+    }
+    table = Table("speech", "clips", "Spearman", *(f"{share:.0%}" for share in SHARES), title="median intelligibility at")
+    figures = {}
+    for name, (truth, scores) in found.items():
+        correlation = float(spearmanr(truth, scores).statistic)
+        nearest = np.abs(truth[:, None] - np.array(SHARES)).argmin(axis=1)
+        medians = [float(np.median(scores[nearest == i])) if (nearest == i).any() else float("nan") for i in range(len(SHARES))]
+        figures[name] = {"clips": len(scores), "spearman": round(correlation, 3)}
+        table.add_row(name, str(len(scores)), f"{correlation:.3f}", *(f"{median:.2f}" for median in medians))
+    Console().print(table)
+    print(json.dumps({"model": listener.card.space, "figures": figures}))
+
+
+if __name__ == "__main__":
+    main()
