@@ -4,12 +4,13 @@
 
 Three ways in which speech goes wrong, to known amounts:
 
-- misspoken: espeak-ng says sentences in which letters were replaced, and is judged by the right ones (synthetic speech); the truth
-  is the share of phonemes that differ, by edit distance;
+- misspoken: espeak-ng says sentences in which letters were replaced, and is judged by the right ones (synthetic speech); the
+  truth is the share of phonemes that differ, by edit distance;
 - misread: real clips are judged by phonemes of which some were replaced;
 - noisy: real clips are put under white noise, of shares of 0 to 0.9.
 
-The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Needs the bench extra.
+The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Needs the bench
+extra.
 """
 
 import json
