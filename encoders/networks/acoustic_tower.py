@@ -9,7 +9,7 @@ from encoders.networks.functionals import mean_over
 from encoders.networks.masks import frame_mask
 from encoders.networks.mel import HOP, MelFrontEnd
 from encoders.networks.order_pooling import OrderPooling
-from encoders.networks.speech_tower import FLOOR, GATE, SILENCE, SOFTNESS, ConvNeXtBlock, Downsample
+from encoders.networks.speech_tower import FLOOR, build_stages, gauge
 
 BLANK = 0
 """The CTC symbol for no new phoneme; of phoneme ids, that of padding."""
@@ -55,17 +55,10 @@ class AcousticTower(nn.Module):
     ) -> None:
         super().__init__()
         self.mel = MelFrontEnd(mel_bins)
-        self.downsamples = nn.ModuleList()
-        self.stages = nn.ModuleList()
-        inputs, total, seen = 2 * mel_bins, sum(depths), 0
-        for width, depth, kernel in zip(widths, depths, kernels, strict=True):
-            self.downsamples.append(Downsample(inputs, width, kernel=5))
-            rates = [drop_path * (seen + i) / max(1, total - 1) for i in range(depth)]
-            self.stages.append(nn.ModuleList(ConvNeXtBlock(width, kernel, expansion, rate) for rate in rates))
-            inputs, seen = width, seen + depth
-        self.norm = nn.LayerNorm(inputs)
-        self.phonemes = nn.Linear(inputs, vocabulary)
-        self.pooling = OrderPooling(inputs, features, places)
+        self.downsamples, self.stages = build_stages(2 * mel_bins, widths, depths, kernels, expansion, drop_path)
+        self.norm = nn.LayerNorm(widths[-1])
+        self.phonemes = nn.Linear(widths[-1], vocabulary)
+        self.pooling = OrderPooling(widths[-1], features, places)
         self.hop = HOP * 2 ** len(widths)
         """Samples between frames."""
         self.width = self.pooling.width
@@ -111,10 +104,7 @@ class AcousticTower(nn.Module):
         power, frames = self.mel(waveform, lengths)
         mask = frame_mask(frames, power.shape[1])
         power = power * mask
-        whole = power.mean(dim=2, keepdim=True)
-        level = whole.square().sum(dim=1, keepdim=True) / whole.sum(dim=1, keepdim=True).clamp(min=SILENCE)
-        level = level.clamp(min=SILENCE)
+        level, _, speaking = gauge(power, mask)
         mel = (power / level + FLOOR).log()
-        speaking = torch.sigmoid(((whole / level + FLOOR).log() - GATE) / SOFTNESS) * mask
         relative = mel - mean_over(mel, speaking)[:, None]
         return torch.cat([(mel + 4) / 4, relative / 4], dim=2) * mask, mask, frames

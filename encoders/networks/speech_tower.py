@@ -1,5 +1,6 @@
 """Our own speech tower: a small 1-D ConvNeXt beside plain statistics of spectrum and pitch, both only where somebody speaks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,22 @@ class Heard(NamedTuple):
     frames: Tensor
 
 
+def gauge(power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How loud clips are: level [batch, 1, 1]; energy, log power over it, and how surely somebody speaks, [batch, frames, 1].
+
+    The level is the mean power weighted with itself, which silence at the ends does not change.
+
+    Args:
+        power: [batch, frames, bins], zero where mask [batch, frames, 1] is zero.
+        mask: 1 in valid frames.
+    """
+    whole = power.mean(dim=2, keepdim=True)
+    level = whole.square().sum(dim=1, keepdim=True) / whole.sum(dim=1, keepdim=True).clamp(min=SILENCE)
+    level = level.clamp(min=SILENCE)
+    energy = (whole / level + FLOOR).log()
+    return level, energy, torch.sigmoid((energy - GATE) / SOFTNESS) * mask
+
+
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over time, then a two-layer perceptron on each frame (Liu et al., "A ConvNet for the 2020s")."""
 
@@ -78,6 +95,20 @@ class Downsample(nn.Module):
         frames = (frames + 1) // 2
         mask = frame_mask(frames, x.shape[1])
         return x * mask, mask, frames
+
+
+def build_stages(
+    inputs: int, widths: Sequence[int], depths: Sequence[int], kernels: Sequence[int], expansion: int, drop_path: float
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Stages of blocks, and what halves the frame rate before each; blocks are skipped the more often the deeper they lie."""
+    downsamples, stages = nn.ModuleList(), nn.ModuleList()
+    total, seen = sum(depths), 0
+    for width, depth, kernel in zip(widths, depths, kernels, strict=True):
+        downsamples.append(Downsample(inputs, width, kernel=5))
+        rates = [drop_path * (seen + i) / max(1, total - 1) for i in range(depth)]
+        stages.append(nn.ModuleList(ConvNeXtBlock(width, kernel, expansion, rate) for rate in rates))
+        inputs, seen = width, seen + depth
+    return downsamples, stages
 
 
 class StatisticsPooling(nn.Module):
@@ -123,18 +154,12 @@ class ConvNeXtSpeechTower(nn.Module):
         self.mel = MelFrontEnd(mel_bins)
         self.harmonics = HarmonicFrontEnd()
         self.pitch = PitchTrack()
-        self.downsamples = nn.ModuleList()
-        self.stages = nn.ModuleList()
-        inputs, total, seen = 2 * mel_bins + PITCH_CHANNELS, sum(depths), 0
-        for width, depth in zip(widths, depths, strict=True):
-            self.downsamples.append(Downsample(inputs, width, kernel=5))
-            rates = [drop_path * (seen + i) / max(1, total - 1) for i in range(depth)]
-            self.stages.append(nn.ModuleList(ConvNeXtBlock(width, kernel, expansion, rate) for rate in rates))
-            inputs, seen = width, seen + depth
-        self.pooling = StatisticsPooling(inputs)
-        self.norm = nn.LayerNorm(3 * inputs)
+        inputs, kernels = 2 * mel_bins + PITCH_CHANNELS, [kernel] * len(widths)
+        self.downsamples, self.stages = build_stages(inputs, widths, depths, kernels, expansion, drop_path)
+        self.pooling = StatisticsPooling(widths[-1])
+        self.norm = nn.LayerNorm(3 * widths[-1])
         self.functionals = Functionals(mel_bins + SEMITONES, functionals, dropout)
-        self.width = 3 * inputs + functionals
+        self.width = 3 * widths[-1] + functionals
         self.checkpointing = False
 
     def checkpoint_activations(self) -> None:
@@ -152,18 +177,11 @@ class ConvNeXtSpeechTower(nn.Module):
         self.functionals.fit(self._measure(self._listen(waveform, lengths)))
 
     def _listen(self, waveform: Tensor, lengths: Tensor) -> "Heard":
-        """All that the layers see of clips.
-
-        The level is the mean power weighted with itself, which silence at the ends does not change.
-        """
+        """All that the layers see of clips."""
         power, frames = self.mel(waveform, lengths)
         mask = frame_mask(frames, power.shape[1])
         power, fine = power * mask, self.harmonics(waveform) * mask
-        whole = power.mean(dim=2, keepdim=True)
-        level = whole.square().sum(dim=1, keepdim=True) / whole.sum(dim=1, keepdim=True).clamp(min=SILENCE)
-        level = level.clamp(min=SILENCE)
-        energy = (whole / level + FLOOR).log()
-        speaking = torch.sigmoid((energy - GATE) / SOFTNESS) * mask
+        level, energy, speaking = gauge(power, mask)
         octaves, voiced = self.pitch((fine / level + FINE_FLOOR).log())
         semitones = fine.unflatten(2, (SEMITONES, -1)).mean(dim=3)
         return Heard(

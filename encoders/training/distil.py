@@ -26,6 +26,7 @@ from tqdm import tqdm
 from encoders.attributes import load_attributes
 from encoders.networks import TransformerTextTower
 from encoders.training.captions import Claim, write_caption
+from encoders.training.padding import pad
 from encoders.training.sources import TEXT_TOWER
 
 LEXICAL_FILES = {"00", "01", "02", "07", "09", "10", "12", "18", "26", "29", "31", "32", "37", "39", "42"}
@@ -114,13 +115,6 @@ def batches(ids: list[list[int]], size: int, rng: random.Random) -> Iterator[tup
         rng.shuffle(chunks)
         for rows in chunks:
             yield rows, *pad([ids[i] for i in rows])
-
-
-def pad(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids of several texts -> input_ids and attention_mask, int64 [texts, longest]."""
-    input_ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
-    lengths = torch.tensor([len(row) for row in ids])
-    return input_ids, (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
 
 
 @click.command()

@@ -21,6 +21,7 @@ from encoders.training.alignment import BLANK, align
 from encoders.training.augment import augment, draw_surroundings
 from encoders.training.data import Clips
 from encoders.training.distributed import Place, gather
+from encoders.training.padding import pad
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sources import Bundle
 from encoders.training.trainer import Trainer
@@ -192,9 +193,8 @@ class PhoneticTrainer(Trainer):
         return Batch(waveform.to(self.place.device), lengths.to(self.place.device), spoken, corrupted, shares)
 
     def _pad(self, sequences: list[list[int]]) -> tuple[Tensor, Tensor]:
-        ids = nn.utils.rnn.pad_sequence([torch.tensor(sequence) for sequence in sequences], batch_first=True)
-        ids = ids.to(self.place.device)
-        return ids, (ids != BLANK).long()
+        ids, mask = pad(sequences)
+        return ids.to(self.place.device), mask.to(self.place.device)
 
 
 def add_disturbance(waveform: Tensor, lengths: Tensor, chance: float, generator: torch.Generator) -> Tensor:
