@@ -16,13 +16,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 setup: $(RUN_TIME)
 
 demo: $(RUN_TIME)
-	$(VENV)/bin/pip install --quiet --editable '.[cpu,demo]'
+	$(VENV)/bin/pip install --quiet --editable '.[cpu,demo,phonetic]'
 	$(VENV)/bin/python demo/make_archive.py demo/audio
 	rm -rf demo/index
-	./cli.py index demo/audio --index demo/index
+	./cli.py index demo/audio --index demo/index --says
 	./cli.py search "a woman" --index demo/index -n 5
 	./cli.py search "a man with a deep voice" --index demo/index -n 5
 	./cli.py search "whispering" --index demo/index -n 5
+	./cli.py search --says "counted the boats" --index demo/index -n 5
 
 test: $(TEST)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
