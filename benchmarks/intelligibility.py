@@ -26,13 +26,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from encoders import SAMPLE_RATE, AudioError
+from encoders import SAMPLE_RATE
 from encoders.corruption import replace_some
 from encoders.disturbances import add_noise
 from encoders.espeak import Espeak, Voice, to_phonemes
 from encoders.manifest import read_manifest
 from encoders.phonetic_model import PhoneticModel, open_phonetic_model
-from search.intelligibility import read_utterance
+from search.phonetic_evaluation import read_spoken
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 VOICES = ("en-us+f2", "en-us+m3", "en+f4", "en+m1")
@@ -96,15 +96,10 @@ def noisy(model: PhoneticModel, clips: list[np.ndarray], phonemes: list[str], se
 def main(manifest: Path, model: str, seed: int) -> None:
     """Correlate intelligibility with what is wrong."""
     listener, rng = open_phonetic_model(model), random.Random(seed)
-    rows = [row for row in read_manifest(manifest, "transcript") if row.get("split") != "train"]
-    clips, texts = [], []
-    for row in rng.sample(rows, min(MOST, len(rows))):
-        try:
-            clips.append(read_utterance(manifest.parent / row["path"], listener.card.max_seconds))
-        except AudioError:
-            continue
-        texts.append(row["transcript"])
-    phonemes = to_phonemes(texts, rows[0].get("language") or "en-us")
+    spoken = read_spoken(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
+    chosen = rng.sample(range(len(spoken.rows)), min(MOST, len(spoken.rows)))
+    clips, texts = [spoken.clips[i] for i in chosen], [spoken.rows[i]["transcript"] for i in chosen]
+    phonemes = to_phonemes(texts, spoken.rows[0].get("language") or "en-us")
     found = {
         "misspoken (synthetic)": misspoken(listener, texts, rng),
         "misread (real)": misread(listener, clips, phonemes, rng),

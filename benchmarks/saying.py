@@ -19,11 +19,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from encoders import AudioError
 from encoders.espeak import to_phonemes
 from encoders.manifest import read_manifest
 from encoders.phonetic_model import open_phonetic_model
-from search.intelligibility import read_utterance
+from search.phonetic_evaluation import read_spoken
 
 LENGTHS = (1, 2, 4, 6)
 """Words of a phrase."""
@@ -71,17 +70,11 @@ def ranks(asked: Sequence[Asked], queries: Sequence[np.ndarray], said: Sequence[
 def main(manifest: Path, model: str, seed: int) -> None:
     """Search the recordings of a manifest by what they say."""
     listener, rng = open_phonetic_model(model), random.Random(seed)
-    clips, said = [], []
-    rows = [row for row in read_manifest(manifest, "transcript") if row.get("split") != "train"]
-    for row in rows:
-        try:
-            clips.append(read_utterance(manifest.parent / row["path"], listener.card.max_seconds))
-        except AudioError:
-            continue
-        said.append(" ".join(re.findall(r"[\w']+", row["transcript"])))
-    language = rows[0].get("language") or "en-us"
-    windows = [spoken.vectors for spoken in listener.embed_windows(clips)]
-    table = Table("asked", "queries", "R@1", "R@10", "whole clips: R@1", "R@10", title=f"{len(clips)} clips")
+    spoken = read_spoken(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
+    said = [" ".join(re.findall(r"[\w']+", row["transcript"])) for row in spoken.rows]
+    language = spoken.rows[0].get("language") or "en-us"
+    windows = [heard.vectors for heard in listener.embed_windows(spoken.clips)]
+    table = Table("asked", "queries", "R@1", "R@10", "whole clips: R@1", "R@10", title=f"{len(said)} clips")
     figures = {}
     for words in (0, *reversed(LENGTHS)):
         asked = phrases(sorted(set(said)), words, rng)
@@ -92,7 +85,7 @@ def main(manifest: Path, model: str, seed: int) -> None:
         figures[name] = dict(zip(("R@1", "R@10", "whole R@1", "whole R@10"), shares, strict=True)) | {"queries": len(asked)}
         table.add_row(name, str(len(asked)), *(f"{share:.1f}" for share in shares))
     Console().print(table)
-    print(json.dumps({"clips": len(clips), "model": listener.card.space, "figures": figures}))
+    print(json.dumps({"clips": len(said), "model": listener.card.space, "figures": figures}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Phoneme = TypeVar("Phoneme")
 
 
 def replace_some(sequence: Sequence[Phoneme], share: float, inventory: Sequence[Phoneme], rng: random.Random) -> list[Phoneme]:
-    """A share of the phonemes, one at least, replaced by others of an inventory, drawn at random (SCRAPS, section 4).
+    """A share of the phonemes, one at least, replaced by others of an inventory, drawn at random (SCRAPS).
 
     Args:
         sequence: one phoneme or more.

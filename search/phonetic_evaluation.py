@@ -28,37 +28,60 @@ class Tested:
     left_out: int
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """Recordings and what is said in them: samples, float32 mono at 16 kHz, and the manifest's row of each; and what failed."""
+
+    clips: list[np.ndarray]
+    rows: list[dict[str, str]]
+    failed: list[Failure]
+
+
+def read_spoken(
+    rows: Sequence[dict[str, str]], root: Path, longest: float, on_recording: Callable[[], object] = lambda: None
+) -> Spoken:
+    """The recordings of all rows that say what is spoken, but for those of a `split` that says "train".
+
+    Args:
+        rows: of a manifest: path, `transcript` (with `language`) or `phonemes`.
+        root: where paths start.
+        longest: seconds; what lasts longer fails.
+        on_recording: is called after each.
+
+    Raises:
+        ManifestError: fewer than two recordings are left.
+    """
+    spoken = Spoken([], [], [])
+    for row in rows:
+        if row.get("split") == "train" or not (row.get("transcript") or row.get("phonemes")):
+            continue
+        try:
+            spoken.clips.append(read_utterance(root / row["path"], longest))
+            spoken.rows.append(row)
+        except AudioError as error:
+            spoken.failed.append(Failure(str(root / row["path"]), str(error)))
+        on_recording()
+    if len(spoken.clips) < FEWEST:
+        raise ManifestError("There must be two recordings with a transcript, or phonemes, that nobody was trained on.")
+    return spoken
+
+
 def evaluate_phonetics(
     model: PhoneticModel,
     rows: Sequence[dict[str, str]],
     root: Path,
     on_recording: Callable[[], object] = lambda: None,
 ) -> Tested:
-    """Runs the tests on all rows that say what is spoken, but for those of a `split` that says "train".
-
-    Args:
-        model: what is tested.
-        rows: of a manifest: path, `transcript` (with `language`) or `phonemes`.
-        root: where paths start.
-        on_recording: is called after each.
+    """Runs the tests on recordings of a manifest; see read_spoken.
 
     Raises:
-        ManifestError: fewer than two recordings are left.
+        ManifestError: fewer than two recordings can be used.
     """
-    spoken = [row for row in rows if row.get("split") != "train" and (row.get("transcript") or row.get("phonemes"))]
-    clips, phonemes, failed = [], [], []
-    for row, said in zip(spoken, phonemes_of(spoken), strict=True):
-        path = root / row["path"]
-        try:
-            clips.append(read_utterance(path, model.card.max_seconds))
-            phonemes.append(model.tokenizer.encode(said).tokens)
-        except AudioError as error:
-            failed.append(Failure(str(path), str(error)))
-        on_recording()
-    if len(clips) < FEWEST:
-        raise ManifestError("There must be two recordings with a transcript, or phonemes, that nobody was trained on.")
+    spoken = read_spoken(rows, root, model.card.max_seconds, on_recording)
+    phonemes = [model.tokenizer.encode(said).tokens for said in phonemes_of(spoken.rows)]
     embed = Embedders(
         speech=lambda sounds: np.stack(list(model.embed_speech(sounds))),
         phonemes=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
     )
-    return Tested(len(clips), run_tests(embed, clips, phonemes), failed, len(rows) - len(spoken))
+    left_out = len(rows) - len(spoken.rows) - len(spoken.failed)
+    return Tested(len(spoken.clips), run_tests(embed, spoken.clips, phonemes), spoken.failed, left_out)

@@ -1,4 +1,4 @@
-"""The acoustic side of SCRAPS: which sounds are heard, in which order (Valles-Perez et al., section 3)."""
+"""The acoustic side of SCRAPS (Valles-Perez et al., arXiv 2307.12445): which sounds are heard, in which order."""
 
 from typing import NamedTuple
 

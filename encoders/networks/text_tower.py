@@ -31,14 +31,47 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(x)
 
 
-class TransformerTextTower(nn.Module):
-    """Token ids -> features.
+class TokenTransformer(nn.Module):
+    """Embeddings of tokens and places, and blocks that mix them: what towers over tokens have in common.
 
     Args:
         vocabulary: number of tokens.
         hidden, layers, heads: shape of the transformer.
+        longest: most tokens of a text; longer ones are cut by the tokenizer.
+    """
+
+    def __init__(self, vocabulary: int, hidden: int, layers: int, heads: int, longest: int, dropout: float) -> None:
+        super().__init__()
+        if hidden % heads:
+            raise ValueError(f"a hidden width of {hidden} is not divisible by {heads} heads")
+        self.tokens = nn.Embedding(vocabulary, hidden)
+        self.positions = nn.Embedding(longest, hidden)
+        nn.init.normal_(self.tokens.weight, std=0.05)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden)
+        self.longest, self.checkpointing = longest, False
+
+    def checkpoint_activations(self) -> None:
+        """Trades time for memory in training: activations are computed again in the backward pass."""
+        self.checkpointing = True
+
+    def mix(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Embedded tokens [batch, tokens, hidden], mask [batch, tokens] of 0 and 1 -> states, zero for padding."""
+        bias = (1.0 - mask)[:, None, None, :] * -1e4
+        x = x + self.positions(torch.arange(x.shape[1], device=x.device))
+        for block in self.blocks:
+            recompute = self.checkpointing and self.training
+            x = checkpoint(block, x, bias, use_reentrant=False) if recompute else block(x, bias)
+        return self.norm(x) * mask[:, :, None]
+
+
+class TransformerTextTower(TokenTransformer):
+    """Token ids -> features.
+
+    Args:
+        vocabulary, hidden, layers, heads, longest: see TokenTransformer.
         features: width of the pooled output (384 lets it learn from a MiniLM teacher).
-        longest: most tokens of a caption; longer ones are cut by the tokenizer.
     """
 
     def __init__(
@@ -51,29 +84,12 @@ class TransformerTextTower(nn.Module):
         longest: int = 64,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        if hidden % heads:
-            raise ValueError(f"a hidden width of {hidden} is not divisible by {heads} heads")
-        self.tokens = nn.Embedding(vocabulary, hidden)
-        self.positions = nn.Embedding(longest, hidden)
-        nn.init.normal_(self.tokens.weight, std=0.05)
-        nn.init.normal_(self.positions.weight, std=0.02)
-        self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(hidden)
+        super().__init__(vocabulary, hidden, layers, heads, longest, dropout)
         self.head = nn.Linear(hidden, features)
-        self.longest, self.width, self.checkpointing = longest, features, False
-
-    def checkpoint_activations(self) -> None:
-        """Trades time for memory in training: activations are computed again in the backward pass."""
-        self.checkpointing = True
+        self.width = features
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids and attention_mask, both int64 [batch, tokens] -> features [batch, width]."""
         mask = attention_mask.to(self.tokens.weight.dtype)
-        bias = (1.0 - mask)[:, None, None, :] * -1e4
-        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
-        for block in self.blocks:
-            recompute = self.checkpointing and self.training
-            x = checkpoint(block, x, bias, use_reentrant=False) if recompute else block(x, bias)
-        x = self.norm(x) * mask[:, :, None]
+        x = self.mix(self.tokens(input_ids), mask)
         return self.head(x.sum(dim=1) / mask.sum(dim=1, keepdim=True))
