@@ -36,8 +36,6 @@ CALM = 0.25
 """Share of the steps over which disturbances come up to their share of the clips."""
 SLACK = 0.3
 """Most of a part's length that a window may reach beyond it, or fall short of it, at each end."""
-LOUDEST_NOISE_DB, FAINTEST_NOISE_DB = 12.0, -15.0
-"""Noise over speech."""
 WHOLLY_WRONG = 0.25
 """Share of edits from which on a corrupted sequence counts in full."""
 
@@ -189,7 +187,7 @@ class PhoneticTrainer(Trainer):
             surroundings = draw_surroundings(len(rows), generator, self.schedule.augment)
             waveform = augment(waveform, lengths, surroundings, generator)
         chance = self.schedule.noise * min(1.0, self.step_number / (CALM * self.total_steps))
-        waveform = add_disturbance(waveform, lengths, chance, generator)
+        waveform = add_disturbance(waveform, lengths, chance, self.schedule.noise_db, generator)
         return Batch(waveform.to(self.place.device), lengths.to(self.place.device), spoken, corrupted, shares)
 
     def _pad(self, sequences: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -197,12 +195,15 @@ class PhoneticTrainer(Trainer):
         return ids.to(self.place.device), mask.to(self.place.device)
 
 
-def add_disturbance(waveform: Tensor, lengths: Tensor, chance: float, generator: torch.Generator) -> Tensor:
+def add_disturbance(
+    waveform: Tensor, lengths: Tensor, chance: float, louder_db: tuple[float, float], generator: torch.Generator
+) -> Tensor:
     """Puts a share of clips under white noise, or under other clips of the batch at once.
 
     Args:
         waveform: [clips, samples], zero after `lengths` [clips].
         chance: share of the clips that are disturbed.
+        louder_db: how much louder than the clip the noise is, from and to.
         generator: source of chance.
     """
     clips, samples = waveform.shape
@@ -213,7 +214,7 @@ def add_disturbance(waveform: Tensor, lengths: Tensor, chance: float, generator:
     white = torch.randn(clips, samples, generator=generator)
     noise = torch.where(torch.rand(clips, 1, generator=generator) < 0.65, white, babble) * valid
     level = noise.square().sum(dim=1, keepdim=True) / lengths[:, None]
-    louder = FAINTEST_NOISE_DB + (LOUDEST_NOISE_DB - FAINTEST_NOISE_DB) * torch.rand(clips, 1, generator=generator)
+    louder = louder_db[0] + (louder_db[1] - louder_db[0]) * torch.rand(clips, 1, generator=generator)
     gain = (power / (level + 1e-9)).sqrt() * 10 ** (louder / 20)
     disturbed = torch.rand(clips, 1, generator=generator) < chance
     return waveform + noise * gain * disturbed

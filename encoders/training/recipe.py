@@ -29,7 +29,7 @@ class Schedule:
     precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory, more time. augment: share of clips that
     are put through random rooms, lines and noise. speed_change: how much faster or slower clips are played at most, and so
     higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). noise: share of clips put under white noise or other voices,
-    which are up to 12 dB louder. validate_every, save_every: steps (0 = each epoch).
+    noise_db: which are from so many dB to so many dB louder than the clip. validate_every, save_every: steps (0 = each epoch).
     keep: "last" or "best", by the mean of the validation's figures.
     """
 
@@ -52,6 +52,7 @@ class Schedule:
     augment: float = 0.0
     speed_change: float = 0.0
     noise: float = 0.0
+    noise_db: tuple[float, float] = (-15.0, 12.0)
     validate_every: int = 0
     save_every: int = 0
     keep: str = "last"
