@@ -1,6 +1,7 @@
 """espeak-ng, from the package espeakng-loader (library and voices): text to phonemes, and to synthetic speech."""
 
 import ctypes
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -127,8 +128,10 @@ def _backend(language: str) -> Any:
         raise EspeakError(f"Text to phonemes {MISSING.format('phonemizer')}.") from error
     EspeakWrapper.set_library(loader.get_library_path())
     EspeakWrapper.set_data_path(loader.get_data_path())
+    quiet = logging.getLogger("voxdex.phonemes")
+    quiet.setLevel(logging.ERROR)  # it remarks on every word that espeak-ng joins to the next
     try:
-        return EspeakBackend(language, with_stress=False, language_switch="remove-flags", words_mismatch="ignore")
+        return EspeakBackend(language, with_stress=False, language_switch="remove-flags", logger=quiet)
     except RuntimeError as error:
         known = ", ".join(sorted(EspeakBackend.supported_languages()))
         raise EspeakError(f"espeak-ng has no language {language!r}. Known: {known}.") from error
