@@ -38,8 +38,7 @@ def copy_index(source: Store, target: Place, on_recording: Callable[[int], objec
     with store:
         if store.space != source.space:
             raise StoreError(f"The index {target} holds embeddings of {store.space}, not of {source.space}.")
-        for key, kind in source.schema().items():
-            store.declare(key, kind)
+        store.declare(source.schema())
         there = {point.id: point.payload for point in store.points({KIND: RECORDING})}
         for recording in source.points({KIND: RECORDING}):
             if there.get(recording.id) != recording.payload:
@@ -48,6 +47,5 @@ def copy_index(source: Store, target: Place, on_recording: Callable[[int], objec
                 copied.copied += 1
                 copied.clips += len(clips)
             on_recording(total)
-        if copied.copied:
-            store.optimise()
+        store.optimise()
     return copied

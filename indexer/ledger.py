@@ -36,11 +36,8 @@ class Ledger:
         self._store = store
         self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
-        recalled = store.recall(MEMO)
-        self.recalled = recalled is not None
-        """Whether nothing was written since all this was last remembered."""
         self._says = store.says.space if store.says else ""
-        for content, files, metadata, failure, says in recalled or map(_row, store.payloads(RECORDING, KEYS)):
+        for content, files, metadata, failure, says in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS)):
             known = self._known[content] = Known(list(map(FileState._make, files)), metadata, failure, says)
             for file in known.files:
                 if self._content_of.setdefault(file.path, content) != content:
@@ -63,6 +60,11 @@ class Ledger:
     def contents(self) -> set[str]:
         """The hashes of all that is indexed, with what is said where that is wanted."""
         return {content for content in self._known if self.holds(content)}
+
+    @property
+    def remembered(self) -> bool:
+        """Whether nothing was written since all this was last remembered."""
+        return self._store.recall(MEMO) is not None
 
     def remember(self) -> None:
         """Lets the store recall at once what it would have to gather, until something changes."""

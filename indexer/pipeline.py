@@ -26,6 +26,7 @@ from indexer.measures import Measures
 from indexer.metadata import Metadata
 from indexer.reading import Done, Reader
 from indexer.store import CLIP, KIND, RECORDING, Payload, Point, Store
+from indexer.store.filters import key_in
 
 BATCH_CLIPS = 64
 FLUSH_SECONDS = 10.0
@@ -178,7 +179,7 @@ def index(
             report.removed += 1
         else:
             report.missing += 1
-    if report.indexed or report.removed or not ledger.recalled:
+    if not ledger.remembered:
         on_progress(replace(progress, optimising=True))
         with _timed(report.stages, "store"):
             store.optimise()
@@ -231,18 +232,17 @@ class _Writer:
         self._pending: dict[str, list[Span]] = defaultdict(list)
         self._lost: list[str] = []
         self.audio_seconds = 0.0
-        for name, kind in (metadata.kinds if metadata else {}).items():
-            store.declare(f'metadata."{name}"', kind)
+        if metadata:
+            store.declare({key_in("metadata", name): kind for name, kind in metadata.kinds.items()})
 
     @cached_property
     def _tag(self) -> AttributeTagger:
         """Made when the first clip is written, with the fields of clips."""
         tag = AttributeTagger(self._model)
-        for name in ("recording", *(f"attributes.{name}" for name in tag.names)):
-            self._store.declare(name, "text")
+        texts = ("recording", *(f"attributes.{name}" for name in tag.names))
         measured = (f"measured.{field.name}" for field in fields(Measures))
-        for name in ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in tag.names)):
-            self._store.declare(name, "number")
+        numbers = ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in tag.names))
+        self._store.declare(dict.fromkeys(texts, "text") | dict.fromkeys(numbers, "number"))
         return tag
 
     def write(self, batch: list[Piece | Done]) -> None:
@@ -293,8 +293,8 @@ class _Writer:
                 self._store.upsert([self._recording(done, decoded, [])])
                 self._ledger.record(done.file, done.content, {}, decoded.failure)
             return
-        for name in decoded.origin.tags if decoded.origin else ():
-            self._store.declare(f'tags."{name}"', "text")
+        if decoded.origin:
+            self._store.declare({key_in("tags", name): "text" for name in decoded.origin.tags})
         clips = [self._clip(done, decoded, span) for span in spans]
         self._store.upsert([*clips, self._recording(done, decoded, spans)])
         self._ledger.record(done.file, done.content, self._known_of(done.path))

@@ -8,7 +8,7 @@ import pytest
 
 import indexer
 from encoders import SAMPLE_RATE
-from indexer import EdgeStore, IndexReport, MetadataError, Windows, find_recordings, read_metadata
+from indexer import EdgeStore, IndexReport, MetadataError, Progress, Windows, find_recordings, read_metadata
 from indexer.store import Point, parse_filter
 from tests.sounds import voice, write_sound
 
@@ -290,6 +290,32 @@ def test_an_index_whose_optimising_was_killed_is_optimised_by_the_next_run(store
     for _ in range(2):
         assert index([audio], store, mini, on_progress=seen.append).unchanged == 3
     assert [progress.optimising for progress in seen] == [True]
+
+
+def test_fields_of_a_run_that_was_stopped_can_be_asked_for_before_and_after_the_next_run(tmp_path, store, audio, mini):
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    def asked() -> tuple[int, dict[str, int]]:
+        where = parse_filter("speaker=Anna and duration>1.5 and pitch_hz<150")
+        return len(store.query(np.ones(mini.card.dimension, np.float32), 10, where)), store.facet("speaker")
+
+    with pytest.raises(KeyboardInterrupt):
+        index([audio], store, mini, read_metadata_of(audio), on_progress=stop)
+    schema = store.schema()
+    assert {"start", "recording", "attributes.gender", "metadata.speaker"} < schema.keys()
+    for _ in range(3):
+        store.close()
+        with EdgeStore.open(tmp_path / "index") as store:
+            assert asked() == (1, {"Anna": 1}) and store.schema() == schema
+            assert index([audio], store, mini).unchanged == 3
+
+
+def test_metadata_that_comes_later_can_be_asked_for(store, audio, mini):
+    index([audio], store, mini)
+    for _ in range(2):
+        assert index([audio], store, mini, read_metadata_of(audio)).unchanged == 3
+        assert store.facet("speaker") == {"Anna": 1}
 
 
 @pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff", "x,path\n1\n", 'path,"a""b"\nx,1\n'])

@@ -67,8 +67,7 @@ def test_both_back_ends_give_the_same_answers(store, mini):
     from indexer.store.server import ServerStore
 
     with ServerStore.create(qdrant_client.QdrantClient(":memory:"), "voices", store.space, "mini", 256) as server:
-        for key, kind in store.schema().items():
-            server.declare(key, kind)
+        server.declare(store.schema())
         server.upsert([*store.points({"kind": "recording"}), *store.points({"kind": "clip"})])
         sample = find(Query(ask("a man")), store, mini)
         queries = [

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import uuid
@@ -29,10 +30,14 @@ def server_store(folder):
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
 
-@pytest.fixture(params=[edge_store, server_store])
+@pytest.fixture(params=[(edge_store, False), (edge_store, True), (server_store, False)], ids=["written", "optimised", "server"])
 def any_store(request, tmp_path):
-    with request.param(tmp_path) as store:
-        yield filled(store)
+    make, optimised = request.param
+    with make(tmp_path) as store:
+        filled(store)
+        if optimised:
+            store.optimise()
+        yield store
 
 
 @pytest.fixture
@@ -42,18 +47,18 @@ def store(tmp_path):
 
 
 def filled(store):
-    for key, kind in (
-        ("metadata.speaker", "text"),
-        ("metadata.age", "number"),
-        ("metadata.gender", "text"),
-        ("metadata.recorded", "date"),
-        ("recording", "text"),
-        ("attributes.gender", "text"),
-        ("attributes.pitch", "text"),
-        ("measured.pitch_hz", "number"),
-        ("duration", "number"),
-    ):
-        store.declare(key, kind)
+    fields = {
+        "metadata.speaker": "text",
+        "metadata.age": "number",
+        "metadata.gender": "text",
+        "metadata.recorded": "date",
+        "recording": "text",
+        "attributes.gender": "text",
+        "attributes.pitch": "text",
+        "measured.pitch_hz": "number",
+        "duration": "number",
+    }
+    store.declare(fields)
     points = []
     for number, (speaker, gender, age, duration) in enumerate(PEOPLE):
         metadata = {"speaker": speaker} | ({"age": float(age)} if age else {})
@@ -207,6 +212,20 @@ def test_points_survive_closing(store, tmp_path):
         assert (again.space, again.model) == ("space", "mini")
         again.delete({"content": "ben"})
         assert names(again, "gender=male") == ["dan"]
+
+
+def test_fields_survive_closing_before_and_after_they_are_indexed(store, tmp_path):
+    schema = store.schema()
+    (tmp_path / "copy").mkdir()
+    for step in (EdgeStore.flush, lambda again: again.facet("gender"), EdgeStore.optimise):
+        store.close()
+        with EdgeStore.copied(tmp_path / "index", tmp_path / "copy") as copy:
+            assert copy.schema() == schema and copy.facet("speaker", parse_filter("duration>4")) == {"cleo": 1, "dan": 1}
+        shutil.rmtree(tmp_path / "copy" / next((tmp_path / "copy").glob("shard-*")).name)
+        store = EdgeStore.open(tmp_path / "index")
+        step(store)
+        assert store.schema() == schema and names(store, "recorded:2019..2021 and not path~tapes") == ["ben"]
+    store.close()
 
 
 def test_vectors_that_are_not_numbers_are_refused_as_a_whole(any_store):

@@ -162,8 +162,8 @@ class Store(Protocol):
     def delete(self, where: Mapping[str, str]) -> None:
         """Drops the points whose payload has these values at these keys."""
 
-    def declare(self, key: str, kind: str) -> None:
-        """Makes a payload key a field that conditions may name; `kind` is "text", "number" or "date" (RFC 3339)."""
+    def declare(self, fields: Mapping[str, str]) -> None:
+        """Makes payload keys fields that conditions may name, each of a kind: "text", "number" or "date" (RFC 3339)."""
 
     def schema(self) -> dict[str, str]:
         """The payload keys that were declared, with their kinds."""

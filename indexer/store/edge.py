@@ -16,6 +16,7 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,17 @@ from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
 ABOUT, SHARD, MEMO, LOCK = "index.json", "shard", ".memo.json", "lock"
 LOCK_SECONDS = 5.0
-OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=50_000)
-"""Vectors of more kilobytes than that, 50,000 clips of 256 dimensions, get a graph; fewer are scanned as quickly."""
+OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=20_000)
+"""Vectors of more kilobytes than that, 20,000 clips of 256 dimensions, get a graph, and their fields lie on disk; fewer are
+scanned as quickly, and their fields are held in memory, 9 KB a clip."""
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 SEVERAL, HALF = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim), edge.VectorStorageDatatype.Float16
 """How vectors of what is said are kept: several for each clip, of which the nearest counts, in half precision."""
 SHARD_CONFIG = "edge_config.json"
 """In the folder of the shard: how the engine was told to keep it."""
+AWAITED = "fields.json"
+"""In the folder of the shard: the declared fields that are yet to be indexed, with their kinds."""
 COPIED = 1 << 24
 """Bytes that are copied at a time."""
 FIELDS = {
@@ -72,7 +76,7 @@ class EdgeStore:
 
     def __init__(self, folder: Path, lock: FileLock, space: str, model: str, says: Says | None = None) -> None:
         self.folder, self.space, self.model, self.says = folder, space, model, says
-        self._lock = lock
+        self._lock, self._indexing = lock, Lock()
 
     @classmethod
     def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
@@ -116,7 +120,7 @@ class EdgeStore:
             store = cls(folder, lock, space, model)
             store._shard = edge.EdgeShard.create(str(shard), _config(dimension))
             for key in INTERNAL:
-                store.declare(key, "text")
+                store._index(key, "text")
             return store
 
     def add_says(self, says: Says) -> None:
@@ -234,14 +238,50 @@ class EdgeStore:
     def delete(self, where: Mapping[str, str]) -> None:
         self._update(edge.UpdateOperation.delete_points_by_filter(_equals(where)))
 
-    def declare(self, key: str, kind: str) -> None:
-        if key not in self._shard.info().payload_schema:
-            self._update(edge.UpdateOperation.create_field_index(key, FIELDS[kind][1]))
+    def declare(self, fields: Mapping[str, str]) -> None:
+        known = self.schema() if fields else {}
+        if new := {key: kind for key, kind in fields.items() if key not in known}:
+            self._forget()
+            self._await(self._awaited | new)
 
     def schema(self) -> dict[str, str]:
         found = self._shard.info().payload_schema
         kinds = {str(called): kind for kind, (called, _) in FIELDS.items()}
-        return {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
+        indexed = {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
+        return self._awaited | indexed
+
+    @cached_property
+    def _awaited(self) -> dict[str, str]:
+        """The declared fields that are yet to be indexed.
+
+        optimise() indexes them, on disk; the engine holds the indexes of what is not optimised in memory, 9 KB a clip. Until
+        then conditions are compared with each payload, and fields whose values are counted are indexed as they are.
+        """
+        try:
+            return json.loads(self._awaited_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+
+    def _await(self, fields: dict[str, str]) -> None:
+        with _explained(self.folder):
+            _replace(self._awaited_file, json.dumps(fields))
+        self._awaited = fields
+
+    @property
+    def _awaited_file(self) -> Path:
+        return self.folder / _shard_of(self.space) / AWAITED
+
+    def _index_awaited(self, keys: Iterable[str]) -> None:
+        with self._indexing:
+            due = [key for key in keys if key in self._awaited]
+            for key in due:
+                self._index(key, self._awaited[key])
+            if due:
+                self.flush()
+                self._await({key: kind for key, kind in self._awaited.items() if key not in due})
+
+    def _index(self, key: str, kind: str) -> None:
+        self._update(edge.UpdateOperation.create_field_index(key, FIELDS[kind][1]))
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         for record in self._scroll({KIND: kind}, with_payload=edge.PayloadSelector.Include(list(keys))):
@@ -282,6 +322,7 @@ class EdgeStore:
         return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
     def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
+        self._index_awaited([key])
         clips = edge.Filter(must=[_equals(CLIPS), self._render(where)])
         with _explained(self.folder):
             found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=exact, filter=clips))
@@ -298,6 +339,7 @@ class EdgeStore:
         _see_to_room(self.folder)
         with _explained(self.folder):
             self._shard.optimize()
+        self._index_awaited(self._awaited)
 
     def remember(self, name: str, derive: Callable[[], Any]) -> None:
         memo = self._memo(name)
@@ -374,6 +416,16 @@ def _asked(wish: np.ndarray | Discovery) -> edge.Query:
         return edge.Query.Nearest(wish.tolist())
     pairs = [edge.ContextPair(near.tolist(), far.tolist()) for near, far in wish.pairs]
     return edge.Query.Discover(edge.DiscoverQuery(wish.target.tolist(), pairs))
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replaces a file in one step that outlasts a power cut."""
+    new = file.with_suffix(".new")
+    with new.open("w", encoding="utf-8") as made:
+        made.write(text)
+        made.flush()
+        os.fsync(made.fileno())
+    new.replace(file)
 
 
 def _see_to_room(folder: Path) -> None:

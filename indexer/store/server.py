@@ -196,10 +196,11 @@ class ServerStore:
         selector = models.FilterSelector(filter=_equals(where))
         _ask(lambda: self._client.delete(self._collection, selector, wait=True))
 
-    def declare(self, key: str, kind: str) -> None:
-        if key not in self._about["fields"]:
-            self._index(key, kind)
-            self._about["fields"][key] = kind
+    def declare(self, fields: Mapping[str, str]) -> None:
+        if new := {key: kind for key, kind in fields.items() if key not in self._about["fields"]}:
+            for key, kind in new.items():
+                self._index(key, kind)
+            self._about["fields"] |= new
             self._write_about()
 
     def schema(self) -> dict[str, str]:
