@@ -3,13 +3,14 @@
     python -m benchmarks.saying MANIFEST.csv
 
 The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Each phrase is a run
-of words that only one sentence has. "whole clips" is the baseline: the same search over the vectors of whole clips alone,
-without those of their windows.
+of words that only one sentence has. "whole clips" is the baseline: the nearest vectors of whole clips, without looking for the
+phonemes in what was heard of them.
 """
 
 import json
 import random
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +54,10 @@ def phrases(sentences: Sequence[str], words: int, rng: random.Random) -> list[As
     return rng.sample(found, min(QUERIES, len(found)))
 
 
-def ranks(asked: Sequence[Asked], queries: Sequence[np.ndarray], said: Sequence[str], heard: list[np.ndarray]) -> np.ndarray:
-    """The rank, from 1, of the first clip that says each phrase."""
-    found = []
-    for each, query in zip(asked, queries, strict=True):
-        scores = np.array([(vectors @ query).max() for vectors in heard])
-        right = np.array([sentence == each.sentence for sentence in said])
-        found.append(1 + int((scores > scores[right].max()).sum()))
-    return np.array(found)
+def rank_of(asked: Asked, said: Sequence[str], scores: np.ndarray) -> int:
+    """The rank, from 1, of the first clip that says a phrase."""
+    right = np.array([sentence == asked.sentence for sentence in said])
+    return 1 + int((scores > scores[right].max()).sum())
 
 
 @click.command()
@@ -73,17 +70,24 @@ def main(manifest: Path, model: str, seed: int) -> None:
     spoken = read_spoken(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
     said = [" ".join(re.findall(r"[\w']+", row["transcript"])) for row in spoken.rows]
     language = spoken.rows[0].get("language") or "en-us"
-    windows = [heard.vectors for heard in listener.embed_windows(spoken.clips)]
-    table = Table("asked", "queries", "R@1", "R@10", "whole clips: R@1", "R@10", title=f"{len(said)} clips")
+    heard = list(listener.listen(spoken.clips))
+    vectors, frames = np.stack([each.vector for each in heard]), [each.heard for each in heard]
+    table = Table("asked", "queries", "R@1", "R@10", "ms", "whole clips: R@1", "R@10", title=f"{len(said)} clips")
     figures = {}
     for words in (0, *reversed(LENGTHS)):
         asked = phrases(sorted(set(said)), words, rng)
         name = f"{words} words" if words else "sentences"
-        queries = list(listener.embed_text(to_phonemes([each.phrase for each in asked], language)))
-        found = [ranks(asked, queries, said, heard) for heard in (windows, [vectors[:1] for vectors in windows])]
-        shares = [100 * float(np.mean(places <= first)) for places in found for first in (1, 10)]
-        figures[name] = dict(zip(("R@1", "R@10", "whole R@1", "whole R@10"), shares, strict=True)) | {"queries": len(asked)}
-        table.add_row(name, str(len(asked)), *(f"{share:.1f}" for share in shares))
+        queries = to_phonemes([each.phrase for each in asked], language)
+        started = time.perf_counter()
+        spotted = [np.array([place.match for place in listener.spot(query, frames)]) for query in queries]
+        milliseconds = 1000 * (time.perf_counter() - started) / len(queries)
+        whole = [vectors @ query for query in listener.embed_text(queries)]
+        ranks = [[rank_of(each, said, one) for each, one in zip(asked, way, strict=True)] for way in (spotted, whole)]
+        shares = [100 * float(np.mean(np.array(places) <= first)) for places in ranks for first in (1, 10)]
+        figures[name] = dict(zip(("R@1", "R@10", "whole R@1", "whole R@10"), shares, strict=True))
+        figures[name] |= {"queries": len(asked), "milliseconds": milliseconds}
+        cells = [f"{share:.1f}" for share in shares]
+        table.add_row(name, str(len(asked)), *cells[:2], f"{milliseconds:.0f}", *cells[2:])
     Console().print(table)
     print(json.dumps({"clips": len(said), "model": listener.card.space, "figures": figures}))
 

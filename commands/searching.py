@@ -119,7 +119,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
         copies = f" (+{hit.copies} alike)" if hit.copies else ""
         clip = clip_place(hit.recording, hit.start, hit.end) + copies
         above = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
-        place = f"{span(hit.said.start, hit.said.end)} s ({hit.said.cosine:.2f})" if hit.said else ""
+        place = f"{span(hit.said.start, hit.said.end)} s ({hit.said.match:.2f})" if hit.said else ""
         fit = (str(hit.rank), f"{hit.score:.3f}", above, *([words] if meets else []), *([place] if said else []))
         table.add_row(*fit, heard_as(hit.attributes), clip)
     print_table(table)

@@ -11,8 +11,8 @@ import platformdirs
 
 SHIPPED = Path(__file__).parent / "models"
 SPEECH, TEXT, TOKENIZER, CARD, README = "speech.onnx", "text.onnx", "tokenizer.json", "model.json", "README.md"
-PHONEMES, WINDOWS = "phonemes.onnx", "windows.onnx"
-"""In the folder of a model for what is said: instead of text.onnx, and beside speech.onnx."""
+PHONEMES = "phonemes.onnx"
+"""In the folder of a model for what is said, instead of text.onnx."""
 
 
 class ModelError(Exception):

@@ -1,34 +1,39 @@
-"""A model for what is said (SCRAPS): clips, windows of clips and phonemes as unit vectors of one space."""
+"""A model for what is said (SCRAPS): clips and phonemes as unit vectors of one space, and phonemes found in clips."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from encoders.model import EMBEDDING, Model, ModelError, by_length, padded
-from encoders.model_folder import WINDOWS, locate, read_card
-from encoders.runtime import open_session
+from encoders.model_folder import locate, read_card
+from encoders.spotting import pack, spot
 
 PHONETIC = "phonetic"
 """The model for what is said that ships."""
-WINDOW_SECONDS = (0.7, 1.4, 2.8, 5.6)
-"""How long the windows of a clip are; each begins half a window after the one before it."""
+HOP = 160
+FRAMES = 25
+"""Frames a second in which phonemes are heard."""
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """What a clip says, whole and in parts.
+    """What a clip says. vector: float32 [dimension]. heard: which phonemes, frame by frame, as spotting.pack writes them."""
 
-    vectors: float32 [1 + windows, dimension], first that of the whole clip. spans: float32 [1 + windows, 2], from when to when
-    each lasts, in seconds.
-    """
+    vector: np.ndarray
+    heard: str
 
-    vectors: np.ndarray
-    spans: np.ndarray
+
+@dataclass(frozen=True)
+class Spotted:
+    """Where phonemes are said. match: how surely, 0 to 1, see spotting.spot. start, end: seconds in the clip."""
+
+    match: float
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,10 @@ class Phonemes:
 
 
 class PhoneticModel(Model):
-    """As Model, for what is said: its text side eats phonemes, and it embeds windows of clips. See open_phonetic_model."""
+    """As Model, for what is said: its text side eats phonemes, and it finds phonemes in clips. See open_phonetic_model."""
 
-    @cached_property
-    def _windows(self) -> ort.InferenceSession:
-        return open_session(self.folder / WINDOWS, self._device, 1)[0]
-
-    def embed_windows(self, clips: Iterable[np.ndarray], batch_size: int = 4) -> Iterator[Spoken]:
-        """Embeds a stream of clips and of their windows of WINDOW_SECONDS, in order; see Model.embed_speech.
+    def listen(self, clips: Iterable[np.ndarray], batch_size: int = 4) -> Iterator[Spoken]:
+        """Embeds a stream of clips and keeps which phonemes they say, in order; see Model.embed_speech.
 
         Raises:
             ValueError: a clip is not a row of finite samples of at most `card.max_seconds`.
@@ -58,22 +59,27 @@ class PhoneticModel(Model):
         while several := list(islice(clips, 16 * batch_size)):
             for clip in several:
                 self.check(clip)
-            yield from by_length(several, batch_size, self._run_windows, self._at_once)
+            yield from by_length(several, batch_size, self._listen, self._at_once)
 
-    def _run_windows(self, clips: list[np.ndarray]) -> list[Spoken]:
-        wholes, frames = self._speech[0].run([EMBEDDING, "frames"], padded(clips))
-        windows = [windows_of(len(clip)) for clip in clips]
-        most = max(map(len, windows))
-        table = np.zeros((len(clips), most, 2), dtype=np.int64)
-        for row, found in enumerate(windows):
-            table[row, : len(found)] = found
-        parts = self._windows.run([EMBEDDING], {"frames": frames, "windows": table})[0] if most else table
-        spoken = []
-        for row, (clip, found) in enumerate(zip(clips, windows, strict=True)):
-            vectors = np.concatenate([wholes[row : row + 1], parts[row, : len(found)]]).astype(np.float32)
-            spans = np.concatenate([[[0, len(clip)]], found]) / self.card.sample_rate
-            spoken.append(Spoken(vectors, spans.astype(np.float32)))
-        return spoken
+    def _listen(self, clips: list[np.ndarray]) -> list[Spoken]:
+        vectors, shares = self._speech[0].run([EMBEDDING, "log_shares"], padded(clips))
+        frames = [math.ceil((len(clip) // HOP + 1) / 4) for clip in clips]
+        return [Spoken(vector, pack(share[:count])) for vector, share, count in zip(vectors, shares, frames, strict=True)]
+
+    def spot(self, phonemes: str, heard: Sequence[str]) -> list[Spotted]:
+        """How surely phonemes (IPA) are said in clips, and where in them, given what was heard of each (see Spoken).
+
+        Raises:
+            ValueError: there is no phoneme.
+        """
+        ids = self._tokens([phonemes])["input_ids"][0].tolist()
+        if not ids:
+            raise ValueError(f"There is no phoneme in {phonemes!r}.")
+        matches, frames = spot(heard, ids, self.tokenizer.get_vocab_size())
+        return [
+            Spotted(float(match), float(begin) / FRAMES, float(end) / FRAMES)
+            for match, (begin, end) in zip(matches, frames, strict=True)
+        ]
 
     def embed_phonemes(self, sequences: Iterable[str], batch_size: int = 64) -> Iterator[Phonemes]:
         """Embeds a stream of phoneme sequences, in order, with a state for each phoneme, which no frames of sound shape.
@@ -108,18 +114,6 @@ class PhoneticModel(Model):
         """
         cosines, shares = np.array(self.card.intelligibility).T
         return float(np.interp(cosine, cosines, shares))
-
-
-def windows_of(samples: int, sample_rate: int = 16_000) -> np.ndarray:
-    """Windows of a clip of so many samples: first sample and the one after the last, int64 [windows, 2]."""
-    found = []
-    for seconds in WINDOW_SECONDS:
-        length = int(seconds * sample_rate)
-        if length < samples:
-            starts = np.arange(0, samples - length // 2, length // 2)
-            starts = np.unique(np.minimum(starts, samples - length))
-            found.append(np.stack([starts, starts + length], axis=1))
-    return np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)
 
 
 def open_phonetic_model(

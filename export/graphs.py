@@ -10,7 +10,7 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from encoders.model_folder import PHONEMES, SPEECH, TEXT, WINDOWS
+from encoders.model_folder import PHONEMES, SPEECH, TEXT
 from encoders.networks import DualEncoder, PhonemeTower
 from export.files import MOST_BYTES, save_graph
 from export.precision import halve_weights, normalise_in_full, quantise
@@ -30,23 +30,12 @@ class SpeechGraph(nn.Module):
 
 
 class UtteranceGraph(SpeechGraph):
-    """As SpeechGraph -> embedding, and frames float32 [batch, frames, ...] from which windows are embedded."""
+    """As SpeechGraph -> embedding, and log_shares of phonemes, float32 [batch, frames, vocabulary]."""
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         tower = self.network.speech_tower
         heard = tower.listen(waveform, lengths)
-        return self.network.project_speech(tower.pool(heard.states, heard.weights)), tower.summarise(heard)
-
-
-class WindowsGraph(nn.Module):
-    """frames of UtteranceGraph, windows int64 [batch, windows, 2] in samples -> embedding [batch, windows, dimension]."""
-
-    def __init__(self, network: DualEncoder) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, frames: Tensor, windows: Tensor) -> Tensor:
-        return self.network.project_speech(self.network.speech_tower.pool_windows(frames, windows))
+        return self.network.project_speech(tower.pool(heard.states, heard.weights)), heard.log_shares
 
 
 class TextGraph(nn.Module):
@@ -72,7 +61,7 @@ class PhonemesGraph(TextGraph):
 def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", most_bytes: int = MOST_BYTES) -> None:
     """Writes speech.onnx and text.onnx into a folder that exists; past `most_bytes`, with NAME.data beside it.
 
-    Of a network for phonemes, they are speech.onnx, windows.onnx and phonemes.onnx.
+    Of a network for phonemes, they are speech.onnx and phonemes.onnx.
 
     Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. fp16 is torch's
     mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. int8: see
@@ -89,14 +78,8 @@ def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", m
         _export(SpeechGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes)
         _export(TextGraph(network), text, text_shapes, folder / TEXT, precision, most_bytes)
         return
-    utterance = UtteranceGraph(network)
-    _export(utterance, sound, shapes, folder / SPEECH, precision, most_bytes, ("embedding", "frames"))
+    _export(UtteranceGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes, ("embedding", "log_shares"))
     _export(PhonemesGraph(network), text, text_shapes, folder / PHONEMES, precision, most_bytes, ("embedding", "states"))
-    with torch.inference_mode():
-        frames = utterance(waveform, lengths)[1]
-    parts = {"frames": frames.clone(), "windows": torch.tensor([[[0, 8000], [4000, 12_000]]] * 3)}
-    shapes = ({0: batch, 1: torch.export.Dim("frames")}, {0: batch, 1: torch.export.Dim("windows")})
-    _export(WindowsGraph(network), parts, shapes, folder / WINDOWS, precision, most_bytes)
 
 
 def _export(

@@ -16,7 +16,7 @@ import numpy as np
 
 from encoders import Model
 from encoders.audio import Failure
-from encoders.phonetic_model import PhoneticModel
+from encoders.phonetic_model import PhoneticModel, Spoken
 from encoders.runtime import usable_cores
 from encoders.zero_shot import AttributeTagger, Heard
 from indexer.decoding import Decoded, Piece
@@ -25,7 +25,7 @@ from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
 from indexer.reading import Done, Reader
-from indexer.store import CLIP, KIND, RECORDING, Payload, Point, Store
+from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, Store
 from indexer.store.filters import key_in
 
 BATCH_CLIPS = 64
@@ -97,7 +97,7 @@ class Progress:
 class Span:
     """An embedded clip. start, end: seconds. vector: float32 [dimension]. attributes: what was heard, by name.
 
-    says: float32 [1 + windows, dimension] of what is said; None where that is not indexed.
+    says: what is said; None where that is not indexed.
     """
 
     start: float
@@ -105,7 +105,7 @@ class Span:
     measures: Measures
     vector: np.ndarray
     attributes: dict[str, Heard]
-    says: np.ndarray | None
+    says: Spoken | None
 
 
 def index(
@@ -317,10 +317,10 @@ class _Writer:
             for piece, vector, heard, said in zip(pieces, vectors, attributes, says, strict=True)
         ]
 
-    def _listen(self, pieces: list[Piece]) -> list[np.ndarray | None]:
+    def _listen(self, pieces: list[Piece]) -> list[Spoken | None]:
         if self._listener is None:
             return [None] * len(pieces)
-        return [spoken.vectors for spoken in self._listener.embed_windows(piece.clip.samples for piece in pieces)]
+        return list(self._listener.listen(piece.clip.samples for piece in pieces))
 
     def _clip(self, done: Done, decoded: Decoded, span: Span) -> Point:
         payload = self._about(done, decoded, CLIP) | {
@@ -331,7 +331,10 @@ class _Writer:
             "probabilities": {name: heard.probability for name, heard in span.attributes.items()},
             "measured": {name: value for name, value in asdict(span.measures).items() if value is not None},
         }
-        return Point(_identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}"), span.vector, payload, span.says)
+        id = _identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}")
+        if span.says is None:
+            return Point(id, span.vector, payload)
+        return Point(id, span.vector, payload | {HEARD: span.says.heard}, span.says.vector)
 
     def _recording(self, done: Done, decoded: Decoded, spans: Sequence[Span]) -> Point:
         """What is known of a recording as a whole; see Ledger."""

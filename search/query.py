@@ -103,11 +103,11 @@ class FoundClip:
 
 @dataclass(frozen=True)
 class Said:
-    """Where something is said in a clip. start, end: seconds in the recording. cosine: with the phonemes, -1 to 1."""
+    """Where something is said in a clip, and how surely. start, end: seconds in the recording. match: 0 to 1, see spotting."""
 
     start: float
     end: float
-    cosine: float
+    match: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class Hit(FoundClip):
     say, as worded there, whether it is heard. copies: clips like it that were folded into it. said: where it says what was
     asked for, if that was.
 
-    Of hits of what is said alone, the score is that of `said`, and there is no cosine of the voice.
+    Of hits of what is said alone, the score is the match of `said`, and there is no cosine of the voice.
     """
 
     rank: int

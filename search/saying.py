@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from encoders import SAMPLE_RATE, Model
-from encoders.phonetic_model import PhoneticModel, windows_of
-from indexer.store import Point, Store
+from encoders import Model
+from encoders.phonetic_model import PhoneticModel, Spotted
+from indexer.store import HEARD, All, Among, Neighbour, Store
 from search.aim import aim
 from search.background import Background
 from search.finding import CANDIDATES, check, grouping, wish_of
 from search.query import Hit, Query, QueryError, Said, about_clip
 from search.ranking import choose
+
+MOST_HEARD = 20_000
+"""Clips whose frames are searched: those that are as a whole most like what is said."""
+FUSION = 60
+"""Of reciprocal rank fusion: 1 / (60 + rank) is what a place in each order is worth (Cormack et al. 2009)."""
 
 
 def find_said(
@@ -19,8 +24,9 @@ def find_said(
 ) -> list[Hit]:
     """Answers a query that says what is said (query.says), best first.
 
-    Alone, clips are ranked by the cosine of the phonemes with the whole clip or the nearest of its windows; with voices
-    described, the engine fuses that order and theirs by rank.
+    The engine gives the clips nearest to the phonemes as a whole; in what was heard of each, the phonemes are then looked for
+    from any frame to any other. With voices described as well, the engine puts the clips that match best into their order,
+    and the two orders are fused by rank.
 
     Args:
         query: what is looked for.
@@ -38,46 +44,57 @@ def find_said(
         raise QueryError("The index does not hold what is said: index it again with --says.")
     if store.says.space != listener.card.space:
         raise QueryError(f"The index holds what is said as {store.says.space} hears it, not {listener.card.space}.")
-    words = next(listener.embed_phonemes([query.says])).vector
-    voiced = bool(query.wishes or query.liked or query.disliked)
-    target = aim(query, store, model, background) if voiced else None
-    wish = None if target is None else wish_of(query, target, store)
-    ranking = query.ranking if voiced else replace(query.ranking, fold=1.0)
-
     wanted = query.skip + query.limit
-    found = store.query(wish, CANDIDATES + 4 * wanted, query.where, vectors=True, says=words)
-    chosen = choose(found, wanted, ranking, grouping(query, store))[query.skip :] if found else []
-    points = {point.id: point for point in store.retrieve([each.clip.id for each in chosen])}
-    hits = []
-    for rank, each in enumerate(chosen, start=query.skip + 1):
-        said = place_of(points[each.clip.id], words)
-        cosine = None if target is None else float(each.clip.vector @ target)
-        percentile = None
-        if cosine is not None:
-            percentile = float(background.percentiles(lambda vectors: vectors @ target, np.array([cosine]))[0])
-        hits.append(
-            Hit(
-                **about_clip(each.clip),
-                rank=rank,
-                score=each.clip.score,
-                cosine=cosine,
-                percentile=percentile,
-                meets={},
-                copies=each.copies,
-                said=said,
-            )
+    clips, places = _spot(query, store, listener)
+    clips = clips[: CANDIDATES + 4 * wanted]
+    target, ranking = None, replace(query.ranking, fold=1.0)
+    if clips and (query.wishes or query.liked or query.disliked):
+        target, ranking = aim(query, store, model, background), query.ranking
+        clips = _fuse(clips, query, target, store)
+
+    chosen = choose(clips, wanted, ranking, grouping(query, store))[query.skip :] if clips else []
+    cosines = [None if target is None else float(each.clip.vector @ target) for each in chosen]
+    return [
+        Hit(
+            **about_clip(each.clip),
+            rank=rank,
+            score=each.clip.score,
+            cosine=cosine,
+            percentile=None if target is None else _percentile(cosine, target, background),
+            meets={},
+            copies=each.copies,
+            said=_said(each.clip, places[each.clip.id]),
         )
-    return hits
+        for rank, (each, cosine) in enumerate(zip(chosen, cosines, strict=True), start=query.skip + 1)
+    ]
 
 
-def place_of(clip: Point, words: np.ndarray) -> Said | None:
-    """Where in a clip phonemes are nearest: all of it, or one of its windows; None where what it says was not indexed."""
-    if clip.says is None:
-        return None
+def _spot(query: Query, store: Store, listener: PhoneticModel) -> tuple[list[Neighbour], dict[str, Spotted]]:
+    """Clips by how surely they say it, and where each does, by id."""
+    words = next(listener.embed_phonemes([query.says])).vector
+    near = store.query(words, MOST_HEARD, query.where, vectors=True, says=True)
+    spotted = listener.spot(query.says, [clip.payload[HEARD] for clip in near])
+    clips = [replace(clip, score=place.match) for clip, place in zip(near, spotted, strict=True)]
+    places = {clip.id: place for clip, place in zip(near, spotted, strict=True)}
+    return sorted(clips, key=lambda clip: -clip.score), places
+
+
+def _fuse(clips: list[Neighbour], query: Query, target: np.ndarray, store: Store) -> list[Neighbour]:
+    """Clips in their own order and in that of a voice, by reciprocal rank; see FUSION."""
+    where = All((query.where, Among(tuple(clip.id for clip in clips))))
+    voices = store.query(wish_of(query, target, store), len(clips), where)
+    place = {clip.id: rank for rank, clip in enumerate(voices, 1)}
+    fused = [
+        replace(clip, score=1 / (FUSION + rank) + 1 / (FUSION + place.get(clip.id, len(clips))))
+        for rank, clip in enumerate(clips, 1)
+    ]
+    return sorted(fused, key=lambda clip: -clip.score)
+
+
+def _percentile(cosine: float, target: np.ndarray, background: Background) -> float:
+    return float(background.percentiles(lambda vectors: vectors @ target, np.array([cosine]))[0])
+
+
+def _said(clip: Neighbour, place: Spotted) -> Said:
     start, end = clip.payload["start"], clip.payload["end"]
-    windows = windows_of(round((end - start) * SAMPLE_RATE)) / SAMPLE_RATE
-    spans = np.concatenate([[[0.0, end - start]], windows])
-    cosines = clip.says @ words
-    nearest = int(cosines[: len(spans)].argmax())
-    begin, stop = spans[nearest] + start
-    return Said(round(float(begin), 3), round(float(stop), 3), float(cosines[nearest]))
+    return Said(round(start + place.start, 3), round(min(start + place.end, end), 3), place.match)

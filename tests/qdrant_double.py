@@ -69,8 +69,8 @@ def answer(client: QdrantClient, method: str, path: str, body: dict[str, Any]) -
         case "POST", "/points/query":
             asked = models.QueryRequest(**body)
             found = client.query_points(
-                name, asked.query, using=asked.using, prefetch=asked.prefetch, query_filter=asked.filter, limit=asked.limit,
-                with_payload=True, with_vectors=asked.with_vector or False,
+                name, asked.query, using=asked.using, query_filter=asked.filter, limit=asked.limit,
+                with_payload=asked.with_payload, with_vectors=asked.with_vector or False,
             )  # fmt: skip
             return found.model_dump()
     raise LookupError(f"{method} {path}")

@@ -79,21 +79,6 @@ class AcousticTower(nn.Module):
         """States [batch, frames, ...] and weights [batch, frames], of an Utterance or a part of it -> features."""
         return self.pooling(states, weights)
 
-    def summarise(self, heard: Utterance) -> Tensor:
-        """All that windows of a clip are embedded from: narrowed states and weights, [batch, frames, features + 1]."""
-        return torch.cat([self.pooling.narrow(heard.states), heard.weights[..., None]], dim=-1)
-
-    def pool_windows(self, summary: Tensor, windows: Tensor) -> Tensor:
-        """Features [batch, windows, width] of windows of clips.
-
-        Args:
-            summary: of summarise().
-            windows: first sample of each and the one after its last, int64 [batch, windows, 2].
-        """
-        samples = torch.arange(summary.shape[1], device=summary.device) * self.hop
-        inside = (samples >= windows[..., :1]) & (samples < windows[..., 1:])
-        return self.pooling.gather(summary[..., :-1], inside.float() * summary[:, None, :, -1])
-
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """As listen() -> features [batch, width]."""
         heard = self.listen(waveform, lengths)

@@ -30,13 +30,9 @@ class OrderPooling(nn.Module):
 
     def forward(self, states: Tensor, weights: Tensor) -> Tensor:
         """States [batch, length, inputs], weights of 0 or more [batch, length] -> [batch, width]."""
-        return self.gather(self.narrow(states), weights[:, None])[:, 0]
-
-    def gather(self, kept: Tensor, weights: Tensor) -> Tensor:
-        """Narrowed states [batch, length, features], some weights for each [batch, times, length] -> [batch, times, width]."""
         whole = weights.sum(dim=-1, keepdim=True)
         positions = (weights.cumsum(dim=-1) - weights / 2) / (whole + LEAST)
         shares = torch.exp(-self.sharpness * (positions[..., None] - self.centres).square()) * weights[..., None]
         shares = shares / (shares.sum(dim=-2, keepdim=True) + LEAST)
-        means = shares.transpose(-2, -1) @ kept[:, None]
+        means = shares.transpose(-2, -1) @ self.narrow(states)
         return torch.cat([self.norm(means.flatten(-2)), (whole + 1).log() - 3], dim=-1)

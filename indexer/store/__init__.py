@@ -3,7 +3,19 @@
 from pathlib import Path
 
 from encoders.model_folder import voxdex_home
-from indexer.store.base import CLIP, KIND, RECORDING, Discovery, Neighbour, Payload, Point, Says, Store, StoreError
+from indexer.store.base import (
+    CLIP,
+    HEARD,
+    KIND,
+    RECORDING,
+    Discovery,
+    Neighbour,
+    Payload,
+    Point,
+    Says,
+    Store,
+    StoreError,
+)
 from indexer.store.edge import EdgeStore
 from indexer.store.filters import EVERYTHING, All, Among, Condition, Filter, FilterError
 from indexer.store.language import parse_filter, write_filter
@@ -14,6 +26,7 @@ __all__ = [
     "CLIP",
     "DEFAULT_INDEX",
     "EVERYTHING",
+    "HEARD",
     "KIND",
     "RECORDING",
     "All",

@@ -30,9 +30,9 @@ INTERNAL = (KIND, "content")
 
 
 VOICE, SAYS = "", "says"
-"""The names of a clip's vectors: of its voice, and of what is said in it (several, of which the nearest counts)."""
-FUSION = 60
-"""Of reciprocal rank fusion: 1 / (60 + rank) is what a place in each order is worth (Cormack et al. 2009)."""
+"""The names of a clip's vectors: of its voice, and of what is said in it."""
+HEARD = "heard"
+"""The payload key of the phonemes that were heard in a clip, frame by frame; told only where what is said is asked."""
 
 
 class StoreError(Exception):
@@ -52,7 +52,7 @@ class Says:
 class Point:
     """id: a UUID. vector: float32 [dimension] of unit length; None of a recording, which only its clips find.
 
-    says: float32 [1 + windows, dimension] of what is said in a clip and in its windows; None where that is not indexed.
+    says: float32 [dimension] of unit length, of what is said in a clip; None where that is not indexed.
     """
 
     id: str
@@ -176,16 +176,15 @@ class Store(Protocol):
 
     def query(
         self,
-        wish: np.ndarray | Discovery | None,
+        wish: np.ndarray | Discovery,
         limit: int,
         where: Filter = EVERYTHING,
         vectors: bool = False,
-        says: np.ndarray | None = None,
+        says: bool = False,
     ) -> list[Neighbour]:
         """The clips nearest to a vector [dimension], or found by discovery, best first, among those that meet a filter.
 
-        With `says`, those in which that is said, scored by the cosine of the nearest window; with both, the two orders are
-        fused by rank, see FUSION.
+        With `says`, those whose vectors of what is said are nearest to it, with what was heard of them (HEARD).
 
         Raises:
             FilterError: the filter names an unknown field, or compares what has no order.

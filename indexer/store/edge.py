@@ -28,8 +28,8 @@ from indexer.store.base import (
     CLIP,
     CLIPS,
     FORMAT,
-    FUSION,
     GRAPH,
+    HEARD,
     INTERNAL,
     KIND,
     MOST_VALUES,
@@ -55,10 +55,6 @@ OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=20_000)
 scanned as quickly, and their fields are held in memory, 9 KB a clip."""
 LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
-SEVERAL, HALF = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim), edge.VectorStorageDatatype.Float16
-"""How vectors of what is said are kept: several for each clip, of which the nearest counts, in half precision."""
-SHARD_CONFIG = "edge_config.json"
-"""In the folder of the shard: how the engine was told to keep it."""
 AWAITED = "fields.json"
 """In the folder of the shard: the declared fields that are yet to be indexed, with their kinds."""
 COPIED = 1 << 24
@@ -118,7 +114,9 @@ class EdgeStore:
             _see_to_room(folder)
             shard.mkdir()
             store = cls(folder, lock, space, model)
-            store._shard = edge.EdgeShard.create(str(shard), _config(dimension))
+            vectors = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
+            config = edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
+            store._shard = edge.EdgeShard.create(str(shard), config)
             for key in INTERNAL:
                 store._index(key, "text")
             return store
@@ -126,12 +124,8 @@ class EdgeStore:
     def add_says(self, says: Says) -> None:
         if self.says is not None:
             raise StoreError(f"The index at {self.folder} holds what is said as {self.says.space} hears it already.")
-        self._update(edge.UpdateOperation.create_dense_vector(SAYS, says.dimension, edge.Distance.Cosine, SEVERAL, HALF))
-        with _explained(self.folder):
-            self._shard.close()
-            shard = self.folder / _shard_of(self.space)
-            dimension = json.loads((shard / SHARD_CONFIG).read_text(encoding="utf-8"))["vectors"][VOICE]["size"]
-            self._shard = edge.EdgeShard.load(str(shard), _config(dimension, says.dimension))
+        shape = (says.dimension, edge.Distance.Cosine, None, edge.VectorStorageDatatype.Float16)
+        self._update(edge.UpdateOperation.create_dense_vector(SAYS, *shape))
         self.says = says
         if self.exists(self.folder) and self.read_about(self.folder)["space"] == self.space:
             self._write_about()
@@ -292,21 +286,20 @@ class EdgeStore:
 
     def query(
         self,
-        wish: np.ndarray | Discovery | None,
+        wish: np.ndarray | Discovery,
         limit: int,
         where: Filter = EVERYTHING,
         vectors: bool = False,
-        says: np.ndarray | None = None,
+        says: bool = False,
     ) -> list[Neighbour]:
-        asked = [] if wish is None else [_asked(wish)]
-        asked += [] if says is None else [edge.Query.Nearest(says.tolist(), SAYS)]
-        among = {"filter": self._render(where), "params": edge.SearchParams(hnsw_ef=max(BREADTH, limit))}
-        if len(asked) > 1:
-            orders = [edge.Prefetch(limit, query=each, **among) for each in asked]
-            how = {"query": edge.Fusion.Rrf(FUSION), "prefetches": orders}
-        else:
-            how = {"query": asked[0]} | among
-        request = edge.QueryRequest(limit=limit, with_payload=True, with_vector=[VOICE] if vectors else False, **how)
+        request = edge.QueryRequest(
+            limit=limit,
+            query=_asked(wish, SAYS if says else None),
+            filter=self._render(where),
+            params=edge.SearchParams(hnsw_ef=max(BREADTH, limit)),
+            with_payload=True if says else edge.PayloadSelector.Exclude([HEARD]),
+            with_vector=[VOICE] if vectors else False,
+        )
         with _explained(self.folder):
             found = self._shard.query(request)
         return [as_neighbour(point) for point in found]
@@ -400,20 +393,9 @@ class EdgeStore:
         return self.folder / f"{_shard_of(self.space)}-{name}{MEMO}"
 
 
-def _config(voice: int, says: int | None = None) -> edge.EdgeConfig:
-    """Of vectors of voices, of so many dimensions, and perhaps of what is said: those, several a clip, have no graph."""
-    vectors = {VOICE: edge.EdgeVectorParams(voice, edge.Distance.Cosine)}
-    if says:
-        plain = edge.HnswIndexConfig(**GRAPH | {"m": 0})
-        vectors[SAYS] = edge.EdgeVectorParams(
-            says, edge.Distance.Cosine, multivector_config=SEVERAL, datatype=HALF, hnsw_config=plain
-        )
-    return edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
-
-
-def _asked(wish: np.ndarray | Discovery) -> edge.Query:
+def _asked(wish: np.ndarray | Discovery, using: str | None) -> edge.Query:
     if not isinstance(wish, Discovery):
-        return edge.Query.Nearest(wish.tolist())
+        return edge.Query.Nearest(wish.tolist(), using)
     pairs = [edge.ContextPair(near.tolist(), far.tolist()) for near, far in wish.pairs]
     return edge.Query.Discover(edge.DiscoverQuery(wish.target.tolist(), pairs))
 

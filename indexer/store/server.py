@@ -20,8 +20,8 @@ from indexer.store.base import (
     CLIP,
     CLIPS,
     FORMAT,
-    FUSION,
     GRAPH,
+    HEARD,
     INTERNAL,
     KIND,
     MOST_VALUES,
@@ -215,28 +215,24 @@ class ServerStore:
 
     def query(
         self,
-        wish: np.ndarray | Discovery | None,
+        wish: np.ndarray | Discovery,
         limit: int,
         where: Filter = EVERYTHING,
         vectors: bool = False,
-        says: np.ndarray | None = None,
+        says: bool = False,
     ) -> list[Neighbour]:
-        asked = [] if wish is None else [(_asked(wish), VOICE)]
-        asked += [] if says is None else [([says.tolist()], SAYS)]
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-        params = models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored)
         clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
-        if len(asked) > 1:
-            orders = [
-                models.Prefetch(query=each, using=name or None, limit=limit, filter=clips, params=params)
-                for each, name in asked
-            ]
-            how = {"query": models.RrfQuery(rrf=models.Rrf(k=FUSION)), "prefetch": orders}
-        else:
-            how = {"query": asked[0][0], "using": asked[0][1] or None, "query_filter": clips, "search_params": params}
         found = _ask(
             lambda: self._client.query_points(
-                self._collection, limit=limit, with_payload=True, with_vectors=[VOICE] if vectors else False, **how
+                self._collection,
+                query=_asked(wish),
+                using=SAYS if says else None,
+                limit=limit,
+                query_filter=clips,
+                search_params=models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored),
+                with_payload=True if says else models.PayloadSelectorExclude(exclude=[HEARD]),
+                with_vectors=[VOICE] if vectors else False,
             )
         )
         return [as_neighbour(point) for point in found.points]
@@ -302,10 +298,8 @@ def _voice(dimension: int) -> models.VectorParams:
 
 
 def _said(dimension: int) -> models.VectorParams:
-    """Several a clip, without a graph, as in an embedded index."""
-    several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
-    shape = {"multivector_config": several, "datatype": models.Datatype.FLOAT16, "hnsw_config": models.HnswConfigDiff(m=0)}
-    return models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True, **shape)
+    half = models.Datatype.FLOAT16
+    return models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True, datatype=half)
 
 
 def _asked(wish: np.ndarray | Discovery) -> list[float] | models.DiscoverQuery:
