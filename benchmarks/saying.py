@@ -79,7 +79,7 @@ def main(manifest: Path, model: str, seed: int) -> None:
         name = f"{words} words" if words else "sentences"
         queries = to_phonemes([each.phrase for each in asked], language)
         started = time.perf_counter()
-        spotted = [np.array([place.match for place in listener.spot(query, frames)]) for query in queries]
+        spotted = [listener.match(query, frames) for query in queries]
         milliseconds = 1000 * (time.perf_counter() - started) / len(queries)
         whole = [vectors @ query for query in listener.embed_text(queries)]
         ranks = [[rank_of(each, said, one) for each, one in zip(asked, way, strict=True)] for way in (spotted, whole)]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from encoders.model import EMBEDDING, Model, ModelError, by_length, padded
-from encoders.model_folder import locate, read_card
-from encoders.spotting import pack, spot
+from encoders.model_folder import locate as find_folder
+from encoders.model_folder import read_card
+from encoders.spotting import locate, match, pack
 
 PHONETIC = "phonetic"
 """The model for what is said that ships."""
@@ -25,15 +26,6 @@ class Spoken:
 
     vector: np.ndarray
     heard: str
-
-
-@dataclass(frozen=True)
-class Spotted:
-    """Where phonemes are said. match: how surely, 0 to 1, see spotting.spot. start, end: seconds in the clip."""
-
-    match: float
-    start: float
-    end: float
 
 
 @dataclass(frozen=True)
@@ -66,20 +58,24 @@ class PhoneticModel(Model):
         frames = [math.ceil((len(clip) // HOP + 1) / 4) for clip in clips]
         return [Spoken(vector, pack(share[:count])) for vector, share, count in zip(vectors, shares, frames, strict=True)]
 
-    def spot(self, phonemes: str, heard: Sequence[str]) -> list[Spotted]:
-        """How surely phonemes (IPA) are said in clips, and where in them, given what was heard of each (see Spoken).
+    def match(self, phonemes: str, heard: Sequence[str]) -> np.ndarray:
+        """How surely phonemes (IPA) are said in clips, given what was heard of each (see Spoken); see spotting.match.
 
         Raises:
             ValueError: there is no phoneme.
         """
+        return match(heard, self._ids(phonemes), self.tokenizer.get_vocab_size())
+
+    def locate(self, phonemes: str, heard: str) -> tuple[float, float]:
+        """From which second to which of a clip phonemes (IPA) are said most surely; see match."""
+        begin, end = locate(heard, self._ids(phonemes), self.tokenizer.get_vocab_size())
+        return begin / FRAMES, end / FRAMES
+
+    def _ids(self, phonemes: str) -> list[int]:
         ids = self._tokens([phonemes])["input_ids"][0].tolist()
         if not ids:
             raise ValueError(f"There is no phoneme in {phonemes!r}.")
-        matches, frames = spot(heard, ids, self.tokenizer.get_vocab_size())
-        return [
-            Spotted(float(match), float(begin) / FRAMES, float(end) / FRAMES)
-            for match, (begin, end) in zip(matches, frames, strict=True)
-        ]
+        return ids
 
     def embed_phonemes(self, sequences: Iterable[str], batch_size: int = 64) -> Iterator[Phonemes]:
         """Embeds a stream of phoneme sequences, in order, with a state for each phoneme, which no frames of sound shape.
@@ -124,7 +120,7 @@ def open_phonetic_model(
     Raises:
         ModelError: there is no such model, its model.json cannot be read, or its text side eats captions.
     """
-    folder = locate(name_or_folder)
+    folder = find_folder(name_or_folder)
     if read_card(folder).text != "phonemes":
         raise ModelError(f"The model {str(name_or_folder)!r} is for captions, not for what is said. Use `phonetic`.")
     return PhoneticModel(folder, device, threads, bulk)

@@ -36,50 +36,74 @@ def unpack(packed: str, vocabulary: int) -> np.ndarray:
     return log_shares
 
 
-def spot(heard: Sequence[str], phonemes: Sequence[int], vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
-    """How surely phonemes are heard in clips, and where.
+def match(heard: Sequence[str], phonemes: Sequence[int], vocabulary: int) -> np.ndarray:
+    """How surely phonemes are heard in clips, float32 [clips] from 0 to 1.
+
+    It is the geometric mean over the phonemes of their odds against the likeliest ones in their frames, on the best path.
 
     Args:
         heard: of each clip, as pack() wrote it.
         phonemes: ids of what is looked for.
         vocabulary: of the model.
-
-    Returns:
-        matches: float32 [clips] from 0 to 1, the geometric mean over phonemes of the odds against the likeliest ones in their
-        frames; frames: int64 [clips, 2], the first one and the one after the last.
     """
     order = sorted(range(len(heard)), key=lambda i: len(heard[i]))
-    matches, frames = np.zeros(len(heard), dtype=np.float32), np.zeros((len(heard), 2), dtype=np.int64)
+    matches, symbols = np.zeros(len(heard), dtype=np.float32), _symbols(phonemes)
     for start in range(0, len(order), AT_ONCE):
         rows = order[start : start + AT_ONCE]
-        matches[rows], frames[rows] = _spot([unpack(heard[i], vocabulary) for i in rows], phonemes)
-    return matches, frames
+        matches[rows] = np.exp(_best([unpack(heard[i], vocabulary) for i in rows], symbols) / len(phonemes))
+    return matches
 
 
-def _spot(clips: list[np.ndarray], phonemes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    counts = np.array([len(clip) for clip in clips])
-    symbols = np.zeros(2 * len(phonemes) + 1, dtype=np.int64)
-    symbols[1::2] = phonemes
-    odds = np.full((len(clips), counts.max(), len(symbols)), FLOOR, dtype=np.float32)
-    for row, clip in enumerate(clips):
-        odds[row, : len(clip)] = clip[:, symbols] - clip.max(axis=1, keepdims=True)
-    may_skip = np.zeros(len(symbols), dtype=bool)
-    may_skip[3::2] = symbols[3::2] != symbols[1:-2:2]
-
-    paths = np.full((len(clips), len(symbols)), -np.inf, dtype=np.float32)
-    begins = np.zeros((len(clips), len(symbols)), dtype=np.int64)
-    best, spans = np.full(len(clips), -np.inf, dtype=np.float32), np.zeros((len(clips), 2), dtype=np.int64)
-    for frame in range(odds.shape[1]):
-        ways = np.full((4, *paths.shape), -np.inf, dtype=np.float32)
-        ways[0], ways[1, :, 1:] = paths, paths[:, :-1]
-        ways[2, :, may_skip] = paths[:, np.flatnonzero(may_skip) - 2].T
-        ways[3, :, 1] = 0.0
+def locate(heard: str, phonemes: Sequence[int], vocabulary: int) -> tuple[int, int]:
+    """Where in a clip phonemes are heard most surely: the first frame and the one after the last; see match."""
+    symbols = _symbols(phonemes)
+    odds, skips = _odds(unpack(heard, vocabulary), symbols), _skips(symbols)
+    paths, begins = np.full(len(symbols), -np.inf), np.zeros(len(symbols), dtype=np.int64)
+    best, found = -np.inf, (0, 0)
+    for frame, step in enumerate(odds):
+        ways = np.full((4, len(symbols)), -np.inf)
+        ways[0], ways[1, 1:], ways[2, skips], ways[3, 1] = paths, paths[:-1], paths[skips - 2], 0.0
+        origins = np.stack([begins, np.roll(begins, 1), np.roll(begins, 2), np.full_like(begins, frame)])
         way = ways.argmax(axis=0)
-        before = np.stack([begins, np.roll(begins, 1, 1), np.roll(begins, 2, 1), np.full_like(begins, frame)])
-        begins = np.take_along_axis(before, way[None], axis=0)[0]
-        paths = ways.max(axis=0) + odds[:, frame]
-        paths[:, 0] = -np.inf
-        ends = (paths[:, -2] > best) & (frame < counts)
-        best[ends] = paths[ends, -2]
-        spans[ends] = np.stack([begins[ends, -2], np.full(ends.sum(), frame + 1)], axis=1)
-    return np.exp(best / len(phonemes)), spans
+        begins = np.take_along_axis(origins, way[None], axis=0)[0]
+        paths = ways.max(axis=0) + step
+        paths[0] = -np.inf
+        if paths[-2] > best:
+            best, found = paths[-2], (int(begins[-2]), frame + 1)
+    return found
+
+
+def _best(clips: list[np.ndarray], symbols: np.ndarray) -> np.ndarray:
+    """The log odds of the best path through each clip, from any frame to any other."""
+    counts, skips = np.array([len(clip) for clip in clips]), _skips(symbols)
+    odds = np.full((counts.max(), len(symbols), len(clips)), FLOOR, dtype=np.float32)
+    for row, clip in enumerate(clips):
+        odds[: len(clip), :, row] = _odds(clip, symbols)
+    paths = np.full(odds.shape[1:], -np.inf, dtype=np.float32)
+    best = np.full(len(clips), -np.inf, dtype=np.float32)
+    for frame, step in enumerate(odds):
+        ways = paths.copy()
+        np.maximum(ways[1:], paths[:-1], out=ways[1:])
+        ways[skips] = np.maximum(ways[skips], paths[skips - 2])
+        np.maximum(ways[1], 0.0, out=ways[1])
+        paths = ways + step
+        paths[0] = -np.inf
+        np.maximum(best, paths[-2], out=best, where=frame < counts)
+    return best
+
+
+def _symbols(phonemes: Sequence[int]) -> np.ndarray:
+    """The phonemes with a blank before, between and after them."""
+    symbols = np.full(2 * len(phonemes) + 1, BLANK, dtype=np.int64)
+    symbols[1::2] = phonemes
+    return symbols
+
+
+def _skips(symbols: np.ndarray) -> np.ndarray:
+    """The places of phonemes that may follow the one before without a blank: those that differ from it."""
+    return np.flatnonzero(symbols[3::2] != symbols[1:-2:2]) * 2 + 3
+
+
+def _odds(log_shares: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+    """[frames, symbols]"""
+    return log_shares[:, symbols] - log_shares.max(axis=1, keepdims=True)

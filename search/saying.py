@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from encoders import Model
-from encoders.phonetic_model import PhoneticModel, Spotted
+from encoders.phonetic_model import PhoneticModel
 from indexer.store import HEARD, All, Among, Neighbour, Store
 from search.aim import aim
 from search.background import Background
@@ -45,7 +45,8 @@ def find_said(
     if store.says.space != listener.card.space:
         raise QueryError(f"The index holds what is said as {store.says.space} hears it, not {listener.card.space}.")
     wanted = query.skip + query.limit
-    clips, places = _spot(query, store, listener)
+    clips = _spot(query, store, listener)
+    matches = {clip.id: clip.score for clip in clips}
     clips = clips[: CANDIDATES + 4 * wanted]
     target, ranking = None, replace(query.ranking, fold=1.0)
     if clips and (query.wishes or query.liked or query.disliked):
@@ -63,20 +64,19 @@ def find_said(
             percentile=None if target is None else _percentile(cosine, target, background),
             meets={},
             copies=each.copies,
-            said=_said(each.clip, places[each.clip.id]),
+            said=_said(query.says, each.clip, matches[each.clip.id], listener),
         )
         for rank, (each, cosine) in enumerate(zip(chosen, cosines, strict=True), start=query.skip + 1)
     ]
 
 
-def _spot(query: Query, store: Store, listener: PhoneticModel) -> tuple[list[Neighbour], dict[str, Spotted]]:
-    """Clips by how surely they say it, and where each does, by id."""
+def _spot(query: Query, store: Store, listener: PhoneticModel) -> list[Neighbour]:
+    """Clips by how surely they say it."""
     words = next(listener.embed_phonemes([query.says])).vector
     near = store.query(words, MOST_HEARD, query.where, vectors=True, says=True)
-    spotted = listener.spot(query.says, [clip.payload[HEARD] for clip in near])
-    clips = [replace(clip, score=place.match) for clip, place in zip(near, spotted, strict=True)]
-    places = {clip.id: place for clip, place in zip(near, spotted, strict=True)}
-    return sorted(clips, key=lambda clip: -clip.score), places
+    matches = listener.match(query.says, [clip.payload[HEARD] for clip in near])
+    clips = [replace(clip, score=float(match)) for clip, match in zip(near, matches, strict=True)]
+    return sorted(clips, key=lambda clip: -clip.score)
 
 
 def _fuse(clips: list[Neighbour], query: Query, target: np.ndarray, store: Store) -> list[Neighbour]:
@@ -95,6 +95,7 @@ def _percentile(cosine: float, target: np.ndarray, background: Background) -> fl
     return float(background.percentiles(lambda vectors: vectors @ target, np.array([cosine]))[0])
 
 
-def _said(clip: Neighbour, place: Spotted) -> Said:
-    start, end = clip.payload["start"], clip.payload["end"]
-    return Said(round(start + place.start, 3), round(min(start + place.end, end), 3), place.match)
+def _said(phonemes: str, clip: Neighbour, match: float, listener: PhoneticModel) -> Said:
+    begin, end = listener.locate(phonemes, clip.payload[HEARD])
+    first, last = clip.payload["start"], clip.payload["end"]
+    return Said(round(first + begin, 3), round(min(first + end, last), 3), match)

@@ -79,7 +79,7 @@ def test_a_run_becomes_a_model(voxdex, manifest, tmp_path):
     model = open_phonetic_model(tmp_path / "run" / "model", "cpu")
     assert model.card.text == "phonemes" and len(model.card.intelligibility) > 3
     spoken = next(model.listen([voice(3.0, 120)]))
-    assert spoken.vector.shape == (16,) and 0 < model.spot("aeb", [spoken.heard])[0].match <= 1
+    assert spoken.vector.shape == (16,) and 0 < model.match("aeb", [spoken.heard])[0] <= 1
     further = voxdex(
         "train", "scraps", manifest, "--out", tmp_path / "further", "--cache", tmp_path / "cache",
         "--start", tmp_path / "run/model", "--set", "schedule.steps=2", "--set", "schedule.batch=4",

@@ -15,7 +15,7 @@ from encoders.disturbances import add_babble, add_noise, add_room
 from encoders.espeak import Espeak, EspeakError, Voice, to_phonemes
 from encoders.phonetic_model import open_phonetic_model
 from encoders.phonetic_tests import Embedders, fit_intelligibility, run_tests
-from encoders.spotting import pack, spot, unpack
+from encoders.spotting import locate, match, pack, unpack
 from tests.qdrant_double import qdrant_double
 
 HARBOUR = SENTENCES[2]
@@ -143,9 +143,8 @@ def test_embeddings_do_not_depend_on_company(listener, spoken_archive):
         alone = next(listener.listen([clip]))
         assert alone.vector @ spoken.vector > 0.99999 and plain @ spoken.vector > 0.99999
         assert np.linalg.norm(spoken.vector) == pytest.approx(1, abs=1e-5)
-        assert listener.spot("ðə", [alone.heard])[0].match == pytest.approx(
-            listener.spot("ðə", [spoken.heard])[0].match, abs=0.01
-        )
+        one, other = listener.match("ðə", [alone.heard, spoken.heard])
+        assert one == pytest.approx(other, abs=0.01)
 
 
 def test_phonemes_are_spotted_where_they_are():
@@ -157,12 +156,12 @@ def test_phonemes_are_spotted_where_they_are():
         log_shares[12 + 3 * place, [0, phoneme]] = np.log([0.05, 0.9])
     packed = pack(log_shares)
     assert np.abs(unpack(packed, 10) - log_shares)[:, :1].max() <= 0.06
-    other = pack(np.log(np.full((25, 10), 0.1)))
-    matches, frames = spot([other, packed], said, 10)
-    assert matches[1] > 0.95 and frames[1].tolist() == [12, 25]
-    assert spot([packed], [4, 4, 5], 10)[1].tolist() == [[15, 22]]
-    assert spot([packed], [6, 5, 4, 4, 3], 10)[0][0] < 0.5
-    assert spot([], said, 10)[0].shape == (0,)
+    other = pack(np.log(np.tile([0.9] + [0.01] * 9, (25, 1))))
+    matches = match([other, packed], said, 10)
+    assert matches[1] > 0.95 > matches[0] and locate(packed, said, 10) == (12, 25)
+    assert locate(packed, [4, 4, 5], 10) == (15, 22)
+    assert match([packed], [6, 5, 4, 4, 3], 10)[0] < 0.5
+    assert match([], said, 10).shape == (0,)
 
 
 def test_phonemes_have_a_vector_and_states(listener):
