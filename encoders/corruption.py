@@ -6,6 +6,9 @@ from typing import TypeVar
 
 Phoneme = TypeVar("Phoneme")
 
+DRAWS = 20
+"""How often another phoneme is drawn before one is looked for."""
+
 
 def replace_some(sequence: Sequence[Phoneme], share: float, inventory: Sequence[Phoneme], rng: random.Random) -> list[Phoneme]:
     """A share of the phonemes, one at least, replaced by others of an inventory, drawn at random (SCRAPS).
@@ -41,6 +44,9 @@ def corrupt(sequence: Sequence[Phoneme], share: float, inventory: Sequence[Phone
 
 
 def _another(phoneme: Phoneme, inventory: Sequence[Phoneme], rng: random.Random) -> Phoneme:
-    while (drawn := rng.choice(inventory)) == phoneme:
-        pass
-    return drawn
+    """Another phoneme of an inventory; the same one where it has no other."""
+    for _ in range(DRAWS):
+        drawn = rng.choice(inventory)
+        if drawn != phoneme:
+            return drawn
+    return next((other for other in inventory if other != phoneme), phoneme)
