@@ -6,7 +6,8 @@ import onnxruntime
 import pytest
 
 from encoders import ModelError, find_models, open_model
-from encoders.model_folder import SHIPPED, file_sha256
+from encoders.model_folder import SHIPPED, file_sha256, read_card
+from encoders.phonetic_model import open_phonetic_model
 from tests.golden import GOLDEN, first_numbers
 from tests.sounds import voice
 
@@ -83,24 +84,27 @@ def test_like_words_lie_nearer_than_unlike_words(mini):
 
 @pytest.mark.parametrize("folder", sorted(SHIPPED.iterdir()), ids=lambda folder: folder.name)
 def test_a_shipped_model_folder_keeps_the_contract(folder):
-    model = open_model(folder.name)
+    spoken = read_card(folder).text == "phonemes"
+    model = open_phonetic_model(folder.name) if spoken else open_model(folder.name)
     assert find_models()[folder.name] == model.folder == folder
     assert model.card.name == folder.name
     assert model.card.licence and model.card.trained_on and model.card.metrics and model.card.description
-    assert model.card.sample_rate == 16_000 and model.card.max_seconds == 10
+    assert model.card.sample_rate == 16_000 and model.card.max_seconds == (16 if spoken else 10)
     for file, checksum in model.card.sha256.items():
         assert file_sha256(folder / file) == checksum
     assert {*model.card.sha256, "model.json"} == {file.name for file in folder.iterdir()}
-    assert {"speech.onnx", "text.onnx", "tokenizer.json", "README.md"} <= set(model.card.sha256)
+    text, extra = ("phonemes.onnx", ["log_shares", "states"]) if spoken else ("text.onnx", [])
+    assert {"speech.onnx", text, "tokenizer.json", "README.md"} <= set(model.card.sha256)
     graphs = {
         "speech.onnx": {"waveform": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)},
-        "text.onnx": {"input_ids": ("tensor(int64)", 2), "attention_mask": ("tensor(int64)", 2)},
+        text: {"input_ids": ("tensor(int64)", 2), "attention_mask": ("tensor(int64)", 2)},
     }
     for file, inputs in graphs.items():
         session = onnxruntime.InferenceSession(str(folder / file), providers=["CPUExecutionProvider"])
         assert {i.name: (i.type, len(i.shape)) for i in session.get_inputs()} == inputs
-        (output,) = session.get_outputs()
+        output, *others = session.get_outputs()
         assert (output.name, output.shape[1]) == ("embedding", model.card.dimension)
+        assert {other.name for other in others} <= set(extra)
 
 
 def test_unknown_models_devices_and_broken_folders_are_explained(mini, tmp_path):
