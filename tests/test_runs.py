@@ -176,7 +176,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(material, changes):
     found = []
     for parts in (1, 3):
         one = trainer(material, *changes, f"schedule.parts={parts}")
-        one._backward(one._batch())
+        one._backward()
         found.append(gradients(one.network))
     assert torch.allclose(*found, rtol=1e-3, atol=1e-6)
 
