@@ -42,8 +42,8 @@ MOST = 100
 
 def judge(model: PhoneticModel, clips: list[np.ndarray], phonemes: list[str]) -> np.ndarray:
     """The intelligibility of each clip, 0 to 1."""
-    cosines = np.sum(np.stack(list(model.embed_speech(clips))) * np.stack(list(model.embed_text(phonemes))), axis=1)
-    return np.array([model.intelligibility(float(cosine)) for cosine in cosines])
+    scores = [model.evidence(spoken, [said])[0] for spoken, said in zip(model.listen(clips), phonemes, strict=True)]
+    return np.array([model.intelligibility(float(score), said) for score, said in zip(scores, phonemes, strict=True)])
 
 
 def misspoken(model: PhoneticModel, sentences: list[str], rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
@@ -101,11 +101,12 @@ def main(manifest: Path, model: str, seed: int) -> None:
     clips, texts = [spoken.clips[i] for i in chosen], [spoken.rows[i]["transcript"] for i in chosen]
     phonemes = to_phonemes(texts, spoken.rows[0].get("language") or "en-us")
     found = {
-        "misspoken (synthetic)": misspoken(listener, texts, rng),
-        "misread (real)": misread(listener, clips, phonemes, rng),
-        "noisy (real)": noisy(listener, clips, phonemes, seed),
+        "misspoken": misspoken(listener, texts, rng),
+        "misread": misread(listener, clips, phonemes, rng),
+        "noisy": noisy(listener, clips, phonemes, seed),
     }
-    table = Table("speech", "clips", "Spearman", *(f"{share:.0%}" for share in SHARES), title="median intelligibility at")
+    shares = [f"{share:.0%}" for share in SHARES]
+    table = Table("speech", "clips", "Spearman", *shares, title="median intelligibility at a share of", box=None)
     figures = {}
     for name, (truth, scores) in found.items():
         correlation = float(spearmanr(truth, scores).statistic)

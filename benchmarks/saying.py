@@ -23,6 +23,7 @@ from rich.table import Table
 from encoders.espeak import to_phonemes
 from encoders.manifest import read_manifest
 from encoders.phonetic_model import open_phonetic_model
+from encoders.spotting import pack
 from search.phonetic_evaluation import read_spoken
 
 LENGTHS = (1, 2, 4, 6)
@@ -71,7 +72,7 @@ def main(manifest: Path, model: str, seed: int) -> None:
     said = [" ".join(re.findall(r"[\w']+", row["transcript"])) for row in spoken.rows]
     language = spoken.rows[0].get("language") or "en-us"
     heard = list(listener.listen(spoken.clips))
-    vectors, frames = np.stack([each.vector for each in heard]), [each.heard for each in heard]
+    vectors, frames = np.stack([each.vector for each in heard]), [pack(each.log_shares) for each in heard]
     table = Table("asked", "queries", "R@1", "R@10", "ms", "whole clips: R@1", "R@10", title=f"{len(said)} clips")
     figures = {}
     for words in (0, *reversed(LENGTHS)):

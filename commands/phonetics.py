@@ -99,8 +99,8 @@ def print_outcomes(tested: Tested) -> None:
 
 
 def print_judged(judged: Sequence[Judged]) -> None:
-    table = new_table("intelligibility", "cosine", "text", "recording")
+    table = new_table("intelligibility", "evidence", "text", "recording")
     for each in sorted(judged, key=lambda each: -each.intelligibility):
-        cells = (f"{each.intelligibility:.2f}", f"{each.cosine:.3f}", each.text or each.phonemes)
+        cells = (f"{each.intelligibility:.2f}", f"{each.evidence:.1f}", each.text or each.phonemes)
         table.add_row(*cells, short_path(each.recording))
     print_table(table)

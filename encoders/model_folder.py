@@ -20,6 +20,20 @@ class ModelError(Exception):
 
 
 @dataclass(frozen=True)
+class Phonetics:
+    """What model.json says of a model for what is said.
+
+    frame_seconds: from one frame in which phonemes are heard to the next. shares: of each phoneme id among all that the model
+    was trained on, 0 to 1. intelligibility: rising evidence for each phoneme (nats), and the share of right phonemes that it
+    stands for; empty where no clips were held out.
+    """
+
+    frame_seconds: float
+    shares: list[float]
+    intelligibility: list[list[float]]
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What model.json says.
 
@@ -27,8 +41,7 @@ class ModelCard:
     logit_scale: what a cosine is multiplied with before a softmax. scales: the same by attribute, fitted on held-out clips
     so that probabilities are calibrated; the attributes the model knows, where it was ever measured.
     architecture: the network that was exported, see encoders.networks.build_network.
-    text: what its text side eats, "captions" or "phonemes" (IPA). intelligibility: of a model for phonemes, rising cosines and
-    the share of right phonemes that each stands for.
+    text: what its text side eats, "captions" or "phonemes" (IPA). phonetics: of a model for phonemes.
     sha256: checksum of every other file of the folder. metrics: figures of the evaluation that shipped it.
     """
 
@@ -50,7 +63,7 @@ class ModelCard:
     metrics: dict[str, Any]
     scales: dict[str, float] = field(default_factory=dict)
     text: str = "captions"
-    intelligibility: list[list[float]] = field(default_factory=list)
+    phonetics: Phonetics | None = None
 
     @property
     def space(self) -> str:
@@ -99,8 +112,9 @@ def read_card(folder: Path) -> ModelCard:
     """
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        optional = {"scales", "text", "intelligibility"} - raw.keys()
-        return ModelCard(**{field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional})
+        optional = {"scales", "text", "phonetics"} - raw.keys()
+        said = {field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional}
+        return ModelCard(**said | ({"phonetics": Phonetics(**said["phonetics"])} if said.get("phonetics") else {}))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error
     except KeyError as error:

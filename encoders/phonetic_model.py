@@ -1,31 +1,21 @@
 """A model for what is said (SCRAPS): clips and phonemes as unit vectors of one space, and phonemes found in clips."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Encoding
 
+from encoders.evidence import Spoken, evidence
 from encoders.model import EMBEDDING, Model, ModelError, by_length, padded
 from encoders.model_folder import locate as find_folder
 from encoders.model_folder import read_card
-from encoders.spotting import locate, match, pack
+from encoders.spotting import locate, match
 
 PHONETIC = "phonetic"
 """The model for what is said that ships."""
-HOP = 160
-FRAMES = 25
-"""Frames a second in which phonemes are heard."""
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """What a clip says. vector: float32 [dimension]. heard: which phonemes, frame by frame, as spotting.pack writes them."""
-
-    vector: np.ndarray
-    heard: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +31,7 @@ class PhoneticModel(Model):
     """As Model, for what is said: its text side eats phonemes, and it finds phonemes in clips. See open_phonetic_model."""
 
     def listen(self, clips: Iterable[np.ndarray], batch_size: int = 4) -> Iterator[Spoken]:
-        """Embeds a stream of clips and keeps which phonemes they say, in order; see Model.embed_speech.
+        """Embeds a stream of clips and tells which phonemes they say, in order; see Model.embed_speech.
 
         Raises:
             ValueError: a clip is not a row of finite samples of at most `card.max_seconds`.
@@ -55,11 +45,37 @@ class PhoneticModel(Model):
 
     def _listen(self, clips: list[np.ndarray]) -> list[Spoken]:
         vectors, shares = self._speech[0].run([EMBEDDING, "log_shares"], padded(clips))
-        frames = [math.ceil((len(clip) // HOP + 1) / 4) for clip in clips]
-        return [Spoken(vector, pack(share[:count])) for vector, share, count in zip(vectors, shares, frames, strict=True)]
+        hop = round(self.card.phonetics.frame_seconds * self.card.sample_rate)
+        frames = [len(clip) // hop + 1 for clip in clips]
+        return [Spoken(vector, share[:count]) for vector, share, count in zip(vectors, shares, frames, strict=True)]
+
+    def evidence(self, spoken: Spoken, sequences: Sequence[str]) -> np.ndarray:
+        """How much more probable a clip makes sequences of phonemes (IPA) as all that is said in it; see encoders.evidence.
+
+        Returns:
+            Nats, float32 [sequences].
+
+        Raises:
+            ValueError: a sequence has no phoneme.
+        """
+        ids = [self._ids(sequence) for sequence in sequences]
+        return evidence(spoken, ids, np.array(self.card.phonetics.shares))
+
+    def intelligibility(self, evidence: float, phonemes: str) -> float:
+        """How clearly phonemes (IPA) are said, 0 to 1, from the evidence for them.
+
+        It is the share of right phonemes that so much evidence for each stands for in clear speech of held-out speakers.
+
+        Raises:
+            ModelError: the model was trained without held-out clips.
+        """
+        if not self.card.phonetics.intelligibility:
+            raise ModelError(f"The model in {self.folder} held no clips out in training, and cannot tell how clear speech is.")
+        curve, shares = np.array(self.card.phonetics.intelligibility).T
+        return float(np.interp(evidence / len(self._ids(phonemes)), curve, shares))
 
     def match(self, phonemes: str, heard: Sequence[str]) -> np.ndarray:
-        """How surely phonemes (IPA) are said in clips, given what was heard of each (see Spoken); see spotting.match.
+        """How surely phonemes (IPA) are said anywhere in clips, given what was heard of each, packed; see spotting.
 
         Raises:
             ValueError: there is no phoneme.
@@ -69,13 +85,18 @@ class PhoneticModel(Model):
     def locate(self, phonemes: str, heard: str) -> tuple[float, float]:
         """From which second to which of a clip phonemes (IPA) are said most surely; see match."""
         begin, end = locate(heard, self._ids(phonemes), self.tokenizer.get_vocab_size())
-        return begin / FRAMES, end / FRAMES
+        seconds = self.card.phonetics.frame_seconds
+        return begin * seconds, end * seconds
 
     def _ids(self, phonemes: str) -> list[int]:
-        ids = self._tokens([phonemes])["input_ids"][0].tolist()
-        if not ids:
-            raise ValueError(f"There is no phoneme in {phonemes!r}.")
-        return ids
+        return self._read([phonemes])[0].ids
+
+    def _read(self, sequences: Sequence[str]) -> list[Encoding]:
+        read = [self.tokenizer.encode(sequence) for sequence in sequences]
+        for sequence, encoding in zip(sequences, read, strict=True):
+            if not encoding.ids:
+                raise ValueError(f"There is no phoneme in {sequence!r}.")
+        return read
 
     def embed_phonemes(self, sequences: Iterable[str], batch_size: int = 64) -> Iterator[Phonemes]:
         """Embeds a stream of phoneme sequences, in order, with a state for each phoneme, which no frames of sound shape.
@@ -92,24 +113,12 @@ class PhoneticModel(Model):
             yield from by_length(several, batch_size, self._run_phonemes)
 
     def _run_phonemes(self, sequences: list[str]) -> list[Phonemes]:
-        tokens = self._tokens(sequences)
-        for sequence, mask in zip(sequences, tokens["attention_mask"], strict=True):
-            if not mask.any():
-                raise ValueError(f"There is no phoneme in {sequence!r}.")
-        vectors, states = self._text.run([EMBEDDING, "states"], tokens)
-        read = [self.tokenizer.encode(sequence).tokens for sequence in sequences]
+        read = self._read(sequences)
+        vectors, states = self._text.run([EMBEDDING, "states"], self._tokens(sequences))
         return [
-            Phonemes(tuple(phonemes), vector, state[: len(phonemes)])
-            for phonemes, vector, state in zip(read, vectors, states, strict=True)
+            Phonemes(tuple(encoding.tokens), vector, state[: len(encoding.tokens)])
+            for encoding, vector, state in zip(read, vectors, states, strict=True)
         ]
-
-    def intelligibility(self, cosine: float) -> float:
-        """How clearly something is said, 0 to 1, from the cosine of a clip and its phonemes.
-
-        It is the share of right phonemes that such a cosine stands for in clear speech of held-out speakers.
-        """
-        cosines, shares = np.array(self.card.intelligibility).T
-        return float(np.interp(cosine, cosines, shares))
 
 
 def open_phonetic_model(

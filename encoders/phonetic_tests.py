@@ -1,8 +1,10 @@
 """The tests of SCRAPS (Valles-Perez et al., arXiv 2307.12445): does a model notice wrong phonemes, and find what is said?
 
-(a) A share of an utterance's phonemes is replaced at random by others: in how many pairs does the cosine with the sound fall?
-(b) Among the phonemes of a hundred sentences, which are nearest to a clip, and the other way about: R@1, as it is and with
-disturbances; x = 0.25 speech + 0.75 white noise of the same power is the paper's.
+(a) A share of an utterance's phonemes is replaced at random by others: in how many pairs does the score with the sound fall?
+(b) Which of the phonemes of a hundred sentences fit a clip best, and the other way about: R@1, as it is and with disturbances;
+x = 0.25 speech + 0.75 white noise of the same power is the paper's.
+
+The score is the evidence for the phonemes in the frames of the clip, or the cosine of the two vectors.
 """
 
 import random
@@ -13,6 +15,7 @@ import numpy as np
 
 from encoders.corruption import replace_some
 from encoders.disturbances import add_babble, add_noise, add_room
+from encoders.evidence import Spoken
 from encoders.metrics import mean_interval
 
 SHARES = (0.2, 0.1, 0.05)
@@ -37,67 +40,88 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Embedders:
-    """How clips (float32 [samples] each) and sequences of phonemes become unit vectors, [clips, dimension]."""
+class Listener:
+    """A model for what is said.
 
-    speech: Callable[[Sequence[np.ndarray]], np.ndarray]
-    phonemes: Callable[[Sequence[Sequence[str]]], np.ndarray]
+    hear: clips, float32 [samples] each -> what is heard of them. evidence: of a clip for sequences of phonemes, nats
+    [sequences]. embed: sequences -> unit vectors [sequences, dimension].
+    """
+
+    hear: Callable[[Sequence[np.ndarray]], list[Spoken]]
+    evidence: Callable[[Spoken, Sequence[Sequence[str]]], np.ndarray]
+    embed: Callable[[Sequence[Sequence[str]]], np.ndarray]
+
+    def scores(self) -> dict[str, "Score"]:
+        """The two ways of scoring, by what questions are called that they answer."""
+        return {
+            "": lambda heard, sequences: np.stack([self.evidence(spoken, sequences) for spoken in heard]),
+            ", by vectors": lambda heard, sequences: np.stack([spoken.vector for spoken in heard]) @ self.embed(sequences).T,
+        }
 
 
-def run_tests(embed: Embedders, clips: Sequence[np.ndarray], spoken: Sequence[Sequence[str]], seed: int = 0) -> list[Outcome]:
+Score = Callable[[Sequence[Spoken], Sequence[Sequence[str]]], np.ndarray]
+"""What is heard of clips, and sequences of phonemes -> how well each fits each, [clips, sequences]."""
+
+
+def run_tests(
+    listener: Listener, clips: Sequence[np.ndarray], said: Sequence[Sequence[str]], seed: int = 0
+) -> list[Outcome]:
     """All the tests.
 
     Args:
-        embed: the model.
+        listener: the model.
         clips: float32 mono at 16 kHz.
-        spoken: the phonemes of each clip; the same ones of clips that say the same.
+        said: the phonemes of each clip; the same ones of clips that say the same.
         seed: of all chance.
     """
-    speech, text = embed.speech(clips), embed.phonemes(spoken)
-    outcomes = [notice_replacements(embed, speech, text, spoken, share, seed) for share in SHARES]
     rng = np.random.default_rng(seed)
-    disturbed = {
-        "": speech,
-        f" under {NOISE_SHARE:.0%} white noise": embed.speech([add_noise(clip, NOISE_SHARE, rng) for clip in clips]),
-        f" under {BABBLE_SHARE:.0%} babble": embed.speech([add_babble(clip, clips, BABBLE_SHARE, rng) for clip in clips]),
-        " in a reverberant room": embed.speech([add_room(clip, ROOM_DIRECT_DB, rng) for clip in clips]),
+    clear = listener.hear(clips)
+    heard = {
+        "": clear,
+        f" under {NOISE_SHARE:.0%} white noise": listener.hear([add_noise(clip, NOISE_SHARE, rng) for clip in clips]),
+        f" under {BABBLE_SHARE:.0%} babble": listener.hear([add_babble(clip, clips, BABBLE_SHARE, rng) for clip in clips]),
+        " in a reverberant room": listener.hear([add_room(clip, ROOM_DIRECT_DB, rng) for clip in clips]),
     }
-    for name, heard in disturbed.items():
-        outcomes += find_sentences(heard, text, spoken, name, seed)
+    outcomes = []
+    for by, score in listener.scores().items():
+        outcomes += [notice_replacements(score, clear, said, share, by, seed) for share in SHARES]
+        for where, spoken in heard.items():
+            outcomes += find_sentences(score, spoken, said, where + by, seed)
     return outcomes
 
 
 def notice_replacements(
-    embed: Embedders, speech: np.ndarray, text: np.ndarray, spoken: Sequence[Sequence[str]], share: float, seed: int
+    score: Score, heard: Sequence[Spoken], said: Sequence[Sequence[str]], share: float, how: str = "", seed: int = 0
 ) -> Outcome:
     """Test (a), with replacements drawn evenly from all phonemes that occur."""
     rng = random.Random(seed)
-    inventory = sorted({phoneme for sequence in spoken for phoneme in sequence})
-    wrong = [replace_some(sequence, share, inventory, rng) for sequence in spoken for _ in range(REPLACEMENTS)]
-    own = (speech * text).sum(axis=1)
-    scores = (embed.phonemes(wrong).reshape(len(spoken), REPLACEMENTS, -1) * speech[:, None]).sum(axis=2)
-    fell = (scores < own[:, None]).mean(axis=1)
-    return _outcome(f"falls with {share:.0%} of phonemes replaced", fell, 50.0)
+    inventory = sorted({phoneme for sequence in said for phoneme in sequence})
+    fell = []
+    for spoken, sequence in zip(heard, said, strict=True):
+        wrong = [replace_some(sequence, share, inventory, rng) for _ in range(REPLACEMENTS)]
+        own, *others = score([spoken], [sequence, *wrong])[0]
+        fell.append(np.mean(np.array(others) < own))
+    return _outcome(f"falls with {share:.0%} of phonemes replaced{how}", np.array(fell), 50.0)
 
 
 def find_sentences(
-    speech: np.ndarray, text: np.ndarray, spoken: Sequence[Sequence[str]], how: str = "", seed: int = 0
+    score: Score, heard: Sequence[Spoken], said: Sequence[Sequence[str]], how: str = "", seed: int = 0
 ) -> list[Outcome]:
     """Test (b): R@1 both ways among SENTENCES different sentences, one clip of each, over DRAWS draws of them."""
     rng = np.random.default_rng(seed)
     sentences: dict[tuple[str, ...], list[int]] = {}
-    for i, sequence in enumerate(spoken):
+    for i, sequence in enumerate(said):
         sentences.setdefault(tuple(sequence), []).append(i)
-    groups = [*sentences.values()]
+    groups, scores = [*sentences.values()], score(heard, [*sentences])
     among = min(SENTENCES, len(groups))
-    hits: dict[str, list[list[float]]] = {"speech to phonemes": [], "phonemes to speech": []}
-    hits = {name: [[] for _ in spoken] for name in hits}
+    hits: dict[str, list[list[float]]] = {name: [[] for _ in said] for name in ("speech to phonemes", "phonemes to speech")}
     for _ in range(DRAWS):
-        chosen = [int(rng.choice(groups[group])) for group in rng.choice(len(groups), among, replace=False)]
-        scores = speech[chosen] @ text[chosen].T
-        for name, turned in (("speech to phonemes", scores), ("phonemes to speech", scores.T)):
-            for row, found in zip(chosen, turned.argmax(axis=1) == np.arange(among), strict=True):
-                hits[name][row].append(float(found))
+        drawn = rng.choice(len(groups), among, replace=False)
+        clips = [int(rng.choice(groups[group])) for group in drawn]
+        chosen = scores[np.ix_(clips, drawn)]
+        for name, turned in (("speech to phonemes", chosen), ("phonemes to speech", chosen.T)):
+            for clip, found in zip(clips, turned.argmax(axis=1) == np.arange(among), strict=True):
+                hits[name][clip].append(float(found))
     return [
         _outcome(f"{name} R@1 of {among}{how}", np.array([np.mean(found) for found in kept if found]), 100 / among)
         for name, kept in hits.items()
@@ -105,18 +129,18 @@ def find_sentences(
 
 
 def fit_intelligibility(
-    embed: Embedders, clips: Sequence[np.ndarray], spoken: Sequence[Sequence[str]], seed: int = 0
+    listener: Listener, clips: Sequence[np.ndarray], said: Sequence[Sequence[str]], seed: int = 0
 ) -> list[list[float]]:
-    """Rising [cosine, share of right phonemes]: the median cosine of clear clips with phonemes of which so many are right."""
+    """Rising [evidence for each phoneme, share of right phonemes]: the median of clear clips for phonemes so many of which
+    are right."""
     rng = random.Random(seed)
-    inventory = sorted({phoneme for sequence in spoken for phoneme in sequence})
-    speech = embed.speech(clips)
-    medians = []
-    for share in RIGHT_SHARES:
-        wrong = [replace_some(sequence, 1 - share, inventory, rng) if share < 1 else sequence for sequence in spoken]
-        medians.append(float(np.median((embed.phonemes(wrong) * speech).sum(axis=1))))
-    rising = np.maximum.accumulate(medians)
-    return [[round(float(cosine), 4), share] for cosine, share in zip(rising, RIGHT_SHARES, strict=True)]
+    inventory = sorted({phoneme for sequence in said for phoneme in sequence})
+    found: list[list[float]] = []
+    for spoken, sequence in zip(listener.hear(clips), said, strict=True):
+        wrong = [replace_some(sequence, 1 - share, inventory, rng) if share < 1 else sequence for share in RIGHT_SHARES]
+        found.append(listener.evidence(spoken, wrong) / len(sequence))
+    rising = np.maximum.accumulate(np.median(found, axis=0))
+    return [[round(float(nats), 4), share] for nats, share in zip(rising, RIGHT_SHARES, strict=True)]
 
 
 def _outcome(question: str, values: np.ndarray, chance: float) -> Outcome:

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BLANK = 0
+from encoders.ctc import lay_out
+
 KEPT = 8
 """Phonemes that are kept of each frame, the likeliest ones."""
 STEP = 0.06
 """Of log shares, as they are kept in a byte."""
 FLOOR = -15.0
-"""Log share of a phoneme that is not kept."""
+"""Log share of what lies beyond a clip's end."""
+LEAST_REST = 1e-6
+"""Share that is left, at least, for the phonemes that are not kept."""
 AT_ONCE = 512
 """Clips that are searched together."""
 
@@ -29,10 +32,12 @@ def pack(log_shares: np.ndarray) -> str:
 
 
 def unpack(packed: str, vocabulary: int) -> np.ndarray:
-    """What pack() was given, float32 [frames, vocabulary], with FLOOR for what was not kept."""
+    """What pack() was given, float32 [frames, vocabulary]; what was not kept has even parts of the rest."""
     table = np.frombuffer(base64.b64decode(packed), dtype=np.uint8).reshape(-1, 2 * KEPT)
-    log_shares = np.full((len(table), vocabulary), FLOOR, dtype=np.float32)
-    np.put_along_axis(log_shares, table[:, :KEPT].astype(np.int64), -STEP * table[:, KEPT:].astype(np.float32), axis=1)
+    kept = -STEP * table[:, KEPT:].astype(np.float32)
+    rest = np.maximum(1 - np.exp(kept).sum(axis=1, keepdims=True), LEAST_REST) / (vocabulary - KEPT)
+    log_shares = np.repeat(np.log(rest), vocabulary, axis=1)
+    np.put_along_axis(log_shares, table[:, :KEPT].astype(np.int64), kept, axis=1)
     return log_shares
 
 
@@ -47,17 +52,17 @@ def match(heard: Sequence[str], phonemes: Sequence[int], vocabulary: int) -> np.
         vocabulary: of the model.
     """
     order = sorted(range(len(heard)), key=lambda i: len(heard[i]))
-    matches, symbols = np.zeros(len(heard), dtype=np.float32), _symbols(phonemes)
+    matches = np.zeros(len(heard), dtype=np.float32)
     for start in range(0, len(order), AT_ONCE):
         rows = order[start : start + AT_ONCE]
-        matches[rows] = np.exp(_best([unpack(heard[i], vocabulary) for i in rows], symbols) / len(phonemes))
+        matches[rows] = np.exp(_best([unpack(heard[i], vocabulary) for i in rows], phonemes) / len(phonemes))
     return matches
 
 
 def locate(heard: str, phonemes: Sequence[int], vocabulary: int) -> tuple[int, int]:
     """Where in a clip phonemes are heard most surely: the first frame and the one after the last; see match."""
-    symbols = _symbols(phonemes)
-    odds, skips = _odds(unpack(heard, vocabulary), symbols), _skips(symbols)
+    symbols, skips = _laid_out(phonemes)
+    odds = _odds(unpack(heard, vocabulary), symbols)
     paths, begins = np.full(len(symbols), -np.inf), np.zeros(len(symbols), dtype=np.int64)
     best, found = -np.inf, (0, 0)
     for frame, step in enumerate(odds):
@@ -73,9 +78,10 @@ def locate(heard: str, phonemes: Sequence[int], vocabulary: int) -> tuple[int, i
     return found
 
 
-def _best(clips: list[np.ndarray], symbols: np.ndarray) -> np.ndarray:
+def _best(clips: list[np.ndarray], phonemes: Sequence[int]) -> np.ndarray:
     """The log odds of the best path through each clip, from any frame to any other."""
-    counts, skips = np.array([len(clip) for clip in clips]), _skips(symbols)
+    symbols, skips = _laid_out(phonemes)
+    counts = np.array([len(clip) for clip in clips])
     odds = np.full((counts.max(), len(symbols), len(clips)), FLOOR, dtype=np.float32)
     for row, clip in enumerate(clips):
         odds[: len(clip), :, row] = _odds(clip, symbols)
@@ -92,16 +98,10 @@ def _best(clips: list[np.ndarray], symbols: np.ndarray) -> np.ndarray:
     return best
 
 
-def _symbols(phonemes: Sequence[int]) -> np.ndarray:
-    """The phonemes with a blank before, between and after them."""
-    symbols = np.full(2 * len(phonemes) + 1, BLANK, dtype=np.int64)
-    symbols[1::2] = phonemes
-    return symbols
-
-
-def _skips(symbols: np.ndarray) -> np.ndarray:
-    """The places of phonemes that may follow the one before without a blank: those that differ from it."""
-    return np.flatnonzero(symbols[3::2] != symbols[1:-2:2]) * 2 + 3
+def _laid_out(phonemes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The symbols of one sequence, and the places of those that may follow the one two before them; see ctc.lay_out."""
+    symbols, skips = lay_out([phonemes])
+    return symbols[0], np.flatnonzero(skips[0])
 
 
 def _odds(log_shares: np.ndarray, symbols: np.ndarray) -> np.ndarray:

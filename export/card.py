@@ -52,7 +52,8 @@ On clips that were never trained on: zero-shot unweighted average recall (or are
 labels and templates that ship, and retrieval; with 95 % intervals. `edit` are vocoder edits of held-out speakers' speech.""",
     "phonemes": """\
 The tests of SCRAPS on real recordings of speakers and sentences that were never trained on, with 95 % intervals: how often the
-cosine falls when phonemes are replaced at random, and the right sentence is found among a hundred (`evaluate phonetics`).""",
+evidence falls when phonemes are replaced at random, and the right sentence is found among a hundred; by the evidence in the
+frames, and by the cosine of the vectors (`evaluate phonetics`).""",
 }
 
 PARITY = """
@@ -92,8 +93,10 @@ other, and are not calibrated."""
 INTELLIGIBILITY = """
 ## How to read a score
 
-A score is the cosine between the embeddings of a clip and of phonemes. `intelligibility` turns it into the share of right
-phonemes that it stands for in clear speech of held-out speakers: {curve}.
+The evidence for phonemes is how much more probable the clip makes them than they are anyhow, in nats: log p(phonemes | clip),
+over all ways of laying them along its frames, less log p(phonemes). `intelligibility` turns the evidence for each phoneme into
+the share of right phonemes that it stands for in clear speech of held-out speakers: {curve}.
+The cosine between the embeddings of a clip and of phonemes is quicker to compute, and less sure.
 """
 
 DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
@@ -123,7 +126,7 @@ def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teache
     if "speed" in card.metrics:
         parts.append(SPEED.format(**card.metrics["speed"]))
     if card.text == "phonemes":
-        curve = ", ".join(f"{share:.0%} at {cosine:.2f}" for cosine, share in card.intelligibility)
+        curve = ", ".join(f"{share:.0%} at {nats:.2f}" for nats, share in card.phonetics.intelligibility)
         return "".join([*parts, INTELLIGIBILITY.format(curve=curve)])
     scales = ", ".join(f"{name} {scale:.0f}" for name, scale in card.scales.items())
     calibration = CALIBRATED.format(scales=scales) if card.scales else UNCALIBRATED.format(**fields)

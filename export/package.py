@@ -12,7 +12,7 @@ import numpy as np
 
 from encoders.audio import SAMPLE_RATE, AudioError
 from encoders.model import Model
-from encoders.model_folder import CARD, README, TOKENIZER, ModelCard, file_sha256
+from encoders.model_folder import CARD, README, TOKENIZER, ModelCard, Phonetics, file_sha256
 from encoders.training.sources import Bundle
 from export.card import model_card
 from export.files import MOST_BYTES
@@ -47,6 +47,7 @@ class About:
     figures: list[dict[str, Any]] = field(default_factory=list)
     max_seconds: float = 10.0
     scales: dict[str, float] = field(default_factory=dict)
+    phoneme_shares: list[float] = field(default_factory=list)
     intelligibility: list[list[float]] = field(default_factory=list)
     hears: str = ""
     does_not_hear: str = ""
@@ -125,8 +126,7 @@ def _write(
         sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         metrics={"figures": about.figures},
         scales=about.scales,
-        text="phonemes" if model.architecture["text_tower"]["kind"] == "phonemes" else "captions",
-        intelligibility=about.intelligibility,
+        **_text_side(model, about),
     )
     _write_card(card, folder)
     on_stage(f"comparing {len(sounds)} clips with torch")
@@ -142,6 +142,14 @@ def _write(
     (folder / README).write_text(prose, encoding="utf-8")
     _write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)
     return parity
+
+
+def _text_side(model: Bundle, about: About) -> dict[str, Any]:
+    """What model.json says of what the text side eats."""
+    if model.architecture["text_tower"]["kind"] != "phonemes":
+        return {"text": "captions"}
+    frame_seconds = model.network.speech_tower.hop / SAMPLE_RATE
+    return {"text": "phonemes", "phonetics": Phonetics(frame_seconds, about.phoneme_shares, about.intelligibility)}
 
 
 def _write_card(card: ModelCard, folder: Path) -> None:

@@ -43,6 +43,7 @@ def export_run(
         trained_on=trained["trained_on"],
         figures=held_out["figures"],
         scales=held_out.get("scales", {}),
+        phoneme_shares=trained.get("phoneme_shares", []),
         intelligibility=held_out.get("intelligibility", []),
     )
     return write_model(begin_from(str(run)), about, out, precision, clips, on_stage)

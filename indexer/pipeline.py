@@ -16,7 +16,9 @@ import numpy as np
 
 from encoders import Model
 from encoders.audio import Failure
-from encoders.phonetic_model import PhoneticModel, Spoken
+from encoders.evidence import Spoken
+from encoders.phonetic_model import PhoneticModel
+from encoders.spotting import pack
 from encoders.runtime import usable_cores
 from encoders.zero_shot import AttributeTagger, Heard
 from indexer.decoding import Decoded, Piece
@@ -334,7 +336,7 @@ class _Writer:
         id = _identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}")
         if span.says is None:
             return Point(id, span.vector, payload)
-        return Point(id, span.vector, payload | {HEARD: span.says.heard}, span.says.vector)
+        return Point(id, span.vector, payload | {HEARD: pack(span.says.log_shares)}, span.says.vector)
 
     def _recording(self, done: Done, decoded: Decoded, spans: Sequence[Span]) -> Point:
         """What is known of a recording as a whole; see Ledger."""

@@ -28,13 +28,13 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Judged:
-    """intelligibility: 0 to 1, see PhoneticModel.intelligibility. cosine: of the recording and its phonemes, -1 to 1."""
+    """intelligibility: 0 to 1, see PhoneticModel.intelligibility. evidence: of the recording for its phonemes, nats."""
 
     recording: str
     text: str
     phonemes: str
     intelligibility: float
-    cosine: float
+    evidence: float
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ def judge(utterances: Sequence[Utterance], model: PhoneticModel) -> Iterator[Jud
         except AudioError as error:
             yield Failure(str(utterance.path), str(error))
             continue
-        cosine = float(next(model.embed_speech([samples])) @ next(model.embed_text([phonemes])))
-        yield Judged(str(utterance.path), utterance.text, phonemes, round(model.intelligibility(cosine), 4), round(cosine, 4))
+        evidence = float(model.evidence(next(model.listen([samples])), [phonemes])[0])
+        clear = model.intelligibility(evidence, phonemes)
+        yield Judged(str(utterance.path), utterance.text, phonemes, round(clear, 4), round(evidence, 2))
 
 
 def spoken(utterances: Sequence[Utterance]) -> list[str]:

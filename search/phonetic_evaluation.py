@@ -11,7 +11,7 @@ from encoders.audio import Failure
 from encoders.espeak import phonemes_of
 from encoders.manifest import ManifestError
 from encoders.phonetic_model import PhoneticModel
-from encoders.phonetic_tests import Embedders, Outcome, run_tests
+from encoders.phonetic_tests import Listener, Outcome, run_tests
 from search.intelligibility import read_utterance
 
 FEWEST = 2
@@ -29,7 +29,7 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Recordings:
     """Recordings and what is said in them: samples, float32 mono at 16 kHz, and the manifest's row of each; and what failed."""
 
     clips: list[np.ndarray]
@@ -39,7 +39,7 @@ class Spoken:
 
 def read_spoken(
     rows: Sequence[dict[str, str]], root: Path, longest: float, on_recording: Callable[[], object] = lambda: None
-) -> Spoken:
+) -> Recordings:
     """The recordings of all rows that say what is spoken, but for those of a `split` that says "train".
 
     Args:
@@ -51,7 +51,7 @@ def read_spoken(
     Raises:
         ManifestError: fewer than two recordings are left.
     """
-    spoken = Spoken([], [], [])
+    spoken = Recordings([], [], [])
     for row in rows:
         if row.get("split") == "train" or not (row.get("transcript") or row.get("phonemes")):
             continue
@@ -78,10 +78,13 @@ def evaluate_phonetics(
         ManifestError: fewer than two recordings can be used.
     """
     spoken = read_spoken(rows, root, model.card.max_seconds, on_recording)
-    phonemes = [model.tokenizer.encode(said).tokens for said in phonemes_of(spoken.rows)]
-    embed = Embedders(
-        speech=lambda sounds: np.stack(list(model.embed_speech(sounds))),
-        phonemes=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
+    unknown = model.tokenizer.model.unk_token
+    read = (model.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(spoken.rows))
+    said = [[phoneme for phoneme in tokens if phoneme != unknown] for tokens in read]
+    listener = Listener(
+        hear=lambda sounds: list(model.listen(sounds)),
+        evidence=lambda heard, sequences: model.evidence(heard, [" ".join(sequence) for sequence in sequences]),
+        embed=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
     )
     left_out = len(rows) - len(spoken.rows) - len(spoken.failed)
-    return Tested(len(spoken.clips), run_tests(embed, spoken.clips, phonemes), spoken.failed, left_out)
+    return Tested(len(spoken.clips), run_tests(listener, spoken.clips, said), spoken.failed, left_out)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from encoders.manifest import ManifestError
 from encoders.networks import AcousticTower, PhonemeTower
 from encoders.phonetic_model import open_phonetic_model
+from encoders.spotting import pack
 from encoders.training.alignment import align
 from encoders.training.phonetics import phoneme_tokenizer
 from encoders.training.recipe import RecipeError, load_recipe
@@ -77,9 +78,12 @@ def test_a_run_becomes_a_model(voxdex, manifest, tmp_path):
     assert done.status == 0, done.err
     assert done.json["parity"]["speech_worst"] > 0.99999 and done.json["parity"]["text_worst"] > 0.99999
     model = open_phonetic_model(tmp_path / "run" / "model", "cpu")
-    assert model.card.text == "phonemes" and len(model.card.intelligibility) > 3
+    assert model.card.text == "phonemes" and len(model.card.phonetics.intelligibility) > 3
     spoken = next(model.listen([voice(3.0, 120)]))
-    assert spoken.vector.shape == (16,) and 0 < model.match("aeb", [spoken.heard])[0] <= 1
+    assert spoken.vector.shape == (16,) and len(spoken.log_shares) == 76
+    assert 0 < model.match("aeb", [pack(spoken.log_shares)])[0] <= 1
+    assert 0 <= model.intelligibility(float(model.evidence(spoken, ["aeb"])[0]), "aeb") <= 1
+    assert sum(model.card.phonetics.shares) == pytest.approx(1, abs=1e-5)
     further = voxdex(
         "train", "scraps", manifest, "--out", tmp_path / "further", "--cache", tmp_path / "cache",
         "--start", tmp_path / "run/model", "--set", "schedule.steps=2", "--set", "schedule.batch=4",

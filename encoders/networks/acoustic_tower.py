@@ -5,14 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from encoders.ctc import BLANK
 from encoders.networks.functionals import mean_over
 from encoders.networks.masks import frame_mask
 from encoders.networks.mel import HOP, MelFrontEnd
 from encoders.networks.order_pooling import OrderPooling
 from encoders.networks.speech_tower import FLOOR, build_stages, gauge
-
-BLANK = 0
-"""The CTC symbol for no new phoneme; of phoneme ids, that of padding."""
 
 
 class Utterance(NamedTuple):

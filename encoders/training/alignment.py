@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BLANK = 0
+from encoders.ctc import lay_out
 
 
 def align(log_shares: np.ndarray, frames: Sequence[int], sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -13,25 +13,20 @@ def align(log_shares: np.ndarray, frames: Sequence[int], sequences: Sequence[Seq
     Args:
         log_shares: [clips, longest, vocabulary].
         frames: how many of each clip are valid.
-        sequences: phoneme ids of each clip; none is BLANK.
+        sequences: phoneme ids of each clip; none is ctc.BLANK.
 
     Returns:
         For each clip, rising frame numbers [phonemes]; empty where it has fewer frames than the path needs.
     """
-    longest = max(map(len, sequences))
-    labels = np.zeros((len(sequences), 2 * longest + 1), dtype=np.int64)
-    for row, sequence in enumerate(sequences):
-        labels[row, 1 : 2 * len(sequence) : 2] = sequence
-    may_skip = np.zeros_like(labels, dtype=bool)
-    may_skip[:, 2:] = (labels[:, 2:] != BLANK) & (labels[:, 2:] != labels[:, :-2])
-    heard = np.take_along_axis(log_shares, labels[:, None, :], axis=2)
-    best, steps = _walk(heard, may_skip)
+    symbols, skips = lay_out(sequences)
+    heard = np.take_along_axis(log_shares, symbols[:, None, :], axis=2)
+    best, steps = _walk(heard, skips)
     return [
         _trace(heard[row], best[row], steps[row], int(frames[row]), len(sequence)) for row, sequence in enumerate(sequences)
     ]
 
 
-def _walk(heard: np.ndarray, may_skip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _walk(heard: np.ndarray, skips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Best log probability of ending in a symbol at a frame, and how many symbols the path advanced to it there."""
     clips, count, symbols = heard.shape
     best = np.full((clips, count, symbols), -np.inf, dtype=np.float32)
@@ -41,7 +36,7 @@ def _walk(heard: np.ndarray, may_skip: np.ndarray) -> tuple[np.ndarray, np.ndarr
     for frame in range(1, count):
         before = best[:, frame - 1]
         ways[0], ways[1, :, 1:] = before, before[:, :-1]
-        ways[2, :, 2:] = np.where(may_skip[:, 2:], before[:, :-2], -np.inf)
+        ways[2, :, 2:] = np.where(skips[:, 2:], before[:, :-2], -np.inf)
         steps[:, frame] = ways.argmax(axis=0)
         best[:, frame] = ways.max(axis=0) + heard[:, frame]
     return best, steps

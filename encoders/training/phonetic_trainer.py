@@ -13,15 +13,19 @@ from torch import Tensor, nn
 
 from encoders.audio import SAMPLE_RATE
 from encoders.corruption import corrupt
+from encoders.ctc import BLANK
 from encoders.espeak import phonemes_of
+from encoders.evidence import Spoken, evidence
 from encoders.manifest import ManifestError
-from encoders.phonetic_tests import Embedders, fit_intelligibility, run_tests
+from encoders.model import by_length, padded
+from encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
 from encoders.training import losses
-from encoders.training.alignment import BLANK, align
+from encoders.training.alignment import align
 from encoders.training.augment import augment, draw_surroundings
 from encoders.training.data import Clips
 from encoders.training.distributed import Place, gather
 from encoders.training.padding import pad
+from encoders.training.phonetics import LONGEST
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sources import Bundle
 from encoders.training.trainer import Trainer
@@ -64,32 +68,40 @@ class PhoneticTrainer(Trainer):
             raise ManifestError(f"No two clips are up to {recipe.schedule.crop_seconds[1]:g} s long and say something.")
         self.spoken = [spoken[i] for i in usable]
         self.inventory = [phoneme for ids in self.spoken for phoneme in ids]
+        counts = 1 + np.bincount(self.inventory, minlength=beginning.tokenizer.get_vocab_size())
+        self.phoneme_shares = [round(share, 8) for share in (counts / counts.sum()).tolist()]
         kept = clips.select(short[usable].tolist())
         super().__init__(recipe, beginning, kept, place, [set()] * len(kept))
 
-    @torch.inference_mode()
     def validate(self, clips: Clips) -> Validation:
-        network = self.kept.eval()
+        network, device = self.kept.eval(), self.place.device
         short = clips.select(np.flatnonzero(clips.lengths <= 10 * SAMPLE_RATE).tolist())
-        spoken = [self.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(short.rows)]
+        said = [self.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(short.rows)]
 
-        def embed_phonemes(sequences: list[list[str]]) -> np.ndarray:
-            ids = [[self.tokenizer.token_to_id(phoneme) for phoneme in sequence] for sequence in sequences]
-            parts = [network.embed_text(*self._pad(ids[start : start + 256])) for start in range(0, len(ids), 256)]
-            return torch.cat(parts).float().cpu().numpy()
+        @torch.inference_mode()
+        def hear(sounds: list[np.ndarray]) -> list[Spoken]:
+            waveform, lengths = (torch.from_numpy(side).to(device) for side in padded(sounds).values())
+            heard = network.speech_tower.listen(waveform, lengths)
+            vectors = network.project_speech(network.speech_tower.pool(heard.states, heard.weights))
+            sides = (side.float().cpu().numpy() for side in (vectors, heard.log_shares))
+            return [
+                Spoken(vector, shares[:frames]) for vector, shares, frames in zip(*sides, heard.frames.tolist(), strict=True)
+            ]
 
-        def embed_speech(sounds: list[np.ndarray]) -> np.ndarray:
-            order = sorted(range(len(sounds)), key=lambda i: len(sounds[i]))
-            vectors = np.zeros((len(sounds), network.dimension), dtype=np.float32)
-            for start in range(0, len(order), 32):
-                rows = order[start : start + 32]
-                waveform = nn.utils.rnn.pad_sequence([torch.from_numpy(sounds[i]) for i in rows], batch_first=True)
-                lengths = torch.tensor([len(sounds[i]) for i in rows])
-                vectors[rows] = network.embed_speech(waveform.to(self.place.device), lengths.to(self.place.device)).cpu()
-            return vectors
+        def ids_of(sequences: list[list[str]]) -> list[list[int]]:
+            return [[self.tokenizer.token_to_id(phoneme) for phoneme in sequence] for sequence in sequences]
 
-        embed, sounds = Embedders(embed_speech, embed_phonemes), [short.samples(i) for i in range(len(short))]
-        outcomes, curve = run_tests(embed, sounds, spoken), fit_intelligibility(embed, sounds, spoken)
+        @torch.inference_mode()
+        def embed(sequences: list[list[str]]) -> list[np.ndarray]:
+            return [*network.embed_text(*self._pad(ids_of(sequences))).float().cpu().numpy()]
+
+        listener = Listener(
+            hear=lambda sounds: list(by_length(sounds, 32, hear)),
+            evidence=lambda spoken, sequences: evidence(spoken, ids_of(sequences), np.array(self.phoneme_shares)),
+            embed=lambda sequences: np.stack(list(by_length(sequences, 256, embed))),
+        )
+        sounds = [short.samples(i) for i in range(len(short))]
+        outcomes, curve = run_tests(listener, sounds, said), fit_intelligibility(listener, sounds, said)
         named = [Figure(found.question, "held out", *list(vars(found).values())[1:]) for found in outcomes]
         return Validation(named, intelligibility=curve)
 
@@ -162,10 +174,9 @@ class PhoneticTrainer(Trainer):
 
     def _same(self, sequences: list[list[int]], alone: bool = False) -> Tensor:
         """[all, all]: 1 where two sequences are the same, else -1; over all processes, unless `alone`."""
-        longest = 256
-        ids = torch.zeros(len(sequences), longest, dtype=torch.int64)
+        ids = torch.zeros(len(sequences), LONGEST, dtype=torch.int64)
         for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = torch.tensor(sequence[:longest])
+            ids[row, : len(sequence)] = torch.tensor(sequence)
         if not alone:
             ids = gather(ids.to(self.place.device), self.place)
         return 2.0 * (ids[:, None] == ids).all(dim=-1) - 1.0

@@ -165,6 +165,7 @@ def _train(
         "logit_scale": trainer.kept.logit_scale.item(),
         "scales": memory.scales,
         "intelligibility": memory.intelligibility,
+        "phoneme_shares": trainer.phoneme_shares,
         "kept_step": memory.kept_step,
         "figures": memory.kept,
     }

@@ -22,8 +22,10 @@ from encoders.training.validation import Validation
 class Trainer(ABC):
     """A network in training, with its optimiser and, if the recipe wants them, its averaged weights.
 
-    What a batch is and what is minimised, a subclass says.
+    What a batch is and what is minimised, a subclass says. phoneme_shares: of each phoneme id among those trained on, if any.
     """
+
+    phoneme_shares: Sequence[float] = ()
 
     def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: Place, tags: Sequence[set[str]]) -> None:
         self.recipe, self.clips, self.place = recipe, clips, place
