@@ -22,6 +22,7 @@ from commands.common import (
 )
 from commands.terminal import note, patient_interrupts, print_json, print_lines, print_report, show_progress
 from encoders import Model, open_model
+from encoders.model_folder import locate, read_card
 from encoders.phonetic_model import PHONETIC
 from indexer import (
     Folder,
@@ -118,7 +119,7 @@ def index(
         wrong += [f"{failure.path}: {failure.reason}" for failure in walk.failed]
         raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
     if dry_run:
-        return show_foresight(walk, place, prune, json_output)
+        return show_foresight(walk, place, prune, says, json_output)
     store, encoder = open_index(place, model, device)
     with store, following(encoder, place) as on_progress:
         listener = open_listener(store, PHONETIC if says and not store.says else None, device)
@@ -154,10 +155,10 @@ def nothing_found(paths: Iterable[Path]) -> str:
     return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
 
 
-def show_foresight(walk: Walk, place: Place, prune: bool, json_output: bool) -> None:
+def show_foresight(walk: Walk, place: Place, prune: bool, says: bool, json_output: bool) -> None:
     if place.exists():
         with place.open() as store:
-            found = foresee(walk, store)
+            found = foresee(walk, store, read_card(locate(PHONETIC)).space if says and not store.says else "")
     else:
         found = foresee(walk, None)
     if json_output:

@@ -13,7 +13,10 @@ LEAST = -15.0
 
 @dataclass(frozen=True)
 class Spoken:
-    """What is heard of a clip. vector: float32 [dimension]. log_shares: of BLANK and the phonemes, float32 [frames, vocabulary]."""
+    """What is heard of a clip.
+
+    vector: float32 [dimension]. log_shares: of BLANK and the phonemes in each frame, float32 [frames, vocabulary].
+    """
 
     vector: np.ndarray
     log_shares: np.ndarray

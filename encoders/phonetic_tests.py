@@ -63,9 +63,7 @@ Score = Callable[[Sequence[Spoken], Sequence[Sequence[str]]], np.ndarray]
 """What is heard of clips, and sequences of phonemes -> how well each fits each, [clips, sequences]."""
 
 
-def run_tests(
-    listener: Listener, clips: Sequence[np.ndarray], said: Sequence[Sequence[str]], seed: int = 0
-) -> list[Outcome]:
+def run_tests(listener: Listener, clips: Sequence[np.ndarray], said: Sequence[Sequence[str]], seed: int = 0) -> list[Outcome]:
     """All the tests.
 
     Args:

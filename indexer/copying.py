@@ -32,12 +32,12 @@ def copy_index(source: Store, target: Place, on_recording: Callable[[int], objec
     if first is None:
         raise StoreError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
     store = target.open() if target.exists() else target.create(source.space, source.model, len(first.vector))
-    if source.says and not store.says:
-        store.add_says(source.says)
     copied = Copied(total)
     with store:
         if store.space != source.space:
             raise StoreError(f"The index {target} holds embeddings of {store.space}, not of {source.space}.")
+        if source.says and not store.says:
+            store.add_says(source.says)
         store.declare(source.schema())
         there = {point.id: point.payload for point in store.points({KIND: RECORDING})}
         for recording in source.points({KIND: RECORDING}):

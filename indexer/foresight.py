@@ -14,8 +14,9 @@ from indexer.store import Store
 class Foresight:
     """Files by what would become of them, as paths.
 
-    new: embedded for the first time. changed: embedded again. known: moved, copied or merely touched: their content is
-    indexed, and nothing is embedded. unchanged: left alone. gone: indexed, under the walk's roots, and no longer there.
+    new: embedded for the first time. changed: embedded again, if only for what is said. known: moved, copied or merely
+    touched: their content is indexed, and nothing is embedded. unchanged: left alone. gone: indexed, under the walk's roots,
+    and no longer there.
     """
 
     new: list[str] = field(default_factory=list)
@@ -26,9 +27,15 @@ class Foresight:
     failed: list[Failure] = field(default_factory=list)
 
 
-def foresee(walk: Walk, store: Store | None) -> Foresight:
-    """Compares a walk with an index, None where there is none yet; files that look new are read, but not decoded."""
-    ledger = Ledger(store) if store else None
+def foresee(walk: Walk, store: Store | None, says: str = "") -> Foresight:
+    """Compares a walk with an index, None where there is none yet; files that look new are read, but not decoded.
+
+    Args:
+        walk: what was found.
+        store: the index.
+        says: the space of what is said that is asked for; "" for the store's own, if it has one.
+    """
+    ledger = Ledger(store, says) if store else None
     indexed = set(ledger.paths) if ledger else set()
     found, contents = Foresight(failed=list(walk.failed)), ledger.contents if ledger else set()
     for name, file in walk.recordings.items():

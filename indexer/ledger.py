@@ -30,13 +30,17 @@ class Ledger:
 
     A content is stored once however many files hold it: the point of its recording lists all of them, and its clips name
     the first.
+
+    Args:
+        store: the index.
+        says: the space of what is said that is wanted; "" for the store's own, if it has one.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, says: str = "") -> None:
         self._store = store
         self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
-        self._says = store.says.space if store.says else ""
+        self._says = says or (store.says.space if store.says else "")
         for content, files, metadata, failure, says in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS)):
             known = self._known[content] = Known(list(map(FileState._make, files)), metadata, failure, says)
             for file in known.files:

@@ -18,8 +18,8 @@ from encoders import Model
 from encoders.audio import Failure
 from encoders.evidence import Spoken
 from encoders.phonetic_model import PhoneticModel
-from encoders.spotting import pack
 from encoders.runtime import usable_cores
+from encoders.spotting import pack
 from encoders.zero_shot import AttributeTagger, Heard
 from indexer.decoding import Decoded, Piece
 from indexer.files import Walk

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioError, AudioReader
-from encoders.audio import SAMPLE_RATE, Failure
+from encoders import SAMPLE_RATE, AudioError, read_audio
+from encoders.audio import Failure
 from encoders.espeak import to_phonemes
 from encoders.phonetic_model import PhoneticModel
 from search.query import QueryError
 
 COLUMNS = ("text", "phonemes")
+BEYOND = 0.01
+"""Seconds that are read of what is longer than it may be, to find that out."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,10 @@ def read_utterance(path: Path, longest: float) -> np.ndarray:
     Raises:
         AudioError: it cannot be read, or lasts longer.
     """
-    blocks, samples = [], 0
-    for block in AudioReader(path):
-        blocks.append(block)
-        samples += len(block)
-        if samples > longest * SAMPLE_RATE:
-            raise AudioError(f"it lasts longer than {longest:g} s: cut it, and its text, into sentences")
-    return np.concatenate(blocks)
+    samples = read_audio(path, longest + BEYOND)
+    if len(samples) > longest * SAMPLE_RATE:
+        raise AudioError(f"it lasts longer than {longest:g} s: cut it, and its text, into sentences")
+    return samples
 
 
 def read_utterances(table: Path, language: str) -> list[Utterance]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from encoders import SAMPLE_RATE, AudioError, AudioReader, Model
+from encoders import SAMPLE_RATE, AudioError, Model, read_audio
 from encoders.audio import Failure
 from search.aim import caption_vector
-from search.intelligibility import Clarity
+from search.intelligibility import BEYOND, Clarity
 from search.query import QueryError
 from search.speech import embed_recording
 
@@ -70,13 +70,8 @@ class Reward:
         Raises:
             AudioError: it cannot be read.
         """
-        blocks, samples = [], 0
-        for block in AudioReader(path):
-            blocks.append(block)
-            samples += len(block)
-            if samples > self._longest:
-                return path
-        return np.concatenate(blocks)
+        sound = read_audio(path, self._longest / SAMPLE_RATE + BEYOND)
+        return path if len(sound) > self._longest else sound
 
     def _embed(self, audios: Sounds) -> np.ndarray:
         sounds = [audio if isinstance(audio, np.ndarray) else self.read(Path(audio)) for audio in audios]

@@ -12,8 +12,8 @@ pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic ext
 from demo.make_archive import SENTENCES, write
 from encoders import read_audio
 from encoders.corruption import corrupt, replace_some
-from encoders.disturbances import add_babble, add_noise, add_room
 from encoders.ctc import log_likelihoods
+from encoders.disturbances import add_babble, add_noise, add_room
 from encoders.espeak import Espeak, EspeakError, Voice, to_phonemes
 from encoders.evidence import LEAST, Spoken, evidence
 from encoders.phonetic_model import open_phonetic_model
@@ -240,6 +240,9 @@ def test_an_index_of_voices_learns_what_is_said_later(voxdex, spoken_archive):
     assert voxdex("index", spoken_archive).status == 0
     refused = voxdex("search", "--says", HARBOUR)
     assert refused.status == 2 and "index it again with --says" in refused.err
+    foreseen = voxdex("index", spoken_archive, "--says", "--dry-run", "--json").json
+    assert (len(foreseen["changed"]), len(foreseen["unchanged"])) == (12, 0)
+    assert len(voxdex("index", spoken_archive, "--dry-run", "--json").json["unchanged"]) == 12
     again = voxdex("index", spoken_archive, "--says", "--json").json
     assert (again["indexed"], again["unchanged"]) == (12, 0)
     assert voxdex("index", spoken_archive, "--says", "--json").json["unchanged"] == 12

@@ -62,7 +62,7 @@ class PhoneticTrainer(Trainer):
         if recipe.schedule.parts > 1:
             raise RecipeError("schedule.parts is for captions: phonemes are trained in one part.")
         short = np.flatnonzero(clips.lengths <= recipe.schedule.crop_seconds[1] * SAMPLE_RATE)
-        spoken = _encode(beginning, phonemes_of([clips.rows[i] for i in short]))
+        spoken = [beginning.tokenizer.encode(phonemes).ids for phonemes in phonemes_of([clips.rows[i] for i in short])]
         usable = [i for i, ids in enumerate(spoken) if len(ids) >= FEWEST_PHONEMES]
         if len(usable) < 2:
             raise ManifestError(f"No two clips are up to {recipe.schedule.crop_seconds[1]:g} s long and say something.")
@@ -237,10 +237,3 @@ def _bounds(frame_of: np.ndarray, first: int, count: int, frames: int) -> tuple[
     begin = (frame_of[first - 1] + frame_of[first] + 1) / 2 if first else max(0, frame_of[0] - 2)
     end = (frame_of[last] + frame_of[last + 1] + 1) / 2 if last + 1 < len(frame_of) else min(frames, frame_of[-1] + 3)
     return float(begin), float(end)
-
-
-def _encode(beginning: Bundle, phonemes: list[str]) -> list[list[int]]:
-    beginning.tokenizer.no_padding()
-    encoded = [encoding.ids for encoding in beginning.tokenizer.encode_batch(phonemes)]
-    beginning.tokenizer.enable_padding(pad_id=BLANK)
-    return encoded
