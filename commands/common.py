@@ -11,9 +11,9 @@ import click
 from tqdm import tqdm
 
 from commands.terminal import note
-from encoders import AudioError, Model, ModelCard, default_model, open_model
+from encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
 from encoders.model_folder import voxdex_home
-from encoders.runtime import DEVICES
+from encoders.runtime import DEVICES, parse_device
 from indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
 from indexer.files import printable
 
@@ -28,7 +28,24 @@ model_option = click.option(
 language_option = click.option(
     "--language", default="en-us", show_default=True, help="Of the text, as espeak-ng calls it: en-gb, de, nl, pl ..."
 )
-device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to embed.")
+
+
+class DeviceName(click.ParamType):
+    """A device of ONNX Runtime; see DEVICES."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> str:
+        try:
+            parse_device(value)
+        except ModelError as error:
+            self.fail(str(error), param, context)
+        return value
+
+
+device_option = click.option(
+    "--device", type=DeviceName(), default="auto", show_default=True, help=f"Where to embed: {DEVICES}."
+)
 
 
 index_option = click.option(

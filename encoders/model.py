@@ -1,23 +1,29 @@
 """A model folder opened for embedding: clips and captions in, unit vectors out."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import onnxruntime as ort
 from tokenizers import Tokenizer
 
+from encoders.batches import by_length, padded
 from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
-from encoders.runtime import Device, open_session, usable_cores
+from encoders.runtime import Device, Graph, Wanted, parse_device
 
 __all__ = ["Model", "ModelError", "open_model"]
 
+Heard = TypeVar("Heard")
+
 EMBEDDING = "embedding"
-MOST_AT_ONCE = 4
-"""Batches side by side; each needs memory of its own."""
+CPU_SECONDS, GPU_SECONDS = 5.0, 320.0
+"""Of sound in a batch: as much as stays in a CPU's caches, and as keeps a GPU at work."""
+CPU_WINDOW, GPU_WINDOW = 64, 1024
+"""Clips that are taken from a stream at a time, to go with others of like length."""
+CAPTIONS = 64
+"""In a batch."""
 
 
 class Model:
@@ -25,20 +31,17 @@ class Model:
 
     Args:
         folder: a model folder.
-        device: "auto", "cpu" or "cuda".
-        threads: CPU threads in all; None takes all cores.
-        bulk: for many clips rather than a few: batches of speech run side by side on the CPU and share the threads, as
-            the threads of one operator never share its work out evenly.
+        device: "auto", "cpu" ("cpu:4" for four threads; else there is one for each core), or "cuda" ("cuda:0,1" for two GPUs).
+        bulk: for many clips rather than a few: several batches of speech run side by side.
 
     Raises:
-        ModelError: model.json cannot be read; on first use, a graph cannot be opened on the device.
+        ModelError: model.json cannot be read, or there is no such device; on first use, a graph cannot be opened on it.
     """
 
-    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None, bulk: bool = False) -> None:
+    def __init__(self, folder: Path, device: str = "auto", bulk: bool = False) -> None:
         self.folder = folder
         self.card: ModelCard = read_card(folder)
-        self._device, self._threads = device, threads or usable_cores()
-        self._at_once = min(MOST_AT_ONCE, self._threads) if bulk else 1
+        self._wanted, self._bulk = parse_device(device), bulk
 
     def start(self) -> Device:
         """Loads the speech graph now rather than at first use; where it runs, and why there.
@@ -46,15 +49,16 @@ class Model:
         Raises:
             ModelError: the graph cannot be opened on the device.
         """
-        return self._speech[1]
+        return self._speech.device
 
     @cached_property
-    def _speech(self) -> tuple[ort.InferenceSession, Device]:
-        return open_session(self.folder / SPEECH, self._device, self._threads // self._at_once)
+    def _speech(self) -> Graph:
+        return Graph(self.folder / SPEECH, self._wanted, self._bulk)
 
     @cached_property
-    def _text(self) -> ort.InferenceSession:
-        return open_session(self.folder / (PHONEMES if self.card.text == "phonemes" else TEXT), "cpu", self._threads)[0]
+    def _text(self) -> Graph:
+        graph = PHONEMES if self.card.text == "phonemes" else TEXT
+        return Graph(self.folder / graph, Wanted("cpu", self._wanted.threads))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -64,15 +68,15 @@ class Model:
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelError(f"{self.folder / TOKENIZER} cannot be read ({error}). Export the model again.") from error
 
-    def embed_speech(self, clips: Iterable[np.ndarray], batch_size: int = 4) -> Iterator[np.ndarray]:
+    def embed_speech(self, clips: Iterable[np.ndarray], batch_seconds: float | None = None) -> Iterator[np.ndarray]:
         """Embeds a stream of clips, in order.
 
-        Clips are taken some batches at a time and run with clips of like length; a clip's embedding depends neither on
-        its neighbours nor on its padding.
+        Clips are taken many at a time and run with clips of like length; a clip's embedding depends neither on its neighbours
+        nor on its padding.
 
         Args:
             clips: float32 [samples] each, mono at 16 kHz in -1..1, not empty, at most `card.max_seconds` long.
-            batch_size: most clips in one run of the graph; on a CPU small batches stay in its caches.
+            batch_seconds: of sound in one run of the graph, padding included; None for what suits the device.
 
         Yields:
             float32 [dimension] of unit length for each clip.
@@ -80,14 +84,20 @@ class Model:
         Raises:
             ValueError: a clip is not as said above.
         """
-        session, _ = self._speech
-        clips = iter(clips)
-        while window := list(islice(clips, 16 * batch_size)):
+        yield from self._hear(clips, lambda batch: self._speech.run([EMBEDDING], padded(batch))[0], batch_seconds)
+
+    def _hear(
+        self, clips: Iterable[np.ndarray], run: Callable[[list[np.ndarray]], Iterable[Heard]], batch_seconds: float | None
+    ) -> Iterator[Heard]:
+        """What `run` makes of each clip of a stream, in order."""
+        clips, on_gpu = iter(clips), self._speech.on_gpu
+        size = (batch_seconds or (GPU_SECONDS if on_gpu else CPU_SECONDS)) * self.card.sample_rate
+        while window := list(islice(clips, GPU_WINDOW if on_gpu else CPU_WINDOW)):
             for clip in window:
                 self.check(clip)
-            yield from by_length(window, batch_size, lambda batch: session.run([EMBEDDING], padded(batch))[0], self._at_once)
+            yield from by_length(window, run, size=size, at_once=self._speech.at_once)
 
-    def embed_text(self, captions: Iterable[str], batch_size: int = 64) -> Iterator[np.ndarray]:
+    def embed_text(self, captions: Iterable[str]) -> Iterator[np.ndarray]:
         """Embeds a stream of captions, in order; what is over the model's longest caption is cut.
 
         The text of a model for what is said is phonemes (IPA); see PhoneticModel.
@@ -96,8 +106,8 @@ class Model:
             float32 [dimension] of unit length for each caption.
         """
         captions = iter(captions)
-        while window := list(islice(captions, 4 * batch_size)):
-            yield from by_length(window, batch_size, self._run_text)
+        while window := list(islice(captions, 4 * CAPTIONS)):
+            yield from by_length(window, self._run_text, most=CAPTIONS)
 
     def _run_text(self, captions: list[str]) -> np.ndarray:
         return self._text.run([EMBEDDING], self._tokens(captions))[0]
@@ -121,34 +131,13 @@ class Model:
             raise ValueError(f"A clip of {seconds:.2f} s is over this model's {self.card.max_seconds:g} s: split it first.")
 
 
-def open_model(
-    name_or_folder: str | Path = "mini", device: str = "auto", threads: int | None = None, bulk: bool = False
-) -> Model:
+def open_model(name_or_folder: str | Path = "mini", device: str = "auto", bulk: bool = False) -> Model:
     """Opens a model by name (see find_models) or by folder; see Model.
 
     Raises:
         ModelError: there is no such model, its model.json cannot be read, or its text side eats no captions.
     """
-    model = Model(locate(name_or_folder), device, threads, bulk)
+    model = Model(locate(name_or_folder), device, bulk)
     if model.card.text != "captions":
         raise ModelError(f"The model {str(name_or_folder)!r} is for what is said (--says), not for captions. Use another.")
     return model
-
-
-def by_length(items: list, batch_size: int, run: Callable[[list], Iterable], at_once: int = 1) -> Iterator:
-    """What `run` makes of each item, in order; it is given batches of items of like length, some at once."""
-    order = sorted(range(len(items)), key=lambda i: len(items[i]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    with ThreadPoolExecutor(at_once) as pool:
-        found = list(pool.map(lambda rows: run([items[i] for i in rows]), batches))
-    vectors = {row: vector for rows, part in zip(batches, found, strict=True) for row, vector in zip(rows, part, strict=True)}
-    yield from (vectors[row] for row in range(len(items)))
-
-
-def padded(clips: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """The inputs of a speech graph: clips of several lengths, with silence after them."""
-    lengths = np.array([len(clip) for clip in clips], dtype=np.int64)
-    waveform = np.zeros((len(clips), lengths.max()), dtype=np.float32)
-    for row, clip in enumerate(clips):
-        waveform[row, : len(clip)] = clip
-    return {"waveform": waveform, "lengths": lengths}

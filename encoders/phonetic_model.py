@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding
 
+from encoders.batches import by_length, padded
 from encoders.evidence import Spoken, evidence
-from encoders.model import EMBEDDING, Model, ModelError, by_length, padded
+from encoders.model import CAPTIONS, EMBEDDING, Model, ModelError
 from encoders.model_folder import locate as find_folder
 from encoders.model_folder import read_card
 from encoders.spotting import locate, match
@@ -30,21 +31,16 @@ class Phonemes:
 class PhoneticModel(Model):
     """As Model, for what is said: its text side eats phonemes, and it finds phonemes in clips. See open_phonetic_model."""
 
-    def listen(self, clips: Iterable[np.ndarray], batch_size: int = 4) -> Iterator[Spoken]:
+    def listen(self, clips: Iterable[np.ndarray], batch_seconds: float | None = None) -> Iterator[Spoken]:
         """Embeds a stream of clips and tells which phonemes they say, in order; see Model.embed_speech.
 
         Raises:
             ValueError: a clip is not a row of finite samples of at most `card.max_seconds`.
         """
-        self.start()
-        clips = iter(clips)
-        while several := list(islice(clips, 16 * batch_size)):
-            for clip in several:
-                self.check(clip)
-            yield from by_length(several, batch_size, self._listen, self._at_once)
+        yield from self._hear(clips, self._listen, batch_seconds)
 
     def _listen(self, clips: list[np.ndarray]) -> list[Spoken]:
-        vectors, shares = self._speech[0].run([EMBEDDING, "log_shares"], padded(clips))
+        vectors, shares = self._speech.run([EMBEDDING, "log_shares"], padded(clips))
         hop = round(self.card.phonetics.frame_seconds * self.card.sample_rate)
         frames = [len(clip) // hop + 1 for clip in clips]
         return [Spoken(vector, share[:count]) for vector, share, count in zip(vectors, shares, frames, strict=True)]
@@ -98,7 +94,7 @@ class PhoneticModel(Model):
                 raise ValueError(f"There is no phoneme in {sequence!r}.")
         return read
 
-    def embed_phonemes(self, sequences: Iterable[str], batch_size: int = 64) -> Iterator[Phonemes]:
+    def embed_phonemes(self, sequences: Iterable[str]) -> Iterator[Phonemes]:
         """Embeds a stream of phoneme sequences, in order, with a state for each phoneme, which no frames of sound shape.
 
         Args:
@@ -109,8 +105,8 @@ class PhoneticModel(Model):
             ValueError: a sequence has no phoneme.
         """
         sequences = iter(sequences)
-        while several := list(islice(sequences, 4 * batch_size)):
-            yield from by_length(several, batch_size, self._run_phonemes)
+        while several := list(islice(sequences, 4 * CAPTIONS)):
+            yield from by_length(several, self._run_phonemes, most=CAPTIONS)
 
     def _run_phonemes(self, sequences: list[str]) -> list[Phonemes]:
         read = self._read(sequences)
@@ -121,9 +117,7 @@ class PhoneticModel(Model):
         ]
 
 
-def open_phonetic_model(
-    name_or_folder: str | Path = PHONETIC, device: str = "auto", threads: int | None = None, bulk: bool = False
-) -> PhoneticModel:
+def open_phonetic_model(name_or_folder: str | Path = PHONETIC, device: str = "auto", bulk: bool = False) -> PhoneticModel:
     """Opens a model for what is said, by name or by folder; see Model.
 
     Raises:
@@ -132,4 +126,4 @@ def open_phonetic_model(
     folder = find_folder(name_or_folder)
     if read_card(folder).text != "phonemes":
         raise ModelError(f"The model {str(name_or_folder)!r} is for captions, not for what is said. Use `phonetic`.")
-    return PhoneticModel(folder, device, threads, bulk)
+    return PhoneticModel(folder, device, bulk)

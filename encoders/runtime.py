@@ -1,15 +1,28 @@
 """ONNX Runtime sessions on the device that was asked for."""
 
+import importlib.metadata
 import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from encoders.model_folder import ModelError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = "auto, cpu, cpu:THREADS, cuda, cuda:0 or cuda:0,1"
+MOST_AT_ONCE = 4
+"""Batches side by side on a CPU; each needs memory of its own."""
+RUNS_OF_GPU = 2
+"""Batches side by side on a GPU: one is copied while another is computed."""
+GPU_MEMORY = "VOXDEX_GPU_MEMORY"
+"""The environment variable that says how many GiB of each GPU ONNX Runtime may take."""
+RIVALS = ("onnxruntime", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
@@ -23,46 +36,121 @@ class Device:
         return f"{self.name} ({self.reason})"
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A device as it was asked for. kind: "auto", "cpu" or "cuda". threads: of the CPU, None for all cores. gpus: by number."""
+
+    kind: str
+    threads: int | None = None
+    gpus: tuple[int, ...] = (0,)
+
+
+class Graph:
+    """An ONNX graph on a device, which several threads may run.
+
+    Args:
+        path: an ONNX file.
+        wanted: where to run it. "cuda" fails where CUDA does not work; "auto" is CUDA where it works, else the CPU.
+        bulk: for many batches rather than a few: they run side by side and share the CPU's threads, as the threads of one
+            operator never share its work out evenly.
+
+    Raises:
+        ModelError: the graph cannot be opened, or CUDA was asked for and does not work.
+    """
+
+    def __init__(self, path: Path, wanted: Wanted, bulk: bool = False) -> None:
+        threads = wanted.threads or usable_cores()
+        self.at_once = min(MOST_AT_ONCE, threads) if bulk else 1
+        first = _open(path, wanted, threads // self.at_once, wanted.gpus[0])
+        self.device = first.device
+        self.on_gpu = first.device.name.startswith("cuda")
+        self.sessions = [first.session]
+        if self.on_gpu:
+            self.sessions += [_open(path, wanted, threads, gpu).session for gpu in wanted.gpus[1:]]
+            self.at_once = RUNS_OF_GPU * len(self.sessions) if bulk else 1
+        self._free: SimpleQueue[ort.InferenceSession] = SimpleQueue()
+        for turn in range(self.at_once):
+            self._free.put(self.sessions[turn % len(self.sessions)])
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs of these names."""
+        session = self._free.get()
+        try:
+            return session.run(outputs, inputs)
+        finally:
+            self._free.put(session)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    session: ort.InferenceSession
+    device: Device
+
+
 def usable_cores() -> int:
     """The cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_session(graph: Path, device: str, threads: int) -> tuple[ort.InferenceSession, Device]:
-    """Opens a graph.
-
-    Args:
-        graph: an ONNX file.
-        device: "cpu"; "cuda", which fails where CUDA does not work; or "auto", CUDA where it works, else CPU.
-        threads: CPU threads of one operator.
+def parse_device(text: str) -> Wanted:
+    """A device by name; see DEVICES.
 
     Raises:
-        ModelError: the graph cannot be opened, or CUDA was asked for and does not work.
+        ModelError: there is no such device.
     """
-    if device not in DEVICES:
-        raise ModelError(f"There is no device {device!r}: use one of {', '.join(DEVICES)}.")
+    if text in ("auto", "cpu", "cuda"):
+        return Wanted(text)
+    if found := re.fullmatch(r"cpu:([1-9]\d{0,3})", text):
+        return Wanted("cpu", threads=int(found[1]))
+    if found := re.fullmatch(r"cuda:(\d{1,3}(?:,\d{1,3})*)", text):
+        return Wanted("cuda", gpus=tuple(dict.fromkeys(map(int, found[1].split(",")))))
+    raise ModelError(f"There is no device {text!r}: use {DEVICES}.")
+
+
+def _open(path: Path, wanted: Wanted, threads: int, gpu: int) -> _Opened:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would starve the decoder
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = max(1, threads)
     has_cuda = CUDA in ort.get_available_providers()
-    if device == "cuda" and not has_cuda:
-        raise ModelError(
-            "CUDA was asked for, but this ONNX Runtime is the CPU build. "
-            "Install the GPU build: pip uninstall onnxruntime && pip install 'voxdex[gpu]'."
-        )
-    providers = [CUDA, CPU] if device != "cpu" and has_cuda else [CPU]
+    if wanted.kind == "cuda" and not has_cuda:
+        raise ModelError(f"CUDA was asked for, but this ONNX Runtime is the CPU build. {_way_to_gpu()}")
+    providers: list[Any] = [(CUDA, _cuda_options(gpu)), CPU] if wanted.kind != "cpu" and has_cuda else [CPU]
     try:
-        session = ort.InferenceSession(str(graph), options, providers=providers)
+        session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
-        raise ModelError(f"{graph} cannot be opened by ONNX Runtime ({error}). Export the model again.") from error
+        raise ModelError(f"{path} cannot be opened by ONNX Runtime ({error}). Export the model again.") from error
     if session.get_providers()[0] == CUDA:
-        return session, Device("cuda", "asked for" if device == "cuda" else "a CUDA device works")
-    if device == "cuda":
+        return _Opened(session, Device(f"cuda:{gpu}", "asked for" if wanted.kind == "cuda" else "a CUDA device works"))
+    if wanted.kind == "cuda":
         raise ModelError(
-            "CUDA was asked for, but ONNX Runtime could not start it: it wants an NVIDIA driver, CUDA 13 and cuDNN 9. "
-            "Try pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu."
+            f"CUDA was asked for, but ONNX Runtime could not start it on GPU {gpu}: it wants an NVIDIA driver, CUDA 13 and "
+            "cuDNN 9. Try pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu."
         )
-    if device == "cpu":
-        return session, Device("cpu", "asked for")
-    return session, Device("cpu", "CUDA did not start" if has_cuda else "this ONNX Runtime is the CPU build")
+    if wanted.kind == "cpu":
+        return _Opened(session, Device("cpu", "asked for"))
+    return _Opened(session, Device("cpu", "CUDA did not start" if has_cuda else "this ONNX Runtime is the CPU build"))
+
+
+def _cuda_options(gpu: int) -> dict[str, Any]:
+    """Convolutions are planned by rule: to try them out for each shape takes longer than it gains."""
+    options = {"device_id": gpu, "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+    limit = os.environ.get(GPU_MEMORY)
+    if not limit:
+        return options
+    with suppress(ValueError):
+        return options | {"gpu_mem_limit": int(float(limit) * 2**30)}
+    raise ModelError(f"{GPU_MEMORY} is a number of GiB, not {limit!r}.")
+
+
+def _way_to_gpu() -> str:
+    installed = []
+    for package in RIVALS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            installed.append(importlib.metadata.version(package))
+    if len(installed) == len(RIVALS):
+        return (
+            "Both builds are installed, and they overwrite each other: pip uninstall onnxruntime onnxruntime-gpu && "
+            "pip install 'voxdex[gpu]'."
+        )
+    return "Install the GPU build: pip uninstall onnxruntime && pip install 'voxdex[gpu]'."

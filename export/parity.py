@@ -12,6 +12,8 @@ from encoders.model import Model
 from encoders.networks import DualEncoder
 
 LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99}
+BATCHED = 160.0
+"""Seconds of sound in a batch of clips."""
 CAPTIONS = (
     "a sad woman",
     "Deep, calm male voice, speaking slowly.",
@@ -63,7 +65,7 @@ def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Seque
     """Embeds clips (float32 mono at 16 kHz, of many lengths) and captions with torch and with ONNX Runtime."""
     network = network.eval()
     alone = np.stack([next(model.embed_speech([clip])) for clip in clips])
-    batched = np.stack(list(model.embed_speech(clips, batch_size=16)))
+    batched = np.stack(list(model.embed_speech(clips, batch_seconds=BATCHED)))
     texts = PHONEMES if model.card.text == "phonemes" else CAPTIONS
     text = np.stack(list(model.embed_text(texts)))
     with torch.inference_mode():

@@ -28,7 +28,7 @@ class Speed:
 def measure_speed(model: Model) -> Speed:
     """The best run of several, after one that warms up, from clips of ten seconds in the memory to embeddings."""
     noise = 0.1 * np.random.default_rng(0).standard_normal((CLIPS, int(CLIP_SECONDS * SAMPLE_RATE)), dtype=np.float32)
-    speech = _best_seconds(lambda: list(model.embed_speech(noise, batch_size=CLIPS)))
+    speech = _best_seconds(lambda: list(model.embed_speech(noise)))
     text = _best_seconds(lambda: list(model.embed_text([CAPTION])))
     return Speed(os.cpu_count() or 1, round(CLIPS * CLIP_SECONDS / speech, 1), round(1000 * text, 2))
 

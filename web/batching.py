@@ -76,11 +76,11 @@ class SharedModel(Model):
         self._speeches = Together(lambda clips: list(speech(clips)), partial(on_run, "speech"))
         self._texts = Together(lambda texts: list(text(texts)), partial(on_run, "text"))
 
-    def embed_speech(self, clips: Iterable[np.ndarray], batch_size: int = 4) -> Iterator[np.ndarray]:
+    def embed_speech(self, clips: Iterable[np.ndarray], batch_seconds: float | None = None) -> Iterator[np.ndarray]:
         clips = iter(clips)
         while window := list(islice(clips, WINDOW)):
             yield from self._speeches(window)
 
-    def embed_text(self, captions: Iterable[str], batch_size: int = 64) -> Iterator[np.ndarray]:
+    def embed_text(self, captions: Iterable[str]) -> Iterator[np.ndarray]:
         captions = list(captions)
         yield from self._texts(captions) if captions else ()

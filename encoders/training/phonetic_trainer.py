@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from encoders.audio import SAMPLE_RATE
+from encoders.batches import by_length, padded
 from encoders.corruption import corrupt
 from encoders.ctc import BLANK
 from encoders.espeak import phonemes_of
 from encoders.evidence import Spoken, evidence
 from encoders.manifest import ManifestError
-from encoders.model import by_length, padded
 from encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
 from encoders.training import losses
 from encoders.training.alignment import align
@@ -96,9 +96,9 @@ class PhoneticTrainer(Trainer):
             return [*network.embed_text(*self._pad(ids_of(sequences))).float().cpu().numpy()]
 
         listener = Listener(
-            hear=lambda sounds: list(by_length(sounds, 32, hear)),
+            hear=lambda sounds: list(by_length(sounds, hear, most=32)),
             evidence=lambda spoken, sequences: evidence(spoken, ids_of(sequences), np.array(self.phoneme_shares)),
-            embed=lambda sequences: np.stack(list(by_length(sequences, 256, embed))),
+            embed=lambda sequences: np.stack(list(by_length(sequences, embed, most=256))),
         )
         sounds = [short.samples(i) for i in range(len(short))]
         outcomes, curve = run_tests(listener, sounds, said), fit_intelligibility(listener, sounds, said)

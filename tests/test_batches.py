@@ -1,0 +1,65 @@
+"""Batches of like length, and devices by name."""
+
+import importlib.metadata
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from encoders import ModelError
+from encoders.batches import batches_of, by_length, padded
+from encoders.runtime import Graph, Wanted, parse_device
+
+
+def test_batches_hold_all_items_and_keep_within_their_limits():
+    lengths = np.random.default_rng(0).integers(1, 100, 200).tolist()
+    for most, size in ((None, None), (7, None), (None, 150), (3, 150)):
+        batches = batches_of(lengths, most, size)
+        assert sorted(item for batch in batches for item in batch) == list(range(200))
+        assert all(len(batch) <= (most or 200) for batch in batches)
+        assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= (size or 1e9) for batch in batches)
+    padding = [1 - sum(lengths[i] for i in batch) / (max(lengths[i] for i in batch) * len(batch)) for batch in batches]
+    assert np.mean(padding) < 0.1
+    assert batches_of([]) == []
+
+
+def test_answers_come_in_order_from_several_threads():
+    items = [[i] * (1 + i % 5) for i in range(50)]
+    assert list(by_length(items, lambda batch: [item[0] for item in batch], most=3, at_once=4)) == list(range(50))
+    assert padded([np.ones(2), np.ones(4)])["waveform"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("auto", Wanted("auto")),
+        ("cpu:3", Wanted("cpu", threads=3)),
+        ("cuda:0,2", Wanted("cuda", gpus=(0, 2))),
+        ("cuda:1", Wanted("cuda", gpus=(1,))),
+    ],
+)
+def test_devices_are_read(name, device):
+    assert parse_device(name) == device
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpu:0", "cuda:", "cuda:a", "cuda:0,", "CUDA"])
+def test_unknown_devices_are_refused(name, here):
+    with pytest.raises(ModelError, match="cuda:0,1"):
+        parse_device(name)
+    refused = here("embed", "a.wav", "--out", "a.npz", "--device", name)
+    assert refused.status == 2 and f"no device '{name}'" in refused.err
+
+
+def test_two_builds_of_the_runtime_are_noticed(mini, monkeypatch):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "1.0")
+    with pytest.raises(ModelError, match="overwrite each other"):
+        Graph(mini.folder / "speech.onnx", Wanted("cuda"))
+
+
+def test_memory_of_a_gpu_is_a_number(mini, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setenv("VOXDEX_GPU_MEMORY", "much")
+    with pytest.raises(ModelError, match=r"VOXDEX_GPU_MEMORY is a number of GiB, not 'much'"):
+        Graph(mini.folder / "speech.onnx", Wanted("auto"))
