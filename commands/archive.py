@@ -45,6 +45,7 @@ from indexer import (
     share,
 )
 from indexer import index as index_archive
+from indexer.cluster import read_on_ray
 from indexer.running import announce
 
 
@@ -81,6 +82,16 @@ everything_option = click.option(
 @click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
 @click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster.")
 @click.option("--replicas", type=click.IntRange(1), help="Copies of each shard of a new collection, in a cluster.")
+@click.option(
+    "--engine",
+    type=click.Choice(["here", "ray"]),
+    default="here",
+    show_default=True,
+    help="What reads and embeds.",
+)
+@click.option(
+    "--address", default="auto", show_default=True, help="Of the Ray cluster; local starts one on this machine alone."
+)
 @click.option("--profile", is_flag=True, help="Say where the time went.")
 @device_option
 @as_json
@@ -96,6 +107,8 @@ def index(
     shard: tuple[int, int] | None,
     shards: int | None,
     replicas: int | None,
+    engine: str,
+    address: str,
     profile: bool,
     device: str,
     json_output: bool,
@@ -123,7 +136,10 @@ def index(
     store, encoder = open_index(place, model, device)
     with store, following(encoder, place) as on_progress:
         listener = open_listener(store, PHONETIC if says and not store.says else None, device)
-        report = index_archive(walk, store, encoder, known, prune, everything, on_progress, listener)
+        read = partial(read_on_ray, address=address, model=encoder, listener=listener, everything=everything)
+        report = index_archive(
+            walk, store, encoder, known, prune, everything, on_progress, listener, read if engine == "ray" else None
+        )
         clips = store.count() if report.indexed or report.removed else None
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")

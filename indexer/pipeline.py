@@ -7,30 +7,25 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from encoders import Model
 from encoders.audio import Failure
-from encoders.evidence import Spoken
 from encoders.phonetic_model import PhoneticModel
 from encoders.runtime import usable_cores
 from encoders.spotting import pack
-from encoders.zero_shot import AttributeTagger, Heard
-from indexer.decoding import Decoded, Piece
+from indexer.decoding import Decoded
+from indexer.embedding import Embedder, Read, Span, read_here
 from indexer.files import Walk
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
-from indexer.reading import Done, Reader
+from indexer.reading import Done
 from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, Store
 from indexer.store.filters import key_in
 
-BATCH_CLIPS = 64
 FLUSH_SECONDS = 10.0
 """How much work a power cut may cost."""
 SETTLED = "settled"
@@ -95,21 +90,6 @@ class Progress:
     optimising: bool = False
 
 
-@dataclass(frozen=True)
-class Span:
-    """An embedded clip. start, end: seconds. vector: float32 [dimension]. attributes: what was heard, by name.
-
-    says: what is said; None where that is not indexed.
-    """
-
-    start: float
-    end: float
-    measures: Measures
-    vector: np.ndarray
-    attributes: dict[str, Heard]
-    says: Spoken | None
-
-
 def index(
     walk: Walk,
     store: Store,
@@ -119,6 +99,7 @@ def index(
     everything: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     listener: PhoneticModel | None = None,
+    read: Read | None = None,
 ) -> IndexReport:
     """Brings an index up to date with the recordings of a walk.
 
@@ -135,6 +116,7 @@ def index(
         on_progress: called after each batch of clips, and when all are written.
         listener: what embeds what is said, of an index that holds that too (store.says); recordings that were indexed without
             are embedded again.
+        read: reads and embeds elsewhere, such as cluster.read_on_ray; None does it here.
 
     Raises:
         StoreError: the engine fails; what was stored before is kept.
@@ -148,7 +130,8 @@ def index(
         return report
 
     ledger = Ledger(store)
-    writer = _Writer(store, ledger, model, listener, metadata, report)
+    writer = _Writer(store, ledger, metadata, report)
+    read = read or partial(read_here, embed=Embedder(model, listener), seconds=model.card.max_seconds, everything=everything)
     for root in walk.absent:
         if not any(Path(path).is_relative_to(root) for path in ledger.paths):
             report.failed.append(Failure(str(root), "there is no such file or folder"))
@@ -163,9 +146,7 @@ def index(
     kept, flushed = report.unchanged, started
     progress = Progress(kept + len(report.failed), report.recordings, kept, 0.0)
     while changed:
-        reader = Reader(ledger.contents, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS)
-        events = reader.read(changed)
-        while batch := list(islice(events, BATCH_CLIPS)):
+        for batch in read(changed, ledger.contents):
             writer.write(batch)
             if time.perf_counter() - flushed > FLUSH_SECONDS:
                 store.flush()
@@ -218,45 +199,41 @@ def _peak_bytes() -> int | None:
 
 
 class _Writer:
-    """Embeds what the reader sends and stores each recording once it is whole."""
+    """Stores each recording once all of it is embedded."""
 
     def __init__(
         self,
         store: Store,
         ledger: Ledger,
-        model: Model,
-        listener: PhoneticModel | None,
         metadata: Metadata | None,
         report: IndexReport,
     ) -> None:
-        self._store, self._ledger, self._model, self._metadata, self._report = store, ledger, model, metadata, report
-        self._listener = listener
+        self._store, self._ledger, self._metadata, self._report = store, ledger, metadata, report
         self._pending: dict[str, list[Span]] = defaultdict(list)
         self._lost: list[str] = []
+        self._declared = False
         self.audio_seconds = 0.0
         if metadata:
             store.declare({key_in("metadata", name): kind for name, kind in metadata.kinds.items()})
 
-    @cached_property
-    def _tag(self) -> AttributeTagger:
-        """Made when the first clip is written, with the fields of clips."""
-        tag = AttributeTagger(self._model)
-        texts = ("recording", *(f"attributes.{name}" for name in tag.names))
-        measured = (f"measured.{field.name}" for field in fields(Measures))
-        numbers = ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in tag.names))
-        self._store.declare(dict.fromkeys(texts, "text") | dict.fromkeys(numbers, "number"))
-        return tag
-
-    def write(self, batch: list[Piece | Done]) -> None:
-        """Takes the next pieces, those of each recording in the order in which they were read."""
-        pieces = [event for event in batch if isinstance(event, Piece)]
-        for piece, span in zip(pieces, self._embed(pieces), strict=True):
-            self._pending[piece.path].append(span)
-            self.audio_seconds += span.end - span.start
-        for done in batch:
-            if isinstance(done, Done):
+    def write(self, batch: list[Span | Done]) -> None:
+        """Takes the next spans, and recordings that are done after all theirs."""
+        for event in batch:
+            if isinstance(event, Span):
+                self._pending[event.path].append(event)
+                self.audio_seconds += event.end - event.start
+                self._report.stages.embed += event.work_seconds
+            else:
                 with _timed(self._report.stages, "store"):
-                    self._finish(done, self._pending.pop(done.path, []))
+                    self._finish(event, self._pending.pop(event.path, []))
+
+    def _declare(self, span: Span) -> None:
+        """Tells the store the fields of clips."""
+        names = span.attributes
+        measured = (f"measured.{field.name}" for field in fields(Measures))
+        texts = ("recording", *(f"attributes.{name}" for name in names))
+        numbers = ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in names))
+        self._store.declare(dict.fromkeys(texts, "text") | dict.fromkeys(numbers, "number"))
 
     def take_back(self) -> list[str]:
         """Recordings that were not decoded because their content was indexed, but whose clips have gone since.
@@ -297,7 +274,10 @@ class _Writer:
             return
         if decoded.origin:
             self._store.declare({key_in("tags", name): "text" for name in decoded.origin.tags})
-        clips = [self._clip(done, decoded, span) for span in spans]
+        if spans and not self._declared:
+            self._declare(spans[0])
+            self._declared = True
+        clips = [self._clip(done, decoded, span) for span in sorted(spans, key=lambda span: span.start)]
         self._store.upsert([*clips, self._recording(done, decoded, spans)])
         self._ledger.record(done.file, done.content, self._known_of(done.path))
         self._report.indexed += 1
@@ -306,23 +286,6 @@ class _Writer:
         self._report.speech_seconds += _seconds_of(spans)
         self._report.other_seconds += decoded.other_seconds
         self._report.silent += not spans
-
-    def _embed(self, pieces: list[Piece]) -> list[Span]:
-        if not pieces:
-            return []
-        with _timed(self._report.stages, "embed"):
-            vectors = np.stack(list(self._model.embed_speech(piece.clip.samples for piece in pieces)))
-            attributes = self._tag(vectors)
-            says = self._listen(pieces)
-        return [
-            Span(piece.clip.start, piece.clip.end, piece.measures, vector, heard, said)
-            for piece, vector, heard, said in zip(pieces, vectors, attributes, says, strict=True)
-        ]
-
-    def _listen(self, pieces: list[Piece]) -> list[Spoken | None]:
-        if self._listener is None:
-            return [None] * len(pieces)
-        return list(self._listener.listen(piece.clip.samples for piece in pieces))
 
     def _clip(self, done: Done, decoded: Decoded, span: Span) -> Point:
         payload = self._about(done, decoded, CLIP) | {
@@ -349,7 +312,7 @@ class _Writer:
             "origin": {key: value for key, value in asdict(decoded.origin).items() if key != "tags"} if decoded.origin else {},
             "failure": decoded.failure,
             "damage": decoded.damage or "",
-            "says": self._listener.card.space if self._listener else "",
+            "says": self._store.says.space if self._store.says else "",
         }
         return Point(_identity(f"{done.content}@{self._report.space}"), None, payload)
 

@@ -1,7 +1,7 @@
 """Recordings -> clips on their way to the embedder: decoded by several processes, none of which runs far ahead."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Full, Queue
@@ -59,7 +59,7 @@ class Reader:
                         path = next(waiting, None)
                     if path is None:
                         break
-                    for event in self._read_one(path, decoder):
+                    for event in read_one(path, decoder, self._is_known):
                         put(event)
                 put(None)
             except BaseException as error:  # handed over to the reader
@@ -82,17 +82,22 @@ class Reader:
             for decoder in decoders:
                 decoder.close()
 
-    def _read_one(self, path: str, decoder: Decoder) -> Iterator[Piece | Done]:
-        try:
-            file, content = look_into(Path(path))
-        except AudioError as error:
-            yield Done(path, None, "", Decoded(failure=str(error)))
-            return
+    def _is_known(self, content: str) -> bool:
         with self._lock:
             known = content in self._seen
             self._seen.add(content)
-        if known:
-            yield Done(path, file, content, None)
-            return
-        for event in decoder.read(path):
-            yield Done(path, file, content, event) if isinstance(event, Decoded) else event
+        return known
+
+
+def read_one(path: str, decoder: Decoder, is_known: Callable[[str], bool]) -> Iterator[Piece | Done]:
+    """A recording's pieces and then Done, or Done alone where its content is known."""
+    try:
+        file, content = look_into(Path(path))
+    except AudioError as error:
+        yield Done(path, None, "", Decoded(failure=str(error)))
+        return
+    if is_known(content):
+        yield Done(path, file, content, None)
+        return
+    for event in decoder.read(path):
+        yield Done(path, file, content, event) if isinstance(event, Decoded) else event

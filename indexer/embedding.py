@@ -1,0 +1,97 @@
+"""Pieces of recordings into spans: embedded, tagged and, where that is wanted, listened to."""
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from encoders import Model
+from encoders.evidence import Spoken
+from encoders.phonetic_model import PhoneticModel
+from encoders.zero_shot import AttributeTagger, Heard
+from indexer.decoding import Piece
+from indexer.measures import Measures
+from indexer.reading import Done, Reader
+
+BATCH_CLIPS = 64
+"""Events that are embedded, and told of, at a time."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """An embedded clip of the recording at `path`. start, end: seconds. vector: float32 [dimension].
+
+    attributes: what was heard, by name. says: what is said; None where that is not indexed. work_seconds: its share of the
+    time that its batch took.
+    """
+
+    path: str
+    start: float
+    end: float
+    measures: Measures
+    vector: np.ndarray
+    attributes: dict[str, Heard]
+    says: Spoken | None
+    work_seconds: float
+
+
+class Read(Protocol):
+    """Reads and embeds recordings, wherever that is done."""
+
+    def __call__(self, paths: Sequence[str], held: Collection[str]) -> Iterator[list[Span | Done]]:
+        """Everything about recordings, each as its spans and then Done, given the contents that are indexed already."""
+
+
+class Embedder:
+    """Embeds what is read.
+
+    Args:
+        model: what embeds.
+        listener: what embeds what is said, if that is wanted.
+    """
+
+    def __init__(self, model: Model, listener: PhoneticModel | None = None) -> None:
+        self._model, self._listener = model, listener
+
+    @cached_property
+    def _tag(self) -> AttributeTagger:
+        return AttributeTagger(self._model)
+
+    def __call__(self, events: Sequence[Piece | Done]) -> list[Span | Done]:
+        """The same events, with spans in place of pieces."""
+        spans = iter(self._embed([event for event in events if isinstance(event, Piece)]))
+        return [next(spans) if isinstance(event, Piece) else event for event in events]
+
+    def _embed(self, pieces: list[Piece]) -> list[Span]:
+        if not pieces:
+            return []
+        started = time.perf_counter()
+        vectors = np.stack(list(self._model.embed_speech(piece.clip.samples for piece in pieces)))
+        attributes = self._tag(vectors)
+        says: Sequence[Spoken | None] = [None] * len(pieces)
+        if self._listener:
+            says = list(self._listener.listen(piece.clip.samples for piece in pieces))
+        seconds = (time.perf_counter() - started) / len(pieces)
+        return [
+            Span(piece.path, piece.clip.start, piece.clip.end, piece.measures, vector, heard, said, seconds)
+            for piece, vector, heard, said in zip(pieces, vectors, attributes, says, strict=True)
+        ]
+
+
+def read_here(
+    paths: Sequence[str], held: Collection[str], embed: Embedder, seconds: float, everything: bool = False
+) -> Iterator[list[Span | Done]]:
+    """See Read: decoded in processes of this machine, and embedded in this one.
+
+    Args:
+        paths, held: see Read.
+        embed: what embeds.
+        seconds, everything: see Reader.
+    """
+    events = Reader(held, seconds, everything, ahead=2 * BATCH_CLIPS).read(paths)
+    while batch := list(islice(events, BATCH_CLIPS)):
+        yield embed(batch)

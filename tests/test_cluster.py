@@ -1,0 +1,85 @@
+"""Indexing on a Ray cluster of this machine. Slow, as a cluster takes its time to start; needs the ray extra."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer import EdgeStore
+from indexer.cluster import _whole
+from indexer.embedding import Span
+from indexer.reading import Done
+from indexer.store import CLIP, KIND, RECORDING, Point
+from tests.qdrant_double import qdrant_double
+
+SURE = ("kind", "content", "start", "end", "measured", "attributes", "clips", "failure", "origin", "says")
+"""What of a payload does not depend on which of two copies was first, nor on a clip's neighbours in a batch."""
+
+
+def points(index: Path) -> dict[str, Point]:
+    with EdgeStore.open(index) as store:
+        return {point.id: point for kind in (CLIP, RECORDING) for point in store.points({KIND: kind})}
+
+
+def assert_alike(one: dict[str, Point], other: dict[str, Point]) -> None:
+    assert one.keys() == other.keys()
+    for id, point in one.items():
+        assert [point.payload.get(name) for name in SURE] == [other[id].payload.get(name) for name in SURE]
+        assert sorted(point.payload.get("files", ())) == sorted(other[id].payload.get("files", ()))
+        for vector, same in ((point.vector, other[id].vector), (point.says, other[id].says)):
+            assert vector is same is None or np.allclose(vector, same, atol=2e-3)
+
+
+def test_a_recording_is_done_when_all_of_it_is_here():
+    spans = [Span("a", i, i + 1, None, None, {}, None, 0.0) for i in range(3)]
+    done, other = Done("a", None, "x", None), Done("b", None, "y", None)
+    told = list(_whole([(done, 3), (spans[1], 1), (other, 0), (spans[0], 0), (spans[2], 2)]))
+    assert told == [spans[1], other, spans[0], spans[2], done]
+
+
+def test_without_ray_the_way_out_is_said(here, demo_archive):
+    try:
+        import ray  # noqa: F401
+    except ModuleNotFoundError:
+        refused = here("index", demo_archive, "--engine", "ray")
+        assert refused.status == 2 and "ray]" in refused.err
+    else:
+        pytest.skip("Ray is installed")
+
+
+@pytest.mark.slow
+def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive, tmp_path):
+    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    archive = tmp_path / "archive"
+    shutil.copytree(demo_archive, archive)
+    shutil.copy(next(archive.glob("*.wav")), archive / "copy.wav")
+    (archive / "broken.wav").write_bytes(b"no sound")
+    first, alone = tmp_path / "ray", tmp_path / "alone"
+    told = [voxdex("index", archive, "--index", alone, "--says", "--json")]
+    told.append(voxdex("index", archive, "--index", first, "--says", "--engine", "ray", "--address", "local", "--json"))
+    assert [each.status for each in told] == [1, 1], told[1].err
+    reports = [each.json for each in told]
+    for field in ("recordings", "indexed", "unchanged", "clips", "failed", "damaged", "silent"):
+        assert reports[0][field] == reports[1][field]
+    assert reports[0]["audio_seconds"] == pytest.approx(reports[1]["audio_seconds"])
+    assert_alike(points(alone), points(first))
+    (archive / "later.wav").write_bytes((archive / "copy.wav").read_bytes()[:60_000])
+    again = voxdex("index", archive, "--index", first, "--says", "--engine", "ray", "--address", "local", "--json").json
+    assert (again["indexed"], again["unchanged"]) == (1, reports[0]["indexed"] + reports[0]["unchanged"])
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
+    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    refused = voxdex("index", demo_archive, "--engine", "ray", "--address", "127.0.0.1:9")
+    assert refused.status == 2 and "no Ray cluster at '127.0.0.1:9'" in refused.err and "Traceback" not in refused.err
+
+
+@pytest.mark.slow
+def test_a_cluster_writes_to_a_server(voxdex, demo_archive):
+    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    with qdrant_double() as double:
+        done = voxdex("index", demo_archive, "--url", double.url, "--engine", "ray", "--address", "local", "--json")
+        assert done.status == 0, done.err
+        assert voxdex("status", "--url", double.url, "--json").json["clips"] == done.json["clips"] > 0
