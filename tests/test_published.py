@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 transformers = pytest.importorskip("transformers", reason="transformers comes with the train extra")
+onnx = pytest.importorskip("onnx", reason="onnx comes with the train extra")
 pytest.importorskip("onnxscript", reason="the exporter comes with the train extra")
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -95,6 +96,9 @@ def test_a_published_checkpoint_becomes_a_model_that_indexes_and_searches(voxdex
     assert done.json["licence"] == "CC BY-NC-SA 4.0" and done.json["parity"]["batched_worst"] >= 0.99999
     model = open_model(home / "models" / "paraspeechclap-combined", device="cpu")
     assert model.card.logit_scale == pytest.approx(30, abs=1e-3) and model.card.dimension == 24
+    graph = onnx.load(str(model.folder / "speech.onnx")).graph
+    stored = {tensor.name for tensor in graph.initializer}
+    assert all(node.input[1] in stored for node in graph.node if node.op_type == "Conv"), "weight norms are folded"
     clips = [voice(seconds, 140, i) for i, seconds in enumerate((0.03, 0.4, 2.0, 7.3))]
     for clip, embedding in zip(clips, model.embed_speech(clips), strict=True):
         assert embedding @ reference(towers, state, clip=clip) >= 0.99999
