@@ -1,13 +1,13 @@
 """A model folder opened for embedding: clips and captions in, unit vectors out."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from encoders.batches import by_length, padded
 from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
@@ -110,17 +110,7 @@ class Model:
             yield from by_length(window, self._run_text, most=CAPTIONS)
 
     def _run_text(self, captions: list[str]) -> np.ndarray:
-        return self._text.run([EMBEDDING], self._tokens(captions))[0]
-
-    def _tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
-        encodings = self.tokenizer.encode_batch(texts)
-        longest = max(len(encoding.ids) for encoding in encodings)
-        for encoding in encodings:
-            encoding.pad(longest)
-        return {
-            "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
-            "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
-        }
+        return self._text.run([EMBEDDING], inputs_of(self.tokenizer.encode_batch(captions)))[0]
 
     def check(self, clip: np.ndarray) -> None:
         """Raises ValueError for what is no clip of at most `card.max_seconds`."""
@@ -141,3 +131,14 @@ def open_model(name_or_folder: str | Path = "mini", device: str = "auto", bulk: 
     if model.card.text != "captions":
         raise ModelError(f"The model {str(name_or_folder)!r} is for what is said (--says), not for captions. Use another.")
     return model
+
+
+def inputs_of(encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
+    """The inputs of a text graph; shorter encodings are padded, in place."""
+    longest = max(len(encoding.ids) for encoding in encodings)
+    for encoding in encodings:
+        encoding.pad(longest)
+    return {
+        "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
+        "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
+    }

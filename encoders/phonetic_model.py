@@ -10,7 +10,7 @@ from tokenizers import Encoding
 
 from encoders.batches import by_length, padded
 from encoders.evidence import Spoken, evidence
-from encoders.model import CAPTIONS, EMBEDDING, Model, ModelError
+from encoders.model import CAPTIONS, EMBEDDING, Model, ModelError, inputs_of
 from encoders.model_folder import locate as find_folder
 from encoders.model_folder import read_card
 from encoders.spotting import locate, match
@@ -110,10 +110,10 @@ class PhoneticModel(Model):
 
     def _run_phonemes(self, sequences: list[str]) -> list[Phonemes]:
         read = self._read(sequences)
-        vectors, states = self._text.run([EMBEDDING, "states"], self._tokens(sequences))
+        phonemes = [tuple(encoding.tokens) for encoding in read]
+        vectors, states = self._text.run([EMBEDDING, "states"], inputs_of(read))
         return [
-            Phonemes(tuple(encoding.tokens), vector, state[: len(encoding.tokens)])
-            for encoding, vector, state in zip(read, vectors, states, strict=True)
+            Phonemes(said, vector, state[: len(said)]) for said, vector, state in zip(phonemes, vectors, states, strict=True)
         ]
 
 
