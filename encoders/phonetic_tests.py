@@ -129,7 +129,7 @@ def find_sentences(
 def fit_intelligibility(
     listener: Listener, clips: Sequence[np.ndarray], said: Sequence[Sequence[str]], seed: int = 0
 ) -> list[list[float]]:
-    """Rising [evidence for each phoneme, share of right phonemes]: medians over clips for phonemes so many of which are right."""
+    """Rising [evidence for each phoneme, share of right ones]: medians over clips, of phonemes so many of which are right."""
     rng = random.Random(seed)
     inventory = sorted({phoneme for sequence in said for phoneme in sequence})
     found: list[list[float]] = []
