@@ -9,11 +9,11 @@ import onnx
 import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from encoders.model_folder import PHONEMES, SPEECH, TEXT
 from encoders.networks import DualEncoder, PhonemeTower
 from export.files import MOST_BYTES, save_graph
+from export.folding import fold
 from export.precision import halve_weights, normalise_in_full, quantise
 
 OPSET = 20
@@ -66,9 +66,9 @@ def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", m
 
     Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. fp16 is torch's
     mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. int8: see
-    quantise. The network's weight norms are folded into its weights.
+    quantise. The network is rewritten by fold().
     """
-    fold_weight_norm(network.eval())
+    fold(network.eval())
     batch, samples, tokens = (torch.export.Dim(name) for name in ("batch", "samples", "tokens"))
     waveform, lengths = 0.1 * torch.randn(3, 40_000), torch.tensor([40_000, 16_000, 23_456])
     ids, mask = torch.randint(3, 30, (3, 12)), torch.ones(3, 12, dtype=torch.int64)
@@ -81,13 +81,6 @@ def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", m
         return
     _export(UtteranceGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes, ("embedding", "log_shares"))
     _export(PhonemesGraph(network), text, text_shapes, folder / PHONEMES, precision, most_bytes, ("embedding", "states"))
-
-
-def fold_weight_norm(network: nn.Module) -> None:
-    """Computes weights that are made of a direction and a length once, rather than in every run."""
-    for module in list(network.modules()):
-        if is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight")
 
 
 def _export(
