@@ -46,6 +46,7 @@ from indexer import (
 )
 from indexer import index as index_archive
 from indexer.cluster import read_on_ray
+from indexer.embedding import read_here
 from indexer.running import announce
 
 
@@ -136,10 +137,8 @@ def index(
     store, encoder = open_index(place, model, device)
     with store, following(encoder, place) as on_progress:
         listener = open_listener(store, PHONETIC if says and not store.says else None, device)
-        read = partial(read_on_ray, address=address, model=encoder, listener=listener, everything=everything)
-        report = index_archive(
-            walk, store, encoder, known, prune, everything, on_progress, listener, read if engine == "ray" else None
-        )
+        read = partial(read_on_ray, address=address) if engine == "ray" else read_here
+        report = index_archive(walk, store, encoder, known, prune, everything, on_progress, listener, read)
         clips = store.count() if report.indexed or report.removed else None
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")

@@ -35,6 +35,9 @@ SLOWEST_HZ = 4000
 MOST_CHANNELS = 8
 """That FFmpeg's resampler mixes safely; of more, the mean is taken before it."""
 
+BEYOND_SECONDS = 0.01
+"""Read of what is longer than it may be, to find that out."""
+
 LOUDEST = 1e6
 """Samples beyond this (full scale is 1) are damage, not sound."""
 
@@ -188,6 +191,12 @@ def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
 
 def _short(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
+
+
+def read_short(path: str | Path, longest_seconds: float) -> np.ndarray | None:
+    """A whole recording, see read_audio; None where it is longer, of which no more is decoded than tells that."""
+    sound = read_audio(path, longest_seconds + BEYOND_SECONDS)
+    return sound if len(sound) <= longest_seconds * SAMPLE_RATE else None
 
 
 def read_audio(path: str | Path, most_seconds: float = math.inf) -> np.ndarray:

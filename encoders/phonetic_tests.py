@@ -63,17 +63,19 @@ Score = Callable[[Sequence[Spoken], Sequence[Sequence[str]]], np.ndarray]
 """What is heard of clips, and sequences of phonemes -> how well each fits each, [clips, sequences]."""
 
 
-def run_tests(listener: Listener, clips: Sequence[np.ndarray], said: Sequence[Sequence[str]], seed: int = 0) -> list[Outcome]:
+def run_tests(
+    listener: Listener, clips: Sequence[np.ndarray], clear: Sequence[Spoken], said: Sequence[Sequence[str]], seed: int = 0
+) -> list[Outcome]:
     """All the tests.
 
     Args:
         listener: the model.
         clips: float32 mono at 16 kHz.
+        clear: what is heard of them as they are.
         said: the phonemes of each clip; the same ones of clips that say the same.
         seed: of all chance.
     """
     rng = np.random.default_rng(seed)
-    clear = listener.hear(clips)
     heard = {
         "": clear,
         f" under {NOISE_SHARE:.0%} white noise": listener.hear([add_noise(clip, NOISE_SHARE, rng) for clip in clips]),
@@ -127,13 +129,13 @@ def find_sentences(
 
 
 def fit_intelligibility(
-    listener: Listener, clips: Sequence[np.ndarray], said: Sequence[Sequence[str]], seed: int = 0
+    listener: Listener, clear: Sequence[Spoken], said: Sequence[Sequence[str]], seed: int = 0
 ) -> list[list[float]]:
     """Rising [evidence for each phoneme, share of right ones]: medians over clips, of phonemes so many of which are right."""
     rng = random.Random(seed)
     inventory = sorted({phoneme for sequence in said for phoneme in sequence})
     found: list[list[float]] = []
-    for spoken, sequence in zip(listener.hear(clips), said, strict=True):
+    for spoken, sequence in zip(clear, said, strict=True):
         wrong = [replace_some(sequence, 1 - share, inventory, rng) if share < 1 else sequence for share in RIGHT_SHARES]
         found.append(listener.evidence(spoken, wrong) / len(sequence))
     rising = np.maximum.accumulate(np.median(found, axis=0))

@@ -63,19 +63,16 @@ class Embedding:
 def read_on_ray(
     paths: Sequence[str],
     held: Collection[str],
-    address: str,
     model: Model,
-    listener: PhoneticModel | None = None,
-    everything: bool = False,
+    listener: PhoneticModel | None,
+    everything: bool,
+    address: str,
 ) -> Iterator[list[Span | Done]]:
-    """Everything about these recordings, as Reader and Embedder tell it; a recording is done after its spans.
+    """See Read. Every machine must find the recordings and the models under the same path or name.
 
     Args:
-        paths: of recordings, which every machine must find under the same path.
-        held: contents that are indexed.
+        paths, held, model, listener, everything: see Read.
         address: of the cluster; "local" for one on this machine.
-        model, listener: what embeds; every machine must find them under the same name or path.
-        everything: see Reader.
 
     Raises:
         StoreError: the cluster cannot be reached, or gives up; what was written until then is kept.

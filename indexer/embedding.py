@@ -42,8 +42,17 @@ class Span:
 class Read(Protocol):
     """Reads and embeds recordings, wherever that is done."""
 
-    def __call__(self, paths: Sequence[str], held: Collection[str]) -> Iterator[list[Span | Done]]:
-        """Everything about recordings, each as its spans and then Done, given the contents that are indexed already."""
+    def __call__(
+        self, paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
+    ) -> Iterator[list[Span | Done]]:
+        """Everything about recordings, each as its spans and then Done.
+
+        Args:
+            paths: of the recordings.
+            held: contents that are indexed already.
+            model, listener: what embeds; see Embedder.
+            everything: see Reader.
+        """
 
 
 class Embedder:
@@ -83,15 +92,10 @@ class Embedder:
 
 
 def read_here(
-    paths: Sequence[str], held: Collection[str], embed: Embedder, seconds: float, everything: bool = False
+    paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
 ) -> Iterator[list[Span | Done]]:
-    """See Read: decoded in processes of this machine, and embedded in this one.
-
-    Args:
-        paths, held: see Read.
-        embed: what embeds.
-        seconds, everything: see Reader.
-    """
-    events = Reader(held, seconds, everything, ahead=2 * BATCH_CLIPS).read(paths)
+    """See Read: decoded in processes of this machine, and embedded in this one."""
+    embed = Embedder(model, listener)
+    events = Reader(held, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS).read(paths)
     while batch := list(islice(events, BATCH_CLIPS)):
         yield embed(batch)

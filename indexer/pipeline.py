@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from encoders.phonetic_model import PhoneticModel
 from encoders.runtime import usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
-from indexer.embedding import Embedder, Read, Span, read_here
+from indexer.embedding import Read, Span, read_here
 from indexer.files import Walk
 from indexer.ledger import Ledger
 from indexer.measures import Measures
@@ -99,7 +98,7 @@ def index(
     everything: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     listener: PhoneticModel | None = None,
-    read: Read | None = None,
+    read: Read = read_here,
 ) -> IndexReport:
     """Brings an index up to date with the recordings of a walk.
 
@@ -116,7 +115,7 @@ def index(
         on_progress: called after each batch of clips, and when all are written.
         listener: what embeds what is said, of an index that holds that too (store.says); recordings that were indexed without
             are embedded again.
-        read: reads and embeds elsewhere, such as cluster.read_on_ray; None does it here.
+        read: reads and embeds, here or elsewhere (cluster.read_on_ray).
 
     Raises:
         StoreError: the engine fails; what was stored before is kept.
@@ -131,7 +130,6 @@ def index(
 
     ledger = Ledger(store)
     writer = _Writer(store, ledger, metadata, report)
-    read = read or partial(read_here, embed=Embedder(model, listener), seconds=model.card.max_seconds, everything=everything)
     for root in walk.absent:
         if not any(Path(path).is_relative_to(root) for path in ledger.paths):
             report.failed.append(Failure(str(root), "there is no such file or folder"))
@@ -146,7 +144,7 @@ def index(
     kept, flushed = report.unchanged, started
     progress = Progress(kept + len(report.failed), report.recordings, kept, 0.0)
     while changed:
-        for batch in read(changed, ledger.contents):
+        for batch in read(changed, ledger.contents, model, listener, everything):
             writer.write(batch)
             if time.perf_counter() - flushed > FLUSH_SECONDS:
                 store.flush()
@@ -277,7 +275,7 @@ class _Writer:
         if spans and not self._declared:
             self._declare(spans[0])
             self._declared = True
-        clips = [self._clip(done, decoded, span) for span in sorted(spans, key=lambda span: span.start)]
+        clips = [self._clip(done, decoded, span) for span in spans]
         self._store.upsert([*clips, self._recording(done, decoded, spans)])
         self._ledger.record(done.file, done.content, self._known_of(done.path))
         self._report.indexed += 1

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import SAMPLE_RATE, AudioError, read_audio
-from encoders.audio import Failure
+from encoders import AudioError
+from encoders.audio import Failure, read_short
 from encoders.espeak import to_phonemes
 from encoders.phonetic_model import PhoneticModel
 from search.query import QueryError
 
 COLUMNS = ("text", "phonemes")
-BEYOND = 0.01
-"""Seconds that are read of what is longer than it may be, to find that out."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,8 @@ def read_utterance(path: Path, longest: float) -> np.ndarray:
     Raises:
         AudioError: it cannot be read, or lasts longer.
     """
-    samples = read_audio(path, longest + BEYOND)
-    if len(samples) > longest * SAMPLE_RATE:
+    samples = read_short(path, longest)
+    if samples is None:
         raise AudioError(f"it lasts longer than {longest:g} s: cut it, and its text, into sentences")
     return samples
 

@@ -87,4 +87,5 @@ def evaluate_phonetics(
         embed=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
     )
     left_out = len(rows) - len(spoken.rows) - len(spoken.failed)
-    return Tested(len(spoken.clips), run_tests(listener, spoken.clips, said), spoken.failed, left_out)
+    outcomes = run_tests(listener, spoken.clips, listener.hear(spoken.clips), said)
+    return Tested(len(spoken.clips), outcomes, spoken.failed, left_out)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from encoders import SAMPLE_RATE, AudioError, Model, read_audio
-from encoders.audio import Failure
+from encoders import SAMPLE_RATE, AudioError, Model
+from encoders.audio import Failure, read_short
 from search.aim import caption_vector
-from search.intelligibility import BEYOND, Clarity
+from search.intelligibility import Clarity
 from search.query import QueryError
 from search.speech import embed_recording
 
@@ -70,8 +70,8 @@ class Reward:
         Raises:
             AudioError: it cannot be read.
         """
-        sound = read_audio(path, self._longest / SAMPLE_RATE + BEYOND)
-        return path if len(sound) > self._longest else sound
+        sound = read_short(path, self._longest / SAMPLE_RATE)
+        return path if sound is None else sound
 
     def _embed(self, audios: Sounds) -> np.ndarray:
         sounds = [audio if isinstance(audio, np.ndarray) else self.read(Path(audio)) for audio in audios]

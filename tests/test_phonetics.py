@@ -135,12 +135,12 @@ def test_a_model_that_hears_everything_passes_and_one_that_hears_nothing_does_no
         )
 
     hearing, deaf = listener(spoken), listener([spoken[0]] * len(spoken))
-    assert {outcome.figure for outcome in run_tests(hearing, clips, spoken)} == {100.0}
-    figures = {outcome.question: outcome for outcome in run_tests(deaf, clips, spoken)}
+    assert {outcome.figure for outcome in run_tests(hearing, clips, hearing.hear(clips), spoken)} == {100.0}
+    figures = {outcome.question: outcome for outcome in run_tests(deaf, clips, deaf.hear(clips), spoken)}
     for by in ("", ", by vectors"):
         assert figures[f"falls with 20% of phonemes replaced{by}"].figure < 75
         assert figures[f"speech to phonemes R@1 of 30 under 75% white noise{by}"].figure == pytest.approx(100 / 30, abs=0.1)
-    curve = np.array(fit_intelligibility(hearing, clips, spoken))
+    curve = np.array(fit_intelligibility(hearing, hearing.hear(clips), spoken))
     assert (np.diff(curve, axis=0) > 0).all() and curve[-1].tolist() == [1.0, 1.0]
 
 

@@ -101,7 +101,8 @@ class PhoneticTrainer(Trainer):
             embed=lambda sequences: np.stack(list(by_length(sequences, embed, most=256))),
         )
         sounds = [short.samples(i) for i in range(len(short))]
-        outcomes, curve = run_tests(listener, sounds, said), fit_intelligibility(listener, sounds, said)
+        clear = listener.hear(sounds)
+        outcomes, curve = run_tests(listener, sounds, clear, said), fit_intelligibility(listener, clear, said)
         named = [Figure(found.question, "held out", *list(vars(found).values())[1:]) for found in outcomes]
         return Validation(named, intelligibility=curve)
 
