@@ -1,7 +1,9 @@
 """Pieces of recordings into spans: embedded, tagged and, where that is wanted, listened to."""
 
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -94,8 +96,13 @@ class Embedder:
 def read_here(
     paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
 ) -> Iterator[list[Span | Done]]:
-    """See Read: decoded in processes of this machine, and embedded in this one."""
+    """See Read: decoded in processes of this machine, and embedded in a thread of this one, a batch ahead of what is asked for."""
     embed = Embedder(model, listener)
     events = Reader(held, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS).read(paths)
-    while batch := list(islice(events, BATCH_CLIPS)):
-        yield embed(batch)
+    with ThreadPoolExecutor(1) as pool:
+        embedded: deque[Future] = deque()
+        while batch := list(islice(events, BATCH_CLIPS)):
+            embedded.append(pool.submit(embed, batch))
+            if len(embedded) > 1:
+                yield embedded.popleft().result()
+        yield from (batch.result() for batch in embedded)

@@ -74,13 +74,19 @@ def measure(samples: np.ndarray) -> Measures:
 
 def _power(samples: np.ndarray) -> np.ndarray:
     """Power around every HOP, so that the sum over bins is the mean square: float32 [frames, WINDOW // 2 + 1]."""
-    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
-    padded = np.pad(samples, WINDOW // 2).astype(np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: len(samples) + 1 : HOP] * window
-    spectrum = np.fft.rfft(frames)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) * (2 / (WINDOW * np.square(window).sum()))
-    power[:, [0, -1]] /= 2
+    padded = np.pad(samples, WINDOW // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: len(samples) + 1 : HOP] * _window()
+    spectrum = np.fft.rfft(frames, norm="forward")  # of any other norm, numpy computes in double precision
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    power[:, 1:-1] *= 2
     return power
+
+
+@cache
+def _window() -> np.ndarray:
+    """Hann's, such that the power of what is seen through it stays what it is, float32 [WINDOW]."""
+    window = np.hanning(WINDOW + 1)[:-1]
+    return (window * np.sqrt(WINDOW / np.square(window).sum())).astype(np.float32)
 
 
 def _pitch(power: np.ndarray) -> np.ndarray:

@@ -52,11 +52,12 @@ class SpeechClips:
 
     def __iter__(self) -> Iterator[Clip]:
         margin, pause = (round(seconds * SAMPLE_RATE / FRAME) for seconds in (MARGIN_SECONDS, PAUSE_SECONDS))
-        first, frames, active = 0, [], []
+        first, frames, active, quiet = 0, [], [], 0
         for frame, is_active in self._frames():
             frames.append(frame)
             active.append(is_active)
-            if not any(active[-pause:]):
+            quiet = 0 if is_active else quiet + 1
+            if quiet >= min(pause, len(frames)):
                 cut = len(frames) - margin
             elif len(frames) == self._most:
                 cut = _place_to_cut(frames, active)

@@ -57,6 +57,9 @@ LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 AWAITED = "fields.json"
 """In the folder of the shard: the declared fields that are yet to be indexed, with their kinds."""
+MOST_INDEXED = 20_000
+"""Points that are written with their fields indexed at once, which takes memory; those of more wait for optimise(), where each
+field takes another look at every point."""
 COPIED = 1 << 24
 """Bytes that are copied at a time."""
 FIELDS = {
@@ -72,7 +75,7 @@ class EdgeStore:
 
     def __init__(self, folder: Path, lock: FileLock, space: str, model: str, says: Says | None = None) -> None:
         self.folder, self.space, self.model, self.says = folder, space, model, says
-        self._lock, self._indexing = lock, Lock()
+        self._lock, self._indexing, self._written = lock, Lock(), 0
 
     @classmethod
     def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
@@ -225,6 +228,9 @@ class EdgeStore:
         for portion in in_portions(points):
             built = [edge.Point(point.id, point.vectors, point.payload) for point in portion]
             self._update(edge.UpdateOperation.upsert_points(built))
+        before, self._written = self._written, self._written + len(points)
+        if before <= MOST_INDEXED < self._written:
+            self._put_off_fields()
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         self._update(edge.UpdateOperation.set_payload_by_filter(_equals(where), changes))
@@ -234,21 +240,27 @@ class EdgeStore:
 
     def declare(self, fields: Mapping[str, str]) -> None:
         known = self.schema() if fields else {}
-        if new := {key: kind for key, kind in fields.items() if key not in known}:
+        new = {key: kind for key, kind in fields.items() if key not in known}
+        if new and self._written <= MOST_INDEXED:
+            for key, kind in new.items():
+                self._index(key, kind)
+        elif new:
             self._forget()
             self._await(self._awaited | new)
 
     def schema(self) -> dict[str, str]:
+        return self._awaited | self._indexed()
+
+    def _indexed(self) -> dict[str, str]:
         found = self._shard.info().payload_schema
         kinds = {str(called): kind for kind, (called, _) in FIELDS.items()}
-        indexed = {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
-        return self._awaited | indexed
+        return {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
 
     @cached_property
     def _awaited(self) -> dict[str, str]:
         """The declared fields that are yet to be indexed.
 
-        optimise() indexes them, on disk; the engine holds the indexes of what is not optimised in memory, 9 KB a clip. Until
+        optimise() indexes them, on disk; the engine holds the indexes of what is not optimised in memory, 6 KB a clip. Until
         then conditions are compared with each payload, and fields whose values are counted are indexed as they are.
         """
         try:
@@ -264,6 +276,12 @@ class EdgeStore:
     @property
     def _awaited_file(self) -> Path:
         return self.folder / _shard_of(self.space) / AWAITED
+
+    def _put_off_fields(self) -> None:
+        indexed = self._indexed()
+        self._await(self._awaited | indexed)
+        for key in indexed:
+            self._update(edge.UpdateOperation.delete_field_index(key))
 
     def _index_awaited(self, keys: Iterable[str]) -> None:
         with self._indexing:
