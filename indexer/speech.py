@@ -1,6 +1,6 @@
 """A recording as a stream of clips of speech: cut at pauses, without silence, noise and music."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import webrtcvad
@@ -19,6 +19,10 @@ MARGIN_SECONDS = 0.15
 """What a clip keeps of the silence around it."""
 LEAST_FRAMES = 4
 """Of possible speech in a clip."""
+SETTLING_FRAMES = 3
+"""So far into the longest stretch of possible speech Silero VAD is soonest sure of it."""
+MOMENT = 24
+"""Chunks that it listens to there before it listens to all of the clip, 0.8 s."""
 SHARE = 0.08
 """Of a clip that must be speech, as instruments that sing are taken for it now and then."""
 CERTAIN, RUN = 0.9, 8
@@ -89,17 +93,25 @@ class SpeechClips:
             return
         begin, end = max(0, found[0] - margin), found[-1] + 1 + margin
         samples = np.concatenate(frames[begin:end])
-        if self._is_speech(samples):
+        sustained, until = _longest(active)
+        if self._is_speech(samples, (min(sustained + SETTLING_FRAMES, until - 1) - begin) * FRAME):
             yield clip_at((first + begin) * FRAME, samples)
         else:
             self.other_seconds += len(samples) / SAMPLE_RATE
 
-    def _is_speech(self, samples: np.ndarray) -> bool:
+    def _is_speech(self, samples: np.ndarray, start: int) -> bool:
+        """Whether somebody speaks in a clip, as a moment from `start` on tells, or all of it."""
+        louder = samples * (0.5 / max(QUIETEST, np.abs(samples).max()))
+        enough = max(2, SHARE * len(samples) / CHUNK)
+        return self._hears(louder[start : start + MOMENT * CHUNK], enough) or self._hears(louder, enough)
+
+    def _hears(self, samples: np.ndarray, enough: float) -> bool:
+        """Whether so many chunks are speech, or a run of them certainly is."""
         heard, run = 0, 0
-        for probability in self._activity.probabilities(samples * (0.5 / max(QUIETEST, np.abs(samples).max()))):
+        for probability in self._activity.probabilities(samples):
             heard += probability >= SPEECH
             run = run + 1 if probability >= CERTAIN else 0
-            if heard >= max(2, SHARE * len(samples) / CHUNK) or run >= RUN:
+            if heard >= enough or run >= RUN:
                 return True
         return False
 
@@ -107,10 +119,15 @@ class SpeechClips:
 def _place_to_cut(frames: list[np.ndarray], active: list[bool]) -> int:
     """The middle of the longest pause in the second half, or without one, where it is quietest."""
     half = len(active) // 2
-    edges = np.flatnonzero(np.diff([True, *active[half:], True]))
-    pauses = edges.reshape(-1, 2)
-    if len(pauses):
-        begin, end = pauses[np.diff(pauses, axis=1).argmax()]
+    if not all(active[half:]):
+        begin, end = _longest(np.logical_not(active[half:]))
         return half + (begin + end + 1) // 2
     energy = [np.square(frame).mean() for frame in frames[half:]]
     return half + int(np.convolve(energy, np.ones(5), "same").argmin())
+
+
+def _longest(flags: Sequence[bool]) -> tuple[int, int]:
+    """Where the longest stretch of true flags begins and ends; there is one."""
+    stretches = np.flatnonzero(np.diff([False, *flags, False])).reshape(-1, 2)
+    begin, end = stretches[np.diff(stretches, axis=1).argmax()]
+    return int(begin), int(end)

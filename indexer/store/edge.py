@@ -5,6 +5,7 @@ open, and the engine is damaged by a second opener, so the lock is taken before 
 """
 
 import errno
+import fnmatch
 import hashlib
 import json
 import os
@@ -398,9 +399,9 @@ class EdgeStore:
 
     def _forget(self) -> None:
         """Drops the memos for good, before what they were derived from changes."""
-        memos = list(self.folder.glob(self._memo("*").name))
+        memos = fnmatch.filter(os.listdir(self.folder), self._memo("*").name)
         for memo in memos:
-            memo.unlink()
+            (self.folder / memo).unlink()
         if memos:
             folder = os.open(self.folder, os.O_RDONLY)
             with suppress(OSError):  # not every system lets a folder be synchronised
