@@ -17,6 +17,7 @@ from commands.common import (
     recordings_in,
 )
 from commands.terminal import new_table, note, print_json, print_table, short_path
+from encoders.remote import Location
 from encoders.zero_shot import AttributeTagger
 from search import CaptionBank, caption_file
 from search.rendering import span
@@ -32,7 +33,7 @@ from search.speech import embed_recording
 @device_option
 @as_json
 def caption(
-    files: tuple[Path, ...], bank: Path | None, limit: int, composed: bool, model: str, device: str, json_output: bool
+    files: tuple[Location, ...], bank: Path | None, limit: int, composed: bool, model: str, device: str, json_output: bool
 ) -> None:
     """Find the captions that fit recordings best, clip by clip.
 
@@ -67,7 +68,7 @@ def caption(
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The .npz file to write.")
 @model_option
 @device_option
-def embed(files: tuple[Path, ...], captions: tuple[str, ...], out: Path, model: str, device: str) -> None:
+def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, model: str, device: str) -> None:
     """Write embeddings of recordings and captions to a NumPy file.
 
     \b

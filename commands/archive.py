@@ -24,6 +24,7 @@ from commands.terminal import note, patient_interrupts, print_json, print_lines,
 from encoders import Model, open_model
 from encoders.model_folder import locate, read_card
 from encoders.phonetic_model import PHONETIC
+from encoders.remote import Location
 from indexer import (
     Folder,
     IndexReport,
@@ -97,7 +98,7 @@ everything_option = click.option(
 @device_option
 @as_json
 def index(
-    paths: tuple[Path, ...],
+    paths: tuple[Location, ...],
     place: Place,
     model: str | None,
     metadata: Path | None,
@@ -114,7 +115,7 @@ def index(
     device: str,
     json_output: bool,
 ) -> None:
-    """Index the recordings under folders, or single files.
+    """Index the recordings under folders, or single files, of this machine or at URLs (s3://, gs://, https://).
 
     A second run embeds only what is new or has changed.
 
@@ -166,7 +167,7 @@ def following(encoder: Model, place: Place) -> Iterator[Callable[[Progress], Non
             tell(None)
 
 
-def nothing_found(paths: Iterable[Path]) -> str:
+def nothing_found(paths: Iterable[Location]) -> str:
     return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
 
 

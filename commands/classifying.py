@@ -24,8 +24,9 @@ from commands.rows import RowsFile, save_rows
 from commands.terminal import new_table, print_json, print_table, short_path
 from encoders import open_model
 from encoders.manifest import read_manifest
+from encoders.remote import Location, as_location
 from indexer import Place
-from indexer.files import absolute
+from indexer.files import absolute, beside
 from search import Answered, Classified, classify_file, classify_index, questions
 from search.rendering import span
 
@@ -50,7 +51,7 @@ from search.rendering import span
 @at_index
 @as_json
 def classify(
-    files: tuple[Path, ...],
+    files: tuple[Location, ...],
     indexed: bool,
     attributes: tuple[str, ...],
     labels: str | None,
@@ -117,8 +118,8 @@ def print_answers(answers: Sequence[dict[str, Any]]) -> None:
 
 def compare(results: Iterable[Classified], truth: Path) -> list[Answered]:
     """What was heard of recordings whose true labels a table has, for each attribute that is a column of it."""
-    rows = {str(absolute(truth.parent / row["path"])): row for row in read_manifest(truth)}
-    known = [(clip, row) for clip in results if (row := rows.get(str(absolute(clip.recording))))]
+    rows = {beside(truth, row["path"]): row for row in read_manifest(truth)}
+    known = [(clip, row) for clip in results if (row := rows.get(absolute(as_location(clip.recording))))]
     names = [name for name in (known[0][0].answers if known else ()) if any(row.get(name) for _, row in known)]
     if not names:
         raise click.ClickException(f"{truth} has a true label for none of these recordings, in no column that was asked for.")

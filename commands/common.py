@@ -13,13 +13,23 @@ from tqdm import tqdm
 from commands.terminal import note
 from encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
 from encoders.model_folder import voxdex_home
+from encoders.remote import Location, as_location, is_url
 from encoders.runtime import DEVICES, parse_device
 from indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
 from indexer.files import printable
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-RECORDING = click.Path(path_type=Path)
+
+
+class RecordingPath(click.Path):
+    """A recording or a folder of them: a path of this machine, or a URL."""
+
+    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> Location:
+        return value if is_url(value) else super().convert(value, param, context)
+
+
+RECORDING = RecordingPath(path_type=Path)
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print one JSON document instead of a table.")
 model_option = click.option(
@@ -120,7 +130,7 @@ def parse_labels(text: str | None) -> list[str]:
     return labels
 
 
-def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tuple[list, list[dict[str, str]]]:
+def each_file(files: Sequence[Location], answer: Callable[[Location], Iterable]) -> tuple[list, list[dict[str, str]]]:
     """All answers for all files, and what failed."""
     answers, failed = [], []
     for path in tqdm(files, unit=" recordings", disable=True if len(files) < 2 else None, dynamic_ncols=True):
@@ -131,16 +141,17 @@ def each_file(files: Sequence[Path], answer: Callable[[Path], Iterable]) -> tupl
     return answers, failed
 
 
-def recordings_in(paths: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
+def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[str, str]]]:
     """Files as they are named, and the recordings under folders; and what of the folders cannot be listed."""
     found, failed = [], []
     for path in paths:
-        if not path.is_dir():
+        if isinstance(path, Path) and not path.is_dir():
             found.append(path)
             continue
         walk = find_recordings([path])
-        found += map(Path, walk.recordings)
+        found += map(as_location, walk.recordings)
         failed += [{"path": failure.path, "reason": failure.reason} for failure in walk.failed]
+        failed += [{"path": url, "reason": "there is no such file or folder"} for url in walk.absent]
     return found, failed
 
 

@@ -53,7 +53,7 @@ def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
     failed = []
     for hit in tqdm(hits, unit=" clips", disable=None):
         try:
-            cut(Path(hit.recording), hit.start, hit.end, folder, clip_name(hit.rank, hit))
+            cut(hit.recording, hit.start, hit.end, folder, clip_name(hit.rank, hit))
         except AudioError as error:
             failed.append({"path": hit.recording, "reason": str(error)})
     note(f"{len(hits) - len(failed)} clips in {folder}.")
@@ -70,7 +70,7 @@ def play_hits(hits: Sequence[Hit]) -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         for hit in hits:
             try:
-                clip = cut(Path(hit.recording), hit.start, hit.end, Path(folder), str(hit.rank))
+                clip = cut(hit.recording, hit.start, hit.end, Path(folder), str(hit.rank))
             except AudioError as error:
                 failed.append({"path": hit.recording, "reason": str(error)})
                 continue

@@ -14,6 +14,7 @@ from commands.terminal import new_table, print_json, print_table, short_path
 from encoders.audio import Failure
 from encoders.manifest import read_manifest
 from encoders.phonetic_model import open_phonetic_model
+from encoders.remote import Location
 from search.intelligibility import Judged, Utterance, judge, read_utterances
 from search.phonetic_evaluation import Tested, evaluate_phonetics
 
@@ -32,7 +33,7 @@ phonetic_option = click.option(
 @device_option
 @as_json
 def intelligibility(
-    files: tuple[Path, ...],
+    files: tuple[Location, ...],
     text: str | None,
     phonemes: str | None,
     language: str,

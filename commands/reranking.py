@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import RECORDING, as_json, device_option, finish, language_option, model_option, open_encoder
+from commands.common import as_json, device_option, finish, language_option, model_option, open_encoder
 from commands.rows import make, write
 from commands.terminal import new_table, note, print_json, print_table, short_path
 from encoders.phonetic_model import open_phonetic_model
@@ -19,8 +19,8 @@ from search import Clarity, Prompt, Ranked, Reward, keep_best, rank, read_prompt
 
 @click.command()
 @click.argument("caption")
-@click.argument("takes", nargs=-1, type=RECORDING, metavar="[FILE]...")
-@click.option("--like", type=RECORDING, metavar="FILE", help="A reference: the takes should sound like it.")
+@click.argument("takes", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.option("--like", type=click.Path(path_type=Path), metavar="FILE", help="A reference: the takes should sound like it.")
 @click.option(
     "--likeness", default=0.5, show_default=True, type=click.FloatRange(0, 1),
     help="How much the reference counts beside the caption.",

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
+from encoders.remote import is_url
 from indexer import IndexReport, Place, Progress
 
 
@@ -105,7 +106,8 @@ def print_table(table: Table) -> None:
 
 def short_path(path: str) -> str:
     """Relative to here, where it lies below."""
-    return os.path.relpath(path) if Path(path).absolute().is_relative_to(Path.cwd()) else path
+    is_below = not is_url(path) and Path(path).absolute().is_relative_to(Path.cwd())
+    return os.path.relpath(path) if is_below else path
 
 
 def clip_place(recording: str, start: float, end: float) -> str:

@@ -14,7 +14,7 @@ import platformdirs
 from rich.table import Table
 from tqdm import tqdm
 
-from commands.common import FILE, FOLDER, RECORDING, as_json, finish
+from commands.common import FILE, FOLDER, as_json, finish
 from commands.terminal import new_table, note, print_json, print_table
 from encoders import load_attributes
 from indexer import find_recordings
@@ -158,7 +158,7 @@ def export(
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The manifest to write (.csv).")
 @click.option("--captions", default=3, show_default=True, type=click.IntRange(1, 20), help="Captions for each recording.")
 @click.option(

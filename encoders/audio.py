@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from encoders.completeness import is_cut_short
+from encoders.remote import FetchError, Location, on_disk
 
 SAMPLE_RATE = 16_000
 """Hz; what every encoder of ours hears."""
@@ -70,7 +71,7 @@ class AudioError(Exception):
 
 
 class AudioReader:
-    """Reads one recording front to back.
+    """Reads one recording front to back, from this machine or from a URL.
 
     Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects is left out,
     as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original. `origin` is
@@ -80,20 +81,16 @@ class AudioReader:
         AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not sound.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Location) -> None:
+        self.path = path
         self.damage: str | None = None
         self.origin: Origin | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         samples = 0
         try:
-            if self.path.is_file() and self.path.stat().st_size == 0:
-                raise AudioError("it is empty (0 bytes)")
-            with av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"} | _probing(self.path)) as container:
-                for block in map(_mono, _resample(self._decode(container))):
-                    if not -LOUDEST < block.min() <= block.max() < LOUDEST:
-                        raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
+            with on_disk(self.path) as file:
+                for block in self._blocks(file):
                     samples += len(block)
                     yield block
         except (OSError, ValueError, av.error.FFmpegError) as error:
@@ -101,7 +98,16 @@ class AudioReader:
         if samples == 0:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
-    def _decode(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
+    def _blocks(self, file: Path) -> Iterator[np.ndarray]:
+        if file.is_file() and file.stat().st_size == 0:
+            raise AudioError("it is empty (0 bytes)")
+        with av.open(str(file.absolute()), options={"protocol_whitelist": "file"} | _probing(file)) as container:
+            for block in map(_mono, _resample(self._decode(container, file))):
+                if not -LOUDEST < block.min() <= block.max() < LOUDEST:
+                    raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
+                yield block
+
+    def _decode(self, container: av.container.InputContainer, file: Path) -> Iterator[av.AudioFrame]:
         stream = container.streams.best("audio")
         if stream is None:
             raise AudioError("it has no audio stream")
@@ -129,7 +135,7 @@ class AudioReader:
         claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         if claimed - seconds > max(MISSING_SECONDS, MISSING_SHARE * claimed):
             self.damage = f"it claims to last {claimed:.1f} s, of which {seconds:.1f} s could be read"
-        elif self.damage is None and is_cut_short(self.path):
+        elif self.damage is None and is_cut_short(file):
             self.damage = "its end is missing"
 
 
@@ -147,11 +153,13 @@ def _probing(path: Path) -> dict[str, str]:
     return {"max_probe_packets": "1" if is_mono else "8"}
 
 
-def explain(error: Exception, path: Path) -> str:
+def explain(error: Exception, path: Location) -> str:
     """Why a recording cannot be read, for an error of FFmpeg or of the system."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
-    if path.is_dir():
+    if isinstance(error, FetchError):
+        return str(error)
+    if Path(path).is_dir():
         return "it is a folder; give a file"
     if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return "it may not be read; check its permissions"
@@ -221,13 +229,13 @@ def _short(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def read_short(path: str | Path, longest_seconds: float) -> np.ndarray | None:
+def read_short(path: Location, longest_seconds: float) -> np.ndarray | None:
     """A whole recording, see read_audio; None where it is longer, of which no more is decoded than tells that."""
     sound = read_audio(path, longest_seconds + BEYOND_SECONDS)
     return sound if len(sound) <= longest_seconds * SAMPLE_RATE else None
 
 
-def read_audio(path: str | Path, most_seconds: float = math.inf) -> np.ndarray:
+def read_audio(path: Location, most_seconds: float = math.inf) -> np.ndarray:
     """A recording, or its beginning, as float32 [samples], mono at 16 kHz; no more is decoded than is kept.
 
     Raises:

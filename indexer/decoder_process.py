@@ -50,16 +50,16 @@ class Patience:
 
 
 def decode(
-    path: Path, clip_seconds: float, everything: bool, activity: VoiceActivity, patience: Patience
+    path: str, file: Path, clip_seconds: float, everything: bool, activity: VoiceActivity, patience: Patience
 ) -> Iterator[Piece | Decoded]:
-    """The recording's clips, and at the end Decoded."""
-    started, reader = time.process_time(), AudioReader(path)
+    """The recording's clips, and at the end Decoded; see Decoder."""
+    started, reader = time.process_time(), AudioReader(file)
     blocks = patience.watch(reader)
     clips = Windows(blocks, clip_seconds) if everything else SpeechClips(blocks, clip_seconds, activity)
     failure = ""
     try:
         for clip in clips:
-            yield Piece(str(path), clip, measure(clip.samples))
+            yield Piece(path, clip, measure(clip.samples))
     except AudioError as error:
         failure = str(error)
     except Exception as error:  # what nobody foresaw is a failure of this recording, so that the others are read
@@ -69,7 +69,7 @@ def decode(
 
 
 def main() -> None:
-    """Answers paths on standard input with events on standard output, until there are no more or nobody listens."""
+    """Answers recordings on standard input, each as for decode, with events on standard output, while somebody listens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     questions, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -77,7 +77,7 @@ def main() -> None:
     with suppress(EOFError, BrokenPipeError):
         settings = pickle.load(questions)
         while True:
-            for event in decode(Path(pickle.load(questions)), *settings, activity, patience):
+            for event in decode(*pickle.load(questions), *settings, activity, patience):
                 patience.rest()
                 pickle.dump(event, answers, pickle.HIGHEST_PROTOCOL)
                 answers.flush()

@@ -55,11 +55,11 @@ class Decoder:
         self._settings = (clip_seconds, everything)
         self._process: subprocess.Popen | None = None
 
-    def read(self, path: str) -> Iterator[Piece | Decoded]:
-        """The recording's clips, and at the end Decoded."""
+    def read(self, path: str, file: Path) -> Iterator[Piece | Decoded]:
+        """The clips of the recording at `path`, which lies in a file of this machine, and at the end Decoded."""
         process = self._process = self._process or self._start()
         try:
-            pickle.dump(path, process.stdin)
+            pickle.dump((path, file), process.stdin)
             process.stdin.flush()
             while True:
                 event = pickle.load(process.stdout)
@@ -88,7 +88,7 @@ class Decoder:
             "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", "from indexer.decoder_process import main; main()"],
+            [sys.executable, "-P", "-c", "from indexer.decoder_process import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

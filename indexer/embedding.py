@@ -96,7 +96,7 @@ class Embedder:
 def read_here(
     paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
 ) -> Iterator[list[Span | Done]]:
-    """See Read: decoded in processes of this machine, and embedded in a thread of this one, a batch ahead of what is asked for."""
+    """See Read: decoded in processes of this machine, and embedded in a thread of this one, a batch ahead."""
     embed = Embedder(model, listener)
     events = Reader(held, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS).read(paths)
     with ThreadPoolExecutor(1) as pool:

@@ -1,11 +1,10 @@
 """What indexing would do, without doing it."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from encoders import AudioError
 from encoders.audio import Failure
-from indexer.files import Walk, look_into
+from indexer.files import Walk, looked_into
 from indexer.ledger import Ledger
 from indexer.store import Store
 
@@ -44,7 +43,8 @@ def foresee(walk: Walk, store: Store | None, says: str = "") -> Foresight:
             found.failed.append(Failure(name, failure)) if failure else found.unchanged.append(name)
             continue
         try:
-            _, content = look_into(Path(name))
+            with looked_into(name) as (_, content, _):
+                pass
         except AudioError as error:
             found.failed.append(Failure(name, str(error)))
             continue

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.files import absolute
+from indexer.files import beside
 from indexer.store import RECORDING, Store
 from indexer.store.filters import as_period, key_in
 
@@ -70,8 +71,8 @@ def read_metadata(file: Path) -> Metadata:
             continue
         if KEY not in row:
             raise MetadataError(f"{file}: row {number} after the header has nothing in its column 'path'.")
-        beside = absolute(file.parent / row[KEY])
-        name = row[KEY] if Path(row[KEY]).name == row[KEY] and not beside.exists() else str(beside)
+        place = beside(file, row[KEY])
+        name = row[KEY] if Path(row[KEY]).name == row[KEY] and not os.path.exists(place) else place
         if name in found:
             raise MetadataError(f"{file}: row {number} after the header names {row[KEY]!r} again.")
         found[name] = {

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from encoders.audio import Failure
+from encoders.remote import is_url
 from indexer.files import is_gone
 from indexer.store import CLIP, RECORDING, EdgeStore, Store
 
@@ -43,7 +44,7 @@ def overview(store: Store) -> Overview:
     found, formats = Overview(store.space, store.model, says=store.says.space if store.says else ""), Counter()
     for payload in store.payloads(RECORDING, KEYS):
         paths = [path for path, _, _ in payload["files"]]
-        found.gone += sum(map(is_gone, paths))
+        found.gone += sum(is_gone(path) for path in paths if not is_url(path))
         if payload["failure"]:
             found.failed += [Failure(path, payload["failure"]) for path in paths]
             continue

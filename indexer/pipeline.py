@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 from encoders import Model
@@ -17,7 +16,7 @@ from encoders.runtime import usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
 from indexer.embedding import Read, Span, read_here
-from indexer.files import Walk
+from indexer.files import Walk, lies_under
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
@@ -131,8 +130,8 @@ def index(
     ledger = Ledger(store)
     writer = _Writer(store, ledger, metadata, report)
     for root in walk.absent:
-        if not any(Path(path).is_relative_to(root) for path in ledger.paths):
-            report.failed.append(Failure(str(root), "there is no such file or folder"))
+        if not any(lies_under(path, root) for path in ledger.paths):
+            report.failed.append(Failure(root, "there is no such file or folder"))
     report.recordings = len(walk.recordings) + len(report.failed)
     changed = []
     for path, file in walk.recordings.items():

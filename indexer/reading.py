@@ -3,13 +3,12 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Full, Queue
 
 from encoders import AudioError
 from encoders.runtime import usable_cores
 from indexer.decoding import Decoded, Decoder, Piece
-from indexer.files import FileState, look_into
+from indexer.files import FileState, looked_into
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,11 @@ class Reader:
 def read_one(path: str, decoder: Decoder, is_known: Callable[[str], bool]) -> Iterator[Piece | Done]:
     """A recording's pieces and then Done, or Done alone where its content is known."""
     try:
-        file, content = look_into(Path(path))
+        with looked_into(path) as (state, content, file):
+            if is_known(content):
+                yield Done(path, state, content, None)
+                return
+            for event in decoder.read(path, file):
+                yield Done(path, state, content, event) if isinstance(event, Decoded) else event
     except AudioError as error:
         yield Done(path, None, "", Decoded(failure=str(error)))
-        return
-    if is_known(content):
-        yield Done(path, file, content, None)
-        return
-    for event in decoder.read(path):
-        yield Done(path, file, content, event) if isinstance(event, Decoded) else event

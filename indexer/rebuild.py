@@ -1,10 +1,10 @@
 """An index made again with another model, beside the one there is until it is whole."""
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from encoders import Model
-from indexer.files import Walk, is_gone
+from indexer.files import FileState, Walk, is_gone
 from indexer.ledger import Ledger
 from indexer.metadata import stored_metadata
 from indexer.opening import Place, open_listener, reference
@@ -44,7 +44,7 @@ def rebuild(
         )
     there = Walk([])
     for path in sorted(set(paths) - set(gone)):
-        there.take(path, Path(path).stat)
+        there.take(path, partial(FileState.of, path))
     with place.beside(model.card.space, reference(model), model.card.dimension) as store:
         listener = open_listener(store, says.model) if says else None
         report = index(there, store, model, known, everything=everything, on_progress=on_progress, listener=listener)

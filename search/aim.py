@@ -1,7 +1,5 @@
 """A query -> the one vector that the engine looks around."""
 
-from pathlib import Path
-
 import numpy as np
 
 from encoders import AudioError, Model
@@ -55,7 +53,7 @@ def sound_vector(sound: Sound, model: Model) -> np.ndarray:
         QueryError: it cannot be read.
     """
     try:
-        return embed_recording(model, Path(sound.path), sound.start, sound.end).voice
+        return embed_recording(model, sound.path, sound.start, sound.end).voice
     except AudioError as error:
         raise QueryError(f"{sound.path} cannot be searched by: {error}.") from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.espeak import EspeakError, to_phonemes
+from encoders.remote import as_location
 from indexer.store import Filter, parse_filter
 from search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
 
@@ -87,7 +88,7 @@ class Asked:
 
 
 def sound_in_file(text: str) -> Sound:
-    """ "take.wav", or "take.wav:3.5-7" for a part of it in seconds.
+    """ "take.wav", or "take.wav:3.5-7" for a part of it in seconds; a URL likewise.
 
     Raises:
         QueryError: the part ends before it starts.
@@ -95,7 +96,7 @@ def sound_in_file(text: str) -> Sound:
     if Path(text).exists():
         return Sound(Path(text))
     name, start, end = split_span(text)
-    return Sound(Path(name), start, end)
+    return Sound(as_location(name), start, end)
 
 
 def split_span(text: str) -> tuple[str, float | None, float | None]:

@@ -8,6 +8,7 @@ import av
 
 from encoders import AudioError
 from encoders.audio import explain
+from encoders.remote import Location, on_disk
 
 COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
 """Codecs whose packets are copied as they are, and the files they go into: a clip begins and ends with a packet, 20 to 60 ms
@@ -20,7 +21,7 @@ WRITTEN = (*PLAYED, "pcm_f64le", "pcm_alaw", "pcm_mulaw")
 """Forms of PCM that a .wav file holds."""
 
 
-def cut(recording: Path, start: float, end: float, folder: Path, name: str, playable: bool = False) -> Path:
+def cut(recording: Location, start: float, end: float, folder: Path, name: str, playable: bool = False) -> Path:
     """Writes the part of a recording from `start` to `end` (seconds) to a file of its own.
 
     PCM and FLAC stay what they are, to the sample; MP3, AAC, Opus and Vorbis are copied packet by packet; anything else is
@@ -40,7 +41,7 @@ def cut(recording: Path, start: float, end: float, folder: Path, name: str, play
         AudioError: the recording cannot be read, or has nothing there.
     """
     try:
-        with av.open(str(recording), options={"protocol_whitelist": "file"}) as source:
+        with on_disk(recording) as file, av.open(str(file), options={"protocol_whitelist": "file"}) as source:
             stream = source.streams.best("audio")
             if stream is None:
                 raise AudioError("it has no audio stream")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from encoders.remote import Location
 from indexer.store import EVERYTHING, Filter, Neighbour, Point
 
 DENIED = 0.7
@@ -20,7 +21,7 @@ class QueryError(ValueError):
 class Sound:
     """A recording, or the part of it from `start` to `end` (seconds; None for no bound)."""
 
-    path: Path
+    path: Location
     start: float | None = None
     end: float | None = None
 
@@ -166,4 +167,4 @@ def _several(values: Any) -> Sequence[Any]:
 
 
 def _sound(sound: Sounding) -> Sound | Clip:
-    return Clip(sound.id) if isinstance(sound, Hit) else Sound(Path(sound))
+    return Clip(sound.id) if isinstance(sound, Hit) else Sound(sound)

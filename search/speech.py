@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from encoders import SAMPLE_RATE, AudioError, AudioReader, Model
+from encoders.remote import Location
 from indexer import Windows
 
 log = logging.getLogger("voxdex")
@@ -27,7 +27,7 @@ class EmbeddedRecording:
         return mean / np.linalg.norm(mean)
 
 
-def embed_recording(model: Model, path: Path, start: float | None = None, end: float | None = None) -> EmbeddedRecording:
+def embed_recording(model: Model, path: Location, start: float | None = None, end: float | None = None) -> EmbeddedRecording:
     """Cuts a recording into clips and embeds them; no more than some clips are held in memory. Logs damage as a warning.
 
     Args:

@@ -21,7 +21,7 @@ def decoder():
 
 def test_a_recording_comes_as_its_clips_and_what_it_was(decoder, tmp_path):
     path = write_sound(tmp_path / "a.flac", np.tile(voice(6.0), 4), codec="flac")
-    *pieces, done = decoder.read(str(path))
+    *pieces, done = decoder.read(str(path), path)
     assert all(isinstance(piece, Piece) and piece.path == str(path) for piece in pieces) and len(pieces) > 2
     assert done.audio_seconds == pytest.approx(24.0) and done.origin.codec == "flac" and done.work_seconds > 0
 
@@ -29,12 +29,12 @@ def test_a_recording_comes_as_its_clips_and_what_it_was(decoder, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to kill with")
 def test_a_crash_is_a_failure_of_one_recording(decoder, tmp_path):
     path = str(write_sound(tmp_path / "a.flac", np.tile(voice(10.0), 60), codec="flac"))
-    events = decoder.read(path)
+    events = decoder.read(path, path)
     next(events)
     os.kill(decoder._process.pid, signal.SIGSEGV)
     *_, done = events
     assert isinstance(done, Decoded) and "crashed" in done.failure
-    assert list(decoder.read(path))[-1].failure == ""
+    assert list(decoder.read(path, path))[-1].failure == ""
 
 
 def test_a_process_that_hangs_ends_itself():
@@ -64,5 +64,12 @@ def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path
     monkeypatch.setattr(
         decoder_process, "AudioReader", lambda path: type("Odd", (), {"origin": None, "damage": None, "__iter__": surprise})()
     )
-    (done,) = decoder_process.decode(tmp_path / "a.wav", 10.0, False, VoiceActivity(), decoder_process.Patience())
+    (done,) = decoder_process.decode("a.wav", tmp_path / "a.wav", 10.0, False, VoiceActivity(), decoder_process.Patience())
     assert "surprise" in done.failure and "report it" in done.failure
+
+
+def test_what_lies_in_the_working_folder_is_not_imported(decoder, tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not the real one')")
+    monkeypatch.chdir(tmp_path)
+    path = write_sound(tmp_path / "a.wav", voice(2.0))
+    assert list(decoder.read(str(path), path))[-1].failure == ""

@@ -152,7 +152,7 @@ def routes(services: Services) -> APIRouter:
             clip = services.clip(index, id)
         path = recording_of(clip)
         if not is_played(clip):
-            raise HTTPException(415, f"Browsers do not play {path.suffix} files; they play the clips.")
+            raise HTTPException(415, f"Browsers do not play {clip.recording} as it is; they play its clips.")
         return FileResponse(path, media_type=TYPES[path.suffix.lower()])
 
     @api.post("/playlist.{form}")

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 
 from encoders import SAMPLE_RATE
+from encoders.remote import on_disk
 from indexer.store import All, Filter, write_filter
 from search import Clip, Hit, Query, Said, Shift, Sound, Wish
 from search.classification import Classified
@@ -152,9 +153,10 @@ def _files(audios: Sequence[Audio]) -> list[tuple[str, tuple[str, bytes]]]:
 def _file(audio: Audio) -> tuple[str, bytes]:
     if not isinstance(audio, np.ndarray):
         try:
-            return Path(audio).name, Path(audio).read_bytes()
+            with on_disk(audio) as file:
+                return file.name, file.read_bytes()
         except OSError as error:
-            raise ServerError(f"{audio} cannot be read ({error.strerror}).") from error
+            raise ServerError(f"{audio} cannot be read ({error.strerror or error}).") from error
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)

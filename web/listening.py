@@ -10,6 +10,7 @@ import numpy as np
 
 from encoders import AudioError
 from encoders.audio import read_audio
+from encoders.remote import Location, is_url
 from search import FoundClip, cut
 
 KEPT = 500
@@ -76,12 +77,14 @@ class ClipSounds:
         return np.maximum.reduceat(samples, edges[:-1]).clip(0, 1).round(3).tolist()
 
 
-def recording_of(clip: FoundClip) -> Path:
-    """The recording of a clip.
+def recording_of(clip: FoundClip) -> Location:
+    """The recording of a clip, on this machine or elsewhere.
 
     Raises:
         AudioError: it is gone, or has become a link that leads out of its folder.
     """
+    if is_url(clip.recording):
+        return clip.recording
     path = Path(clip.recording)
     if Path(os.path.realpath(path)).parent != Path(os.path.realpath(path.parent)):
         raise AudioError("it is a link that leads out of its folder")
@@ -91,5 +94,5 @@ def recording_of(clip: FoundClip) -> Path:
 
 
 def is_played(clip: FoundClip) -> bool:
-    """Whether browsers play the recording of a clip as it is."""
-    return Path(clip.recording).suffix.lower() in TYPES
+    """Whether browsers play the recording of a clip as it is; only those of this machine are handed out whole."""
+    return not is_url(clip.recording) and Path(clip.recording).suffix.lower() in TYPES

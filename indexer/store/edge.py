@@ -5,7 +5,6 @@ open, and the engine is damaged by a second opener, so the lock is taken before 
 """
 
 import errno
-import fnmatch
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
+from fnmatch import fnmatch
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -399,9 +399,9 @@ class EdgeStore:
 
     def _forget(self) -> None:
         """Drops the memos for good, before what they were derived from changes."""
-        memos = fnmatch.filter(os.listdir(self.folder), self._memo("*").name)
+        memos = [file for file in self.folder.iterdir() if fnmatch(file.name, self._memo("*").name)]
         for memo in memos:
-            (self.folder / memo).unlink()
+            memo.unlink()
         if memos:
             folder = os.open(self.folder, os.O_RDONLY)
             with suppress(OSError):  # not every system lets a folder be synchronised
