@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 PRECISION = click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8"]),
-    default="fp32",
+    type=click.Choice(["auto", "fp32", "fp16", "int8", "int8-static"]),
+    default="auto",
     show_default=True,
-    help="fp16: GPUs; int8: CPUs.",
+    help="fp16: GPUs; int8: CPUs. auto: fp16 where CUDA works, int8 where --clips show that it will do, else fp32.",
 )
 
 

@@ -2,9 +2,11 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx.numpy_helper import to_array
@@ -59,14 +61,20 @@ class PhonemesGraph(TextGraph):
         return self.network.project_text(tower.pool(states, attention_mask)), states
 
 
-def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", most_bytes: int = MOST_BYTES) -> None:
+def export_graphs(
+    network: DualEncoder,
+    folder: Path,
+    precision: str = "fp32",
+    most_bytes: int = MOST_BYTES,
+    calibration: Sequence[np.ndarray] = (),
+) -> None:
     """Writes speech.onnx and text.onnx into a folder that exists; past `most_bytes`, with NAME.data beside it.
 
     Of a network for phonemes, they are speech.onnx and phonemes.onnx.
 
     Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. fp16 is torch's
-    mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. int8: see
-    quantise. The network is rewritten by fold().
+    mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. int8, and
+    int8-static, for which speech is calibrated with clips: see quantise. The network is rewritten by fold().
     """
     fold(network.eval())
     batch, samples, tokens = (torch.export.Dim(name) for name in ("batch", "samples", "tokens"))
@@ -76,10 +84,11 @@ def export_graphs(network: DualEncoder, folder: Path, precision: str = "fp32", m
     sound, text = {"waveform": waveform, "lengths": lengths}, {"input_ids": ids, "attention_mask": mask}
     text_shapes = ({0: batch, 1: tokens},) * 2
     if not isinstance(network.text_tower, PhonemeTower):
-        _export(SpeechGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes)
+        _export(SpeechGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes, calibration=calibration)
         _export(TextGraph(network), text, text_shapes, folder / TEXT, precision, most_bytes)
         return
-    _export(UtteranceGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes, ("embedding", "log_shares"))
+    heard = ("embedding", "log_shares")
+    _export(UtteranceGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes, heard, calibration)
     _export(PhonemesGraph(network), text, text_shapes, folder / PHONEMES, precision, most_bytes, ("embedding", "states"))
 
 
@@ -91,6 +100,7 @@ def _export(
     precision: str,
     most_bytes: int,
     outputs: tuple[str, ...] = ("embedding",),
+    calibration: Sequence[np.ndarray] = (),
 ) -> None:
     with _quiet(), torch.autocast("cpu", torch.float16, enabled=precision == "fp16"):
         program = torch.onnx.export(
@@ -121,8 +131,8 @@ def _export(
         output.name = name
     del model.graph.value_info[:]
     save_graph(model, path, most_bytes)
-    if precision == "int8":
-        quantise(path)
+    if precision.startswith("int8"):
+        quantise(path, calibration)
 
 
 def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """A network, its tokenizer and what is to be said of it -> a model folder, checked against torch."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -9,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
+import torch
 
 from encoders.audio import SAMPLE_RATE, AudioError
 from encoders.model import Model
 from encoders.model_folder import CARD, README, TOKENIZER, ModelCard, Phonetics, file_sha256
+from encoders.runtime import CUDA
 from encoders.training.sources import Bundle
 from export.card import model_card
 from export.files import MOST_BYTES
@@ -20,6 +22,7 @@ from export.graphs import OPSET, export_graphs
 from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
 from export.speed import measure_speed
 
+AUTO, STATIC = "auto", "int8-static"
 NORMALISATIONS = {
     "convnext": "level-normalised log-mel inside speech.onnx, unit-length output",
     "acoustic": "level-normalised log-mel inside speech.onnx, unit-length output",
@@ -69,15 +72,19 @@ def write_model(
         model: the network, its description and its tokenizer.
         about: what model.json and the model card say.
         out: the model folder; it must not exist.
-        precision: "fp32", "fp16" (for GPUs) or "int8" (for CPUs).
-        clips: a folder of recordings for the parity report; None takes synthetic sounds.
+        precision: "fp32", "fp16" (for GPUs), "int8" or "int8-static" (for CPUs); or "auto", the quickest that agrees with torch
+            of fp16, where CUDA works, int8, where there are recordings to tell by, and fp32.
+        clips: a folder of recordings for the parity report, every other one of which calibrates int8-static; None takes
+            synthetic sounds.
         on_stage: is told what begins.
         most_bytes: a graph with more weights than this keeps them in a file of their own.
 
     Raises:
-        ExportError: `out` exists, `clips` has no recordings, or the graphs do not agree with torch as well as their
-            precision promises (int8 never fails; its parity says how well).
+        ExportError: `out` exists, `clips` has no recordings or is missing for int8-static, or the graphs do not agree with
+            torch as well as their precision promises (int8 never fails; its parity says how well).
     """
+    if precision == STATIC and clips is None:
+        raise ExportError(f"{STATIC} is calibrated with recordings: say where some are with --clips FOLDER.")
     if out.exists():
         raise ExportError(f"{out} is there already. Choose another place, or delete it.")
     try:
@@ -85,14 +92,28 @@ def write_model(
     except AudioError as error:
         raise ExportError(f"{error}.") from error
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        parity = _write(model, about, partial, precision, sounds, "recordings" if clips else "synthetic", on_stage, most_bytes)
-        partial.chmod(0o755)
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    kind = "recordings" if clips else "synthetic"
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as partial:
+        for candidate in _candidates(clips) if precision == AUTO else [precision]:
+            folder = Path(partial) / candidate
+            folder.mkdir()
+            parity = _write(model, about, folder, candidate, sounds, kind, on_stage, most_bytes)
+            if parity.holds:
+                break
+        if not parity.holds and not parity.precision.startswith("int8"):
+            raise ExportError(
+                f"The {parity.precision} graphs do not agree with torch: the worst cosine is {parity.worst:.6f}, under "
+                f"{LEAST_COSINE[parity.precision]}."
+            )
+        folder.replace(out)
     return parity
+
+
+def _candidates(clips: Path | None) -> list[str]:
+    """The precisions that serve this machine, the quickest first."""
+    if torch.cuda.is_available() and CUDA in onnxruntime.get_available_providers():
+        return ["fp16", "fp32"]
+    return ["int8", "fp32"] if clips else ["fp32"]
 
 
 def _write(
@@ -106,7 +127,7 @@ def _write(
     most_bytes: int,
 ) -> Parity:
     on_stage(f"tracing the graphs in {precision}")
-    export_graphs(model.network, folder, precision, most_bytes)
+    export_graphs(model.network, folder, precision, most_bytes, sounds[::2] if precision == STATIC else ())
     model.tokenizer.save(str(folder / TOKENIZER))
     card = ModelCard(
         name=about.name,
@@ -132,11 +153,6 @@ def _write(
     on_stage(f"comparing {len(sounds)} clips with torch")
     exported = Model(folder, device="cpu")
     parity = measure_parity(model.network, exported, kind, sounds)
-    if not parity.holds and precision != "int8":
-        raise ExportError(
-            f"The {precision} graphs do not agree with torch: the worst cosine is {parity.worst:.6f}, under "
-            f"{LEAST_COSINE[precision]}."
-        )
     card = replace(card, metrics=card.metrics | {"parity": asdict(parity), "speed": asdict(measure_speed(exported))})
     prose = model_card(card, about.hears, about.does_not_hear, about.teacher)
     (folder / README).write_text(prose, encoding="utf-8")

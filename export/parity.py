@@ -11,7 +11,7 @@ from encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
 from encoders.model import Model
 from encoders.networks import DualEncoder
 
-LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99}
+LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "int8-static": 0.99}
 BATCHED = 160.0
 """Seconds of sound in a batch of clips."""
 CAPTIONS = (

@@ -148,7 +148,8 @@ def test_any_file_system_of_fsspec_will_do(memory, folder, mini, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("s3://bucket/a.wav", True), ("simplecache::gs://b/a", True), ("C:\\a.wav", False), ("a:b/c.wav", False)]
+    ("text", "expected"),
+    [("s3://bucket/a.wav", True), ("simplecache::gs://b/a", True), ("C:\\a.wav", False), ("a:b/c.wav", False)],
 )
 def test_what_is_a_url(text, expected):
     assert is_url(text) is expected

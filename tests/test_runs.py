@@ -86,12 +86,18 @@ def test_the_run_is_a_model_that_indexes_and_searches(run, voxdex, material):
     assert voxdex("search", "a woman", "--json").json["hits"][0]["recording"].endswith("1.wav")
 
 
-@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("int8", 0.98)])
-def test_other_precisions_agree_with_torch(run, voxdex, tmp_path, precision, least):
-    sounds = tmp_path / "sounds"
-    sounds.mkdir()
+@pytest.fixture
+def sounds(tmp_path):
+    """A folder of recordings to compare with torch by."""
+    folder = tmp_path / "sounds"
+    folder.mkdir()
     for i, seconds in enumerate((0.02, 0.4, 1.0, 2.7, 9.9)):
-        write_sound(sounds / f"{i}.wav", voice(seconds, 150, i))
+        write_sound(folder / f"{i}.wav", voice(seconds, 150, i))
+    return folder
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("int8", 0.98), ("int8-static", 0.9)])
+def test_other_precisions_agree_with_torch(run, voxdex, sounds, tmp_path, precision, least):
     done = voxdex("export", run[1], "--out", tmp_path / "m", "--precision", precision, "--clips", sounds, "--json")
     assert done.status == 0, done.err
     assert done.json["clips"] == 5 and done.json["sounds"] == "recordings"
@@ -102,6 +108,34 @@ def test_other_precisions_agree_with_torch(run, voxdex, tmp_path, precision, lea
     assert sum(file.stat().st_size for file in (tmp_path / "m").glob("*.onnx")) < full
     [embedding] = model.embed_speech([voice(1.0, 100)])
     assert embedding.dtype == np.float32 and np.linalg.norm(embedding) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0.5, "int8"), (1.1, "fp32")])
+def test_8_bits_are_chosen_where_they_will_do(run, sounds, tmp_path, monkeypatch, least, expected):
+    from encoders.training.sources import begin_from
+    from export import About, write_model
+    from export.parity import LEAST_COSINE
+
+    monkeypatch.setitem(LEAST_COSINE, "int8", least)
+    model = begin_from(str(run[1]))
+    assert write_model(model, About("chosen"), tmp_path / "chosen", "auto", sounds).precision == expected
+    assert open_model(tmp_path / "chosen").card.precision == expected
+    assert write_model(model, About("untold"), tmp_path / "untold", "auto").precision == "fp32"
+
+
+def test_static_8_bits_want_recordings(run, voxdex, tmp_path):
+    done = voxdex("export", run[1], "--out", tmp_path / "m", "--precision", "int8-static")
+    assert done.status == 2 and "say where some are with --clips" in done.err and not (tmp_path / "m").exists()
+
+
+def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(run, sounds, tmp_path):
+    from encoders.training.sources import begin_from
+    from export import About, write_model
+
+    write_model(begin_from(str(run[1])), About("still"), tmp_path / "still", "int8-static", sounds)
+    model, clip = open_model(tmp_path / "still", device="cpu"), voice(2.0, 140)
+    alone, beside = next(model.embed_speech([clip])), next(model.embed_speech([clip, 0.9 * voice(2.0, 320)], batch_seconds=60))
+    assert float(alone @ beside) > 0.99999
 
 
 def test_large_weights_go_into_a_file_of_their_own(run, tmp_path):
