@@ -73,6 +73,7 @@ def list_files(url: str, on_error: Callable[[OSError], None]) -> Iterator[tuple[
         OSError: see reached.
     """
     with reached(url) as (files, root):
+        files.invalidate_cache()
         info = files.info(root)
         if info["type"] == "file" and info.get("mimetype") != "text/html":
             yield files.unstrip_protocol(root), info
