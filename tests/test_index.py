@@ -292,7 +292,12 @@ def test_an_index_whose_optimising_was_killed_is_optimised_by_the_next_run(store
     assert [progress.optimising for progress in seen] == [True]
 
 
-def test_fields_of_a_run_that_was_stopped_can_be_asked_for_before_and_after_the_next_run(tmp_path, store, audio, mini):
+@pytest.mark.parametrize("most_indexed", [2, 1000])
+def test_fields_of_a_run_that_was_stopped_can_be_asked_for_before_and_after_the_next_run(
+    tmp_path, store, audio, mini, monkeypatch, most_indexed
+):
+    monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", most_indexed)
+
     def stop(progress: Progress) -> None:
         raise KeyboardInterrupt
 

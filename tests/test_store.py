@@ -10,6 +10,7 @@ import qdrant_edge as edge
 
 from indexer import EdgeStore, StoreError
 from indexer.store import Discovery, FilterError, Point, parse_filter
+from indexer.store.edge import AWAITED
 
 PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
 RECORDED = {"anna": "2018-12-31", "ben": "2019-05-03", "cleo": "2021-12-31 23:59:59"}
@@ -30,18 +31,28 @@ def server_store(folder):
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
 
-@pytest.fixture(params=[(edge_store, False), (edge_store, True), (server_store, False)], ids=["written", "optimised", "server"])
-def any_store(request, tmp_path):
-    make, optimised = request.param
-    with make(tmp_path) as store:
+@pytest.fixture(params=["few", "many", "optimised", "server"])
+def any_store(request, tmp_path, monkeypatch):
+    """few: fields are indexed at once. many: they wait for what the optimised store has done."""
+    if request.param in ("many", "optimised"):
+        monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", 2)
+    with (server_store if request.param == "server" else edge_store)(tmp_path) as store:
         filled(store)
-        if optimised:
+        if request.param == "optimised":
             store.optimise()
         yield store
 
 
 @pytest.fixture
 def store(tmp_path):
+    with edge_store(tmp_path) as store:
+        yield filled(store)
+
+
+@pytest.fixture
+def waiting(tmp_path, monkeypatch):
+    """A store with fields that wait to be indexed."""
+    monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", 2)
     with edge_store(tmp_path) as store:
         yield filled(store)
 
@@ -214,8 +225,9 @@ def test_points_survive_closing(store, tmp_path):
         assert names(again, "gender=male") == ["dan"]
 
 
-def test_fields_survive_closing_before_and_after_they_are_indexed(store, tmp_path):
-    schema = store.schema()
+def test_fields_survive_closing_before_and_after_they_are_indexed(waiting, tmp_path):
+    store, schema = waiting, waiting.schema()
+    assert list((tmp_path / "index").glob(f"shard-*/{AWAITED}"))
     (tmp_path / "copy").mkdir()
     for step in (EdgeStore.flush, lambda again: again.facet("gender"), EdgeStore.optimise):
         store.close()
