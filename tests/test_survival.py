@@ -79,9 +79,10 @@ def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(archive, tmp_
 
 
 def test_decoders_end_with_the_process_that_started_them(archive, tmp_path):
-    process = start(archive, tmp_path / "index")
-    wait_for_first_batch(process)
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout.split()
+    process, children = start(archive, tmp_path / "index"), []
+    while not children and process.poll() is None:
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+        children = listed.stdout.split()
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20
