@@ -26,8 +26,8 @@ from indexer.store.filters import key_in
 
 FLUSH_SECONDS = 10.0
 """How much work a power cut may cost."""
-SETTLED = "settled"
-"""What the store remembers of a run after which everything that it found was known: the same walk need not be looked into."""
+SETTLED = "settled-{:.16}"
+"""What the store remembers of a walk whose digest this is, after a run to which all of it was known: what has failed of it."""
 IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
 """Namespace of point ids: they follow from content, span and space, so that a repeated run converges."""
 
@@ -165,7 +165,7 @@ def index(
             store.optimise()
     ledger.remember()
     if not report.missing and all(file and ledger.knows(file) for file in walk.recordings.values()):
-        store.remember(SETTLED, lambda: {"walk": walk.digest(), "failed": ledger.failures(walk.recordings)})
+        store.remember(SETTLED.format(walk.digest()), lambda: ledger.failures(walk.recordings))
     if metadata:
         report.unmatched_metadata = len(metadata.unmatched(ledger.paths))
         report.without_metadata = len(metadata.unknown(ledger.paths))
@@ -177,11 +177,11 @@ def index(
 
 def _is_settled(walk: Walk, store: Store, report: IndexReport) -> bool:
     """Whether a former run knew all of a walk, and nothing has changed since; if so, reports that."""
-    settled = None if walk.absent or walk.failed else store.recall(SETTLED)
-    if settled is None or settled["walk"] != walk.digest():
+    failed = None if walk.absent or walk.failed else store.recall(SETTLED.format(walk.digest()))
+    if failed is None:
         return False
     report.recordings = len(walk.recordings)
-    report.failed = [Failure(*failure) for failure in settled["failed"]]
+    report.failed = [Failure(*failure) for failure in failed]
     report.unchanged = report.recordings - len(report.failed)
     return True
 
