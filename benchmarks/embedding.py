@@ -11,7 +11,6 @@ the train extra. Prints tables, then one JSON object as the last line.
 
 import json
 import multiprocessing
-import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from encoders.audio import SAMPLE_RATE
 from encoders.batches import padded
 from encoders.model import Model
 from encoders.model_folder import SPEECH
-from encoders.runtime import CUDA, usable_cores
+from encoders.runtime import CUDA, peak_memory, usable_cores
 
 if TYPE_CHECKING:
     from encoders.training.sources import Bundle
@@ -170,7 +169,7 @@ def time_way(model: str, folder: Path, way: Way, clips: Sequence[np.ndarray], de
         elapsed.append(time.perf_counter() - started)
     taken = free - free_gpu_mb(device)
     elsewhere = [] if way.clips or device == "cpu" else operators_elsewhere(folder, clips[:2])
-    return Timed(sum(map(len, clips)) / SAMPLE_RATE / min(elapsed), peak_mb(), taken, vectors, elsewhere)
+    return Timed(sum(map(len, clips)) / SAMPLE_RATE / min(elapsed), peak_memory() / 2**20, taken, vectors, elsewhere)
 
 
 def free_gpu_mb(device: str) -> float:
@@ -180,11 +179,6 @@ def free_gpu_mb(device: str) -> float:
     import torch
 
     return torch.cuda.mem_get_info()[0] / 2**20
-
-
-def peak_mb() -> float:
-    """The most memory that this process had, as Linux tells it."""
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def _torch_embedder(model: str, way: Way, device: str) -> Callable[[Sequence[np.ndarray]], np.ndarray]:

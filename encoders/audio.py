@@ -126,8 +126,9 @@ class AudioReader:
                     self.damage = f"{rejected} damaged packet(s) were left out"
                     continue
                 decoded += len(frames)
-                seconds += sum(frame.samples / frame.sample_rate for frame in frames)
-                yield from frames
+                for frame in frames:
+                    seconds += frame.samples / frame.sample_rate
+                    yield frame
         except av.error.FFmpegError as error:
             if decoded == 0:
                 raise

@@ -92,6 +92,16 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes, files that it maps included. Not on Windows."""
+    told = Path("/proc/self/status")
+    if told.exists():  # on Linux, getrusage tells of the process that started this one as well
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", told.read_text())[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def parse_device(text: str) -> Wanted:
     """A device by name; see DEVICES.
 

@@ -6,13 +6,13 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from encoders import Model
 from encoders.audio import Failure
 from encoders.phonetic_model import PhoneticModel
-from encoders.runtime import usable_cores
+from encoders.runtime import peak_memory, usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
 from indexer.embedding import Read, Span, read_here
@@ -191,8 +191,8 @@ def _peak_bytes() -> int | None:
         return None
     import resource
 
-    own, largest_child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return (own + usable_cores() * largest_child) * (1 if sys.platform == "darwin" else 1024)
+    largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory() + usable_cores() * largest_child
 
 
 class _Writer:
@@ -291,7 +291,7 @@ class _Writer:
             "duration": round(span.end - span.start, 3),
             "attributes": {name: heard.label for name, heard in span.attributes.items()},
             "probabilities": {name: heard.probability for name, heard in span.attributes.items()},
-            "measured": {name: value for name, value in asdict(span.measures).items() if value is not None},
+            "measured": {name: value for name, value in vars(span.measures).items() if value is not None},
         }
         id = _identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}")
         if span.says is None:
@@ -306,7 +306,7 @@ class _Writer:
             "speech_seconds": round(_seconds_of(spans), 3),
             "other_seconds": round(decoded.other_seconds, 3),
             "clips": len(spans),
-            "origin": {key: value for key, value in asdict(decoded.origin).items() if key != "tags"} if decoded.origin else {},
+            "origin": {key: value for key, value in vars(decoded.origin).items() if key != "tags"} if decoded.origin else {},
             "failure": decoded.failure,
             "damage": decoded.damage or "",
             "says": self._store.says.space if self._store.says else "",
