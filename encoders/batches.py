@@ -1,7 +1,6 @@
 """Clips and texts of several lengths in batches: those of like length together, as many at once as suits the device."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -15,21 +14,20 @@ def by_length(
     run: Callable[[list[Item]], Iterable[Found]],
     most: int | None = None,
     size: float | None = None,
-    at_once: int = 1,
+    spread: Callable[[Callable, Iterable], Iterable] = map,
 ) -> Iterator[Found]:
     """What `run` makes of each item, in order; it is given batches of items of like length.
 
     Args:
         items: what has a length.
-        run: answers a batch, in order; called from several threads where `at_once` says so.
+        run: answers a batch, in order.
         most: items of a batch; None for no limit.
         size: of a batch with its padding, that is its longest item times its items; an item alone may be longer. None for no
             limit.
-        at_once: batches that run side by side.
+        spread: as map; that of an executor lets batches run side by side.
     """
     batches = batches_of([len(item) for item in items], most, size)
-    with ThreadPoolExecutor(at_once) as pool:
-        found = list(pool.map(lambda rows: run([items[i] for i in rows]), batches))
+    found = list(spread(lambda rows: run([items[i] for i in rows]), batches))
     answers = {row: answer for rows, part in zip(batches, found, strict=True) for row, answer in zip(rows, part, strict=True)}
     yield from (answers[row] for row in range(len(items)))
 

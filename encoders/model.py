@@ -95,7 +95,7 @@ class Model:
         while window := list(islice(clips, GPU_WINDOW if on_gpu else CPU_WINDOW)):
             for clip in window:
                 self.check(clip)
-            yield from by_length(window, run, size=size, at_once=self._speech.at_once)
+            yield from by_length(window, run, size=size, spread=self._speech.spread)
 
     def embed_text(self, captions: Iterable[str]) -> Iterator[np.ndarray]:
         """Embeds a stream of captions, in order; what is over the model's longest caption is cut.

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,17 +61,19 @@ class Graph:
 
     def __init__(self, path: Path, wanted: Wanted, bulk: bool = False) -> None:
         threads = wanted.threads or usable_cores()
-        self.at_once = min(MOST_AT_ONCE, threads) if bulk else 1
-        first = _open(path, wanted, threads // self.at_once, wanted.gpus[0])
+        at_once = min(MOST_AT_ONCE, threads) if bulk else 1
+        first = _open(path, wanted, threads // at_once, wanted.gpus[0])
         self.device = first.device
         self.on_gpu = first.device.name.startswith("cuda")
         self.sessions = [first.session]
         if self.on_gpu:
             self.sessions += [_open(path, wanted, threads, gpu).session for gpu in wanted.gpus[1:]]
-            self.at_once = RUNS_OF_GPU * len(self.sessions) if bulk else 1
+            at_once = RUNS_OF_GPU * len(self.sessions) if bulk else 1
         self._free: SimpleQueue[ort.InferenceSession] = SimpleQueue()
-        for turn in range(self.at_once):
+        for turn in range(at_once):
             self._free.put(self.sessions[turn % len(self.sessions)])
+        self.spread = ThreadPoolExecutor(at_once).map if bulk else map
+        """As map, for as many runs side by side as the device is given."""
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs of these names."""

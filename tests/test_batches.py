@@ -1,6 +1,7 @@
 """Batches of like length, and devices by name."""
 
 import importlib.metadata
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
@@ -25,7 +26,8 @@ def test_batches_hold_all_items_and_keep_within_their_limits():
 
 def test_answers_come_in_order_from_several_threads():
     items = [[i] * (1 + i % 5) for i in range(50)]
-    assert list(by_length(items, lambda batch: [item[0] for item in batch], most=3, at_once=4)) == list(range(50))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(by_length(items, lambda batch: [item[0] for item in batch], most=3, spread=pool.map)) == list(range(50))
     assert padded([np.ones(2), np.ones(4)])["waveform"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
 
 
