@@ -17,7 +17,7 @@ class Overview:
     """recordings: contents with clips or without; files: that hold them; copies: files beyond the first of a content.
 
     audio_seconds: of all recordings; speech_seconds: of all clips; other_seconds: of sound that is not speech; formats:
-    recordings by container and codec; silent: recordings in which nobody speaks. gone: files that are no longer there.
+    recordings by container and codec; silent: recordings in which nobody speaks. gone: local files that are not there.
     bytes: on disk, of an embedded index. says: the space of what is said, "" where the index does not hold that.
     """
 
