@@ -289,7 +289,7 @@ def measure(
     model: str, device: str, clips: list[np.ndarray], recordings: Path | None, work: Path, console: Console
 ) -> dict[str, object]:
     """All ways of one model: shown as a table, and as data."""
-    ways = GPU_WAYS if device == "cuda" else CPU_WAYS + CALIBRATED_WAYS if recordings else CPU_WAYS
+    ways = GPU_WAYS if device == "cuda" else CPU_WAYS + (CALIBRATED_WAYS if recordings else [])
     bounds = alone(bounds_of, model, device)
     console.print(
         f"{model}, for a second of audio: {bounds.gflop:.2f} GFLOP, {bounds.moved_mb:.0f} MB of activations;"

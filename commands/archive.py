@@ -130,8 +130,7 @@ def index(
     if shard:
         walk = share(walk, *shard)
     if not walk.recordings and not place.exists():
-        wrong = [f"{path}: there is no such file or folder" for path in walk.absent]
-        wrong += [f"{failure.path}: {failure.reason}" for failure in walk.failed]
+        wrong = [f"{failure.path}: {failure.reason}" for failure in (*walk.absent, *walk.failed)]
         raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
     if dry_run:
         return show_foresight(walk, place, prune, says, json_output)

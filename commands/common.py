@@ -150,8 +150,7 @@ def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[
             continue
         walk = find_recordings([path])
         found += map(as_location, walk.recordings)
-        failed += [{"path": failure.path, "reason": failure.reason} for failure in walk.failed]
-        failed += [{"path": url, "reason": "there is no such file or folder"} for url in walk.absent]
+        failed += [{"path": failure.path, "reason": failure.reason} for failure in (*walk.failed, *walk.absent)]
     return found, failed
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ RUNS_OF_GPU = 2
 """Batches side by side on a GPU: one is copied while another is computed."""
 GPU_MEMORY = "VOXDEX_GPU_MEMORY"
 """The environment variable that says how many GiB of each GPU ONNX Runtime may take."""
+RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes, in which getrusage gives memory."""
 RIVALS = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -102,7 +105,14 @@ def peak_memory() -> int:
         return 1024 * int(re.search(r"VmHWM:\s+(\d+)", told.read_text())[1])
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RUSAGE_UNIT
+
+
+def peak_memory_of_children() -> int:
+    """The most memory that one of the processes had that this one started and that have ended, in bytes. Not on Windows."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * RUSAGE_UNIT
 
 
 def parse_device(text: str) -> Wanted:

@@ -13,7 +13,7 @@ from onnx.numpy_helper import from_array, to_array
 from encoders.batches import padded
 from export.files import save_graph
 
-STATIC = {"MatMulConstBOnly": True, "CalibMovingAverage": True}
+CALIBRATED = {"MatMulConstBOnly": True, "CalibMovingAverage": True}
 """Of static quantisation: products of activations with each other stay in fp32; one odd clip does not stretch the scales."""
 
 
@@ -101,7 +101,7 @@ def quantise(path: Path, clips: Sequence[np.ndarray] = ()) -> None:
     logging.disable(logging.WARNING)  # advice to run a preprocessing that is of no use here
     try:
         if len(clips):
-            quantize_static(path, smaller, _Calibration(clips), extra_options=STATIC, **settings)
+            quantize_static(path, smaller, _Calibration(clips), extra_options=CALIBRATED, **settings)
         else:
             quantize_dynamic(path, smaller, **settings)
     finally:

@@ -16,6 +16,7 @@ from encoders.audio import Failure
 from encoders.model_folder import file_sha256
 from encoders.remote import FetchError, Location, canonical, is_url, list_files, look_at, on_disk, size_and_version
 
+ABSENT = "there is no such file or folder"
 UNTOLD = -1
 """The mtime of a URL whose server does not tell when it changes."""
 
@@ -57,7 +58,7 @@ class Walk:
     roots: list[str]
     recordings: dict[str, FileState | None] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
-    absent: list[str] = field(default_factory=list)
+    absent: list[Failure] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
 
     def take(self, path: str, look: Callable[[], FileState]) -> None:
@@ -105,7 +106,7 @@ def find_recordings(paths: Iterable[Location]) -> Walk:
         if is_url(root):
             _find_elsewhere(root, walk)
         elif not os.path.lexists(root):
-            walk.absent.append(root)
+            walk.absent.append(Failure(root, ABSENT))
         elif Path(root).is_dir():
             _find(root, walk)
         else:
@@ -122,7 +123,7 @@ def _find_elsewhere(root: str, walk: Walk) -> None:
             look = partial(_state_of, url, info)
             walk.take(url, look) if url == root else walk.consider(url, url.removeprefix(root).lstrip("/"), look)
     except FileNotFoundError:
-        walk.absent.append(root)
+        walk.absent.append(Failure(root, ABSENT))
     except OSError as error:
         walk.failed.append(Failure(root, str(error)))
 

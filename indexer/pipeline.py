@@ -12,7 +12,7 @@ from typing import Any
 from encoders import Model
 from encoders.audio import Failure
 from encoders.phonetic_model import PhoneticModel
-from encoders.runtime import peak_memory, usable_cores
+from encoders.runtime import peak_memory, peak_memory_of_children, usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
 from indexer.embedding import Read, Span, read_here
@@ -129,9 +129,9 @@ def index(
 
     ledger = Ledger(store)
     writer = _Writer(store, ledger, metadata, report)
-    for root in walk.absent:
-        if not any(lies_under(path, root) for path in ledger.paths):
-            report.failed.append(Failure(root, "there is no such file or folder"))
+    for absent in walk.absent:
+        if not any(lies_under(path, absent.path) for path in ledger.paths):
+            report.failed.append(absent)
     report.recordings = len(walk.recordings) + len(report.failed)
     changed = []
     for path, file in walk.recordings.items():
@@ -189,10 +189,7 @@ def _is_settled(walk: Walk, store: Store, report: IndexReport) -> bool:
 def _peak_bytes() -> int | None:
     if sys.platform == "win32":
         return None
-    import resource
-
-    largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return peak_memory() + usable_cores() * largest_child
+    return peak_memory() + usable_cores() * peak_memory_of_children()
 
 
 class _Writer:

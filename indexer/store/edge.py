@@ -399,7 +399,8 @@ class EdgeStore:
 
     def _forget(self) -> None:
         """Drops the memos for good, before what they were derived from changes."""
-        memos = [file for file in self.folder.iterdir() if fnmatch(file.name, self._memo("*").name)]
+        pattern = self._memo("*").name
+        memos = [file for file in self.folder.iterdir() if fnmatch(file.name, pattern)]
         for memo in memos:
             memo.unlink()
         if memos:
