@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from encoders.model_folder import voxdex_home
 from indexer.store import EdgeStore, StoreError
-from indexer.store.edge import LOCK
+from indexer.store.disk import LOCK
 
 REPLICAS = "replicas"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from indexer.pipeline import Progress
-from indexer.store.edge import LOCK
+from indexer.store.disk import LOCK
 
 RUNNING = "running.json"
 

@@ -313,7 +313,7 @@ def test_a_disk_that_fills_up_stops_the_writing_and_loses_nothing(tmp_path, monk
     point = Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[0], {"kind": "clip", "recording": "a"})
     with EdgeStore.create(tmp_path / "index", "space", "mini", 4) as store:
         store.upsert([point])
-        monkeypatch.setattr("indexer.store.edge.LEAST_FREE", 1 << 60)
+        monkeypatch.setattr("indexer.store.disk.LEAST_FREE", 1 << 60)
         with pytest.raises(StoreError, match=r"only \d+ MB left.*run the same command again"):
             store.upsert([point])
         with pytest.raises(StoreError, match="MB left"):

@@ -4,7 +4,6 @@ The folder holds index.json (format, space, model), a lock and the engine's shar
 open, and the engine is damaged by a second opener, so the lock is taken before it is touched.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from indexer.store.base import (
     BREADTH,
@@ -47,22 +46,18 @@ from indexer.store.base import (
     as_point,
     in_portions,
 )
+from indexer.store.disk import copy_file, locked, released_on_error, replace_file, see_to_room
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
-ABOUT, SHARD, MEMO, LOCK = "index.json", "shard", ".memo.json", "lock"
-LOCK_SECONDS = 5.0
+ABOUT, SHARD, MEMO = "index.json", "shard", ".memo.json"
 OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=20_000)
 """Vectors of more kilobytes than that, 20,000 clips of 256 dimensions, get a graph, and their fields lie on disk; fewer are
-scanned as quickly, and their fields are held in memory, 9 KB a clip."""
-LEAST_FREE = 256_000_000
-"""Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
+scanned as quickly, and their fields are held in memory, 6 KB a clip."""
 AWAITED = "fields.json"
 """In the folder of the shard: the declared fields that are yet to be indexed, with their kinds."""
 MOST_INDEXED = 20_000
 """Points that are written with their fields indexed at once, which takes memory; those of more wait for optimise(), where each
 field takes another look at every point."""
-COPIED = 1 << 24
-"""Bytes that are copied at a time."""
 FIELDS = {
     "text": (edge.PayloadSchemaType.Keyword, edge.KeywordIndexParams(on_disk=True)),
     "number": (edge.PayloadSchemaType.Float, edge.FloatIndexParams(on_disk=True)),
@@ -105,7 +100,7 @@ class EdgeStore:
         except OSError as error:
             reason = f"The index folder {folder} cannot be made ({error.strerror})."
             raise StoreError(f"{reason} Choose another with --index, or move all with VOXDEX_HOME.") from error
-        with _released_on_error(_locked(folder)) as lock, _explained(folder):
+        with released_on_error(locked(folder)) as lock, _explained(folder):
             shard = folder / _shard_of(space)
             if beside:
                 with suppress(Exception):  # the engine's; what cannot be opened was not begun
@@ -115,7 +110,7 @@ class EdgeStore:
             elif cls.exists(folder):
                 raise StoreError(f"There is an index at {folder} already.")
             shutil.rmtree(shard, ignore_errors=True)
-            _see_to_room(folder)
+            see_to_room(folder)
             shard.mkdir()
             store = cls(folder, lock, space, model)
             vectors = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
@@ -158,7 +153,7 @@ class EdgeStore:
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
-        return cls(folder, _locked(folder), *cls._described(folder))
+        return cls(folder, locked(folder), *cls._described(folder))
 
     @classmethod
     def copied(cls, folder: Path, to: Path) -> "EdgeStore":
@@ -167,11 +162,11 @@ class EdgeStore:
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
-        copy = cls(to, _locked(to), *cls._described(folder))
-        with _released_on_error(copy._lock), _explained(folder):
-            lock = _locked(folder)
+        copy = cls(to, locked(to), *cls._described(folder))
+        with released_on_error(copy._lock), _explained(folder):
+            lock = locked(folder)
             try:
-                shutil.copytree(folder / _shard_of(copy.space), to / _shard_of(copy.space), copy_function=_copy_file)
+                shutil.copytree(folder / _shard_of(copy.space), to / _shard_of(copy.space), copy_function=copy_file)
             finally:
                 lock.release()
         return copy
@@ -271,7 +266,7 @@ class EdgeStore:
 
     def _await(self, fields: dict[str, str]) -> None:
         with _explained(self.folder):
-            _replace(self._awaited_file, json.dumps(fields))
+            replace_file(self._awaited_file, json.dumps(fields))
         self._awaited = fields
 
     @property
@@ -348,7 +343,7 @@ class EdgeStore:
             self._shard.flush()
 
     def optimise(self) -> None:
-        _see_to_room(self.folder)
+        see_to_room(self.folder)
         with _explained(self.folder):
             self._shard.optimize()
         self._index_awaited(self._awaited)
@@ -375,7 +370,7 @@ class EdgeStore:
     def close(self) -> None:
         if not self._lock.is_locked:
             return
-        with _released_on_error(self._lock), _explained(self.folder):
+        with released_on_error(self._lock), _explained(self.folder):
             if "_shard" in vars(self):
                 self._shard.flush()
                 self._shard.close()
@@ -392,7 +387,7 @@ class EdgeStore:
                 return
 
     def _update(self, operation: edge.UpdateOperation) -> None:
-        _see_to_room(self.folder)
+        see_to_room(self.folder)
         with _explained(self.folder):
             self._forget()
             self._shard.update(operation)
@@ -420,25 +415,6 @@ def _asked(wish: np.ndarray | Discovery, using: str | None) -> edge.Query:
     return edge.Query.Discover(edge.DiscoverQuery(wish.target.tolist(), pairs))
 
 
-def _replace(file: Path, text: str) -> None:
-    """Replaces a file in one step that outlasts a power cut."""
-    new = file.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as made:
-        made.write(text)
-        made.flush()
-        os.fsync(made.fileno())
-    new.replace(file)
-
-
-def _see_to_room(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < LEAST_FREE:
-        raise StoreError(
-            f"The disk of the index at {folder} has only {free / 1e6:.0f} MB left, too few to write to it safely. "
-            "What is stored is kept: make room and run the same command again."
-        )
-
-
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
     """The engine raises bare Exception: its words, and what to do."""
@@ -449,54 +425,6 @@ def _explained(folder: Path) -> Iterator[None]:
     except Exception as error:
         reason = f"The engine failed on the index at {folder} ({error})."
         raise StoreError(f"{reason} See that there is free disk; if it stays so, delete the folder and index again.") from error
-
-
-@contextmanager
-def _released_on_error(lock: FileLock) -> Iterator[FileLock]:
-    try:
-        yield lock
-    except BaseException:
-        lock.release()
-        raise
-
-
-def _locked(folder: Path) -> FileLock:
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise StoreError(f"The index at {folder} is in use by another Voxdex process. Wait until it is done.") from None
-    except OSError as error:
-        raise StoreError(f"The index at {folder} cannot be locked ({error.strerror}): it must be writable.") from error
-    return lock
-
-
-def _copy_file(source: str, target: str) -> None:
-    """Copies a file and leaves out its holes: the engine's files are made large and mostly empty."""
-    if not hasattr(os, "SEEK_DATA"):
-        return shutil.copyfile(source, target)
-    with Path(source).open("rb") as given, Path(target).open("wb") as made:
-        size = os.fstat(given.fileno()).st_size
-        for start, end in _filled(given.fileno(), size):
-            given.seek(start)
-            made.seek(start)
-            for place in range(start, end, COPIED):
-                made.write(given.read(min(COPIED, end - place)))
-        made.truncate(size)
-
-
-def _filled(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """The parts of an open file between its holes."""
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(file, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole follows
-                return
-            raise
-        end = os.lseek(file, start, os.SEEK_HOLE)
-        yield start, end
 
 
 def _shard_of(space: str) -> str:
