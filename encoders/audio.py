@@ -1,17 +1,21 @@
 """Any recording that FFmpeg's libraries can read -> mono float32 at 16 kHz, block by block."""
 
+import errno
 import math
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.frame import format_dtypes
 
 from encoders.completeness import is_cut_short
 from encoders.remote import FetchError, Location, on_disk
+from encoders.worker import WorkerError, idle_worker, show_life
 
 SAMPLE_RATE = 16_000
 """Hz; what every encoder of ours hears."""
@@ -33,14 +37,38 @@ MISSING_SECONDS, MISSING_SHARE = 0.5, 0.01
 
 SLOWEST_HZ = 4000
 """Sample rate below which no voice can be told from another."""
-MOST_CHANNELS = 8
-"""That FFmpeg's resampler mixes safely; of more, the mean is taken before it."""
+MOST_CHANNELS = 64
+"""That FFmpeg's resampler takes."""
+MOST_PLANES = 7
+"""Planes of a frame that PyAV counts right; of more it reads memory that is not the frame's."""
 
 BEYOND_SECONDS = 0.01
 """Read of what is longer than it may be, to find that out."""
 
 LOUDEST = 1e6
 """Samples beyond this (full scale is 1) are damage, not sound."""
+
+
+DEMUXERS = (
+    "3dostr,4xm,aa,aac,aax,ac3,ac4,ace,acm,act,adp,ads,adx,aea,afc,aiff,aix,alaw,alp,amr,amrnb,amrwb,apac,apc,ape,apm,aptx,"
+    "aptx_hd,argo_asf,argo_brp,argo_cvg,asf,asf_o,ast,au,avi,avr,bfstm,bink,binka,bit,boa,bonk,brstm,caf,codec2,daud,dcstr,derf,"
+    "dfpwm,dhav,dsf,dss,dts,dtshd,dv,ea,eac3,epaf,film_cpk,flac,flv,fsb,fwse,g722,g723_1,g726,g726le,g728,g729,genh,gsm,gxf,hca,"
+    "hcom,iamf,iff,ilbc,ipmovie,ircam,iss,ivr,kux,kvag,laf,lc3,loas,lxf,matroska,webm,mca,mlp,mmf,mods,moflex,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,msf,mtaf,mtv,mulaw,musx,mxf,nistsphere,nsp,nsv,nut,nuv,ogg,oma,osq,pp_bnk,psxstr,pva,pvf,qcp,qoa,redspark,rka,"
+    "rm,roq,rpl,rsd,rso,s337m,sbc,scd,sdns,sds,sdx,shn,siff,sln,smk,sol,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,usm,vag,"
+    "vivo,voc,vpk,vqf,w64,wady,wav,wavarc,wsaud,wsd,wtv,wv,wve,xa,xmd,xmv,xvag,xwma"
+)
+"""FFmpeg's readers of sound and video that read the file which they are given and nothing else. Not playlists, manifests,
+scripts, devices and streams, which open other files or the network, nor pictures and subtitles."""
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"[Reference]", b"<MPD", b"<asx", b"<ASX", b"<playlist", b"v=0")
+"""What the beginning of a file that names others holds."""
+
+PASSING = frozenset(
+    getattr(errno, name)
+    for name in "EACCES EBUSY EINTR EMFILE ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTCONN EPERM ESTALE ETIMEDOUT".split()
+    if hasattr(errno, name)
+)
+"""Errors of the system that tell of the machine, not of the recording; EIO may also be FFmpeg's word for a cut file."""
 
 
 @dataclass(frozen=True)
@@ -70,55 +98,100 @@ class AudioError(Exception):
     """A recording that cannot be read. The message is one sentence for the user, without the path."""
 
 
+class PassingAudioError(AudioError):
+    """A recording that cannot be read now, for a reason that may pass: it is away, or its decoder was killed."""
+
+
 class AudioReader:
-    """Reads one recording front to back, from this machine or from a URL.
+    """Reads one recording front to back, from this machine or from a URL, in a process apart (encoders.worker).
 
     Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects is left out,
     as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original. `origin` is
     known from the first block on.
 
+    Args:
+        path: the recording.
+        most_seconds: after so many no more is decoded; the last block goes beyond them.
+
     Raises:
-        AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not sound.
+        AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not sound; or its
+            decoder crashed or hung.
     """
 
-    def __init__(self, path: Location) -> None:
+    def __init__(self, path: Location, most_seconds: float = math.inf) -> None:
         self.path = path
+        self.damage: str | None = None
+        self.origin: Origin | None = None
+        self._most_seconds = most_seconds
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            with on_disk(self.path) as file, idle_worker() as worker:
+                for self.origin, self.damage, block in worker.run("encoders.audio:_decode", file, self._most_seconds):
+                    if block is not None:
+                        yield block
+        except OSError as error:
+            raise _as_audio_error(error, self.path) from error
+        except WorkerError as error:
+            raise PassingAudioError(str(error)) from error
+
+
+def _decode(file: Path, most_seconds: float) -> Iterator[tuple[Origin | None, str | None, np.ndarray | None]]:
+    """What AudioReader tells: the origin, the damage so far, and blocks until so many seconds; at the end, no block."""
+    decoder, seconds = AudioDecoder(file), 0.0
+    for block in decoder:
+        yield decoder.origin, decoder.damage, block
+        seconds += len(block) / SAMPLE_RATE
+        if seconds >= most_seconds:
+            return
+    yield decoder.origin, decoder.damage, None
+
+
+class AudioDecoder:
+    """Reads one file of this machine in this process, which a fault of FFmpeg may end: see AudioReader."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
         self.damage: str | None = None
         self.origin: Origin | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         samples = 0
         try:
-            with on_disk(self.path) as file:
-                for block in self._blocks(file):
-                    samples += len(block)
-                    yield block
+            for block in self._blocks():
+                samples += len(block)
+                show_life()
+                yield block
+        except AudioError:
+            raise
         except (OSError, ValueError, av.error.FFmpegError) as error:
-            raise AudioError(explain(error, self.path)) from error
+            raise _as_audio_error(error, self.file) from error
+        except Exception as error:  # what nobody foresaw is a failure of this recording, so that the others are read
+            raise PassingAudioError(unforeseen(error)) from error
         if samples == 0:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
-    def _blocks(self, file: Path) -> Iterator[np.ndarray]:
-        if file.is_file() and file.stat().st_size == 0:
-            raise AudioError("it is empty (0 bytes)")
-        with av.open(str(file.absolute()), options={"protocol_whitelist": "file"} | _probing(file)) as container:
-            for block in map(_mono, _resample(self._decode(container, file))):
+    def _blocks(self) -> Iterator[np.ndarray]:
+        with open_media(self.file) as container:
+            for block in map(_mono, _resample(self._decode(container))):
                 if not -LOUDEST < block.min() <= block.max() < LOUDEST:
                     raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
                 yield block
 
-    def _decode(self, container: av.container.InputContainer, file: Path) -> Iterator[av.AudioFrame]:
+    def _decode(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
         stream = container.streams.best("audio")
         if stream is None:
             raise AudioError("it has no audio stream")
         if stream.codec_context is None:
             raise AudioError("its sound is coded in a way that FFmpeg does not know")
+        make_layout_plain(stream)
         self.origin = _origin(container, stream)
         if self.origin.sample_rate < SLOWEST_HZ:
             raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
         decoded, rejected, seconds = 0, 0, 0.0
         try:
             for packet in container.demux(stream):
+                show_life()
                 try:
                     frames = packet.decode()
                 except av.error.FFmpegError:
@@ -136,8 +209,51 @@ class AudioReader:
         claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         if claimed - seconds > max(MISSING_SECONDS, MISSING_SHARE * claimed):
             self.damage = f"it claims to last {claimed:.1f} s, of which {seconds:.1f} s could be read"
-        elif self.damage is None and is_cut_short(file):
+        elif self.damage is None and is_cut_short(self.file):
             self.damage = "its end is missing"
+
+
+def open_media(file: Path) -> av.container.InputContainer:
+    """Open a file of sound or video that somebody else wrote: the only way in, for whatever reads one.
+
+    FFmpeg may read nothing but this file, and only as one of DEMUXERS. Call it in a process apart (encoders.worker): a fault of
+    FFmpeg ends the process.
+
+    Raises:
+        AudioError: it is no regular file, empty, a playlist, or of a form that is not read.
+        OSError, ValueError, av.error.FFmpegError: see explain.
+    """
+    status = file.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise AudioError("it is a folder; give a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise AudioError("it is not a regular file")
+    if status.st_size == 0:
+        raise AudioError("it is empty (0 bytes)")
+    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS} | _probing(file)
+    try:
+        return av.open(str(file.absolute()), options=options, metadata_errors="surrogateescape")
+    except (av.error.ArgumentError, av.error.InvalidDataError) as error:
+        if _is_playlist(file):
+            raise AudioError("it is a playlist, which holds no sound of its own; give the recordings that it names") from error
+        raise AudioError(explain(error, file)) from error
+
+
+def make_layout_plain(stream: av.AudioStream) -> None:
+    """Forget in what odd order the channels of a stream are, before anything else asks for them.
+
+    A layout that lists its channels shares that list with every frame and layout object of PyAV, each of which frees it.
+    """
+    layout = stream.codec_context.layout  # holds the list alone, once the codec has another layout
+    if layout.nb_channels:
+        is_odd = {"(", "@"} & set(layout.name)
+        stream.codec_context.layout = f"{layout.nb_channels} channels" if is_odd else layout.name
+
+
+def _is_playlist(file: Path) -> bool:
+    with file.open("rb") as content:
+        head = content.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return head.startswith(PLAYLISTS) or (head.startswith(b"<?xml") and any(mark in head for mark in PLAYLISTS))
 
 
 def _probing(path: Path) -> dict[str, str]:
@@ -154,6 +270,17 @@ def _probing(path: Path) -> dict[str, str]:
     return {"max_probe_packets": "1" if is_mono else "8"}
 
 
+def unforeseen(error: Exception) -> str:
+    """A clause about an error that is a defect of ours, or of a library."""
+    return f"reading it failed in a way that nobody foresaw ({error!r}); please report it"
+
+
+def _as_audio_error(error: Exception, path: Location) -> AudioError:
+    """The AudioError for an error of FFmpeg or of the system."""
+    is_passing = isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError) and error.errno in PASSING
+    return (PassingAudioError if is_passing or isinstance(error, FetchError) else AudioError)(explain(error, path))
+
+
 def explain(error: Exception, path: Location) -> str:
     """Why a recording cannot be read, for an error of FFmpeg or of the system."""
     if isinstance(error, FileNotFoundError):
@@ -164,7 +291,7 @@ def explain(error: Exception, path: Location) -> str:
         return "it is a folder; give a file"
     if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return "it may not be read; check its permissions"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError)):
         return "it is not audio or video that FFmpeg knows, or it is damaged"
     return f"it could not be decoded ({_short(error)})"
 
@@ -172,28 +299,45 @@ def explain(error: Exception, path: Location) -> str:
 def _origin(container: av.container.InputContainer, stream: av.AudioStream) -> Origin:
     tags: dict[str, str] = {}
     for name, value in {**stream.metadata, **container.metadata}.items():
-        name, value = name.strip().lower().replace('"', "'"), value.strip()
+        name, value = _text(name).strip().lower().replace('"', "'"), _text(value).strip()
         if name and value and name not in TECHNICAL_TAGS and len(tags) < MOST_TAGS:
             tags[name] = value[:LONGEST_TAG]
     codec = stream.codec_context
     return Origin(container.format.name.split(",")[0], codec.name, codec.sample_rate, codec.channels, tags)
 
 
+def _text(tag: str) -> str:
+    """A tag; where its bytes are not UTF-8, as older programs write them, they are read as Windows' Western code page."""
+    try:
+        tag.encode()
+        return tag
+    except UnicodeEncodeError:
+        return tag.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+
+
 def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """Frames of about a second at 16 kHz.
+    """Frames of about a second at 16 kHz, which _mono takes.
 
     Joined files and broadcasts change their format in the middle: each stretch has a resampler of its own. Resampling a
     second at a time is several times faster than frame by frame.
     """
     for (_, _, rate), stretch in groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
-        seconds = _seconds(stretch)
-        if rate == SAMPLE_RATE:
+        first = next(stretch)
+        if first.layout.nb_channels > MOST_CHANNELS:
+            raise AudioError(f"it has {first.layout.nb_channels} channels, of which at most {MOST_CHANNELS} can be read")
+        seconds = _seconds(chain([first], stretch))
+        if rate == SAMPLE_RATE and first.format.name in format_dtypes and not has_too_many_planes(first):
             yield from seconds
             continue
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+        resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for second in seconds:
-            yield from resampler.resample(_mixed(second) if second.layout.nb_channels > MOST_CHANNELS else second)
+            yield from resampler.resample(second)
         yield from resampler.resample(None)
+
+
+def has_too_many_planes(frame: av.AudioFrame) -> bool:
+    """Whether numpy must not be shown a frame as it is: PyAV would crash."""
+    return frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES
 
 
 def _seconds(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
@@ -219,13 +363,6 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     return (sound[0] if len(sound) == 1 else sound.mean(axis=0)).astype(np.float32, copy=False)
 
 
-def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
-    """The mean of all channels, as a frame."""
-    mixed = av.AudioFrame.from_ndarray(_mono(frame)[None], format="fltp", layout="mono")
-    mixed.sample_rate = frame.sample_rate
-    return mixed
-
-
 def _short(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
@@ -242,10 +379,5 @@ def read_audio(path: Location, most_seconds: float = math.inf) -> np.ndarray:
     Raises:
         AudioError: see AudioReader.
     """
-    blocks, missing = [], most_seconds * SAMPLE_RATE
-    for block in AudioReader(path):
-        blocks.append(block[: int(min(len(block), missing))])
-        missing -= len(block)
-        if missing <= 0:
-            break
-    return np.concatenate(blocks)
+    sound = np.concatenate(list(AudioReader(path, most_seconds)))
+    return sound if most_seconds == math.inf else sound[: int(most_seconds * SAMPLE_RATE)]

@@ -17,6 +17,8 @@ from encoders.model_folder import file_sha256
 from encoders.remote import FetchError, Location, canonical, is_url, list_files, look_at, on_disk, size_and_version
 
 ABSENT = "there is no such file or folder"
+MOST_MTIME = 2**63 - 1
+"""Nanoseconds that an index can hold, until the year 2262."""
 UNTOLD = -1
 """The mtime of a URL whose server does not tell when it changes."""
 
@@ -43,7 +45,7 @@ class FileState(NamedTuple):
 
     @classmethod
     def _from(cls, path: str, status: os.stat_result) -> "FileState":
-        return cls(path, status.st_size, status.st_mtime_ns)
+        return cls(path, status.st_size, max(-MOST_MTIME, min(status.st_mtime_ns, MOST_MTIME)))
 
 
 @dataclass(frozen=True)

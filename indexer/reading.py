@@ -2,10 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from queue import Full, Queue
 
 from encoders import AudioError
+from encoders.model_folder import file_sha256
+from encoders.remote import is_url
 from encoders.runtime import usable_cores
 from indexer.decoding import Decoded, Decoder, Piece
 from indexer.files import FileState, looked_into
@@ -95,7 +98,26 @@ def read_one(path: str, decoder: Decoder, is_known: Callable[[str], bool]) -> It
             if is_known(content):
                 yield Done(path, state, content, None)
                 return
+            before = FileState.of(str(file)) if is_url(path) else state
             for event in decoder.read(path, file):
-                yield Done(path, state, content, event) if isinstance(event, Decoded) else event
+                if isinstance(event, Decoded):
+                    yield Done(path, state, content, _checked(event, file, before, content))
+                else:
+                    yield event
     except AudioError as error:
-        yield Done(path, None, "", Decoded(failure=str(error)))
+        yield Done(path, None, "", Decoded(failure=str(error), is_passing=True))
+
+
+def _checked(decoded: Decoded, file: Path, before: FileState, content: str) -> Decoded:
+    """What became of a recording, if it is what its file still holds.
+
+    A file that is written to while it is read, a drive that goes away and a share that fails look like faults of the recording.
+    """
+    try:
+        is_same = FileState.of(str(file))[1:] == before[1:]
+        if is_same and (decoded.failure or decoded.damage):
+            is_same = file_sha256(file) == content
+        reason = "" if is_same else "it was changed while it was read"
+    except OSError as error:
+        reason = f"it went away while it was read ({error.strerror or 'there is no such file'})"
+    return replace(decoded, failure=decoded.failure or reason, is_passing=True) if reason else decoded
