@@ -4,6 +4,7 @@
 import gc
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,8 +14,24 @@ if __name__ == "__main__" and importlib.util.find_spec("qdrant_edge") is None:
         os.execv(VENV / "bin" / "python", [VENV / "bin" / "python", *sys.argv])
     sys.exit("Voxdex is not set up for this Python. Run `make setup`, or pip install '.[cpu]' in an environment of your own.")
 
-from commands import main
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command. Ctrl-C ends it at once before it has begun and after it is done; in between, as the command says."""
+    former = signal.signal(signal.SIGINT, _stop)
+    from commands import main as run  # takes half a second
+
+    gc.set_threshold(100_000)  # an index of many recordings is many objects, none of them garbage
+    signal.signal(signal.SIGINT, former)
+    try:
+        run(arguments, prog_name=Path(sys.argv[0]).name)
+    finally:
+        signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(*_: object) -> None:
+    os.write(2, b"Stopped.\n")
+    os._exit(130)
+
 
 if __name__ == "__main__":
-    gc.set_threshold(100_000)  # an index of many recordings is many objects, none of them garbage
-    main(prog_name="cli.py")
+    main()

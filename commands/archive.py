@@ -51,6 +51,17 @@ from indexer.embedding import read_here
 from indexer.running import announce
 
 
+class Pruning(click.Command):
+    """A command whose option --prune may stand alone: it is not followed by a value, as a path may stand behind it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--prune=gone" if argument == "--prune" else argument for argument in args])
+
+
+def prune_option(text: str) -> Callable:
+    return click.option("--prune", type=click.Choice(["gone", "all"]), metavar="[=all]", help=text)
+
+
 class Share(click.ParamType):
     """K/N, such as 3/8."""
 
@@ -70,14 +81,15 @@ everything_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Pruning)
 @click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
 @at_index
 @click.option(
     "--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini, or VOXDEX_MODEL]"
 )
 @click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
-@click.option("--prune", is_flag=True, help="Drop recordings under PATH that no longer exist.")
+@prune_option("Drop recordings under PATH that no longer exist; =all even if that is more than half of them.")
+@click.option("--retry-failed", is_flag=True, help="Try again what could not be read before, though it has not changed.")
 @everything_option
 @click.option("--says", is_flag=True, help="Hold what is said as well, for `search --says`; once is enough.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -102,7 +114,8 @@ def index(
     place: Place,
     model: str | None,
     metadata: Path | None,
-    prune: bool,
+    prune: str | None,
+    retry_failed: bool,
     everything: bool,
     says: bool,
     dry_run: bool,
@@ -133,12 +146,16 @@ def index(
         wrong = [f"{failure.path}: {failure.reason}" for failure in (*walk.absent, *walk.failed)]
         raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
     if dry_run:
-        return show_foresight(walk, place, prune, says, json_output)
+        return show_foresight(walk, place, prune, says, retry_failed, json_output)
     store, encoder = open_index(place, model, device)
     with store, following(encoder, place) as on_progress:
         listener = open_listener(store, PHONETIC if says and not store.says else None, device)
         read = partial(read_on_ray, address=address) if engine == "ray" else read_here
-        report = index_archive(walk, store, encoder, known, prune, everything, on_progress, listener, read)
+        report = index_archive(
+            walk, store, encoder, known,
+            prune=prune is not None, everything=everything, on_progress=on_progress, listener=listener, read=read,
+            prune_all=prune == "all", retry_failed=retry_failed,
+        )  # fmt: skip
         clips = store.count() if report.indexed or report.removed else None
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")
@@ -170,10 +187,10 @@ def nothing_found(paths: Iterable[Location]) -> str:
     return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
 
 
-def show_foresight(walk: Walk, place: Place, prune: bool, says: bool, json_output: bool) -> None:
+def show_foresight(walk: Walk, place: Place, prune: str | None, says: bool, retry_failed: bool, json_output: bool) -> None:
     if place.exists():
         with place.open() as store:
-            found = foresee(walk, store, read_card(locate(PHONETIC)).space if says and not store.says else "")
+            found = foresee(walk, store, read_card(locate(PHONETIC)).space if says and not store.says else "", retry_failed)
     else:
         found = foresee(walk, None)
     if json_output:
@@ -199,14 +216,17 @@ def end(report: IndexReport, place: Place, clips: int | None, profile: bool, jso
     finish(report.recordings > len(report.failed), [asdict(failure) for failure in report.failed])
 
 
-@click.command()
+@click.command(cls=Pruning)
 @at_index
 @click.option("--model", required=True, metavar="NAME_OR_FOLDER", help="The model to embed with; see `models`.")
-@click.option("--prune", is_flag=True, help="Leave out recordings that no longer exist.")
+@prune_option("Leave out recordings that no longer exist; =all even if that is more than half of them.")
+@click.option("--drop-failed", is_flag=True, help="Leave out recordings that can no longer be read, instead of refusing.")
 @everything_option
 @device_option
 @as_json
-def reindex(place: Place, model: str, prune: bool, everything: bool, device: str, json_output: bool) -> None:
+def reindex(
+    place: Place, model: str, prune: str | None, drop_failed: bool, everything: bool, device: str, json_output: bool
+) -> None:
     """Make an index again with another model, of the same recordings and metadata.
 
     It answers as before until the new one is whole. Stopped, it goes on when it is run again.
@@ -216,7 +236,9 @@ def reindex(place: Place, model: str, prune: bool, everything: bool, device: str
     """
     encoder = open_model(model, device, bulk=True)
     with following(encoder, place) as on_progress:
-        report = rebuild(place, encoder, prune, everything, on_progress)
+        report = rebuild(
+            place, encoder, prune is not None, everything, on_progress, prune_all=prune == "all", drop_failed=drop_failed
+        )
     end(report, place, report.clips, False, json_output)
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 
 import av
@@ -27,8 +27,10 @@ MEDIA_SUFFIXES = frozenset(
 )
 """Names that promise sound; a file of another name is read only where a user names it."""
 
-MOST_TAGS, LONGEST_TAG = 40, 1000
-"""How many tags of a file are kept, and how many characters of each."""
+MOST_TAGS, LONGEST_TAG_NAME, LONGEST_TAG = 40, 100, 1000
+"""How many tags of a file are kept, and how many characters of their names and values."""
+TAG_MARKS = str.maketrans({'"': "'", "\\": "/"})
+"""What the names of fields cannot hold, and what stands for it."""
 TECHNICAL_TAGS = frozenset("encoder encoded_by handler_name vendor_id major_brand minor_version compatible_brands".split())
 """Tags that tell of the program that wrote a file, not of the recording."""
 
@@ -60,7 +62,18 @@ DEMUXERS = (
 )
 """FFmpeg's readers of sound and video that read the file which they are given and nothing else. Not playlists, manifests,
 scripts, devices and streams, which open other files or the network, nor pictures and subtitles."""
-PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"[Reference]", b"<MPD", b"<asx", b"<ASX", b"<playlist", b"v=0")
+PLAYLISTS = (
+    b"#EXTM3U",
+    b"ffconcat",
+    b"[playlist]",
+    b"[Reference]",
+    b"<MPD",
+    b"<asx",
+    b"<ASX",
+    b"<playlist",
+    b"v=0\n",
+    b"v=0\r",
+)
 """What the beginning of a file that names others holds."""
 
 PASSING = frozenset(
@@ -127,7 +140,8 @@ class AudioReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
             with on_disk(self.path) as file, idle_worker() as worker:
-                for self.origin, self.damage, block in worker.run("encoders.audio:_decode", file, self._most_seconds):
+                for origin, damage, block in worker.run("encoders.audio:_decode", file, self._most_seconds):
+                    self.origin, self.damage = origin, damage
                     if block is not None:
                         yield block
         except OSError as error:
@@ -220,8 +234,8 @@ def open_media(file: Path) -> av.container.InputContainer:
     FFmpeg ends the process.
 
     Raises:
-        AudioError: it is no regular file, empty, a playlist, or of a form that is not read.
-        OSError, ValueError, av.error.FFmpegError: see explain.
+        AudioError: it is no regular file, empty, or a playlist.
+        OSError, ValueError, av.error.FFmpegError: it is not one of DEMUXERS, or damaged; see explain.
     """
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):
@@ -230,13 +244,12 @@ def open_media(file: Path) -> av.container.InputContainer:
         raise AudioError("it is not a regular file")
     if status.st_size == 0:
         raise AudioError("it is empty (0 bytes)")
-    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS} | _probing(file)
-    try:
-        return av.open(str(file.absolute()), options=options, metadata_errors="surrogateescape")
-    except (av.error.ArgumentError, av.error.InvalidDataError) as error:
-        if _is_playlist(file):
-            raise AudioError("it is a playlist, which holds no sound of its own; give the recordings that it names") from error
-        raise AudioError(explain(error, file)) from error
+    with file.open("rb") as content:
+        head = content.read(4096)
+    if _is_playlist(head):
+        raise AudioError("it is a playlist, which holds no sound of its own; give the recordings that it names")
+    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS} | _probing(head)
+    return av.open(str(file.absolute()), options=options, metadata_errors="surrogateescape")
 
 
 def make_layout_plain(stream: av.AudioStream) -> None:
@@ -250,23 +263,21 @@ def make_layout_plain(stream: av.AudioStream) -> None:
         stream.codec_context.layout = f"{layout.nb_channels} channels" if is_odd else layout.name
 
 
-def _is_playlist(file: Path) -> bool:
-    with file.open("rb") as content:
-        head = content.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    return head.startswith(PLAYLISTS) or (head.startswith(b"<?xml") and any(mark in head for mark in PLAYLISTS))
+def _is_playlist(head: bytes) -> bool:
+    """Whether a file that begins like this names others instead of holding sound; FFmpeg is not asked to read it either."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r", b"\n")
+    return text.startswith(PLAYLISTS) or (text.startswith(b"<?xml") and any(mark in text for mark in PLAYLISTS))
 
 
-def _probing(path: Path) -> dict[str, str]:
-    """How FFmpeg is to find out what a file holds.
+def _probing(head: bytes) -> dict[str, str]:
+    """How FFmpeg is to find out what a file holds that begins like this.
 
     It looks through 32 packets of a wave file for DTS or AC-3 in place of PCM, which takes longer than decoding ten seconds.
     Eight tell as much, and one channel can hold neither.
     """
-    with path.open("rb") as file:
-        header = file.read(24)
-    if header[8:12] != b"WAVE":
+    if head[8:12] != b"WAVE":
         return {}
-    is_mono = header[12:16] == b"fmt " and header[22:24] == b"\x01\x00"
+    is_mono = head[12:16] == b"fmt " and head[22:24] == b"\x01\x00"
     return {"max_probe_packets": "1" if is_mono else "8"}
 
 
@@ -291,7 +302,7 @@ def explain(error: Exception, path: Location) -> str:
         return "it is a folder; give a file"
     if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return "it may not be read; check its permissions"
-    if isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError)):
+    if isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError)):
         return "it is not audio or video that FFmpeg knows, or it is damaged"
     return f"it could not be decoded ({_short(error)})"
 
@@ -299,7 +310,7 @@ def explain(error: Exception, path: Location) -> str:
 def _origin(container: av.container.InputContainer, stream: av.AudioStream) -> Origin:
     tags: dict[str, str] = {}
     for name, value in {**stream.metadata, **container.metadata}.items():
-        name, value = _text(name).strip().lower().replace('"', "'"), _text(value).strip()
+        name, value = _text(name).strip().lower().translate(TAG_MARKS)[:LONGEST_TAG_NAME], _text(value).strip()
         if name and value and name not in TECHNICAL_TAGS and len(tags) < MOST_TAGS:
             tags[name] = value[:LONGEST_TAG]
     codec = stream.codec_context
@@ -321,18 +332,23 @@ def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
     Joined files and broadcasts change their format in the middle: each stretch has a resampler of its own. Resampling a
     second at a time is several times faster than frame by frame.
     """
-    for (_, _, rate), stretch in groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
-        first = next(stretch)
-        if first.layout.nb_channels > MOST_CHANNELS:
-            raise AudioError(f"it has {first.layout.nb_channels} channels, of which at most {MOST_CHANNELS} can be read")
-        seconds = _seconds(chain([first], stretch))
-        if rate == SAMPLE_RATE and first.format.name in format_dtypes and not has_too_many_planes(first):
+    for (form, _, channels, rate, is_too_many), stretch in groupby(frames, _form):
+        if channels > MOST_CHANNELS:
+            raise AudioError(f"it has {channels} channels, of which at most {MOST_CHANNELS} can be read")
+        seconds = _seconds(stretch)
+        if rate == SAMPLE_RATE and form in format_dtypes and not is_too_many:
             yield from seconds
             continue
         resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for second in seconds:
             yield from resampler.resample(second)
         yield from resampler.resample(None)
+
+
+def _form(frame: av.AudioFrame) -> tuple[str, str, int, int, bool]:
+    """What a resampler must be told of the frames that it takes."""
+    layout = frame.layout
+    return frame.format.name, layout.name, layout.nb_channels, frame.sample_rate, has_too_many_planes(frame)
 
 
 def has_too_many_planes(frame: av.AudioFrame) -> bool:

@@ -165,7 +165,7 @@ def show_life() -> None:
 
 
 def serve() -> None:
-    """Run tasks from standard input, each a function and its arguments, and answer on standard output, while somebody listens."""
+    """Run tasks from standard input, each a function and its arguments, answering on standard output, until nobody listens."""
     global _watchdog
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     questions, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from encoders import Model, open_model
 from encoders.phonetic_model import PhoneticModel, open_phonetic_model
 from indexer.decoding import Decoder
-from indexer.embedding import BATCH_CLIPS, Embedder, Span
+from indexer.embedding import BATCH_CLIPS, Embedded, Embedder
 from indexer.opening import reference
 from indexer.reading import Done, read_one
 from indexer.store import StoreError
@@ -67,7 +67,7 @@ def read_on_ray(
     listener: PhoneticModel | None,
     everything: bool,
     address: str,
-) -> Iterator[list[Span | Done]]:
+) -> Iterator[list[Embedded]]:
     """See Read. Every machine must find the recordings and the models under the same path or name.
 
     Args:
@@ -88,7 +88,7 @@ def _run(
     paths: Sequence[str],
     reading: tuple[frozenset[str], float, bool],
     models: tuple[str, str | None],
-) -> Iterator[tuple[Span | Done, int]]:
+) -> Iterator[tuple[Embedded, int]]:
     """What the actors tell, in any order, and how many events of its recording came before each."""
     resources = ray.cluster_resources()
     cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
@@ -121,16 +121,16 @@ def _run(
         ) from error
 
 
-def _whole(events: Iterable[tuple[Span | Done, int]]) -> Iterator[Span | Done]:
+def _whole(events: Iterable[tuple[Embedded, int]]) -> Iterator[Embedded]:
     """Puts off that a recording is done until all that came before that, on whatever machine, is here."""
     seen: Counter[str] = Counter()
     early: dict[str, tuple[Done, int]] = {}
     for event, before in events:
-        if isinstance(event, Span):
+        if isinstance(event, Done):
+            early[event.path] = event, before
+        else:
             seen[event.path] += 1
             yield event
-        else:
-            early[event.path] = event, before
         if event.path in early and early[event.path][1] == seen[event.path]:
             yield early.pop(event.path)[0]
 

@@ -41,12 +41,23 @@ class Span:
     work_seconds: float
 
 
+@dataclass(frozen=True)
+class Unembedded:
+    """A clip of the recording at `path` that could not be embedded, and why."""
+
+    path: str
+    reason: str
+
+
+Embedded = Span | Unembedded | Done
+
+
 class Read(Protocol):
     """Reads and embeds recordings, wherever that is done."""
 
     def __call__(
         self, paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
-    ) -> Iterator[list[Span | Done]]:
+    ) -> Iterator[list[Embedded]]:
         """Everything about recordings, each as its spans and then Done.
 
         Args:
@@ -72,10 +83,19 @@ class Embedder:
     def _tag(self) -> AttributeTagger:
         return AttributeTagger(self._model)
 
-    def __call__(self, events: Sequence[Piece | Done]) -> list[Span | Done]:
+    def __call__(self, events: Sequence[Piece | Done]) -> list[Embedded]:
         """The same events, with spans in place of pieces."""
-        spans = iter(self._embed([event for event in events if isinstance(event, Piece)]))
+        spans = iter(self._spans([event for event in events if isinstance(event, Piece)]))
         return [next(spans) if isinstance(event, Piece) else event for event in events]
+
+    def _spans(self, pieces: list[Piece]) -> Sequence[Span | Unembedded]:
+        """The spans of pieces; where embedding them fails, each is tried alone, so that one odd clip harms no other."""
+        try:
+            return self._embed(pieces)
+        except Exception as error:
+            if len(pieces) == 1:
+                return [Unembedded(pieces[0].path, f"a clip of it could not be embedded ({str(error) or repr(error)})")]
+            return [span for piece in pieces for span in self._spans([piece])]
 
     def _embed(self, pieces: list[Piece]) -> list[Span]:
         if not pieces:
@@ -95,7 +115,7 @@ class Embedder:
 
 def read_here(
     paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
-) -> Iterator[list[Span | Done]]:
+) -> Iterator[list[Embedded]]:
     """See Read: decoded in processes of this machine, and embedded in a thread of this one, a batch ahead."""
     embed = Embedder(model, listener)
     events = Reader(held, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS).read(paths)

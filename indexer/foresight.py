@@ -26,15 +26,16 @@ class Foresight:
     failed: list[Failure] = field(default_factory=list)
 
 
-def foresee(walk: Walk, store: Store | None, says: str = "") -> Foresight:
+def foresee(walk: Walk, store: Store | None, says: str = "", retry_failed: bool = False) -> Foresight:
     """Compares a walk with an index, None where there is none yet; files that look new are read, but not decoded.
 
     Args:
         walk: what was found.
         store: the index.
         says: the space of what is said that is asked for; "" for the store's own, if it has one.
+        retry_failed: see `index`.
     """
-    ledger = Ledger(store, says) if store else None
+    ledger = Ledger(store, says, retry_failed) if store else None
     indexed = set(ledger.paths) if ledger else set()
     found, contents = Foresight(failed=list(walk.failed)), ledger.contents if ledger else set()
     for name, file in walk.recordings.items():

@@ -1,14 +1,14 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from indexer.files import FileState, is_gone
 from indexer.store import KIND, RECORDING, Payload, Store
 
-KEYS = ("content", "files", "metadata", "failure", "says")
-MEMO = "recordings"
+KEYS = ("content", "files", "metadata", "file_metadata", "failure", "says")
+MEMO = "ledger"
 """What the store remembers of it."""
 
 
@@ -16,13 +16,19 @@ MEMO = "recordings"
 class Known:
     """A content that is indexed. files: that hold it. failure: why it has no clips; "" where nothing went wrong.
 
-    says: the space of the embeddings of what is said; "" where there are none.
+    says: the space of the embeddings of what is said; "" where there are none. metadata: what the user said of the files, by
+    path.
     """
 
     files: list[FileState]
-    metadata: dict[str, Any]
     failure: str
     says: str
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The metadata that its clips are found by: of the first file of which something was said."""
+        return next(filter(None, (self.metadata.get(file.path) for file in self.files)), {})
 
 
 class Ledger:
@@ -34,18 +40,20 @@ class Ledger:
     Args:
         store: the index.
         says: the space of what is said that is wanted; "" for the store's own, if it has one.
+        retry_failed: take recordings that failed for unknown, until they are looked at again.
     """
 
-    def __init__(self, store: Store, says: str = "") -> None:
+    def __init__(self, store: Store, says: str = "", retry_failed: bool = False) -> None:
         self._store = store
         self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
         self._says = says or (store.says.space if store.says else "")
-        for content, files, metadata, failure, says in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS)):
-            known = self._known[content] = Known(list(map(FileState._make, files)), metadata, failure, says)
+        for content, files, failure, says, metadata in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS)):
+            known = self._known[content] = Known(list(map(FileState._make, files)), failure, says, metadata)
             for file in known.files:
                 if self._content_of.setdefault(file.path, content) != content:
                     self._settle(file, content)
+        self._doubtful = {content for content, known in self._known.items() if retry_failed and known.failure}
 
     def _settle(self, file: FileState, content: str) -> None:
         """A run that was killed between storing a file's new content and dropping its old one leaves both: newest wins."""
@@ -94,25 +102,35 @@ class Ledger:
     def holds(self, content: str) -> bool:
         """Whether a content is indexed, under whatever path, with what is said where that is wanted."""
         known = self._known.get(content)
-        return known is not None and (known.says == self._says or bool(known.failure))
+        return known is not None and content not in self._doubtful and (known.says == self._says or bool(known.failure))
+
+    def metadata_of(self, path: str) -> dict[str, Any]:
+        """What the user said of an indexed file."""
+        content = self._content_of.get(path)
+        return self._known[content].metadata.get(path, {}) if content else {}
 
     def set_metadata(self, path: str, metadata: dict[str, Any]) -> None:
-        """Replaces the metadata of an indexed file, where it has changed; of several copies the first one's counts."""
-        content = self._content_of[path]
-        known = self._known[content]
-        if known.files[0].path == path and known.metadata != metadata:
-            known.metadata = metadata
-            self._store.set_payload({"content": content}, {"metadata": metadata})
+        """Replaces what the user said of an indexed file, where that has changed."""
+        if self.metadata_of(path) != metadata:
+            content = self._content_of[path]
+            self._known[content].metadata[path] = metadata
+            self._write(content)
 
     def attach(self, now: FileState, content: str) -> None:
-        """A file holds a content that is indexed: as another copy, moved from where it was, or merely touched."""
+        """A file holds a content that is indexed: as another copy, moved from where it was, or merely touched.
+
+        What was said of the file is kept; a file that is new takes what was said of the one that it was moved from.
+        """
+        said = self.metadata_of(now.path)
         if self._content_of.get(now.path) != content:
             self.detach(now.path)
         known = self._known[content]
         others = [file for file in known.files if file.path != now.path]
         for file in filter(lambda file: is_gone(file.path), others):
             del self._content_of[file.path]
+            said = said or known.metadata.pop(file.path, {})
         known.files = [*(file for file in others if file.path in self._content_of), now]
+        known.metadata = {file.path: known.metadata.get(file.path, {}) for file in known.files} | {now.path: said}
         self._content_of[now.path] = content
         self._write(content)
 
@@ -128,26 +146,35 @@ class Ledger:
             self.detach(now.path)
         former = self._known.get(content)
         copies = [file for file in former.files if file.path != now.path] if former else []
-        self._known[content] = Known([now, *copies], metadata, failure, self._says)
+        said = {file.path: former.metadata.get(file.path, {}) for file in copies} if former else {}
+        self._known[content] = Known([now, *copies], failure, self._says, {now.path: metadata} | said)
         self._content_of[now.path] = content
+        self._doubtful.discard(content)
         if copies:
             self._write(content)
 
     def _release(self, content: str, path: str) -> None:
+        """A file no longer holds a content; if nothing was said of its copies, what was said of it is said of them."""
         known = self._known[content]
+        said = known.metadata.pop(path, {})
         known.files = [file for file in known.files if file.path != path]
         if known.files:
+            if said and not known.shown:
+                known.metadata[known.files[0].path] = said
             self._write(content)
         else:
             del self._known[content]
+            self._doubtful.discard(content)
             self._store.delete({"content": content})
 
     def _write(self, content: str) -> None:
-        files = self._known[content].files
-        self._store.set_payload({"content": content}, {"recording": files[0].path})
-        self._store.set_payload({"content": content, KIND: RECORDING}, {"files": [[*file] for file in files]})
+        known = self._known[content]
+        self._store.set_payload({"content": content}, {"recording": known.files[0].path, "metadata": known.shown})
+        changes = {"files": [[*file] for file in known.files], "file_metadata": known.metadata}
+        self._store.set_payload({"content": content, KIND: RECORDING}, changes)
 
 
 def _row(payload: Payload) -> tuple[Any, ...]:
-    """What KEYS name; indexes of earlier versions say nothing of what is said."""
-    return tuple(payload.get(key, "") for key in KEYS)
+    """A content, and what Known holds of it; indexes of earlier versions say less."""
+    content, files, metadata, by_file, failure, says = (payload.get(key) or "" for key in KEYS)
+    return content, files, failure, says, by_file or ({files[0][0]: metadata} if metadata else {})

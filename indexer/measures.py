@@ -68,8 +68,14 @@ def measure(samples: np.ndarray) -> Measures:
         median = float(np.median(voiced))
         semitones = 12 * (voiced - median)
         measured["pitch_hz"] = LOWEST_HZ * 2**median
-        measured["pitch_range_semitones"] = float(semitones[(semitones > CREAK) & (semitones < SQUEAK)].std())
-    return Measures(**{name: None if value is None else round(value, 2) for name, value in measured.items()})
+        near = semitones[(semitones > CREAK) & (semitones < SQUEAK)]
+        measured["pitch_range_semitones"] = float(near.std()) if len(near) >= LEAST_VOICED_FRAMES else None
+    return Measures(**{name: _finite(value) for name, value in measured.items()})
+
+
+def _finite(value: float | None) -> float | None:
+    """A measure to two decimals; None where it is no number, as an index holds none that is not finite."""
+    return None if value is None or not math.isfinite(value) else round(value, 2)
 
 
 def _power(samples: np.ndarray) -> np.ndarray:

@@ -31,9 +31,9 @@ class Metadata:
     kinds: Mapping[str, str]
     rows: Mapping[str, Mapping[str, Any]]
 
-    def of(self, path: str) -> dict[str, Any]:
-        """What is known of a recording; a row for its full path wins over one for its name."""
-        return dict(next((self.rows[name] for name in _names(path) if name in self.rows), {}))
+    def of(self, path: str) -> dict[str, Any] | None:
+        """What is known of a recording, None without a row; a row for its full path wins over one for its name."""
+        return next((dict(self.rows[name]) for name in _names(path) if name in self.rows), None)
 
     def unmatched(self, paths: Iterable[str]) -> list[str]:
         """The rows that name none of these recordings."""
@@ -52,8 +52,8 @@ def read_metadata(file: Path) -> Metadata:
     number where every cell of it that is filled is a plain decimal one, and a date where every one is as 2019-05-31.
 
     Raises:
-        MetadataError: it cannot be read, has no column `path` or one with a quotation mark, or a row's path is empty or
-            names what an earlier row names.
+        MetadataError: it cannot be read, has no column `path` or one with a quotation mark or a backslash, or a row's path is
+            empty or names what an earlier row names.
     """
     read = {".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".xlsx": _read_excel}.get(file.suffix.lower(), _read_csv)
     rows = read(file)
@@ -62,8 +62,8 @@ def read_metadata(file: Path) -> Metadata:
         raise MetadataError(f"{file} has no column 'path', or no rows: its first line must name the columns.")
     columns.remove(KEY)
     for column in columns:
-        if '"' in column:
-            raise MetadataError(f"{file}: the column {column!r} has a quotation mark in its name; rename it.")
+        if {'"', "\\"} & set(column):
+            raise MetadataError(f"{file}: the column {column!r} has a quotation mark or a backslash in its name; rename it.")
     kinds = {column: _kind([row.get(column) for row in rows]) for column in columns}
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, start=1):
@@ -83,7 +83,9 @@ def read_metadata(file: Path) -> Metadata:
 
 def stored_metadata(store: Store) -> Metadata:
     """What an index has been told about its recordings, for another index of them."""
-    rows = {payload["recording"]: payload["metadata"] for payload in store.payloads(RECORDING, ("recording", "metadata"))}
+    rows: dict[str, Mapping[str, Any]] = {}
+    for payload in store.payloads(RECORDING, ("recording", "metadata", "file_metadata")):
+        rows |= payload.get("file_metadata") or {payload["recording"]: payload["metadata"]}
     schema = store.schema()
     columns = {column for row in rows.values() for column in row}
     return Metadata({column: schema.get(key_in("metadata", column), "text") for column in columns}, rows)

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -15,17 +15,19 @@ from encoders.phonetic_model import PhoneticModel
 from encoders.runtime import peak_memory, peak_memory_of_children, usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
-from indexer.embedding import Read, Span, read_here
+from indexer.embedding import Embedded, Read, Span, Unembedded, read_here
 from indexer.files import Walk, lies_under
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
 from indexer.reading import Done
-from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, Store
+from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, PointError, Store
 from indexer.store.filters import key_in
 
 FLUSH_SECONDS = 10.0
 """How much work a power cut may cost."""
+MOST_PRUNED = 0.5
+"""Share of a root's recordings that are dropped without further asking."""
 SETTLED = "settled-{:.16}"
 """What the store remembers of a walk whose digest this is, after a run to which all of it was known: what has failed of it."""
 IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
@@ -98,6 +100,8 @@ def index(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     listener: PhoneticModel | None = None,
     read: Read = read_here,
+    prune_all: bool = False,
+    retry_failed: bool = False,
 ) -> IndexReport:
     """Brings an index up to date with the recordings of a walk.
 
@@ -108,13 +112,16 @@ def index(
         walk: what find_recordings found.
         store: an index of this model's space.
         model: what embeds.
-        metadata: stored with each recording that it has a row for; None leaves what is stored.
-        prune: drop recordings under the walk's roots that no longer exist; otherwise they are counted as missing.
+        metadata: stored with each recording that it has a row for; of others, what is stored is kept.
+        prune: drop recordings under the walk's roots that no longer exist; otherwise they are counted as missing. A root of
+            which more than half would go is left as it is, and named as failed.
         everything: make clips of all sound, not of speech alone.
         on_progress: called after each batch of clips, and when all are written.
         listener: what embeds what is said, of an index that holds that too (store.says); recordings that were indexed without
             are embedded again.
         read: reads and embeds, here or elsewhere (cluster.read_on_ray).
+        prune_all: with `prune`, drop however many of a root no longer exist.
+        retry_failed: look again at recordings that failed before, and have not changed since.
 
     Raises:
         StoreError: the engine fails; what was stored before is kept.
@@ -123,15 +130,17 @@ def index(
     report = IndexReport(model.card.space)
     report.ignored, report.failed = dict(walk.ignored), list(walk.failed)
 
-    if not metadata and _is_settled(walk, store, report):
+    if not (metadata or retry_failed) and _is_settled(walk, store, report):
         report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
         return report
 
-    ledger = Ledger(store)
+    ledger = Ledger(store, retry_failed=retry_failed)
     writer = _Writer(store, ledger, metadata, report)
     for absent in walk.absent:
-        if not any(lies_under(path, absent.path) for path in ledger.paths):
-            report.failed.append(absent)
+        holds_some = any(lies_under(path, absent.path) for path in ledger.paths)
+        if not (prune and holds_some):  # else that is said, or wanted, below
+            kept = "; what the index holds of it is kept" if holds_some else ""
+            report.failed.append(replace(absent, reason=f"{absent.reason}{kept}"))
     report.recordings = len(walk.recordings) + len(report.failed)
     changed = []
     for path, file in walk.recordings.items():
@@ -153,12 +162,16 @@ def index(
             on_progress(progress)
         changed = writer.take_back()
 
-    for path in walk.missing(ledger.paths):
-        if prune:
+    gone = walk.missing(ledger.paths)
+    kept_roots = _emptied(walk.roots, ledger.paths, gone) if prune and not prune_all else []
+    for path in gone:
+        if prune and not any(lies_under(path, root.path) for root in kept_roots):
             ledger.detach(path)
             report.removed += 1
         else:
             report.missing += 1
+    report.failed += kept_roots
+    report.recordings += len(kept_roots)
     if not ledger.remembered:
         on_progress(replace(progress, optimising=True))
         with _timed(report.stages, "store"):
@@ -173,6 +186,17 @@ def index(
         found.sort(key=lambda failure: failure.path)
     report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
     return report
+
+
+def _emptied(roots: Sequence[str], known: Sequence[str], gone: Sequence[str]) -> list[Failure]:
+    """The roots of which more than half of the indexed recordings are gone: rather a disk that is away than a wish."""
+    found = []
+    for root in roots:
+        indexed, lost = (sum(lies_under(path, root) for path in paths) for paths in (known, gone))
+        if lost > MOST_PRUNED * indexed:
+            reason = f"{lost} of its {indexed} indexed recordings are gone, and none of them was dropped"
+            found.append(Failure(root, f"{reason}: see that its disk is mounted, or drop them with --prune=all"))
+    return found
 
 
 def _is_settled(walk: Walk, store: Store, report: IndexReport) -> bool:
@@ -204,19 +228,22 @@ class _Writer:
     ) -> None:
         self._store, self._ledger, self._metadata, self._report = store, ledger, metadata, report
         self._pending: dict[str, list[Span]] = defaultdict(list)
+        self._unembedded: dict[str, str] = {}
         self._lost: list[str] = []
         self._declared = False
         self.audio_seconds = 0.0
         if metadata:
             store.declare({key_in("metadata", name): kind for name, kind in metadata.kinds.items()})
 
-    def write(self, batch: list[Span | Done]) -> None:
+    def write(self, batch: list[Embedded]) -> None:
         """Takes the next spans, and recordings that are done after all theirs."""
         for event in batch:
             if isinstance(event, Span):
                 self._pending[event.path].append(event)
                 self.audio_seconds += event.end - event.start
                 self._report.stages.embed += event.work_seconds
+            elif isinstance(event, Unembedded):
+                self._unembedded[event.path] = event.reason
             else:
                 with _timed(self._report.stages, "store"):
                     self._finish(event, self._pending.pop(event.path, []))
@@ -239,19 +266,22 @@ class _Writer:
 
     def keep(self, path: str) -> None:
         """A recording that is known already: only what the user says of it may have changed."""
+        if self._metadata and (row := self._metadata.of(path)) is not None:
+            self._ledger.set_metadata(path, row)
         if failure := self._ledger.failure_of(path):
             self._report.failed.append(Failure(path, failure))
-            return
-        self._report.unchanged += 1
-        if self._metadata and (known := self._metadata.of(path)):
-            self._ledger.set_metadata(path, known)
+        else:
+            self._report.unchanged += 1
 
     def _finish(self, done: Done, spans: list[Span]) -> None:
+        unembedded = self._unembedded.pop(done.path, "")
         if self._ledger.holds(done.content):
             self._ledger.attach(done.file, done.content)
             self.keep(done.path)
         elif done.decoded is None:
             self._lost.append(done.path)
+        elif unembedded and not done.decoded.failure:
+            self._fail(done, replace(done.decoded, failure=unembedded, is_passing=True))
         else:
             self._report.stages.decode += done.decoded.work_seconds
             self._take(done, done.decoded, spans)
@@ -261,18 +291,16 @@ class _Writer:
         if decoded.damage:
             self._report.damaged.append(Failure(done.path, decoded.damage))
         if decoded.failure:
-            self._report.failed.append(Failure(done.path, decoded.failure))
-            if done.content and not self._ledger.has_clips(done.path):
-                self._store.upsert([self._recording(done, decoded, [])])
-                self._ledger.record(done.file, done.content, {}, decoded.failure)
-            return
+            return self._fail(done, decoded)
         if decoded.origin:
             self._store.declare({key_in("tags", name): "text" for name in decoded.origin.tags})
         if spans and not self._declared:
             self._declare(spans[0])
             self._declared = True
-        clips = [self._clip(done, decoded, span) for span in spans]
-        self._store.upsert([*clips, self._recording(done, decoded, spans)])
+        try:
+            self._store.upsert([*(self._clip(done, decoded, span) for span in spans), self._recording(done, decoded, spans)])
+        except PointError as error:
+            return self._fail(done, replace(decoded, failure=str(error), is_passing=True))
         self._ledger.record(done.file, done.content, self._known_of(done.path))
         self._report.indexed += 1
         self._report.clips += len(spans)
@@ -280,6 +308,15 @@ class _Writer:
         self._report.speech_seconds += _seconds_of(spans)
         self._report.other_seconds += decoded.other_seconds
         self._report.silent += not spans
+
+    def _fail(self, done: Done, decoded: Decoded) -> None:
+        """A recording that failed; that is remembered, unless it may pass or the file has clips of what it held before."""
+        self._report.failed.append(Failure(done.path, decoded.failure))
+        if decoded.is_passing or self._ledger.has_clips(done.path):
+            return
+        with suppress(PointError):
+            self._store.upsert([self._recording(done, decoded, [])])
+            self._ledger.record(done.file, done.content, self._known_of(done.path), decoded.failure)
 
     def _clip(self, done: Done, decoded: Decoded, span: Span) -> Point:
         payload = self._about(done, decoded, CLIP) | {
@@ -299,6 +336,7 @@ class _Writer:
         """What is known of a recording as a whole; see Ledger."""
         payload = self._about(done, decoded, RECORDING) | {
             "files": [[*done.file]],
+            "file_metadata": {done.path: self._known_of(done.path)},
             "audio_seconds": round(decoded.audio_seconds, 3),
             "speech_seconds": round(_seconds_of(spans), 3),
             "other_seconds": round(decoded.other_seconds, 3),
@@ -321,7 +359,8 @@ class _Writer:
         }
 
     def _known_of(self, path: str) -> dict[str, Any]:
-        return self._metadata.of(path) if self._metadata else {}
+        row = self._metadata.of(path) if self._metadata else None
+        return self._ledger.metadata_of(path) if row is None else row
 
 
 def _seconds_of(spans: Sequence[Span]) -> float:

@@ -8,8 +8,8 @@ from indexer.files import FileState, Walk, is_gone
 from indexer.ledger import Ledger
 from indexer.metadata import stored_metadata
 from indexer.opening import Place, open_listener, reference
-from indexer.pipeline import IndexReport, Progress, index
-from indexer.store import StoreError
+from indexer.pipeline import MOST_PRUNED, IndexReport, Progress, index
+from indexer.store import Store, StoreError
 
 
 def rebuild(
@@ -18,6 +18,8 @@ def rebuild(
     prune: bool = False,
     everything: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    prune_all: bool = False,
+    drop_failed: bool = False,
 ) -> IndexReport:
     """Embeds all that an index knows with another model; the index answers as before until that is done.
 
@@ -26,27 +28,55 @@ def rebuild(
     Args:
         place: of the index.
         model: what is to embed.
-        prune: leave out files that are gone, instead of refusing to lose them.
+        prune: leave out files that are gone, instead of refusing to lose them; but not more than half of all.
         everything, on_progress: see `index`.
+        prune_all: with `prune`, leave out however many are gone.
+        drop_failed: leave out recordings that have clips and now fail, instead of refusing to lose them.
 
     Raises:
-        StoreError: there is no index, it belongs to this model already, another process has it open, or files of it are gone.
+        StoreError: there is no index, it belongs to this model already, another process has it open, or it would lose recordings.
     """
     with place.open() as former:
         if former.space == model.card.space:
             raise StoreError(f"The index {place} holds embeddings of {former.space} already.")
-        says, known, paths = former.says, stored_metadata(former), sorted(Ledger(former).paths)
+        ledger = Ledger(former)
+        says, known, paths = former.says, stored_metadata(former), sorted(ledger.paths)
+        sound = set(filter(ledger.has_clips, paths))
     gone = [path for path in paths if is_gone(path)]
     if gone and not prune:
         raise StoreError(
             f"{len(gone)} of the {len(paths)} files of the index {place} are gone and cannot be embedded again, such as "
             f"{gone[0]}. Bring them back, or leave them out with --prune."
         )
+    if len(gone) > MOST_PRUNED * len(paths) and not prune_all:
+        raise StoreError(
+            f"{len(gone)} of the {len(paths)} files of the index {place} are gone, such as {gone[0]}. See that their disk is "
+            "mounted, or leave them out with --prune=all."
+        )
     there = Walk([])
     for path in sorted(set(paths) - set(gone)):
         there.take(path, partial(FileState.of, path))
     with place.beside(model.card.space, reference(model), model.card.dimension) as store:
+        _forget_others(store, there)
         listener = open_listener(store, says.model) if says else None
-        report = index(there, store, model, known, everything=everything, on_progress=on_progress, listener=listener)
+        report = index(
+            there, store, model, known,
+            everything=everything, on_progress=on_progress, listener=listener, retry_failed=True,
+        )  # fmt: skip
+        lost = [failure for failure in report.failed if failure.path in sound]
+        if lost and not drop_failed:
+            raise StoreError(
+                f"{len(lost)} of the {len(sound)} recordings that the index {place} holds could not be embedded again, such as "
+                f"{lost[0].path}: {lost[0].reason}. It stays as it was. Mend that and run the same command again, which goes "
+                "on where this one ended; or leave them out with --drop-failed."
+            )
         store.take_over()
     return report
+
+
+def _forget_others(store: Store, walk: Walk) -> None:
+    """Drop what an earlier try has embedded and the former index does not know any more."""
+    ledger = Ledger(store)
+    for path in ledger.paths:
+        if path not in walk.recordings:
+            ledger.detach(path)

@@ -1,14 +1,15 @@
 """Clips cut out of their recordings, without loss where that can be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import av
 
 from encoders import AudioError
-from encoders.audio import explain
+from encoders.audio import PassingAudioError, explain, has_too_many_planes, make_layout_plain, open_media
 from encoders.remote import Location, on_disk
+from encoders.worker import WorkerError, idle_worker
 
 COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
 """Codecs whose packets are copied as they are, and the files they go into: a clip begins and ends with a packet, 20 to 60 ms
@@ -19,6 +20,7 @@ PLAYED = ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le")
 """Forms of PCM that every browser plays in a .wav file."""
 WRITTEN = (*PLAYED, "pcm_f64le", "pcm_alaw", "pcm_mulaw")
 """Forms of PCM that a .wav file holds."""
+MOST_FLAC_CHANNELS = 8
 
 
 def cut(recording: Location, start: float, end: float, folder: Path, name: str, playable: bool = False) -> Path:
@@ -41,24 +43,40 @@ def cut(recording: Location, start: float, end: float, folder: Path, name: str, 
         AudioError: the recording cannot be read, or has nothing there.
     """
     try:
-        with on_disk(recording) as file, av.open(str(file), options={"protocol_whitelist": "file"}) as source:
+        with on_disk(recording) as file, idle_worker() as worker:
+            [target] = worker.run("search.cutting:_cut", file, start, end, folder / name, playable)
+            return target
+    except OSError as error:
+        raise AudioError(explain(error, recording)) from error
+    except WorkerError as error:
+        raise PassingAudioError(str(error)) from error
+
+
+def _cut(file: Path, start: float, end: float, target: Path, playable: bool) -> Iterator[Path]:
+    """The one file that cut() writes, its suffix added to the target's name."""
+    try:
+        with open_media(file) as source:
             stream = source.streams.best("audio")
             if stream is None:
                 raise AudioError("it has no audio stream")
+            make_layout_plain(stream)
             if start > 1:
                 source.seek(int((start - 1) / stream.time_base), stream=stream)
             codec = stream.codec_context.name
             if suffix := COPIED.get(codec.removesuffix("float")):
-                target = folder / f"{name}{suffix}"
+                target = target.with_name(f"{target.name}{suffix}")
                 _copy(source, stream, start, end, target)
             else:
                 plain = codec.replace("be", "le").replace("pcm_s8", "pcm_u8")
-                is_pcm = plain in (PLAYED if playable else WRITTEN)
-                target = folder / f"{name}{'.wav' if is_pcm else '.flac'}"
-                _encode(source, stream, start, end, target, plain if is_pcm else "flac")
-            return target
+                is_many = stream.codec_context.channels > MOST_FLAC_CHANNELS
+                form = plain if plain in (PLAYED if playable else WRITTEN) else "pcm_s24le" if is_many else "flac"
+                target = target.with_name(f"{target.name}{'.flac' if form == 'flac' else '.wav'}")
+                _encode(source, stream, start, end, target, form)
+            yield target
+    except AudioError:
+        raise
     except (OSError, ValueError, av.error.FFmpegError) as error:
-        raise AudioError(explain(error, recording)) from error
+        raise AudioError(explain(error, file)) from error
 
 
 def _copy(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float, target: Path) -> None:
@@ -98,7 +116,7 @@ def _encode(
 def _trimmed(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float) -> Iterator[av.AudioFrame]:
     """The decoded frames of a part, the first and the last cut to the sample."""
     first, last = round(start * stream.rate), round(end * stream.rate)
-    for place, frame in _placed(source, stream):
+    for place, frame in _packed(_placed(source, stream)):
         if place >= last:
             return
         low, high = max(0, first - place), min(frame.samples, last - place)
@@ -109,6 +127,16 @@ def _trimmed(source: av.container.InputContainer, stream: av.AudioStream, start:
         part = av.AudioFrame.from_ndarray(samples.copy(), format=frame.format.name, layout=frame.layout.name)
         part.rate = frame.rate
         yield part
+
+
+def _packed(frames: Iterable[tuple[int, av.AudioFrame]]) -> Iterator[tuple[int, av.AudioFrame]]:
+    """The same frames, in a form that numpy may be shown."""
+    packer: av.AudioResampler | None = None
+    for place, frame in frames:
+        if has_too_many_planes(frame):
+            packer = packer or av.AudioResampler(format=frame.format.packed)
+            [frame] = packer.resample(frame)
+        yield place, frame
 
 
 def _placed(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, av.AudioFrame]]:

@@ -1,5 +1,6 @@
 """What a store is: a point for each clip, found by its vector and by conditions on its payload, and one for each recording."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,6 +38,10 @@ HEARD = "heard"
 
 class StoreError(Exception):
     """An index that cannot be opened or written. The message says what to do next."""
+
+
+class PointError(StoreError):
+    """A point that no engine takes; nothing of what it came with is written. The message is a clause about its recording."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +97,22 @@ def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
     """Points in portions that an engine takes without much memory, each recording after its clips.
 
     Raises:
-        StoreError: names a recording whose embedding is not finite, which no engine refuses.
+        PointError: one of them holds what an engine refuses, or what nothing could be found by. All are checked first.
     """
     for point in points:
-        if any(vector is not None and not np.isfinite(vector).all() for vector in (point.vector, point.says)):
-            raise StoreError(f"The embedding of {point.payload.get('recording')} holds values that are not numbers.")
+        _check(point)
     ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
     for start in range(0, len(ordered), PORTION):
         yield ordered[start : start + PORTION]
+
+
+def _check(point: Point) -> None:
+    if any(vector is not None and not np.isfinite(vector).all() for vector in (point.vector, point.says)):
+        raise PointError("its embedding holds values that are not numbers; please report it")
+    try:
+        json.dumps(point.payload, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise PointError(f"what is to be stored of it cannot be ({error}); please report it") from error
 
 
 class Record(Protocol):
