@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -21,6 +21,8 @@ PATIENCE_SECONDS = 60.0
 """How long a task may go without a sign of life."""
 HUNG = 1
 """Exit status of a process that ran out of patience."""
+LEAST_WORKERS = 8
+"""That threads may use at a time, on however small a machine."""
 ITEM, END, ERROR = range(3)
 """What a process answers: something that its task yields, that the task is done, or what the task raised."""
 
@@ -112,26 +114,60 @@ class Worker:
         return WorkerError(f"its decoder crashed on it (status {status})")
 
 
-_idle: list[Worker] = []
-_lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # the pipes of a worker are its owner's alone
-    os.register_at_fork(after_in_child=_idle.clear)
+class Pool:
+    """The workers that the threads of this process share.
+
+    Args:
+        most: workers in use at a time; who asks for more waits.
+        kept: workers that stay for the next task.
+    """
+
+    def __init__(self, most: int, kept: int) -> None:
+        self._free, self._lock, self._kept = threading.BoundedSemaphore(most), threading.Lock(), kept
+        self._idle: list[Worker] = []
+
+    @contextmanager
+    def worker(self) -> Iterator[Worker]:
+        """A worker that nobody else uses meanwhile.
+
+        Raises:
+            WorkerError: none became free in PATIENCE_SECONDS.
+        """
+        if not self._free.acquire(timeout=PATIENCE_SECONDS):
+            raise WorkerError("all decoders are at work on other recordings; try again")
+        try:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else Worker()
+            try:
+                yield worker
+            finally:
+                with self._lock:
+                    is_kept = len(self._idle) < self._kept
+                    if is_kept:
+                        self._idle.append(worker)
+                if not is_kept:
+                    worker.close()
+        finally:
+            self._free.release()
 
 
-@contextmanager
-def idle_worker() -> Iterator[Worker]:
-    """A worker that nobody else uses meanwhile; as many as there are cores are kept for the next time."""
-    with _lock:
-        worker = _idle.pop() if _idle else Worker()
-    try:
-        yield worker
-    finally:
-        with _lock:
-            is_kept = len(_idle) < usable_cores()
-            if is_kept:
-                _idle.append(worker)
-        if not is_kept:
-            worker.close()
+_pool: Pool
+
+
+def _make_pool() -> None:
+    """A pool for this process; a fork of it makes its own, as pipes are their owner's alone."""
+    global _pool
+    _pool = Pool(max(LEAST_WORKERS, 2 * usable_cores()), usable_cores())
+
+
+_make_pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_make_pool)
+
+
+def idle_worker() -> AbstractContextManager[Worker]:
+    """A worker of this process's pool; see Pool.worker."""
+    return _pool.worker()
 
 
 class _Watchdog:

@@ -34,7 +34,7 @@ def rebuild(
         drop_failed: leave out recordings that have clips and now fail, instead of refusing to lose them.
 
     Raises:
-        StoreError: there is no index, it belongs to this model already, another process has it open, or it would lose recordings.
+        StoreError: there is no index, it belongs to this model already, it is open elsewhere, or it would lose recordings.
     """
     with place.open() as former:
         if former.space == model.card.space:

@@ -48,14 +48,15 @@ def write_sound(
     tags: dict[str, str] | None = None,
 ) -> Path:
     """Encodes float samples, the same in every channel, at `rate` Hz. `container` names the format where the suffix can't."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(channels, f"{channels} channels")
     with av.open(str(path), "w", format=container) as output:
         output.metadata.update(tags or {})
         if with_video:
             picture = output.add_stream("mpeg4", rate=10, width=64, height=48)
         stream = output.add_stream(codec, rate=rate, layout=layout)
         stream.bit_rate = 64_000 * channels
-        frame = av.AudioFrame.from_ndarray(np.tile(samples, (channels, 1)).astype(np.float32), format="fltp", layout=layout)
+        packed = np.repeat(samples.astype(np.float32), channels)[None]
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate = rate
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))

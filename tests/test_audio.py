@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -36,6 +39,63 @@ def test_every_format_gives_the_same_sound(tmp_path, name, options):
     assert np.argmax(spectrum) == pytest.approx(440, abs=2)
     assert spectrum[430:451].sum() > 0.5 * spectrum.sum() or "8bit" in name
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.2 / np.sqrt(2), rel=0.2)
+
+
+CODECS = [
+    ("a.wav", {"codec": "pcm_s16le", "rate": 16_000}),
+    ("b.wav", {"codec": "pcm_f32le", "rate": 48_000}),
+    ("c.flac", {"codec": "flac", "rate": 16_000}),
+    ("d.m4a", {"codec": "aac", "rate": 16_000}),
+    ("e.m4a", {"codec": "aac", "rate": 48_000}),
+    ("f.ogg", {"codec": "libopus", "rate": 48_000}),
+    ("h.wv", {"codec": "wavpack", "rate": 44_100}),
+    ("i.mov", {"codec": "pcm_s24le", "rate": 48_000}),
+    ("j.tta", {"codec": "tta", "rate": 48_000}),
+    ("k.caf", {"codec": "pcm_s16be", "rate": 48_000}),
+    ("l.aiff", {"codec": "pcm_s16be", "rate": 16_000}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CODECS, ids=[name for name, _ in CODECS])
+def test_eight_channels_are_read(tmp_path, name, options):
+    path = write_sound(tmp_path / name, tone(1.0, 440.0, options["rate"], level=0.2), **options, channels=8)
+    samples = read_audio(path)
+    assert len(samples) == pytest.approx(SAMPLE_RATE, abs=2000)
+    assert np.sqrt(np.mean(samples[4000:12_000] ** 2)) == pytest.approx(0.2 / np.sqrt(2), rel=0.2)
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5, 7, 8, 9, 10, 12, 16, 17, 24, 32, 63, 64])
+@pytest.mark.parametrize("name", ["a.wav", "a.wv", "a.caf", "a.aiff"])
+def test_many_channels_are_their_mean(tmp_path, name, channels):
+    codec = {"a.wav": "pcm_s16le", "a.wv": "wavpack"}.get(name, "pcm_s16be")
+    path = write_sound(tmp_path / name, tone(0.5, 440.0, 16_000, level=0.2), codec=codec, channels=channels)
+    assert np.abs(read_audio(path) - tone(0.5, 440.0, 16_000, level=0.2)).max() < 0.01
+
+
+def test_more_channels_than_can_be_read_are_refused_in_a_sentence(tmp_path):
+    path = write_sound(tmp_path / "a.mka", tone(0.5), codec="pcm_f32le", channels=65, container="matroska")
+    with pytest.raises(AudioError, match="it has 65 channels, of which at most 64 can be read"):
+        read_audio(path)
+
+
+def test_tags_that_are_not_utf_8_are_read_as_western_text(tmp_path):
+    path = write_sound(tmp_path / "a.wav", tone(0.5), tags={"title": "Gr@@e"})
+    path.write_bytes(path.read_bytes().replace(b"Gr@@e", b"Gr\xfc\xdfe"))
+    reader = AudioReader(path)
+    assert sum(map(len, reader)) == 8000 and reader.origin.tags == {"title": "Grüße"}
+
+
+def test_names_of_tags_can_be_names_of_fields(tmp_path):
+    path = write_sound(tmp_path / "a.flac", tone(0.5), codec="flac", tags={'O"dd\\NAME': "x", "n" * 300: "y"})
+    reader = AudioReader(path)
+    assert list(reader) and reader.origin.tags == {"o'dd/name": "x", "n" * 100: "y"}
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for path in (tmp_path / "pipe.wav", Path("/dev/zero")):
+        with pytest.raises(AudioError, match="not a regular file"):
+            read_audio(path)
 
 
 def test_a_tone_above_the_new_nyquist_does_not_fold_back(tmp_path):

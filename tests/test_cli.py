@@ -239,7 +239,7 @@ def test_an_archive_that_has_vanished_can_be_pruned(voxdex, audio):
         path.unlink()
     ran = voxdex("index", audio, "--json")
     assert (ran.status, ran.json["missing"]) == (0, 2)
-    assert voxdex("index", audio, "--prune", "--json").json["removed"] == 2
+    assert voxdex("index", audio, "--prune=all", "--json").json["removed"] == 2
     ran = voxdex("search", "a man")
     assert ran.status == 2 and "no clips yet" in ran.err
 

@@ -1,19 +1,21 @@
 """The HTTP API: JSON of the same shape as the commands print with --json."""
 
+import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, File, Form, HTTPException, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, UploadFile
 from fastapi.responses import FileResponse, Response
 
 from encoders import AudioError
+from encoders.runtime import usable_cores
 from encoders.zero_shot import AttributeTagger
 from search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, questions
 from search.rendering import as_csv, as_playlist, clip_name
@@ -33,6 +35,14 @@ def routes(services: Services) -> APIRouter:
     """All of /api."""
     api = APIRouter(prefix="/api", tags=["api"], responses={400: {"model": Refusal}, 503: {"model": Refusal}})
     opened = services.library.opened
+    decoders = asyncio.Semaphore(usable_cores())
+
+    async def in_turn() -> AsyncIterator[None]:
+        """Waits for a free decoder without holding one of the threads that answer everything else."""
+        async with decoders:
+            yield
+
+    takes_sounds = {"dependencies": [Depends(in_turn)]}
 
     def answer(request: SearchRequest) -> dict[str, Any]:
         with opened() as index:
@@ -51,12 +61,12 @@ def routes(services: Services) -> APIRouter:
         """The same, all in the address."""
         return answer(request)
 
-    @api.post("/sounds")
+    @api.post("/sounds", **takes_sounds)
     def send_sound(file: UploadFile) -> Kept:
         """Keeps a sound, so that searches can name it under `like` and `unlike`; ":1.5-3" behind its name takes a part."""
         return services.sounds.keep(file.file)
 
-    @api.post("/embed", response_model=Embeddings)
+    @api.post("/embed", response_model=Embeddings, **takes_sounds)
     def embed(captions: Annotated[list[str], Form()] = [], files: Files = []) -> Embeddings:  # noqa: B006
         """Embeddings of captions, and of recordings clip by clip."""
         with opened() as index, received(files, services) as paths:
@@ -65,10 +75,14 @@ def routes(services: Services) -> APIRouter:
                 space=index.model.card.space,
                 captions=[caption_vector(text, index.model).tolist() for text in captions],
                 speech=[vector.tolist() for _, recording in recordings for vector in recording.vectors],
-                clips=[f"{path.name}#{start}-{end}" for path, recording in recordings for start, end in recording.spans],
+                clips=[
+                    f"{sent_name(files, path)}#{start}-{end}"
+                    for path, recording in recordings
+                    for start, end in recording.spans
+                ],
             )
 
-    @api.post("/classify")
+    @api.post("/classify", **takes_sounds)
     def classify(
         files: Files,
         attributes: Annotated[list[str], Form(description="None asks all that the model hears.")] = [],  # noqa: B006
@@ -82,9 +96,11 @@ def routes(services: Services) -> APIRouter:
         with opened() as index, received(files, services) as paths:
             asked = questions(index.model, attributes, labels, templates)
             heard = [clip for path in paths for clip in classify_file(index.model, path, asked)]
-            return {"results": [clip.document(unsure_below) | {"recording": Path(clip.recording).name} for clip in heard]}
+            return {
+                "results": [clip.document(unsure_below) | {"recording": sent_name(files, clip.recording)} for clip in heard]
+            }
 
-    @api.post("/caption")
+    @api.post("/caption", **takes_sounds)
     def caption(
         files: Files,
         captions: Annotated[str, Form(description="To choose from, one a line; none takes a bank that ships.")] = "",
@@ -98,9 +114,9 @@ def routes(services: Services) -> APIRouter:
             bank = CaptionBank(index.model, Path(own.name) if captions.strip() else None)
             tag = AttributeTagger(index.model) if compose else None
             found = [clip for path in paths for clip in caption_file(index.model, path, bank, limit, tag)]
-            return {"results": [clip | {"recording": Path(clip["recording"]).name} for clip in found]}
+            return {"results": [clip | {"recording": sent_name(files, clip["recording"])} for clip in found]}
 
-    @api.post("/rerank", response_model=Rewards)
+    @api.post("/rerank", response_model=Rewards, **takes_sounds)
     def rerank(
         files: Files,
         captions: Annotated[list[str], Form(description="One for all takes, or one for each.")] = [],  # noqa: B006
@@ -111,15 +127,17 @@ def routes(services: Services) -> APIRouter:
         wanted = captions * len(files) if len(captions) == 1 else captions or [""] * len(files)
         if len(wanted) != len(files):
             raise HTTPException(400, f"There are {len(files)} takes but {len(wanted)} captions: give one, or one for each.")
-        with opened() as index, received([*files, *([reference] if reference else [])], services) as paths:
+        sent = [*files, *([reference] if reference else [])]
+        with opened() as index, received(sent, services) as paths:
             takes, like = paths[: len(files)], paths[-1] if reference else None
             rewards = Reward(index.model, likeness).many(takes, wanted, [like] * len(takes)).tolist()
         results = []
         for text in dict.fromkeys(wanted):
             rewarded = zip(takes, rewards, wanted, strict=True)
-            ranked = [(Path(take.name), reward) for take, reward, asked in rewarded if asked == text]
+            ranked = [(Path(sent_name(sent, take)), reward) for take, reward, asked in rewarded if asked == text]
             ranked.sort(key=lambda pair: -pair[1])
-            prompt = Prompt("best", text, tuple(take for take, _ in ranked), Path(like.name) if like else None)
+            reference_name = Path(sent_name(sent, like)) if like else None
+            prompt = Prompt("best", text, tuple(take for take, _ in ranked), reference_name)
             results.append(Ranked(prompt, ranked, []).document())
         return Rewards(rewards=rewards, results=results)
 
@@ -210,7 +228,7 @@ def routes(services: Services) -> APIRouter:
 
 @contextmanager
 def received(files: Sequence[UploadFile], services: Services) -> Iterator[list[Path]]:
-    """Sent files as files on disk, in order, by the names that they were sent under; gone afterwards.
+    """Sent files as files on disk, in order, under names of our own; gone afterwards. sent_name() tells what each was called.
 
     Raises:
         HTTPException: names one that cannot be read, or is too long.
@@ -218,13 +236,17 @@ def received(files: Sequence[UploadFile], services: Services) -> Iterator[list[P
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for number, sent in enumerate(files):
-            path = Path(folder) / str(number) / (Path(sent.filename or "").name or "sound")
-            path.parent.mkdir()
+            path = Path(folder) / str(number)
             with path.open("wb") as file:
                 shutil.copyfileobj(sent.file, file)
             try:
                 length_of(path, services.settings.longest_seconds)
             except AudioError as error:
-                raise HTTPException(400, f"{path.name} cannot be used: {error}.") from error
+                raise HTTPException(400, f"{sent_name(files, path)} cannot be used: {error}.") from error
             paths.append(path)
         yield paths
+
+
+def sent_name(files: Sequence[UploadFile], path: Path | str) -> str:
+    """The name under which a file was sent that received() wrote; "sound" for one without."""
+    return Path(files[int(Path(path).name)].filename or "").name or "sound"
