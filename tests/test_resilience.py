@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -194,7 +195,7 @@ def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monk
         patched.setattr("indexer.decoding.Decoder.read", failing(kind))
         report = index([audio], store, mini)
     assert names(report.failed) == ["b.wav"] and report.indexed == 4
-    pytest.fail(report.failed[0].reason) if not any(part in report.failed[0].reason for part in reason.split("|")) else None
+    assert re.search(reason, report.failed[0].reason)
     if kind == "away":
         (audio / "b.wav.away").rename(audio / "b.wav")
     again = index([audio], store, mini)
@@ -327,7 +328,7 @@ def test_an_index_is_not_replaced_while_its_recordings_cannot_be_read(voxdex, au
     (audio / "broken.wav").write_bytes(b"no sound" * 100)
     voxdex("index", audio)
     contents = {path: path.read_bytes() for path in sorted(audio.iterdir())}
-    for path in list(contents)[:3]:
+    for path in (audio / "a.wav", audio / "b.wav", audio / "c.wav"):
         path.write_bytes(b"unreadable" * 10)
     refused = voxdex("reindex", "--model", other_model)
     assert refused.status == 2 and "3 of the 5 recordings" in refused.err and "--drop-failed" in refused.err
@@ -380,7 +381,7 @@ def test_an_index_made_again_does_not_lose_most_of_it_for_a_drive_that_is_away(a
         index([audio], store, mini)
     for name in "abc":
         (audio / f"{name}.wav").unlink()
-    with pytest.raises(StoreError, match="3 of the 5 files .* --prune=all"):
+    with pytest.raises(StoreError, match=r"3 of the 5 files .* --prune=all"):
         rebuild(place, other, prune=True)
     assert rebuild(place, other, prune=True, prune_all=True).indexed == 2
 
