@@ -113,7 +113,7 @@ class EdgeStore:
             StoreError: the index is of that space, another process has it open, or the folder cannot be written.
         """
         with _begun(folder) as lock:
-            index = described(folder)
+            index = described(folder) or (tell(folder) if untold(folder) else None)
             if index and index.space == space:
                 raise StoreError(f"The index at {folder} holds embeddings of {space} already.")
             store = cls(folder, lock, Description(space, model, dimension, turn=0))

@@ -21,7 +21,7 @@ import qdrant_edge as edge
 
 from encoders.files import NEW, replace_file, sync
 from encoders.model_folder import ModelError, find_models, read_card, voxdex_home
-from indexer.store.base import CLIP, FORMAT, KIND, RECORDING, SAYS, Says, StoreError, as_vector
+from indexer.store.base import CLIP, FORMAT, KIND, RECORDING, SAYS, Says, StoreError, as_vector, other_format
 from indexer.store.disk import copy_file, see_to_room
 
 INDEX, SHARD_ABOUT = "index.json", "about.json"
@@ -91,9 +91,10 @@ def _read(file: Path, folder: Path) -> Description:
     try:
         raw = json.loads(text)
         if type(raw["format"]) is int and raw["format"] != FORMAT:
-            raise StoreError(_other_format(folder, raw["format"]))
+            raise StoreError(other_format(f"index at {folder}", raw["format"]))
         says = Says(**raw["says"]) if raw.get("says") else None
         found = Description(raw["space"], raw["model"], raw.get("dimension", 0), says, raw.get("turn", 1))
+        found.space.encode()
     except KeyError as error:
         raise _LostError(f"it has no {error}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -104,18 +105,6 @@ def _read(file: Path, folder: Path) -> Description:
     if not all(type(text) is str and text for text in texts) or not all(type(number) is int for number in numbers):
         raise _LostError("a value is of another type")
     return found
-
-
-def _other_format(folder: Path, format: int) -> str:
-    if format > FORMAT:
-        return (
-            f"The index at {folder} was written by a newer Voxdex, in format {format}; this one knows format {FORMAT}. "
-            "Update Voxdex, or index into another folder (--index NAME)."
-        )
-    return (
-        f"The index at {folder} is of format {format}, which this Voxdex no longer reads; it writes format {FORMAT}. "
-        "Index into another folder (--index NAME)."
-    )
 
 
 def described(folder: Path) -> Description | None:
@@ -199,7 +188,7 @@ def tell(folder: Path) -> Description:
         with explained(folder, f"It has lost its {INDEX}. {unchanged}"):
             copy_shard(shard, copy)
             engine = edge.EdgeShard.load(str(copy))
-            found = _told_by(engine)
+            found = _told_by(engine, folder)
             engine.close()
     finally:
         shutil.rmtree(copy, ignore_errors=True)
@@ -208,7 +197,7 @@ def tell(folder: Path) -> Description:
     return found
 
 
-def _told_by(engine: edge.EdgeShard) -> Description | None:
+def _told_by(engine: edge.EdgeShard, folder: Path) -> Description | None:
     clip = next(_scroll(engine, CLIP, with_vector=True), None)
     recordings = [record.payload for record in _scroll(engine, RECORDING)]
     payloads = [*([clip.payload] if clip else []), *recordings]
@@ -216,8 +205,8 @@ def _told_by(engine: edge.EdgeShard) -> Description | None:
     if space is None:
         return None
     heard = next((payload[SAYS] for payload in recordings if payload.get(SAYS)), None)
-    says = Says(heard, *_model_of(heard)) if heard else None
-    return Description(space, _model_of(space)[0], len(as_vector(clip.vector)) if clip else 0, says)
+    says = Says(heard, *_model_of(heard, folder)) if heard else None
+    return Description(space, _model_of(space, folder)[0], len(as_vector(clip.vector)) if clip else 0, says)
 
 
 def _scroll(engine: edge.EdgeShard, kind: str, with_vector: bool = False) -> Iterator[edge.Record]:
@@ -231,15 +220,15 @@ def _scroll(engine: edge.EdgeShard, kind: str, with_vector: bool = False) -> Ite
             return
 
 
-def _model_of(space: str) -> tuple[str, int]:
+def _model_of(space: str, index: Path) -> tuple[str, int]:
     """The name of the model that embeds into a space, and its dimension."""
     for name, folder in find_models().items():
         with suppress(ModelError):
             if (card := read_card(folder)).space == space:
                 return name, card.dimension
     raise StoreError(
-        f"The index has lost its {INDEX}, and no model here embeds into its space, {space}. Put the folder of that model into "
-        f"{voxdex_home() / 'models'} and run the same command again."
+        f"The index at {index} has lost its {INDEX}, and no model here embeds into its space, {space}. Put the model's folder "
+        f"into {voxdex_home() / 'models'} and run the same command again."
     )
 
 
