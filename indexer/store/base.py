@@ -39,19 +39,6 @@ class StoreError(Exception):
     """An index that cannot be opened or written. The message says what to do next."""
 
 
-def other_format(index: str, format: int) -> str:
-    """Why an index of another format cannot be opened, and what to do."""
-    if format > FORMAT:
-        return (
-            f"The {index} was written by a newer Voxdex, in format {format}; this one knows format {FORMAT}. "
-            "Update Voxdex, or index into a new one (--index NAME)."
-        )
-    return (
-        f"The {index} is of format {format}, which this Voxdex no longer reads; it writes format {FORMAT}. "
-        "Index into a new one (--index NAME)."
-    )
-
-
 @dataclass(frozen=True)
 class Says:
     """The embeddings of what is said that an index holds beside those of voices: their space, model and dimension."""
@@ -142,6 +129,19 @@ def as_vector(vector: Any, name: str = VOICE) -> np.ndarray | None:
 def as_matrix(records: Iterable[Record], count: int) -> np.ndarray:
     """The vectors of the first `count` records, float32 [records, dimension]."""
     return np.array([as_vector(record.vector) for record in islice(records, count)], dtype=np.float32)
+
+
+def other_format(index: str, format: int) -> str:
+    """Why an index of another format cannot be opened, and what to do."""
+    if format > FORMAT:
+        return (
+            f"The {index} was written by a newer Voxdex, in format {format}; this one knows format {FORMAT}. "
+            "Update Voxdex, or index into a new one (--index NAME)."
+        )
+    return (
+        f"The {index} is of format {format}, which this Voxdex no longer reads; it writes format {FORMAT}. "
+        "Index into a new one (--index NAME)."
+    )
 
 
 class Store(Protocol):
