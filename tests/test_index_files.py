@@ -537,3 +537,17 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
         new.write_text("half")
         raise ZeroDivisionError
     assert contents(tmp_path) == {"file": b"former"}
+
+
+def test_a_collection_of_a_newer_version_is_not_to_be_deleted():
+    qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.server import ServerStore
+
+    client = qdrant_client.QdrantClient(":memory:")
+    ServerStore.create(client, "voices", MINI.space, "mini", 256).close()
+    [collection] = [found.name for found in client.get_collections().collections]
+    about = next(point for point in client.scroll(collection)[0] if "format" in point.payload)
+    client.set_payload(collection, {"format": 3}, [about.id])
+    with pytest.raises(StoreError, match=r"newer Voxdex, in format 3.* Update Voxdex") as error:
+        ServerStore.open(client, "voices")
+    assert "elete" not in str(error.value)

@@ -117,12 +117,12 @@ class EdgeStore:
             if index and index.space == space:
                 raise StoreError(f"The index at {folder} holds embeddings of {space} already.")
             store = cls(folder, lock, Description(space, model, dimension, turn=0))
-            if not store._goes_on():
+            if not store._resume():
                 store._make()
         return store
 
-    def _goes_on(self) -> bool:
-        """Whether there is a shard that was begun, and not one that was once the index."""
+    def _resume(self) -> bool:
+        """Goes on with a shard that was begun; False where there is none, or one that was once the index."""
         about = of_shard(self._folder)
         if (about and about.turn) or not self._folder.exists():
             return False
