@@ -15,6 +15,7 @@ import click
 import numpy as np
 import torch
 
+from encoders.files import replace_file
 from encoders.training.data import Clips, load_clips, split
 from encoders.training.recipe import load_recipe
 from encoders.training.sources import begin_from
@@ -135,7 +136,7 @@ def main(prepared: Path, text: Path, work: Path, table: Path, seeds: tuple[int, 
                     changes += (f"schedule.steps={steps // 2}", f"start={str(place(work, variant.start, seed))!r}")
                 if not finished(run):
                     train(load_recipe(RECIPE, changes), [manifests[side] for side in variant.sides], run, work / "cache")
-                figures.write_text(json.dumps(measure(run, held_out)))
+                replace_file(figures, json.dumps(measure(run, held_out)))
             results[variant.name].append(json.loads(figures.read_text()))
             print(seed, variant.name, json.dumps(results[variant.name][-1]), flush=True)
     tables = write_tables(results)

@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardSca
 from tqdm import tqdm
 
 from encoders.audio import SAMPLE_RATE, read_audio
+from encoders.files import replaced
 
 SECONDS = 10.0
 MOST = 5.0
@@ -36,7 +37,8 @@ def functionals(paths: Sequence[str], cache: Path) -> dict[str, np.ndarray]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = tqdm(pool.map(measure, missing), "functionals", len(missing), mininterval=10)
             known |= dict(zip(missing, found, strict=True))
-        np.savez(cache, **known)
+        with replaced(cache) as new, new.open("wb") as file:
+            np.savez(file, **known)
     return known
 
 

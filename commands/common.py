@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from commands.terminal import note
 from encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
+from encoders.files import replace_file
 from encoders.model_folder import voxdex_home
 from encoders.remote import Location, as_location, is_url
 from encoders.runtime import DEVICES, parse_device
@@ -112,11 +113,11 @@ def tell_licence(card: ModelCard) -> None:
     told = voxdex_home() / "licences-told.txt"
     line = f"{card.name} {card.version}: {card.licence}\n"
     with suppress(OSError):  # a home that cannot be read or written: then it is said again
-        if told.exists() and line in told.read_text(encoding="utf-8"):
+        before = told.read_text(encoding="utf-8", errors="replace") if told.exists() else ""
+        if line in before:
             return
         told.parent.mkdir(parents=True, exist_ok=True)
-        with told.open("a", encoding="utf-8") as file:
-            file.write(line)
+        replace_file(told, before + line)
     note(f"The model {card.name} is licensed {card.licence}. `voxdex models` lists all; VOXDEX_MODEL or --model takes another.")
 
 

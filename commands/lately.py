@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import click
 
+from encoders.files import read_json, replace_file
 from encoders.model_folder import voxdex_home
 from search import Hit
 
@@ -20,7 +21,7 @@ def remember_hits(hits: Sequence[Hit]) -> None:
     with suppress(OSError):  # a home that cannot be written: then the next search cannot point at this one
         file = voxdex_home() / LAST
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found), encoding="utf-8")
+        replace_file(file, json.dumps(found))
 
 
 def resolve_hit(place: str) -> str:
@@ -33,7 +34,5 @@ def resolve_hit(place: str) -> str:
 
 
 def _remembered() -> dict[str, str]:
-    try:
-        return json.loads((voxdex_home() / LAST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    found = read_json(voxdex_home() / LAST)
+    return {rank: id for rank, id in found.items() if isinstance(id, str)} if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 
 from encoders.audio import SAMPLE_RATE, AudioError
+from encoders.files import move
 from encoders.model import Model
 from encoders.model_folder import CARD, README, TOKENIZER, ModelCard, Phonetics, file_sha256
 from encoders.runtime import CUDA
@@ -105,7 +106,7 @@ def write_model(
                 f"The {parity.precision} graphs do not agree with torch: the worst cosine is {parity.worst:.6f}, under "
                 f"{LEAST_COSINE[parity.precision]}."
             )
-        folder.replace(out)
+        move(folder, out)
     return parity
 
 

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from encoders.model_folder import voxdex_home
 from indexer.store import EdgeStore, StoreError
 from indexer.store.disk import LOCK
+from indexer.store.shards import expect_index
 
 REPLICAS = "replicas"
 
@@ -20,11 +21,17 @@ def copy_of(folder: Path) -> EdgeStore:
     Raises:
         StoreError: there is no index, it is damaged, or a run writes it just now.
     """
+    expect_index(folder)
     place = voxdex_home() / REPLICAS
     try:
         place.mkdir(parents=True, exist_ok=True)
         _sweep(place)
-        return EdgeStore.copied(folder, Path(tempfile.mkdtemp(dir=place)))
+        to = Path(tempfile.mkdtemp(dir=place))
+        try:
+            return EdgeStore.copied(folder, to)
+        except BaseException:
+            shutil.rmtree(to, ignore_errors=True)
+            raise
     except OSError as error:
         raise StoreError(f"The index at {folder} cannot be copied to {place} ({error}). Make room there.") from error
 

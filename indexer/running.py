@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from encoders.files import read_json, replace_file
 from indexer.pipeline import Progress
 from indexer.store.disk import LOCK
 
@@ -18,19 +19,20 @@ def announce(progress: Progress | None, folder: Path) -> None:
     with suppress(OSError):
         if progress is None:
             return (folder / RUNNING).unlink(missing_ok=True)
-        new = folder / f"{RUNNING}.new"
-        new.write_text(json.dumps(asdict(progress)), encoding="utf-8")
-        new.replace(folder / RUNNING)
+        # not durable: it is of use only while the process lives
+        replace_file(folder / RUNNING, json.dumps(asdict(progress)), durable=False)
 
 
 def running(folder: Path) -> Progress | None:
     """How far the run is; None where none writes the index now."""
+    if not (folder / LOCK).exists():  # which taking it would make
+        return None
     try:
         with FileLock(folder / LOCK, timeout=0):
             return None
     except (Timeout, OSError):
         pass
     try:
-        return Progress(**json.loads((folder / RUNNING).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Progress(**(read_json(folder / RUNNING) or {}))
+    except TypeError:
         return None

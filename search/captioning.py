@@ -11,6 +11,7 @@ import numpy as np
 import platformdirs
 
 from encoders import Model, load_attributes
+from encoders.files import replaced
 from encoders.zero_shot import AttributeTagger, Heard
 from search.query import QueryError
 from search.speech import embed_recording
@@ -59,9 +60,8 @@ class CaptionBank:
             vectors = np.stack(list(self._model.embed_text(self.captions)))
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(".partial.npy")
-            np.save(partial, vectors)
-            partial.replace(kept)
+            with replaced(kept) as new, new.open("wb") as file:
+                np.save(file, vectors)
         except OSError:
             pass  # a cache folder that cannot be written: then they are embedded again
         return vectors

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from encoders.files import replaced
 from encoders.zero_shot import heard_attributes
 from indexer.store import CLIP, KIND, StoreError
 from search.query import QueryError
@@ -119,7 +120,8 @@ class Atlas:
         except (OSError, ValueError, KeyError):
             places, how = _projected(np.stack(vectors)[order])
             self._folder.mkdir(parents=True, exist_ok=True)
-            np.savez(kept, places=places, how=how)
+            with replaced(kept) as new, new.open("wb") as file:
+                np.savez(file, places=places, how=how)
         colours = {
             attribute.name: _colours(
                 [label.name for label in attribute.labels], [attributes[place].get(attribute.name) for place in order]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from encoders import SAMPLE_RATE, AudioError, AudioReader
+from encoders.files import move
 from encoders.model_folder import file_sha256
 from search import Sound
 from search.asking import split_span
@@ -49,7 +50,7 @@ class Sounds:
             with new.open("wb") as file:
                 shutil.copyfileobj(sent, file)
             name, seconds = file_sha256(new)[:32], length_of(new, self._longest)
-            new.replace(self._folder / name)
+            move(new, self._folder / name)
         finally:
             new.unlink(missing_ok=True)
         self._drop_oldest()

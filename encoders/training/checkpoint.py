@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from encoders.files import replaced
 from encoders.training.trainer import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -26,10 +27,9 @@ def save_checkpoint(trainer: Trainer, folder: Path, memory: dict[str, Any]) -> N
         tensors |= {f"average.{name}": value for name, value in trainer.average.state_dict().items()}
     for number, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
-    partial = folder / f"{CHECKPOINT}.partial"
     about = {"step": str(trainer.step_number), "memory": json.dumps(memory)}
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial, about)
-    partial.replace(folder / CHECKPOINT)
+    with replaced(folder / CHECKPOINT) as new:
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, new, about)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any] | None:

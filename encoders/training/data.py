@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE, AudioError, Failure, read_audio
+from encoders.files import replace_file, replaced
 from encoders.manifest import CAPTION_SEPARATOR, ManifestError, read_manifest
 from encoders.training.captions import Claim
 
@@ -124,13 +125,13 @@ def _decode(
     """(sound, length of each recording in samples, why recordings of no length failed), from the cache if it is there."""
     paths = [base / row["path"] for row in rows]
     key = f"{manifest.stem}-{hashlib.sha256(repr([_state(path) for path in paths]).encode()).hexdigest()[:16]}"
-    about, pcm, partial = (cache / f"{key}.{suffix}" for suffix in ("json", "pcm", f"{os.getpid()}.partial"))
+    about, pcm = (cache / f"{key}.{suffix}" for suffix in ("json", "pcm"))
     if about.exists():
         lengths, reasons = json.loads(about.read_text())["lengths"], {}
     else:
         cache.mkdir(parents=True, exist_ok=True)
         lengths, reasons = [], {}
-        with partial.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with replaced(pcm) as new, new.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, read in enumerate(pool.map(_read, paths)):
                 if isinstance(read, str):
                     reasons[str(i)] = read
@@ -139,9 +140,8 @@ def _decode(
                     file.write(read.tobytes())
                     lengths.append(len(read))
                 on_clip(len(rows))
-        partial.replace(pcm)
         if not reasons:
-            about.write_text(json.dumps({"lengths": lengths}))
+            replace_file(about, json.dumps({"lengths": lengths}))
     sound = np.memmap(pcm, dtype=np.int16, mode="r") if any(lengths) else np.zeros(0, dtype=np.int16)
     return sound, np.array(lengths), reasons
 

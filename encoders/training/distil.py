@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from encoders.attributes import load_attributes
+from encoders.files import replaced
 from encoders.networks import TransformerTextTower
 from encoders.training.captions import Claim, write_caption
 from encoders.training.padding import pad
@@ -142,7 +143,8 @@ def main(wordnet: Path, out: Path, captions: int, steps: int, batch: int, rate: 
 
     cache = out / f"teacher-{hashlib.sha256(repr(texts).encode()).hexdigest()[:16]}.npy"
     if not cache.exists():
-        np.save(cache, teacher_embeddings(texts))
+        with replaced(cache) as new, new.open("wb") as file:
+            np.save(file, teacher_embeddings(texts))
     targets = torch.from_numpy(np.load(cache))
     tokenizer.no_padding()
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
@@ -168,7 +170,8 @@ def main(wordnet: Path, out: Path, captions: int, steps: int, batch: int, rate: 
         if step % 2000 == 0 or step == steps:
             cosine = evaluate(tower, ids[:held_out], targets[:held_out].float())
             print(f"step {step}: cosine with the teacher on held-out texts {cosine:.3f}", flush=True)
-            save_file(tower.state_dict(), out / TEXT_TOWER)
+            with replaced(out / TEXT_TOWER) as new:
+                save_file(tower.state_dict(), new)
     (out / "distil.json").write_text(
         json.dumps({"texts": len(texts), "steps": steps, "batch": batch, "rate": rate, "seed": seed, "held_out_cosine": cosine})
     )

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from encoders.audio import SAMPLE_RATE
+from encoders.files import replace_file, replaced
 from encoders.manifest import ManifestError
 from encoders.model_folder import TOKENIZER
 from encoders.training.caption_trainer import CaptionTrainer
@@ -227,9 +228,7 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
 
 
 def _write_run(out: Path, about: dict[str, Any]) -> None:
-    partial = out / f"{RUN}.partial"
-    partial.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(out / RUN)
+    replace_file(out / RUN, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
 def _better(figures: list[Figure], kept: list[dict[str, Any]]) -> bool:
@@ -237,9 +236,8 @@ def _better(figures: list[Figure], kept: list[dict[str, Any]]) -> bool:
 
 
 def _save_weights(trainer: Trainer, out: Path) -> None:
-    partial = out / f"{WEIGHTS}.partial"
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in trainer.kept.state_dict().items()}, partial)
-    partial.replace(out / WEIGHTS)
+    with replaced(out / WEIGHTS) as new:
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in trainer.kept.state_dict().items()}, new)
 
 
 def _write_log(path: Path, line: dict[str, Any]) -> None:
@@ -252,7 +250,7 @@ def _trim_log(path: Path, step: int) -> None:
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step] if step else []
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        replace_file(path, "".join(f"{line}\n" for line in kept))
 
 
 def _first_then_others(place: Place, load: Callable[[], Any]) -> Any:

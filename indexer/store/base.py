@@ -144,6 +144,19 @@ def as_matrix(records: Iterable[Record], count: int) -> np.ndarray:
     return np.array([as_vector(record.vector) for record in islice(records, count)], dtype=np.float32)
 
 
+def other_format(index: str, format: int) -> str:
+    """Why an index of another format cannot be opened, and what to do."""
+    if format > FORMAT:
+        return (
+            f"The {index} was written by a newer Voxdex, in format {format}; this one knows format {FORMAT}. "
+            "Update Voxdex, or index into a new one (--index NAME)."
+        )
+    return (
+        f"The {index} is of format {format}, which this Voxdex no longer reads; it writes format {FORMAT}. "
+        "Index into a new one (--index NAME)."
+    )
+
+
 class Store(Protocol):
     """The engine under an index. Payload keys are paths: 'attributes.gender', 'metadata."tape number"'.
 

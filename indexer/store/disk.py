@@ -1,4 +1,4 @@
-"""What an index in a folder asks of its disk: a lock, room, files that are replaced and copied whole."""
+"""What an index in a folder asks of its disk: a lock, room, files that are copied without their holes."""
 
 import errno
 import os
@@ -17,16 +17,6 @@ LEAST_FREE = 256_000_000
 """Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
 COPIED = 1 << 24
 """Bytes that are copied at a time."""
-
-
-def replace_file(file: Path, text: str) -> None:
-    """Replaces a file in one step that outlasts a power cut."""
-    new = file.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as made:
-        made.write(text)
-        made.flush()
-        os.fsync(made.fileno())
-    new.replace(file)
 
 
 def see_to_room(folder: Path) -> None:

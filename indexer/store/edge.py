@@ -1,20 +1,17 @@
 """The embedded store: Qdrant Edge, Qdrant's own engine inside this process, in one folder.
 
-The folder holds index.json (format, space, model), a lock and the engine's shard. Only one process may have the shard
-open, and the engine is damaged by a second opener, so the lock is taken before it is touched.
+The folder holds a description, a lock and the engine's shard; see shards. Only one process may have the shard open, and
+the engine is damaged by a second opener, so the lock is taken before it is touched.
 """
 
-import hashlib
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import datetime
-from fnmatch import fnmatch
 from functools import cached_property, partial
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -23,11 +20,11 @@ import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock
 
+from encoders.files import NEW, make_folder, move, read_json, replace_file
 from indexer.store.base import (
     BREADTH,
     CLIP,
     CLIPS,
-    FORMAT,
     GRAPH,
     HEARD,
     INTERNAL,
@@ -46,10 +43,30 @@ from indexer.store.base import (
     as_point,
     in_portions,
 )
-from indexer.store.disk import copy_file, locked, released_on_error, replace_file, see_to_room
+from indexer.store.disk import locked, released_on_error, see_to_room
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
+from indexer.store.shards import (
+    INDEX,
+    SHARD_ABOUT,
+    Description,
+    copy_shard,
+    described,
+    expect_index,
+    explained,
+    forget,
+    next_turn,
+    of_shard,
+    remove_leftovers,
+    remove_others,
+    remove_shard,
+    repairs,
+    tell,
+    untold,
+)
 
-ABOUT, SHARD, MEMO = "index.json", "shard", ".memo.json"
+MEMO = ".memo.json"
+CONFIG = "edge_config.json"
+"""In the folder of the shard: the engine's settings."""
 OPTIMISERS = edge.EdgeOptimizersConfig(indexing_threshold=20_000)
 """Vectors of more kilobytes than that, 20,000 clips of 256 dimensions, get a graph, and their fields lie on disk; fewer are
 scanned as quickly, and their fields are held in memory, 6 KB a clip."""
@@ -69,9 +86,9 @@ FIELDS = {
 class EdgeStore:
     """An index in a folder. Use create() or open(), and close() it, or use it as a context manager."""
 
-    def __init__(self, folder: Path, lock: FileLock, space: str, model: str, says: Says | None = None) -> None:
-        self.folder, self.space, self.model, self.says = folder, space, model, says
-        self._lock, self._indexing, self._written = lock, Lock(), 0
+    def __init__(self, folder: Path, lock: FileLock, description: Description) -> None:
+        self.folder, self.space, self.model, self.says = folder, description.space, description.model, description.says
+        self._description, self._lock, self._indexing, self._written = description, lock, Lock(), 0
 
     @classmethod
     def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
@@ -80,8 +97,12 @@ class EdgeStore:
         Raises:
             StoreError: there is an index already, another process has it open, or the folder cannot be written.
         """
-        store = cls._begin(folder, space, model, dimension, beside=False)
-        store.take_over()
+        with _begun(folder) as lock:
+            if cls.exists(folder):
+                raise StoreError(f"There is an index at {folder} already.")
+            store = cls(folder, lock, Description(space, model, dimension))
+            store._make()
+            store._take_place()
         return store
 
     @classmethod
@@ -89,71 +110,89 @@ class EdgeStore:
         """What is to become the index of a folder (see take_over) while that keeps the one that it has; begun, it goes on.
 
         Raises:
-            StoreError: another process has the index open, or the folder cannot be written.
+            StoreError: the index is of that space, another process has it open, or the folder cannot be written.
         """
-        return cls._begin(folder, space, model, dimension, beside=True)
+        with _begun(folder) as lock:
+            index = described(folder) or (tell(folder) if untold(folder) else None)
+            if index and index.space == space:
+                raise StoreError(f"The index at {folder} holds embeddings of {space} already.")
+            store = cls(folder, lock, Description(space, model, dimension, turn=0))
+            if not store._resume():
+                store._make()
+        return store
 
-    @classmethod
-    def _begin(cls, folder: Path, space: str, model: str, dimension: int, beside: bool) -> "EdgeStore":
+    def _resume(self) -> bool:
+        """Goes on with a shard that was begun; False where there is none, or one that was once the index."""
+        about = of_shard(self._folder)
+        if (about and about.turn) or not self._folder.exists():
+            return False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = f"The index folder {folder} cannot be made ({error.strerror})."
-            raise StoreError(f"{reason} Choose another with --index, or move all with VOXDEX_HOME.") from error
-        with released_on_error(locked(folder)) as lock, _explained(folder):
-            shard = folder / _shard_of(space)
-            if beside:
-                with suppress(Exception):  # the engine's; what cannot be opened was not begun
-                    store = cls(folder, lock, space, model)
-                    store._shard = edge.EdgeShard.load(str(shard))
-                    return store
-            elif cls.exists(folder):
-                raise StoreError(f"There is an index at {folder} already.")
-            shutil.rmtree(shard, ignore_errors=True)
-            see_to_room(folder)
-            shard.mkdir()
-            store = cls(folder, lock, space, model)
-            vectors = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
-            config = edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
-            store._shard = edge.EdgeShard.create(str(shard), config)
-            for key in INTERNAL:
-                store._index(key, "text")
-            return store
+            self.count()
+        except StoreError:
+            vars(self).pop("_shard", None)
+            return False
+        self._description.note(self._folder)
+        return True
+
+    def _make(self) -> None:
+        """Makes the shard, in the place of what has its name: under another one, until all of it is on disk."""
+        see_to_room(self.folder)
+        new = self._folder.with_name(self._folder.name + NEW)
+        new.mkdir()
+        shard = edge.EdgeShard.create(str(new), _config(self._description))
+        for key in INTERNAL:
+            shard.update(edge.UpdateOperation.create_field_index(key, FIELDS["text"][1]))
+        shard.flush()
+        shard.close()
+        self._description.note(new)
+        remove_shard(self._folder)
+        move(new, self._folder)
 
     def add_says(self, says: Says) -> None:
         if self.says is not None:
             raise StoreError(f"The index at {self.folder} holds what is said as {self.says.space} hears it already.")
         shape = (says.dimension, edge.Distance.Cosine, None, edge.VectorStorageDatatype.Float16)
         self._update(edge.UpdateOperation.create_dense_vector(SAYS, *shape))
-        self.says = says
-        if self.exists(self.folder) and self.read_about(self.folder)["space"] == self.space:
-            self._write_about()
-
-    def _write_about(self) -> None:
-        about = {"format": FORMAT, "space": self.space, "model": self.model}
-        about |= {"says": asdict(self.says)} if self.says else {}
-        new = self.folder / f"{ABOUT}.new"
-        with _explained(self.folder):
-            self._shard.flush()
-            new.write_text(json.dumps(about) + "\n", encoding="utf-8")
-            new.replace(self.folder / ABOUT)
+        self.flush()
+        with explained(self.folder):
+            self._describe(replace(self._description, says=says))
 
     def take_over(self) -> None:
-        """Becomes the folder's index, in one step, and drops the one it had."""
-        self._write_about()
-        with _explained(self.folder):
-            for other in self.folder.glob(f"{SHARD}-*"):
-                if not other.name.startswith(_shard_of(self.space)):
-                    shutil.rmtree(other) if other.is_dir() else other.unlink()
+        """Becomes the folder's index, in one step, and drops the one it had.
+
+        A kill before that step leaves what take_over() can be asked of again; one after it, what the next open() drops.
+        """
+        self.flush()
+        with explained(self.folder):
+            self._description = replace(self._description, turn=next_turn(self.folder))
+            self._take_place()
+
+    def _take_place(self) -> None:
+        self._describe(self._description)
+        remove_others(self.folder, self._description)
+
+    def _describe(self, description: Description) -> None:
+        description.note(self._folder)
+        if description.turn:
+            description.note_index(self.folder)
+        self._description, self.says = description, description.says
 
     @classmethod
     def open(cls, folder: Path) -> "EdgeStore":
-        """Opens an index that exists.
+        """Opens an index that exists, and puts right what a kill or a power cut left of it; where none exists, makes nothing.
 
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
-        return cls(folder, locked(folder), *cls._described(folder))
+        expect_index(folder)
+        with released_on_error(locked(folder)) as lock:
+            store = cls(folder, lock, described(folder) or tell(folder))
+            if todo := repairs(folder, store._description):
+                store.count()  # what does not open is left as it is
+                for repair in todo:
+                    with suppress(OSError):  # a folder that cannot be written serves all the same
+                        repair()
+        return store
 
     @classmethod
     def copied(cls, folder: Path, to: Path) -> "EdgeStore":
@@ -162,57 +201,49 @@ class EdgeStore:
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
-        copy = cls(to, locked(to), *cls._described(folder))
-        with released_on_error(copy._lock), _explained(folder):
+        expect_index(folder)
+        with released_on_error(locked(to)) as own, explained(folder):
             lock = locked(folder)
             try:
-                shutil.copytree(folder / _shard_of(copy.space), to / _shard_of(copy.space), copy_function=copy_file)
+                copy = cls(to, own, described(folder) or tell(folder))
+                copy_shard(folder / copy._folder.name, copy._folder)
             finally:
                 lock.release()
         return copy
 
-    @classmethod
-    def _described(cls, folder: Path) -> tuple[str, str, Says | None]:
-        about = cls.read_about(folder)
-        return about["space"], about["model"], Says(**about["says"]) if about.get("says") else None
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether there is an index in a folder, whole or not; nothing is written to find that out.
+
+        Raises:
+            StoreError: what is there is of another format, or no index and not to be overwritten.
+        """
+        return described(folder) is not None or bool(untold(folder))
 
     @staticmethod
     def revision(folder: Path) -> tuple[int, ...]:
         """What changes when a run has changed the index of a folder; () where there is none."""
-        with suppress(StoreError):
-            space = EdgeStore.read_about(folder)["space"]
-            files = (folder / ABOUT, *sorted(folder.glob(f"{_shard_of(space)}-*{MEMO}")))
-            return tuple(file.stat().st_mtime_ns for file in files)
+        with suppress(StoreError, OSError):
+            if index := described(folder):
+                shard = folder / index.shard
+                files = (folder / INDEX, shard / SHARD_ABOUT, *sorted(folder.glob(f"{shard.name}-*{MEMO}")))
+                return tuple(file.stat().st_mtime_ns for file in files if file.exists())
         return ()
+
+    @property
+    def _folder(self) -> Path:
+        """Of the shard."""
+        return self.folder / self._description.shard
 
     @cached_property
     def _shard(self) -> edge.EdgeShard:
         """The engine, started when it is first needed."""
-        with _explained(self.folder):
-            return edge.EdgeShard.load(str(self.folder / _shard_of(self.space)))
-
-    @staticmethod
-    def exists(folder: Path) -> bool:
-        """Whether there is an index in a folder."""
-        return (folder / ABOUT).exists()
-
-    @staticmethod
-    def read_about(folder: Path) -> dict[str, Any]:
-        """The space and the model of an index, and perhaps those of what is said, without opening it.
-
-        Raises:
-            StoreError: there is none, or it is damaged or of another format.
-        """
-        try:
-            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            known = {name: about[name] for name in ("format", "space", "model")} | {"says": about.get("says")}
-        except (FileNotFoundError, NotADirectoryError):
-            raise StoreError(f"There is no index at {folder}. Make one: voxdex index FOLDER_OF_RECORDINGS.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{folder / ABOUT} cannot be read ({error}). Delete {folder} and index again.") from error
-        if known["format"] != FORMAT:
-            raise StoreError(f"The index at {folder} is of format {known['format']}, not {FORMAT}. Delete it and index again.")
-        return known
+        with explained(self.folder):
+            config = self._folder / CONFIG
+            if self._description.dimension and self._folder.exists() and read_json(config) is None:
+                config.unlink(missing_ok=True)
+                return edge.EdgeShard.load(str(self._folder), _config(self._description))
+            return edge.EdgeShard.load(str(self._folder))
 
     def __enter__(self) -> "EdgeStore":
         return self
@@ -248,7 +279,8 @@ class EdgeStore:
         return self._awaited | self._indexed()
 
     def _indexed(self) -> dict[str, str]:
-        found = self._shard.info().payload_schema
+        with explained(self.folder):
+            found = self._shard.info().payload_schema
         kinds = {str(called): kind for kind, (called, _) in FIELDS.items()}
         return {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
 
@@ -259,19 +291,13 @@ class EdgeStore:
         optimise() indexes them, on disk; the engine holds the indexes of what is not optimised in memory, 6 KB a clip. Until
         then conditions are compared with each payload, and fields whose values are counted are indexed as they are.
         """
-        try:
-            return json.loads(self._awaited_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        found = read_json(self._folder / AWAITED)
+        return {key: kind for key, kind in found.items() if kind in tuple(FIELDS)} if isinstance(found, dict) else {}
 
     def _await(self, fields: dict[str, str]) -> None:
-        with _explained(self.folder):
-            replace_file(self._awaited_file, json.dumps(fields))
+        with explained(self.folder):
+            replace_file(self._folder / AWAITED, json.dumps(fields))
         self._awaited = fields
-
-    @property
-    def _awaited_file(self) -> Path:
-        return self.folder / _shard_of(self.space) / AWAITED
 
     def _put_off_fields(self) -> None:
         indexed = self._indexed()
@@ -314,7 +340,7 @@ class EdgeStore:
             with_payload=True if says else edge.PayloadSelector.Exclude([HEARD]),
             with_vector=[VOICE] if vectors else False,
         )
-        with _explained(self.folder):
+        with explained(self.folder):
             found = self._shard.query(request)
         return [as_neighbour(point) for point in found]
 
@@ -322,7 +348,7 @@ class EdgeStore:
         return as_matrix(self._scroll(CLIPS, with_vector=[VOICE]), count)
 
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
-        with _explained(self.folder):
+        with explained(self.folder):
             return [as_point(record) for record in self._shard.retrieve(list(ids), with_payload=True, with_vector=True)]
 
     def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
@@ -331,7 +357,7 @@ class EdgeStore:
     def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
         self._index_awaited([key])
         clips = edge.Filter(must=[_equals(CLIPS), self._render(where)])
-        with _explained(self.folder):
+        with explained(self.folder):
             found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=exact, filter=clips))
         return Counter({hit.value: hit.count for hit in found.hits})
 
@@ -339,38 +365,38 @@ class EdgeStore:
         return render(where, self.schema(), _Terms(self._count_values))
 
     def flush(self) -> None:
-        with _explained(self.folder):
+        with explained(self.folder):
             self._shard.flush()
 
     def optimise(self) -> None:
         see_to_room(self.folder)
-        with _explained(self.folder):
+        with explained(self.folder):
             self._shard.optimize()
         self._index_awaited(self._awaited)
 
     def remember(self, name: str, derive: Callable[[], Any]) -> None:
-        memo = self._memo(name)
-        if memo.exists():
+        if self.recall(name) is not None:
             return
         self.flush()
-        new = memo.with_suffix(".new")
-        with _explained(self.folder):
-            new.write_text(json.dumps(derive(), ensure_ascii=False), encoding="utf-8")
-            new.replace(memo)
+        text = json.dumps(derive(), ensure_ascii=False).encode()
+        with explained(self.folder):
+            replace_file(self._memo(name), _digest(text) + b"\n" + text)
 
     def recall(self, name: str) -> Any:
         try:
-            return json.loads(self._memo(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            digest, _, text = self._memo(name).read_bytes().partition(b"\n")
+        except OSError:
             return None
+        return json.loads(text) if digest == _digest(text) else None
 
     def count(self, kind: str = CLIP) -> int:
-        return self._shard.count(edge.CountRequest(filter=_equals({KIND: kind}), exact=True))
+        with explained(self.folder):
+            return self._shard.count(edge.CountRequest(filter=_equals({KIND: kind}), exact=True))
 
     def close(self) -> None:
         if not self._lock.is_locked:
             return
-        with released_on_error(self._lock), _explained(self.folder):
+        with released_on_error(self._lock), explained(self.folder):
             if "_shard" in vars(self):
                 self._shard.flush()
                 self._shard.close()
@@ -380,7 +406,7 @@ class EdgeStore:
         offset = None
         while True:
             request = edge.ScrollRequest(offset=offset, limit=1000, filter=_equals(where), **wanted)
-            with _explained(self.folder):
+            with explained(self.folder):
                 records, offset = self._shard.scroll(request)
             yield from records
             if offset is None:
@@ -388,24 +414,16 @@ class EdgeStore:
 
     def _update(self, operation: edge.UpdateOperation) -> None:
         see_to_room(self.folder)
-        with _explained(self.folder):
+        with explained(self.folder):
             self._forget()
             self._shard.update(operation)
 
     def _forget(self) -> None:
         """Drops the memos for good, before what they were derived from changes."""
-        pattern = self._memo("*").name
-        memos = [file for file in self.folder.iterdir() if fnmatch(file.name, pattern)]
-        for memo in memos:
-            memo.unlink()
-        if memos:
-            folder = os.open(self.folder, os.O_RDONLY)
-            with suppress(OSError):  # not every system lets a folder be synchronised
-                os.fsync(folder)
-            os.close(folder)
+        forget(self.folder, self._memo("*").name)
 
     def _memo(self, name: str) -> Path:
-        return self.folder / f"{_shard_of(self.space)}-{name}{MEMO}"
+        return self.folder / f"{self._folder.name}-{name}{MEMO}"
 
 
 def _asked(wish: np.ndarray | Discovery, using: str | None) -> edge.Query:
@@ -416,20 +434,30 @@ def _asked(wish: np.ndarray | Discovery, using: str | None) -> edge.Query:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """The engine raises bare Exception: its words, and what to do."""
+def _begun(folder: Path) -> Iterator[FileLock]:
+    """The lock of a folder in which something is made; what was half-made there before is removed."""
     try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:
-        reason = f"The engine failed on the index at {folder} ({error})."
-        raise StoreError(f"{reason} See that there is free disk; if it stays so, delete the folder and index again.") from error
+        make_folder(folder)
+    except OSError as error:
+        reason = f"The index folder {folder} cannot be made ({error.strerror})."
+        raise StoreError(f"{reason} Choose another with --index, or move all with VOXDEX_HOME.") from error
+    with released_on_error(locked(folder)) as lock, explained(folder):
+        remove_leftovers(folder)
+        yield lock
 
 
-def _shard_of(space: str) -> str:
-    """The folder of a space's shard."""
-    return f"{SHARD}-{hashlib.sha256(space.encode()).hexdigest()[:12]}"
+def _config(description: Description) -> edge.EdgeConfig:
+    """The engine's settings for a shard."""
+    vectors = {VOICE: edge.EdgeVectorParams(size=description.dimension, distance=edge.Distance.Cosine)}
+    if description.says:
+        kept = {"distance": edge.Distance.Cosine, "datatype": edge.VectorStorageDatatype.Float16}
+        vectors[SAYS] = edge.EdgeVectorParams(size=description.says.dimension, **kept)
+    return edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
+
+
+def _digest(text: bytes) -> bytes:
+    """What tells that a memo is whole."""
+    return sha256(text).hexdigest().encode()
 
 
 def _equals(where: Mapping[str, str]) -> edge.Filter:

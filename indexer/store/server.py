@@ -37,6 +37,7 @@ from indexer.store.base import (
     as_neighbour,
     as_point,
     in_portions,
+    other_format,
 )
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
 
@@ -328,6 +329,8 @@ def _about(client: QdrantClient, collection: str) -> Payload:
     """What a collection says of itself."""
     found = _ask(lambda: client.retrieve(collection, [ABOUT_ID], with_payload=True))
     about = (found[0].payload or {}) if found else {}
+    if type(about.get("format")) is int and about["format"] != FORMAT:
+        raise StoreError(other_format(f"collection {collection!r}", about["format"]))
     if about.get("format") != FORMAT:
         raise StoreError(f"The collection {collection!r} is not an index of this Voxdex. Delete it and index again.")
     return about
