@@ -1,5 +1,6 @@
 """What several commands share: options, arguments, and how they end."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -38,6 +39,19 @@ model_option = click.option(
 language_option = click.option(
     "--language", default="en-us", show_default=True, help="Of the text, as espeak-ng calls it: en-gb, de, nl, pl ..."
 )
+
+
+class Share(click.FloatRange):
+    """A number from 0 to 1; click takes NaN for one."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        number = super().convert(value, param, context)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not from 0 to 1.", param, context)
+        return number
 
 
 class DeviceName(click.ParamType):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import as_json, device_option, finish, language_option, model_option, open_encoder
+from commands.common import Share, as_json, device_option, finish, language_option, model_option, open_encoder
 from commands.rows import make, write
 from commands.terminal import new_table, note, print_json, print_table, short_path
 from encoders.phonetic_model import open_phonetic_model
@@ -22,13 +22,13 @@ from search import Clarity, Prompt, Ranked, Reward, keep_best, rank, read_prompt
 @click.argument("takes", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option("--like", type=click.Path(path_type=Path), metavar="FILE", help="A reference: the takes should sound like it.")
 @click.option(
-    "--likeness", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    "--likeness", default=0.5, show_default=True, type=Share(),
     help="How much the reference counts beside the caption.",
 )  # fmt: skip
 @click.option("--says", default="", metavar="TEXT", help="What the takes should say: those that say it clearly come first.")
 @language_option
 @click.option(
-    "--clarity", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    "--clarity", default=0.5, show_default=True, type=Share(),
     help="How much that counts beside how they sound.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Put the best take of each prompt there.")

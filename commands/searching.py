@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from commands.asking import find_sound
-from commands.common import as_json, at_index, finish, language_option, tell_licence
+from commands.common import Share, as_json, at_index, finish, language_option, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
 from commands.lately import remember_hits, resolve_hit
 from commands.rows import RowsFile
@@ -34,9 +34,9 @@ SOUND = "FILE[:START-END] or @HIT"
 @click.option("--facet", "facets", multiple=True, metavar="FIELD", help="Count the values of a field, in the hits and in all.")
 @click.option("--group-by", "group", metavar="FIELD", help="At most --per-group hits of each recording, speaker ...")
 @click.option("--per-group", default=1, show_default=True, type=click.IntRange(1), help="With --group-by.")
-@click.option("--diverse", "diversity", default=0.0, type=click.FloatRange(0, 1), help="0 for fit alone, to 1 for variety.")
+@click.option("--diverse", "diversity", default=0.0, type=Share(), help="0 for fit alone, to 1 for variety.")
 @click.option(
-    "--fold", default=Ranking.fold, show_default=True, type=click.FloatRange(0, 1),
+    "--fold", default=Ranking.fold, show_default=True, type=Share(),
     help="Clips as like each other as that are shown once; 1 shows all.",
 )  # fmt: skip
 @click.option("--min-score", "least", default=Ranking.least, type=float, help="Leave out what scores less.")

@@ -30,9 +30,14 @@ class Reward:
     Args:
         model: embeds both.
         likeness: how much a reference counts over a caption where both are given, 0 to 1.
+
+    Raises:
+        QueryError: likeness is not from 0 to 1.
     """
 
     def __init__(self, model: Model, likeness: float = 0.5) -> None:
+        if not 0 <= likeness <= 1:
+            raise QueryError(f"A reference counts from 0 to 1 beside the caption, not {likeness:g}.")
         self._model, self._likeness = model, likeness
         self._longest = int(model.card.max_seconds * SAMPLE_RATE)
         self._captions: dict[str, np.ndarray] = {}
