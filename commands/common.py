@@ -1,6 +1,7 @@
 """What several commands share: options, arguments, and how they end."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -41,7 +42,7 @@ language_option = click.option(
 )
 
 
-class Share(click.FloatRange):
+class Fraction(click.FloatRange):
     """A number from 0 to 1; click takes NaN for one."""
 
     def __init__(self) -> None:
@@ -159,7 +160,7 @@ def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[
     """Files as they are named, and the recordings under folders; and what of the folders cannot be listed."""
     found, failed = [], []
     for path in paths:
-        if isinstance(path, Path) and not path.is_dir():
+        if isinstance(path, Path) and not os.path.isdir(path):
             found.append(path)
             continue
         walk = find_recordings([path])

@@ -99,7 +99,7 @@ class AudioReader:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
     def _blocks(self, file: Path) -> Iterator[np.ndarray]:
-        if file.is_file() and file.stat().st_size == 0:
+        if os.path.isfile(file) and file.stat().st_size == 0:
             raise AudioError("it is empty (0 bytes)")
         with av.open(str(file.absolute()), options={"protocol_whitelist": "file"} | _probing(file)) as container:
             for block in map(_mono, _resample(self._decode(container, file))):
@@ -160,7 +160,7 @@ def explain(error: Exception, path: Location) -> str:
         return "there is no such file"
     if isinstance(error, FetchError):
         return str(error)
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         return "it is a folder; give a file"
     if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return "it may not be read; check its permissions"

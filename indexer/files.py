@@ -107,7 +107,7 @@ def find_recordings(paths: Iterable[Location]) -> Walk:
             _find_elsewhere(root, walk)
         elif not os.path.lexists(root):
             walk.absent.append(Failure(root, ABSENT))
-        elif Path(root).is_dir():
+        elif os.path.isdir(root):
             _find(root, walk)
         else:
             walk.take(root, partial(FileState.of, root))

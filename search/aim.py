@@ -10,7 +10,6 @@ from search.query import DENIED, Clip, Part, Query, QueryError, Shift, Sound
 from search.speech import embed_recording
 from search.wording import read_caption
 
-
 MOST_CAPTION = 2000
 """Characters of a caption; a text tower reads far fewer."""
 

@@ -1,5 +1,6 @@
 """What people write for the parts of a query, on a command line or to the HTTP API, and the document that answers them."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -68,7 +69,7 @@ class Asked:
             TextError: it is not valid text.
         """
         ipa = re.fullmatch(r"/(.+)/", self.says.strip(), re.DOTALL)
-        if ipa and has_words(ipa[1]) or not self.says:
+        if (ipa and has_words(ipa[1])) or not self.says:
             return ipa[1] if ipa else ""
         if not has_words(self.says):
             raise QueryError(f"Nothing of {short(self.says)} can be said: give words, or IPA between slashes.")
@@ -106,7 +107,7 @@ def sound_in_file(text: str) -> Sound:
     Raises:
         QueryError: the part ends before it starts, or lies beyond all recordings.
     """
-    if Path(text).exists():
+    if os.path.exists(text):
         return Sound(Path(text))
     name, start, end = split_span(text)
     return Sound(as_location(name), start, end)

@@ -61,7 +61,7 @@ class Ranking:
     1, hits differ more from those before them (MMR; Carbonell and Goldstein 1998). least: a score that hits must reach.
 
     Raises:
-        QueryError: fold or diversity is not from 0 to 1, or least is no number.
+        QueryError: fold or diversity is not from 0 to 1, per_group is less than 1, or least is no number.
     """
 
     group: str | None = None
@@ -71,8 +71,10 @@ class Ranking:
     least: float = -math.inf
 
     def __post_init__(self) -> None:
-        if not (0 <= self.fold <= 1 and 0 <= self.diversity <= 1) or math.isnan(self.least):
-            raise QueryError("Clips are folded and varied from 0 to 1, and the least score is a number.")
+        if self.per_group < 1 or not (0 <= self.fold <= 1 and 0 <= self.diversity <= 1) or math.isnan(self.least):
+            raise QueryError(
+                "Clips are folded and varied from 0 to 1, a group has at least 1 hit, and the least score is a number."
+            )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Best of N: the takes of a speech synthesiser, ranked by how well they follow a caption or a reference (ParaSpeechCLAP)."""
 
 import csv
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +147,7 @@ def rank(prompt: Prompt, reward: Reward, clarity: Clarity | None = None) -> Rank
     Raises:
         QueryError: there is nothing to rank by, or the reference cannot be read.
     """
-    if prompt.reference and not prompt.reference.exists():
+    if prompt.reference and not os.path.exists(prompt.reference):
         raise QueryError(f"The reference {prompt.reference} cannot be read: there is no such file.")
     sounds, clear, failed = {}, {}, []
     for take in prompt.takes:
@@ -184,7 +185,7 @@ def read_prompts(place: Path) -> list[Prompt]:
     Raises:
         QueryError: it cannot be read, or is of neither form.
     """
-    return _from_folder(place) if place.is_dir() else _from_table(place)
+    return _from_folder(place) if os.path.isdir(place) else _from_table(place)
 
 
 def _from_table(file: Path) -> list[Prompt]:
