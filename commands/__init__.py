@@ -16,7 +16,7 @@ from commands.searching import search
 from commands.serving import serve
 from commands.terminal import all_printed, note, reason_of
 from commands.training import annotate, export, train
-from encoders import ModelError, TextError
+from encoders import AudioError, ModelError, TextError
 from encoders.espeak import EspeakError
 from encoders.manifest import ManifestError
 from indexer import MetadataError, StoreError
@@ -45,6 +45,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except EXPECTED as error:
             refusal = click.ClickException(str(error))
+            refusal.exit_code = 2
+            raise refusal from error
+        except AudioError as error:
+            refusal = click.ClickException(f"A sound cannot be used: {error}.")
             refusal.exit_code = 2
             raise refusal from error
         except KeyboardInterrupt:

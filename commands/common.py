@@ -1,7 +1,6 @@
 """What several commands share: options, arguments, and how they end."""
 
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from commands.terminal import note
 from encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
 from encoders.model_folder import voxdex_home
-from encoders.remote import Location, as_location, is_url
+from encoders.remote import Location, as_location, is_folder, is_url
 from encoders.runtime import DEVICES, parse_device
 from indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
 from indexer.files import printable
@@ -160,7 +159,7 @@ def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[
     """Files as they are named, and the recordings under folders; and what of the folders cannot be listed."""
     found, failed = [], []
     for path in paths:
-        if isinstance(path, Path) and not os.path.isdir(path):
+        if isinstance(path, Path) and not is_folder(path):
             found.append(path)
             continue
         walk = find_recordings([path])

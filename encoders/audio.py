@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from encoders.completeness import is_cut_short
-from encoders.remote import FetchError, Location, on_disk
+from encoders.remote import FetchError, Location, is_folder, on_disk
 
 SAMPLE_RATE = 16_000
 """Hz; what every encoder of ours hears."""
@@ -99,7 +99,7 @@ class AudioReader:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
     def _blocks(self, file: Path) -> Iterator[np.ndarray]:
-        if os.path.isfile(file) and file.stat().st_size == 0:
+        if file.is_file() and file.stat().st_size == 0:
             raise AudioError("it is empty (0 bytes)")
         with av.open(str(file.absolute()), options={"protocol_whitelist": "file"} | _probing(file)) as container:
             for block in map(_mono, _resample(self._decode(container, file))):
@@ -160,7 +160,7 @@ def explain(error: Exception, path: Location) -> str:
         return "there is no such file"
     if isinstance(error, FetchError):
         return str(error)
-    if os.path.isdir(path):
+    if is_folder(path):
         return "it is a folder; give a file"
     if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return "it may not be read; check its permissions"
