@@ -9,6 +9,7 @@ from commands.common import (
     FILE,
     RECORDING,
     as_json,
+    check_folder_of,
     device_option,
     each_file,
     finish,
@@ -80,8 +81,7 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, mod
     """
     if not files and not captions:
         raise click.UsageError("Give at least one FILE or --caption.")
-    if not out.absolute().parent.is_dir():
-        raise click.UsageError(f"There is no folder {out.absolute().parent} to write {out.name} to.")
+    check_folder_of(out)
     encoder = open_encoder(model, device)
     described = [caption_vector(text, encoder) for text in captions]
     embedded, failed = each_file(files, lambda path: [(path, embed_recording(encoder, path))])

@@ -1,6 +1,7 @@
 """What several commands share: options, arguments, and how they end."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -132,6 +133,15 @@ def tell_licence(card: ModelCard) -> None:
         with told.open("a", encoding="utf-8") as file:
             file.write(line)
     note(f"The model {card.name} is licensed {card.licence}. `voxdex models` lists all; VOXDEX_MODEL or --model takes another.")
+
+
+def check_folder_of(out: Path) -> None:
+    """Refuses a file that cannot be written, before the work for it is done."""
+    folder = out.absolute().parent
+    if not is_folder(folder):
+        raise click.UsageError(f"There is no folder {folder} to write {out.name} to.")
+    if not os.access(out if out.exists() else folder, os.W_OK):
+        raise click.UsageError(f"{out} may not be written; check its permissions.")
 
 
 def parse_labels(text: str | None) -> list[str]:

@@ -80,6 +80,6 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(where)
         listening.listen()
         return listening
-    except OSError as error:
-        reason = f"Voxdex cannot listen at {host}, port {port} ({error.strerror or error})."
+    except (OSError, UnicodeError) as error:  # a name too long for the name service is no text to it
+        reason = f"Voxdex cannot listen at {host}, port {port} ({getattr(error, 'strerror', None) or error})."
         raise StoreError(f"{reason} Another --port may be free; --port 0 finds one.") from error
