@@ -1,6 +1,7 @@
 """The commands: parse, call, print. Each module holds the commands of one kind; `main` gathers them."""
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -37,7 +38,8 @@ class Commands(click.Group):
         except BrokenPipeError:  # who read has read enough
             sys.exit(1)
         except OSError as error:
-            note(f"Error: {reason_of(error)}")
+            with suppress(OSError):  # what cannot be said either
+                note(f"Error: {reason_of(error)}")
             sys.exit(2)
 
     def invoke(self, ctx: click.Context) -> Any:

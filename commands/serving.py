@@ -46,6 +46,8 @@ def serve(
     voxdex serve
     voxdex serve --index oral-history --port 9000
     """
+    if token and not (token.isascii() and token.isprintable()):
+        raise click.UsageError("--token has characters that no browser sends back: write it in letters and digits.")
     import uvicorn  # of no use to other commands, and slow to load
 
     from web.app import create_app

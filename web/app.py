@@ -17,7 +17,7 @@ from search import QueryError
 from web import api, pages
 from web.guard import Guard
 from web.meters import Metered
-from web.services import Services
+from web.services import Services, UnknownClip
 
 STATIC = Path(__file__).parent / "static"
 WRONG = (QueryError, FilterError, TextError)
@@ -71,7 +71,7 @@ def create_app(services: Services) -> FastAPI:
         first = error.errors()[0]
         return refuse(request, 400, f"{'.'.join(map(str, first['loc'][1:])) or 'The request'}: {first['msg']}.")
 
-    for status, kinds in ((400, WRONG), (503, ABSENT)):
+    for status, kinds in ((400, WRONG), (404, [UnknownClip]), (503, ABSENT)):
         for kind in kinds:
 
             @app.exception_handler(kind)
