@@ -118,6 +118,8 @@ def take(tmp_path_factory):
 @example(" and ".join(["gender=male"] * 20_000), "gender")
 @example("gender=" + ",".join(map(str, range(20_000))), "gender")
 @example("recorded<=9999-12-31", "recorded")
+@example("recorded~2019*", "recorded")
+@example("duration~1", "duration")
 @example("recorded:9999-12-31T23:59:59..", "recorded")
 @example("speaker=w\udcf6man", "speaker")
 @example("speaker=\x00", "\x00")

@@ -130,6 +130,7 @@ def test_all_parts_of_a_query_can_be_asked(server, hits):
         ({"caption": "x", "where": ["not " * 1000 + "calm"]}, 'nests parentheses and "not" more than 40 deep'),
         ({"caption": "x", "where": [" and ".join(["gender=male"] * 20_000)]}, "say it in 10000 at most"),
         ({"caption": "x", "where": ["gender=male"] * 45, "group_by": "..."}, "no field '...'"),
+        ({"caption": "x", "where": ["recorded~2019*"]}, "'recorded' is no text"),
         ({"caption": "x", "facets": ["\x00"]}, "no field '\\x00'"),
         ({"caption": "x", "limit": 0}, "limit: Input should be greater"),
         ({"caption": "x", "shoe": 1}, "shoe: Extra inputs"),

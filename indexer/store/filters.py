@@ -97,7 +97,7 @@ def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> T
         engine: see Engine.
 
     Raises:
-        FilterError: a condition names an unknown field, or compares what has no order.
+        FilterError: a condition names an unknown field, compares what has no order, or has a pattern for what is no text.
     """
     match filter:
         case All(parts):
@@ -111,7 +111,11 @@ def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> T
         case Among(ids):
             return engine.among(ids)
     keys = keys_of(filter.field, schema)
-    if filter.operator not in ("=", "~"):
+    if filter.operator == "~":
+        keys = [key for key in keys if schema[key] == "text"]
+        if not keys:
+            raise FilterError(f"The field {filter.field!r} is no text, which has patterns; ask for a value or a range of it.")
+    elif filter.operator != "=":
         keys = [key for key in keys if schema[key] != "text"]
         if not keys:
             raise FilterError(f"The field {filter.field!r} is text, which has no order; ask with = or ~ for what it says.")
