@@ -1,6 +1,7 @@
 """The commands: parse, call, print. Each module holds the commands of one kind; `main` gathers them."""
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -14,27 +15,42 @@ from commands.phonetics import intelligibility
 from commands.reranking import rerank
 from commands.searching import search
 from commands.serving import serve
-from commands.terminal import note
+from commands.terminal import all_printed, note, reason_of
 from commands.training import annotate, export, train
-from encoders import ModelError
+from encoders import AudioError, ModelError, TextError
 from encoders.espeak import EspeakError
 from encoders.manifest import ManifestError
 from indexer import MetadataError, StoreError
 from indexer.store import FilterError
 from search import QueryError
 
-EXPECTED = (ModelError, EspeakError, StoreError, MetadataError, FilterError, QueryError, ManifestError)
-"""Errors whose message is for the user; anything else is a defect and shows its traceback."""
+EXPECTED = (ModelError, EspeakError, StoreError, MetadataError, FilterError, QueryError, TextError, ManifestError)
+"""Errors whose message is for the user, as those of the system are; anything else is a defect and shows its traceback."""
 
 
 class Commands(click.Group):
     """Turns expected errors into one sentence and exit status 2, and Ctrl-C into 130."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            with all_printed():
+                return super().main(*arguments, **options)
+        except BrokenPipeError:  # who read has read enough
+            sys.exit(1)
+        except OSError as error:
+            with suppress(OSError):  # what cannot be said either
+                note(f"Error: {reason_of(error)}")
+            sys.exit(2)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except EXPECTED as error:
             refusal = click.ClickException(str(error))
+            refusal.exit_code = 2
+            raise refusal from error
+        except AudioError as error:
+            refusal = click.ClickException(f"A sound cannot be used: {error}.")
             refusal.exit_code = 2
             raise refusal from error
         except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from commands.common import (
     FILE,
     RECORDING,
     as_json,
+    check_folder_of,
     device_option,
     each_file,
     finish,
@@ -19,7 +20,7 @@ from commands.common import (
 from commands.terminal import new_table, note, print_json, print_table, short_path
 from encoders.remote import Location
 from encoders.zero_shot import AttributeTagger
-from search import CaptionBank, caption_file
+from search import CaptionBank, caption_file, caption_vector
 from search.rendering import span
 from search.speech import embed_recording
 
@@ -80,9 +81,9 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, mod
     """
     if not files and not captions:
         raise click.UsageError("Give at least one FILE or --caption.")
-    if not out.absolute().parent.is_dir():
-        raise click.UsageError(f"There is no folder {out.absolute().parent} to write {out.name} to.")
+    check_folder_of(out)
     encoder = open_encoder(model, device)
+    described = [caption_vector(text, encoder) for text in captions]
     embedded, failed = each_file(files, lambda path: [(path, embed_recording(encoder, path))])
     spans = [f"{path}#{start}-{end}" for path, recording in embedded for start, end in recording.spans]
     empty = np.zeros((0, encoder.card.dimension), dtype=np.float32)
@@ -91,7 +92,7 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, mod
             file,
             speech=np.concatenate([empty, *(recording.vectors for _, recording in embedded)]),
             clips=np.array(spans, dtype=str),
-            captions=np.stack(list(encoder.embed_text(captions))) if captions else empty,
+            captions=np.stack(described) if captions else empty,
         )
     note(f"{len(spans)} clips and {len(captions)} captions in {out}.")
     finish(bool(embedded or captions), failed)

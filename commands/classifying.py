@@ -9,6 +9,7 @@ import click
 from commands.common import (
     FILE,
     RECORDING,
+    Fraction,
     as_json,
     at_index,
     device_option,
@@ -41,7 +42,7 @@ from search.rendering import span
     "--unsure-below",
     "least",
     default=0.0,
-    type=click.FloatRange(0, 1),
+    type=Fraction(),
     help="Say unsure where no label is as probable as that.",
 )
 @click.option("--truth", type=FILE, help="A .csv file with the column path and the true labels: shows what is taken for what.")

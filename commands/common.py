@@ -1,5 +1,7 @@
 """What several commands share: options, arguments, and how they end."""
 
+import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -14,7 +16,7 @@ from commands.terminal import note
 from encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
 from encoders.files import replace_file
 from encoders.model_folder import voxdex_home
-from encoders.remote import Location, as_location, is_url
+from encoders.remote import Location, as_location, is_folder, is_url
 from encoders.runtime import DEVICES, parse_device
 from indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
 from indexer.files import printable
@@ -39,6 +41,19 @@ model_option = click.option(
 language_option = click.option(
     "--language", default="en-us", show_default=True, help="Of the text, as espeak-ng calls it: en-gb, de, nl, pl ..."
 )
+
+
+class Fraction(click.FloatRange):
+    """A number from 0 to 1; click takes NaN for one."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        number = super().convert(value, param, context)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not from 0 to 1.", param, context)
+        return number
 
 
 class DeviceName(click.ParamType):
@@ -121,6 +136,15 @@ def tell_licence(card: ModelCard) -> None:
     note(f"The model {card.name} is licensed {card.licence}. `voxdex models` lists all; VOXDEX_MODEL or --model takes another.")
 
 
+def check_folder_of(out: Path) -> None:
+    """Refuses a file that cannot be written, before the work for it is done."""
+    folder = out.absolute().parent
+    if not is_folder(folder):
+        raise click.UsageError(f"There is no folder {folder} to write {out.name} to.")
+    if not os.access(out if out.exists() else folder, os.W_OK):
+        raise click.UsageError(f"{out} may not be written; check its permissions.")
+
+
 def parse_labels(text: str | None) -> list[str]:
     """The labels of --labels; none for None."""
     if text is None:
@@ -146,7 +170,7 @@ def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[
     """Files as they are named, and the recordings under folders; and what of the folders cannot be listed."""
     found, failed = [], []
     for path in paths:
-        if isinstance(path, Path) and not path.is_dir():
+        if isinstance(path, Path) and not is_folder(path):
             found.append(path)
             continue
         walk = find_recordings([path])

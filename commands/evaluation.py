@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from commands.common import FILE, FOLDER, as_json, at_index, device_option, finish, model_option, open_encoder, parse_labels
-from commands.plots import draw_confusion, draw_recall
+from commands.plots import ImageFile, draw_confusion, draw_recall
 from commands.terminal import new_table, print_json, print_table, rounded
 from encoders import Model, open_model
 from encoders.manifest import read_manifest
@@ -24,7 +24,7 @@ def evaluate() -> None:
 
 manifest_argument = click.argument("manifest", type=FILE, metavar="MANIFEST.csv")
 plot_option = click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the figures into an image (.png, .svg)."
+    "--plot", type=ImageFile(dir_okay=False, path_type=Path), help="Draw the figures into an image (.png, .svg)."
 )
 by_option = click.option("--by", metavar="COLUMN", help="Figures for each value of a column as well: speaker, corpus ...")
 root_option = click.option("--root", type=FOLDER, help="Where the manifest's paths start.  [default: its folder]")

@@ -5,8 +5,25 @@ from typing import Any
 
 import click
 
+from commands.common import check_folder_of
 from encoders.metrics import Classification
 from search.evaluation import RetrievalFigures
+
+
+class ImageFile(click.Path):
+    """An image to write, for which there must be a folder, a program that draws it, and its form."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        file = super().convert(value, param, context)
+        try:
+            from matplotlib.backend_bases import FigureCanvasBase
+        except ImportError:
+            self.fail("drawing needs matplotlib: pip install matplotlib in the same environment.", param, context)
+        forms = FigureCanvasBase.get_supported_filetypes()
+        if file.suffix[1:].lower() not in forms:
+            self.fail(f"{file} must end with one of {', '.join(f'.{form}' for form in sorted(forms))}.", param, context)
+        check_folder_of(file)
+        return file
 
 
 def draw_confusion(result: Classification, title: str, image: Path) -> None:
@@ -40,10 +57,8 @@ def draw_recall(result: RetrievalFigures, title: str, image: Path) -> None:
 
 def _new(width: float, height: float) -> tuple[Any, Any]:
     """A drawing of a size in inches, and its axes."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise click.ClickException("--plot needs matplotlib: pip install matplotlib in the same environment.") from error
+    from matplotlib.figure import Figure
+
     drawing = Figure(figsize=(width, height), layout="constrained")
     return drawing, drawing.subplots()
 

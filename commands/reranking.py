@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import as_json, device_option, finish, language_option, model_option, open_encoder
+from commands.common import Fraction, as_json, device_option, finish, language_option, model_option, open_encoder
 from commands.rows import make, write
 from commands.terminal import new_table, note, print_json, print_table, short_path
 from encoders.phonetic_model import open_phonetic_model
@@ -22,13 +22,13 @@ from search import Clarity, Prompt, Ranked, Reward, keep_best, rank, read_prompt
 @click.argument("takes", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option("--like", type=click.Path(path_type=Path), metavar="FILE", help="A reference: the takes should sound like it.")
 @click.option(
-    "--likeness", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    "--likeness", default=0.5, show_default=True, type=Fraction(),
     help="How much the reference counts beside the caption.",
 )  # fmt: skip
 @click.option("--says", default="", metavar="TEXT", help="What the takes should say: those that say it clearly come first.")
 @language_option
 @click.option(
-    "--clarity", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    "--clarity", default=0.5, show_default=True, type=Fraction(),
     help="How much that counts beside how they sound.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Put the best take of each prompt there.")
@@ -83,7 +83,7 @@ def rerank(
 
 
 def read_batch(place: str, like: Path | None, says: str) -> list[Prompt]:
-    if not Path(place).exists():
+    if not os.path.exists(place):
         raise click.UsageError(f"There are no takes to rank; give recordings, or a table or folder that exists, not {place!r}.")
     prompts = read_prompts(Path(place))
     return [replace(each, reference=each.reference or like, text=each.text or says) for each in prompts]

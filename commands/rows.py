@@ -34,7 +34,7 @@ def write(file: Path, text: str) -> None:
     """Writes a file and the folders above it."""
     make(file.parent)
     try:
-        file.write_text(text, encoding="utf-8", newline="")
+        file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written ({error.strerror}).") from error
 

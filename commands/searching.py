@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from commands.asking import find_sound
-from commands.common import as_json, at_index, finish, language_option, tell_licence
+from commands.common import Fraction, as_json, at_index, finish, language_option, tell_licence
 from commands.hits import copy_hits, play_hits, save_hits, save_labels
 from commands.lately import remember_hits, resolve_hit
 from commands.rows import RowsFile
-from commands.terminal import clip_place, new_table, note, print_json, print_table
+from commands.terminal import can_print, clip_place, new_table, note, print_json, print_table
 from encoders import open_model
 from indexer import Place, open_listener
 from search import Asked, Facet, Hit, Ranking, count_values, find, find_said
@@ -34,9 +34,9 @@ SOUND = "FILE[:START-END] or @HIT"
 @click.option("--facet", "facets", multiple=True, metavar="FIELD", help="Count the values of a field, in the hits and in all.")
 @click.option("--group-by", "group", metavar="FIELD", help="At most --per-group hits of each recording, speaker ...")
 @click.option("--per-group", default=1, show_default=True, type=click.IntRange(1), help="With --group-by.")
-@click.option("--diverse", "diversity", default=0.0, type=click.FloatRange(0, 1), help="0 for fit alone, to 1 for variety.")
+@click.option("--diverse", "diversity", default=0.0, type=Fraction(), help="0 for fit alone, to 1 for variety.")
 @click.option(
-    "--fold", default=Ranking.fold, show_default=True, type=click.FloatRange(0, 1),
+    "--fold", default=Ranking.fold, show_default=True, type=Fraction(),
     help="Clips as like each other as that are shown once; 1 shows all.",
 )  # fmt: skip
 @click.option("--min-score", "least", default=Ranking.least, type=float, help="Leave out what scores less.")
@@ -114,8 +114,9 @@ def print_hits(hits: Sequence[Hit]) -> None:
         return note("No clip meets these conditions.")
     meets, said = (any(getattr(hit, name) for hit in hits) for name in ("meets", "said"))
     table = new_table("#", "score", "above", *(["says"] if meets else []), *(["said"] if said else []), "heard as", "clip")
+    yes, no = ("✓", "✗") if can_print("✓✗") else ("yes", "no")
     for hit in hits:
-        words = ", ".join(f"{word} {'✓' if met else '✗'}" for word, met in hit.meets.items())
+        words = ", ".join(f"{word} {yes if met else no}" for word, met in hit.meets.items())
         copies = f" (+{hit.copies} alike)" if hit.copies else ""
         clip = clip_place(hit.recording, hit.start, hit.end) + copies
         above = "" if hit.percentile is None else f"{hit.percentile:.1f} %"

@@ -46,6 +46,8 @@ def serve(
     voxdex serve
     voxdex serve --index oral-history --port 9000
     """
+    if token and not (token.isascii() and token.isprintable()):
+        raise click.UsageError("--token has characters that no browser sends back: write it in letters and digits.")
     import uvicorn  # of no use to other commands, and slow to load
 
     from web.app import create_app
@@ -80,6 +82,6 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(where)
         listening.listen()
         return listening
-    except OSError as error:
-        reason = f"Voxdex cannot listen at {host}, port {port} ({error.strerror or error})."
+    except (OSError, UnicodeError) as error:  # a name too long for the name service is no text to it
+        reason = f"Voxdex cannot listen at {host}, port {port} ({getattr(error, 'strerror', None) or error})."
         raise StoreError(f"{reason} Another --port may be free; --port 0 finds one.") from error

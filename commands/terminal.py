@@ -3,8 +3,9 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,45 @@ def print_lines(lines: dict[str, str]) -> None:
     print_table(table)
 
 
+@contextmanager
+def all_printed() -> Iterator[None]:
+    """Output may hold what its encoding lacks, as "?", and is out when this ends.
+
+    Raises:
+        OSError: it cannot be written; it is dropped.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, AttributeError):  # else Python says at its end that it could not be written
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def reason_of(error: OSError) -> str:
+    """A sentence about what the system refuses."""
+    if error.filename is not None:
+        return f"{error.filename} cannot be used ({error.strerror or error})."
+    if isinstance(error, FileNotFoundError):
+        return "The folder that this was started in is no longer there: change into another one."
+    return f"The output cannot be written ({error.strerror or error})."
+
+
+def can_print(text: str) -> bool:
+    """Whether the output's encoding has all of a text."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def note(text: str) -> None:
     """A line for people, apart from the output."""
     click.echo(text, err=True)
@@ -93,7 +133,8 @@ def patient_interrupts() -> Iterator[Callable[[], None]]:
 
 
 def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    click.echo(text if can_print(text) else json.dumps(document, indent=2))
 
 
 def new_table(*columns: str) -> Table:
@@ -106,8 +147,10 @@ def print_table(table: Table) -> None:
 
 def short_path(path: str) -> str:
     """Relative to here, where it lies below."""
-    is_below = not is_url(path) and Path(path).absolute().is_relative_to(Path.cwd())
-    return os.path.relpath(path) if is_below else path
+    with suppress(FileNotFoundError):  # there is no "here" any more
+        if not is_url(path) and Path(path).absolute().is_relative_to(Path.cwd()):
+            return os.path.relpath(path)
+    return path
 
 
 def clip_place(recording: str, start: float, end: float) -> str:

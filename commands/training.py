@@ -14,7 +14,7 @@ import platformdirs
 from rich.table import Table
 from tqdm import tqdm
 
-from commands.common import FILE, FOLDER, as_json, finish
+from commands.common import FILE, FOLDER, as_json, check_folder_of, finish
 from commands.terminal import new_table, note, print_json, print_table
 from encoders import load_attributes
 from indexer import find_recordings
@@ -176,6 +176,7 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
     voxdex annotate ./audio --out annotated.csv --edits 20
     voxdex train fine-tune annotated.csv --out runs/annotated
     """
+    check_folder_of(out)
     with add_training():
         from encoders.training.annotate import COLUMNS, Annotations
         from encoders.training.annotate import annotate as annotate_recordings

@@ -11,6 +11,7 @@ from encoders.attributes import Attribute, Label, load_attributes
 from encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, AudioReader, read_audio
 from encoders.model import Model, ModelError, open_model
 from encoders.model_folder import ModelCard, default_model, find_models
+from encoders.texts import TextError
 
 __all__ = [
     "MEDIA_SUFFIXES",
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "ModelCard",
     "ModelError",
+    "TextError",
     "default_model",
     "find_models",
     "load_attributes",

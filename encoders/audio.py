@@ -14,7 +14,7 @@ import numpy as np
 from av.audio.frame import format_dtypes
 
 from encoders.completeness import is_cut_short
-from encoders.remote import FetchError, Location, on_disk
+from encoders.remote import FetchError, Location, is_folder, on_disk
 from encoders.worker import WorkerError, idle_worker, show_life
 
 SAMPLE_RATE = 16_000
@@ -298,7 +298,7 @@ def explain(error: Exception, path: Location) -> str:
         return "there is no such file"
     if isinstance(error, FetchError):
         return str(error)
-    if Path(path).is_dir():
+    if is_folder(path):
         return "it is a folder; give a file"
     if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return "it may not be read; check its permissions"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from encoders.manifest import ManifestError
+from encoders.texts import check_text
 
 SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
 RATE, PITCH, RANGE = 1, 3, 4
@@ -87,8 +88,9 @@ def to_phonemes(texts: Sequence[str], language: str = "en-us") -> list[str]:
 
     Raises:
         EspeakError: a package is missing, or espeak-ng does not know the language.
+        TextError: a text is not valid text.
     """
-    texts = [" ".join(text.split()) for text in texts]
+    texts = [" ".join(check_text(text).replace("\x00", " ").split()) for text in texts]
     with _ALONE:
         return [" ".join(said.split()) for said in _backend(_code(language)).phonemize(texts)]
 

@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from encoders.batches import by_length, padded
 from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
 from encoders.runtime import Device, Graph, Wanted, parse_device
+from encoders.texts import check_text
 
 __all__ = ["Model", "ModelError", "open_model"]
 
@@ -104,8 +105,11 @@ class Model:
 
         Yields:
             float32 [dimension] of unit length for each caption.
+
+        Raises:
+            TextError: a caption is not valid text.
         """
-        captions = iter(captions)
+        captions = map(check_text, captions)
         while window := list(islice(captions, 4 * CAPTIONS)):
             yield from by_length(window, self._run_text, most=CAPTIONS)
 

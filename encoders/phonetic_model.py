@@ -14,6 +14,7 @@ from encoders.model import CAPTIONS, EMBEDDING, Model, ModelError, inputs_of
 from encoders.model_folder import locate as find_folder
 from encoders.model_folder import read_card
 from encoders.spotting import locate, match
+from encoders.texts import TextError, check_text, short
 
 PHONETIC = "phonetic"
 """The model for what is said that ships."""
@@ -52,7 +53,7 @@ class PhoneticModel(Model):
             Nats, float32 [sequences].
 
         Raises:
-            ValueError: a sequence has no phoneme.
+            TextError: a sequence has no phoneme.
         """
         ids = [self._ids(sequence) for sequence in sequences]
         return evidence(spoken, ids, np.array(self.card.phonetics.shares))
@@ -74,7 +75,7 @@ class PhoneticModel(Model):
         """How surely phonemes (IPA) are said anywhere in clips, given what was heard of each, packed; see spotting.
 
         Raises:
-            ValueError: there is no phoneme.
+            TextError: there is no phoneme.
         """
         return match(heard, self._ids(phonemes), self.tokenizer.get_vocab_size())
 
@@ -88,10 +89,10 @@ class PhoneticModel(Model):
         return self._read([phonemes])[0].ids
 
     def _read(self, sequences: Sequence[str]) -> list[Encoding]:
-        read = [self.tokenizer.encode(sequence) for sequence in sequences]
+        read = [self.tokenizer.encode(check_text(sequence)) for sequence in sequences]
         for sequence, encoding in zip(sequences, read, strict=True):
             if not encoding.ids:
-                raise ValueError(f"There is no phoneme in {sequence!r}.")
+                raise TextError(f"There is no phoneme in {short(sequence)}: write IPA, as in 'kɪdz'.")
         return read
 
     def embed_phonemes(self, sequences: Iterable[str]) -> Iterator[Phonemes]:
@@ -102,7 +103,7 @@ class PhoneticModel(Model):
                 for nothing; what is over 256 phonemes is cut.
 
         Raises:
-            ValueError: a sequence has no phoneme.
+            TextError: a sequence has no phoneme.
         """
         sequences = iter(sequences)
         while several := list(islice(sequences, 4 * CAPTIONS)):

@@ -32,6 +32,14 @@ def as_location(text: str) -> Location:
     return text if is_url(text) else Path(text)
 
 
+def is_folder(place: Location) -> bool:
+    """Whether a place of this machine is a folder; what cannot be looked at is none."""
+    try:
+        return Path(place).is_dir()
+    except OSError:
+        return False
+
+
 class FetchError(OSError):
     """A recording elsewhere cannot be had. The message is one sentence for the user, without the URL."""
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from encoders import MEDIA_SUFFIXES, AudioError
 from encoders.audio import Failure
 from encoders.model_folder import file_sha256
-from encoders.remote import FetchError, Location, canonical, is_url, list_files, look_at, on_disk, size_and_version
+from encoders.remote import FetchError, Location, canonical, is_folder, is_url, list_files, look_at, on_disk, size_and_version
 
 ABSENT = "there is no such file or folder"
 MOST_MTIME = 2**63 - 1
@@ -109,7 +109,7 @@ def find_recordings(paths: Iterable[Location]) -> Walk:
             _find_elsewhere(root, walk)
         elif not os.path.lexists(root):
             walk.absent.append(Failure(root, ABSENT))
-        elif Path(root).is_dir():
+        elif is_folder(root):
             _find(root, walk)
         else:
             walk.take(root, partial(FileState.of, root))

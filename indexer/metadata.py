@@ -56,7 +56,7 @@ def read_metadata(file: Path) -> Metadata:
             empty or names what an earlier row names.
     """
     read = {".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".xlsx": _read_excel}.get(file.suffix.lower(), _read_csv)
-    rows = read(file)
+    rows = [{_plain(name): _plain(cell) for name, cell in row.items()} for row in read(file)]
     columns = list(dict.fromkeys(column for row in rows for column in row if column))
     if KEY not in columns:
         raise MetadataError(f"{file} has no column 'path', or no rows: its first line must name the columns.")
@@ -103,13 +103,13 @@ def _read_csv(file: Path) -> list[dict[str, str]]:
 def _read_json_lines(file: Path) -> list[dict[str, str]]:
     rows = []
     try:
-        for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError(f"line {number} is not an object")
                 rows.append({str(name): _cell(value) for name, value in row.items() if value is not None})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MetadataError(f"{file} cannot be read as JSON lines in UTF-8 ({error}).") from error
     return rows
 
@@ -125,6 +125,11 @@ def _read_excel(file: Path) -> list[dict[str, str]]:
     names = ["" if name is None else str(name).strip() for name in header]
     rows = [{name: _cell(cell) for name, cell in zip(names, line, strict=False) if name and cell is not None} for line in lines]
     return rows
+
+
+def _plain(text: str) -> str:
+    """Text that an index can hold: without NUL and lone surrogates."""
+    return re.sub("[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def _cell(value: Any) -> str:

@@ -3,11 +3,15 @@
 import numpy as np
 
 from encoders import AudioError, Model
+from encoders.texts import check_text, short
 from indexer.store import Store
 from search.background import Background
 from search.query import DENIED, Clip, Part, Query, QueryError, Shift, Sound
 from search.speech import embed_recording
 from search.wording import read_caption
+
+MOST_CAPTION = 2000
+"""Characters of a caption; a text tower reads far fewer."""
 
 
 def aim(query: Query, store: Store, model: Model, background: Background) -> np.ndarray:
@@ -17,7 +21,8 @@ def aim(query: Query, store: Store, model: Model, background: Background) -> np.
     other of the same weight.
 
     Raises:
-        QueryError: nothing is asked for, or a sound cannot be read.
+        QueryError: nothing is asked for, a caption has no words or too many, or a sound cannot be read.
+        TextError: a caption is not valid text.
     """
     parts = [(_vector(wish.part, store, model), wish.weight) for wish in query.wishes if wish.weight]
     if bool(query.liked) != bool(query.disliked):
@@ -36,11 +41,16 @@ def caption_vector(caption: str, model: Model) -> np.ndarray:
     A text tower hears the word in "not whispered" and hardly the "not"; so what is denied is embedded for itself.
 
     Raises:
-        QueryError: there is nothing in it.
+        QueryError: there is no word in it, or it is too long.
+        TextError: it is not valid text.
     """
     if not caption.strip():
         raise QueryError("A caption is empty: describe a voice in words.")
-    wording = read_caption(caption)
+    if len(caption) > MOST_CAPTION:
+        raise QueryError(f"A caption has {len(caption)} characters; say it in {MOST_CAPTION} at most.")
+    wording = read_caption(check_text(caption))
+    if not (wording.says or wording.denies):
+        raise QueryError(f"The caption {short(caption)} has no words: describe a voice, as in 'a calm woman'.")
     says = list(model.embed_text([wording.says])) if wording.says else []
     denies = [-DENIED * vector for vector in model.embed_text(wording.denies)]
     return _unit(np.sum(says + denies, axis=0))

@@ -1,5 +1,6 @@
 """What people write for the parts of a query, on a command line or to the HTTP API, and the document that answers them."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,8 +9,13 @@ from typing import Any
 
 from encoders.espeak import EspeakError, to_phonemes
 from encoders.remote import as_location
+from encoders.texts import short
 from indexer.store import Filter, parse_filter
 from search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
+from search.wording import has_words
+
+MOST_SECONDS = 1e9
+"""Of a recording: thirty years."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Asked:
 
         Raises:
             QueryError: a weight or a move is not as it should be written; or text cannot be made phonemes.
+            TextError: what is said is not valid text.
             FilterError: a filter is not.
         """
         wanted = [*map(_caption, self.captions), *(_wish(text, sound) for text in self.like), *map(_move, self.move)]
@@ -55,17 +62,24 @@ class Asked:
         )
 
     def phonemes(self) -> str:
-        """What is said, as IPA; "" for no matter what."""
-        ipa = re.fullmatch(r"/(.+)/", self.says.strip())
-        if ipa or not self.says:
+        """What is said, as IPA; "" for no matter what.
+
+        Raises:
+            QueryError: there is nothing to say in it, or no such language.
+            TextError: it is not valid text.
+        """
+        ipa = re.fullmatch(r"/(.+)/", self.says.strip(), re.DOTALL)
+        if (ipa and has_words(ipa[1])) or not self.says:
             return ipa[1] if ipa else ""
+        if not has_words(self.says):
+            raise QueryError(f"Nothing of {short(self.says)} can be said: give words, or IPA between slashes.")
         try:
             phonemes = to_phonemes([self.says], self.language)[0]
         except EspeakError as error:
             raise QueryError(str(error)) from error
         if phonemes:
             return phonemes
-        raise QueryError(f"Nothing of {self.says!r} can be said: give words, or IPA between slashes.")
+        raise QueryError(f"Nothing of {short(self.says)} can be said: give words, or IPA between slashes.")
 
     def filter(self) -> Filter:
         """What all hits must meet.
@@ -91,9 +105,9 @@ def sound_in_file(text: str) -> Sound:
     """ "take.wav", or "take.wav:3.5-7" for a part of it in seconds; a URL likewise.
 
     Raises:
-        QueryError: the part ends before it starts.
+        QueryError: the part ends before it starts, or lies beyond all recordings.
     """
-    if Path(text).exists():
+    if os.path.exists(text):
         return Sound(Path(text))
     name, start, end = split_span(text)
     return Sound(as_location(name), start, end)
@@ -103,14 +117,16 @@ def split_span(text: str) -> tuple[str, float | None, float | None]:
     """What stands before ":3.5-7", and from and to which second, None for no bound.
 
     Raises:
-        QueryError: it ends before it starts.
+        QueryError: it ends before it starts, or lies beyond all recordings.
     """
     part = re.fullmatch(r"(.+):(\d+(?:\.\d+)?)?-(\d+(?:\.\d+)?)?", text)
     if not part:
         return text, None, None
     start, end = (float(bound) if bound else None for bound in part.groups()[1:])
+    if max(start or 0, end or 0) > MOST_SECONDS:
+        raise QueryError(f"{short(text)} lies beyond {MOST_SECONDS:g} s; write FILE:START-END in seconds.")
     if end is not None and end <= (start or 0):
-        raise QueryError(f"{text!r} ends before it starts; write FILE:START-END in seconds.")
+        raise QueryError(f"{short(text)} ends before it starts; write FILE:START-END in seconds.")
     return part[1], start, end
 
 
@@ -125,7 +141,7 @@ def _move(text: str) -> Wish:
 def _shift(text: str) -> Shift:
     away, arrow, towards = (part.strip() for part in text.partition("->"))
     if not (away and arrow and towards):
-        raise QueryError(f"The move {text!r} needs two captions, as in 'calm -> angry'.")
+        raise QueryError(f"The move {short(text)} needs two captions, as in 'calm -> angry'.")
     return Shift(away, towards)
 
 
@@ -139,5 +155,5 @@ def _wish(text: str, read: Callable[[str], Part]) -> Wish:
     if number is None:
         return Wish(read(text))
     if not 0 < number <= 100:
-        raise QueryError(f"The weight of {text!r} must be above 0 and at most 100.")
+        raise QueryError(f"The weight of {short(text)} must be above 0 and at most 100.")
     return Wish(read(part), number)

@@ -15,6 +15,7 @@ from encoders.files import replaced
 from encoders.zero_shot import AttributeTagger, Heard
 from search.query import QueryError
 from search.speech import embed_recording
+from search.wording import has_words
 
 BANK = Path(__file__).parent / "captions.txt"
 """The bank that ships, made of our own captions."""
@@ -102,7 +103,7 @@ def _read(file: Path) -> list[str]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(f"{file} cannot be read as text in UTF-8 ({error}).") from error
-    captions = list(dict.fromkeys(filter(None, map(str.strip, lines))))
+    captions = list(dict.fromkeys(filter(has_words, map(str.strip, lines))))
     if not captions:
         raise QueryError(f"{file} holds no captions; write one a line.")
     return captions

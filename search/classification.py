@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from encoders import Attribute, Model, load_attributes
+from encoders.texts import short
 from encoders.zero_shot import classifier, heard_attributes, probabilities, scale_of
 from indexer.store import CLIP, KIND, Store
 from search.query import QueryError
 from search.speech import embed_recording
+from search.wording import has_words
 
 TEMPLATES = ("{}", "a {} voice", "A person is speaking in a {} style.")
 """For labels that no attribute knows."""
@@ -66,16 +68,20 @@ def question(model: Model, name: str, labels: Sequence[str] = (), templates: Seq
         templates: prompts with {} for the label; none takes the attribute's own, or general ones for other labels.
 
     Raises:
-        QueryError: the attribute is unknown and there are no labels, labels repeat, or a template has no {}.
+        QueryError: the attribute is unknown and there are no labels, labels repeat or have no words, or a template has no {}.
+        TextError: a label or a template is not valid text.
     """
     attribute = load_attributes().get(name)
     if attribute is None and not labels:
-        raise QueryError(f"There is no attribute {name!r}. Known: {', '.join(load_attributes())}; or give --labels.")
+        raise QueryError(f"There is no attribute {short(name)}. Known: {', '.join(load_attributes())}; or give --labels.")
     for template in templates:
         if template.count("{}") != 1:
-            raise QueryError(f"The template {template!r} needs one {{}} where the label goes.")
+            raise QueryError(f"The template {short(template)} needs one {{}} where the label goes.")
     if len(set(labels)) < len(labels) or not all(labels):
-        raise QueryError(f"The labels {', '.join(labels)!r} must all be different, and none empty.")
+        raise QueryError(f"The labels {short(', '.join(labels))} must all be different, and none empty.")
+    wordless = [label for label in labels if not has_words(label)]
+    if wordless:
+        raise QueryError(f"The label {short(wordless[0])} has no words: give others by --labels, as in 'angry,happy,sad'.")
     names = tuple(labels) or tuple(label.name for label in attribute.labels)
     if templates or attribute is None:
         prompts = [[template.replace("{}", label) for template in templates or TEMPLATES] for label in names]

@@ -17,8 +17,6 @@ from search.claims import Claim, Judge, read_claims
 from search.query import Facet, Hit, Query, QueryError, about_clip
 from search.ranking import Chosen, choose
 
-MOST_CAPTION = 2000
-"""Characters of a caption; a text tower reads far fewer."""
 CANDIDATES, MORE = 200, 4
 """How many clips are looked at, some more than are shown, and by what that grows while there are too few."""
 DOUBT = 2.0
@@ -37,8 +35,9 @@ def find(query: Query, store: Store, model: Model, background: Background | None
         background: of the index, for who asks often; None samples it.
 
     Raises:
-        QueryError: the query or the index is empty, a sound of the query cannot be read, or the model is another one than
-            the index was made with.
+        QueryError: the query or the index is empty, a caption of the query has no words or too many, a sound of it cannot be
+            read, or the model is another one than the index was made with.
+        TextError: a caption is not valid text.
         FilterError: a condition names an unknown field, or compares what has no order.
     """
     background = background or Background.of(store)
@@ -118,9 +117,6 @@ def check(query: Query, store: Store, model: Model, background: Background) -> N
         )
     if not len(background.vectors):
         raise QueryError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
-    for wish in query.wishes:
-        if isinstance(wish.part, str) and len(wish.part) > MOST_CAPTION:
-            raise QueryError(f"A caption has {len(wish.part)} characters; say it in {MOST_CAPTION} at most.")
 
 
 def wish_of(query: Query, target: np.ndarray, store: Store) -> np.ndarray | Discovery:

@@ -59,6 +59,9 @@ class Ranking:
     group: a field, such as "recording" or "speaker", of each value of which at most `per_group` clips are shown. fold:
     clips that are as like each other as that (cosine) are shown once; 1 folds none. diversity: 0 ranks by fit alone; towards
     1, hits differ more from those before them (MMR; Carbonell and Goldstein 1998). least: a score that hits must reach.
+
+    Raises:
+        QueryError: fold or diversity is not from 0 to 1, per_group is less than 1, or least is no number.
     """
 
     group: str | None = None
@@ -66,6 +69,12 @@ class Ranking:
     fold: float = 0.995
     diversity: float = 0.0
     least: float = -math.inf
+
+    def __post_init__(self) -> None:
+        if self.per_group < 1 or not (0 <= self.fold <= 1 and 0 <= self.diversity <= 1) or math.isnan(self.least):
+            raise QueryError(
+                "Clips are folded and varied from 0 to 1, a group has at least 1 hit, and the least score is a number."
+            )
 
 
 @dataclass(frozen=True)

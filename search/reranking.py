@@ -10,6 +10,7 @@ import numpy as np
 
 from encoders import SAMPLE_RATE, AudioError, Model
 from encoders.audio import Failure, read_short
+from encoders.remote import is_folder
 from search.aim import caption_vector
 from search.intelligibility import Clarity
 from search.query import QueryError
@@ -30,9 +31,14 @@ class Reward:
     Args:
         model: embeds both.
         likeness: how much a reference counts over a caption where both are given, 0 to 1.
+
+    Raises:
+        QueryError: likeness is not from 0 to 1.
     """
 
     def __init__(self, model: Model, likeness: float = 0.5) -> None:
+        if not 0 <= likeness <= 1:
+            raise QueryError(f"A reference counts from 0 to 1 beside the caption, not {likeness:g}.")
         self._model, self._likeness = model, likeness
         self._longest = int(model.card.max_seconds * SAMPLE_RATE)
         self._captions: dict[str, np.ndarray] = {}
@@ -73,6 +79,16 @@ class Reward:
         sound = read_short(path, self._longest / SAMPLE_RATE)
         return path if sound is None else sound
 
+    def refer(self, reference: Path | str) -> np.ndarray:
+        """The voice of a reference, a unit vector [dimension].
+
+        Raises:
+            AudioError: it cannot be read.
+        """
+        if reference not in self._references:
+            self._references[reference] = embed_recording(self._model, Path(reference)).voice
+        return self._references[reference]
+
     def _embed(self, audios: Sounds) -> np.ndarray:
         sounds = [audio if isinstance(audio, np.ndarray) else self.read(Path(audio)) for audio in audios]
         for sound in sounds:
@@ -86,13 +102,11 @@ class Reward:
     def _wanted(self, caption: str, reference: Path | str | None) -> np.ndarray:
         if caption and caption not in self._captions:
             self._captions[caption] = caption_vector(caption, self._model)
-        if reference and reference not in self._references:
-            self._references[reference] = embed_recording(self._model, Path(reference)).voice
         if caption and reference:
-            return (1 - self._likeness) * self._captions[caption] + self._likeness * self._references[reference]
+            return (1 - self._likeness) * self._captions[caption] + self._likeness * self.refer(reference)
         if not caption and not reference:
             raise QueryError("There is nothing to rank takes by: give a caption, or a reference with --like.")
-        return self._captions[caption] if caption else self._references[reference]
+        return self._captions[caption] if caption else self.refer(reference)
 
 
 @dataclass(frozen=True)
@@ -141,8 +155,11 @@ def rank(prompt: Prompt, reward: Reward, clarity: Clarity | None = None) -> Rank
     Raises:
         QueryError: there is nothing to rank by, or the reference cannot be read.
     """
-    if prompt.reference and not prompt.reference.exists():
-        raise QueryError(f"The reference {prompt.reference} cannot be read: there is no such file.")
+    if prompt.reference:
+        try:
+            reward.refer(prompt.reference)
+        except AudioError as error:
+            raise QueryError(f"The reference {prompt.reference} cannot be read: {error}.") from error
     sounds, clear, failed = {}, {}, []
     for take in prompt.takes:
         try:
@@ -179,7 +196,7 @@ def read_prompts(place: Path) -> list[Prompt]:
     Raises:
         QueryError: it cannot be read, or is of neither form.
     """
-    return _from_folder(place) if place.is_dir() else _from_table(place)
+    return _from_folder(place) if is_folder(place) else _from_table(place)
 
 
 def _from_table(file: Path) -> list[Prompt]:

@@ -36,6 +36,7 @@ def find_said(
 
     Raises:
         QueryError: the index does not hold what is said, or not as the listener hears it; or see find.
+        TextError: there is no phoneme in what is said; or see find.
         FilterError: a condition names an unknown field, or compares what has no order.
     """
     background = background or Background.of(store)

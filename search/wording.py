@@ -14,7 +14,7 @@ DENIAL = re.compile(rf"{LINKS}\b(?:{DENIERS})\s+{FILLERS}(?P<what>[^,.;:]+?){END
 
 
 class Wording(NamedTuple):
-    """says: the caption without its denials, "" where nothing is left. denies: what they deny, in plain words."""
+    """says: the caption without its denials, "" where no word is left. denies: what they deny, in plain words."""
 
     says: str
     denies: tuple[str, ...]
@@ -34,10 +34,16 @@ def read_caption(caption: str) -> Wording:
     def restore(text: str) -> str:
         return re.sub(r"\x00(\d+)\x00", lambda match: kept[int(match[1])], text)
 
-    masked = _set_phrases().sub(keep, caption)
+    masked = _set_phrases().sub(keep, re.sub(r"[\x00-\x20]+", " ", caption))
     denies = tuple(restore(match["what"]).strip() for match in DENIAL.finditer(masked))
     says = re.sub(r"\s+([,.;:])", r"\1", restore(DENIAL.sub(" ", masked)))
-    return Wording(re.sub(r"\s+", " ", says).strip(" ,.;:-"), denies)
+    says = re.sub(r"\s+", " ", says).strip(" ,.;:-")
+    return Wording(says if has_words(says) else "", tuple(filter(has_words, denies)))
+
+
+def has_words(text: str) -> bool:
+    """Whether there is a letter or a digit in a text, of whatever script."""
+    return any(map(str.isalnum, text))
 
 
 @cache

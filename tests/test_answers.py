@@ -121,6 +121,30 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
         (("classify", "{take}", "--labels", "angry"), "leaves nothing to choose"),
         (("classify", "{take}", "--labels", "sad,sad"), "must all be different"),
         (("classify", "{take}", "--save", "x.doc"), "must end with .csv or .jsonl"),
+        (("classify", "{take}", "--labels", "sad,..."), "The label '...' has no words"),
+        (("classify", "{take}", "--labels", ",,"), "has an empty label"),
+        (("classify", "{take}", "--labels", "a,w\udcf6"), "is not valid text"),
+        (("classify", "{take}", "--unsure-below", "nan"), "is not from 0 to 1"),
+        (("rerank", "...", "{take}"), "The caption '...' has no words"),
+        (("rerank", "w\udcf6man", "{take}"), "'w\\udcf6man' is not valid text"),
+        (("rerank", "a man", "{take}", "--likeness", "nan"), "is not from 0 to 1"),
+        (("rerank", "a man", "{take}", "--like", "{bytes}"), "cannot be read: it is not audio"),
+        (("rerank", "a man", "{take}", "--says", "..."), "There is nothing to say in '...'"),
+        (("embed", "--caption", "...", "--out", "{folder}/x.npz"), "The caption '...' has no words"),
+        (("caption", "{take}", "--captions", "{dots}"), "holds no captions"),
+        (("intelligibility", "{take}", "--text", "..."), "There is nothing to say in '...'"),
+        (("intelligibility", "{take}", "--phonemes", "---"), "There is no phoneme in '---'"),
+        (("intelligibility", "{take}", "--text", "w\udcf6"), "is not valid text"),
+        (("evaluate", "classification", "{take}", "--attribute", "x", "--plot", "x.xyz"), "must end with one of"),
+        (("evaluate", "retrieval", "{take}", "--plot", "/no/folder/x.png"), "There is no folder /no/folder"),
+        (("annotate", "{folder}", "--out", "/no/folder/an.csv"), "There is no folder /no/folder"),
+        (("status", "--url", "notaurl"), "'notaurl' is no address of a Qdrant server"),
+        (("status", "--url", "grpc://127.0.0.1:6334"), "is no address of a Qdrant server"),
+        (("status", "--url", "http://127.0.0.1:80x"), "is no address of a Qdrant server"),
+        (("status", "--index", "x" * 300), "(File name too long)"),
+        (("serve", "--host", "bad..host"), "cannot listen at bad..host"),
+        (("serve", "--token", "ü"), "write it in letters and digits"),
+        (("classify", "x" * 300), "File name too long"),
         (("rerank", "a man"), "There are no takes to rank"),
         (("rerank", "", "{take}"), "There is nothing to rank takes by"),
         (("rerank", "", "{take}", "--like", "gone.wav"), "gone.wav cannot be read"),
@@ -130,7 +154,10 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
     ],
 )
 def test_what_cannot_be_answered_is_said(here, takes, tmp_path, arguments, words):
-    done = here(*(part.format(take=takes[0], folder=tmp_path) for part in arguments))
+    files = {"take": takes[0], "folder": tmp_path, "bytes": tmp_path / "bytes.wav", "dots": tmp_path / "dots.txt"}
+    files["bytes"].write_bytes(b"nonsense" * 99)
+    files["dots"].write_text("...\n,\n👩\n")
+    done = here(*(part.format(**files) for part in arguments))
     assert done.status == 2 and words in " ".join(done.err.split()), done.err
 
 

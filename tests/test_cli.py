@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 import cli
 from docs.commands import PAGE, page
+from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 
 
@@ -119,6 +122,20 @@ def test_failures_are_named_and_set_the_exit_status(voxdex, audio):
         (["search", "x", "--where", "shoe=1"], "no field 'shoe'"),
         (["search", "x", "--like", "/nowhere.wav"], "no such file"),
         (["search", "x", "-n", "0"], "Invalid value"),
+        (["search", "..."], "The caption '...' has no words"),
+        (["search", "x", "--not", "::"], "The caption '::' has no words"),
+        (["search", "x", "--move", "calm -> ,"], "The caption ',' has no words"),
+        (["search", "--says", "..."], "Nothing of '...' can be said"),
+        (["search", "--says", "///"], "Nothing of '///' can be said"),
+        (["search", "a w\udcf6man"], "'a w\\udcf6man' is not valid text"),
+        (["search", "x", "--where", "speaker=\udcf6"], "is not valid text"),
+        (["search", "x", "--where", "not " * 1000 + "calm"], "more than 40 deep"),
+        (["search", "x", "--fold", "nan"], "is not from 0 to 1"),
+        (["search", "x", "--min-score", "nan"], "least score is a number"),
+        (["search", "--like", "x" * 300], "File name too long"),
+        (["search", "--like", "{audio}/low.wav:" + "9" * 400 + "-"], "lies beyond"),
+        (["search", "x", "--group-by", "..."], "no field '...'"),
+        (["search", "x", "--facet", "..."], "no field '...'"),
         (["index", "/nowhere"], "no such file or folder"),
         (
             ["classify", "{audio}/low.wav", "--attribute", "gender", "--attribute", "pitch", "--labels", "a,b"],
@@ -263,3 +280,49 @@ def test_an_installed_wheel_finds_its_models(home, tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     (model, *_) = json.loads(ran.stdout)["models"]
     assert model["name"] == "mini" and model["folder"].startswith(str(tmp_path / "site"))
+
+
+@pytest.fixture
+def searched(voxdex, audio, home):
+    """Searches so, in a shell: OUT is where the output goes."""
+    assert voxdex("index", audio).status == 0
+
+    def run(arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        command = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'cli.py'))} {arguments}"
+        there = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+        return subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, env=there, cwd=home, timeout=600
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437"])
+def test_output_is_as_good_as_its_encoding(searched, tmp_path, encoding):
+    caption = "'a sad wöman ✓'"
+    table = searched(f"search {caption} --save {tmp_path}/hits.csv", PYTHONIOENCODING=encoding)
+    assert table.returncode == 0, table.stderr
+    shown = table.stdout.decode(encoding)
+    assert "low" in shown and re.search(r"sad\s+(yes|no)", shown)
+    assert len((tmp_path / "hits.csv").read_text(encoding="utf-8").splitlines()) == 3
+    document = json.loads(searched(f"search {caption} --json", PYTHONIOENCODING=encoding).stdout.decode(encoding))
+    assert document["query"]["caption"] == "a sad wöman ✓"
+    assert searched("-h", PYTHONIOENCODING=encoding).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_cannot_be_written_ends_in_a_sentence(searched):
+    for arguments in ("search 'a man'", "search 'a man' --json", "-h", "models"):
+        full = searched(f"{arguments} > /dev/full")
+        assert full.returncode == 2 and b"The output cannot be written (No space left on device)." in full.stderr
+        assert b"Traceback" not in full.stderr and b"Exception ignored" not in full.stderr
+        cut = searched(f"{arguments} | true")
+        assert cut.returncode in (0, 1) and b"Traceback" not in cut.stderr and b"Exception ignored" not in cut.stderr
+    assert searched("search '...' 2> /dev/full").returncode == 2
+
+
+def test_a_folder_that_is_gone_is_a_sentence(searched, tmp_path):
+    gone = f"{tmp_path}/gone"
+    for arguments, status in (("search 'a man'", 0), ("index x", 2), ("classify x.wav", 2), ("embed x.wav --out x.npz", 2)):
+        done = searched(f"-h > /dev/null; mkdir {gone}; cd {gone}; rmdir {gone}; {sys.executable} {ROOT}/cli.py {arguments}")
+        assert done.returncode == status and b"Traceback" not in done.stderr, done.stderr

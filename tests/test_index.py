@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import uuid
@@ -324,6 +325,34 @@ def test_metadata_that_comes_later_can_be_asked_for(store, audio, mini):
     for _ in range(2):
         assert index([audio], store, mini, read_metadata_of(audio)).unchanged == 3
         assert store.facet("speaker") == {"Anna": 1}
+
+
+def test_sheets_may_hold_any_character(store, audio, mini, tmp_path):
+    first = next(path for path in sorted(audio.iterdir()) if path.is_file())
+    line = {"path": str(first), "note": "one\u2028two\u0085three", "half": "a\ud800b", "nul\x00": "c\x00d", "other": "e\u2029f"}
+    (tmp_path / "sheet.jsonl").write_bytes(f"{json.dumps(line, ensure_ascii=False)}\r\n".encode("utf-8", "backslashreplace"))
+    (tmp_path / "sheet.csv").write_text(f"path,half,nul\x00\n{first},a\x00b,c\x00d\n")
+    known = read_metadata(tmp_path / "sheet.jsonl").of(str(first))
+    assert known == {"note": "one\u2028two\u0085three", "half": "a�b", "nul�": "c�d", "other": "e\u2029f"}
+    assert read_metadata(tmp_path / "sheet.csv").of(str(first)) == {"half": "a�b", "nul�": "c�d"}
+    assert not index([audio], store, mini, read_metadata(tmp_path / "sheet.jsonl")).failed
+    assert store.facet("half") == {"a�b": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((f"empty{ending}", b"") for ending in (".csv", ".jsonl", ".xlsx")),
+        *((f"bytes{ending}", bytes(range(128, 256))) for ending in (".csv", ".jsonl", ".xlsx")),
+        ("deep.jsonl", b"[" * 100_000),
+        ("list.jsonl", b"[1]"),
+        ("digits.jsonl", b'{"path": ' + b"1" * 5000 + b"}"),
+    ],
+)
+def test_sheets_that_are_none_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MetadataError, match=name):
+        read_metadata(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff", "x,path\n1\n", 'path,"a""b"\nx,1\n'])

@@ -118,6 +118,20 @@ def test_all_parts_of_a_query_can_be_asked(server, hits):
         ({"caption": "x", "like": ["3e7c0c2e-0000-0000-0000-000000000000"]}, "no longer holds the clip"),
         ({"caption": "x", "move": ["angry"]}, "needs two captions"),
         ({"caption": "x::0"}, "must be above 0"),
+        ({"caption": "x::nan"}, "must be above 0"),
+        ({"caption": "x::1e400"}, "must be above 0"),
+        ({"caption": "..."}, "The caption '...' has no words"),
+        ({"captions": ["a man", "::"]}, "The caption '::' has no words"),
+        ({"caption": "x", "not": ["👩"]}, "The caption '👩' has no words"),
+        ({"move": [", -> angry"]}, "The caption ',' has no words"),
+        ({"move": ["calm -> " + "very " * 200_000]}, "say it in 2000 at most"),
+        ({"caption": "x", "says": "..."}, "Nothing of '...' can be said"),
+        ({"caption": "x", "says": "/---/"}, "Nothing of '/---/' can be said"),
+        ({"caption": "x", "where": ["not " * 1000 + "calm"]}, 'nests parentheses and "not" more than 40 deep'),
+        ({"caption": "x", "where": [" and ".join(["gender=male"] * 20_000)]}, "say it in 10000 at most"),
+        ({"caption": "x", "where": ["gender=male"] * 45, "group_by": "..."}, "no field '...'"),
+        ({"caption": "x", "where": ["recorded~2019*"]}, "'recorded' is no text"),
+        ({"caption": "x", "facets": ["\x00"]}, "no field '\\x00'"),
         ({"caption": "x", "limit": 0}, "limit: Input should be greater"),
         ({"caption": "x", "shoe": 1}, "shoe: Extra inputs"),
         ({"caption": "x", "region": "1,2"}, "is not written x,y"),
@@ -134,6 +148,61 @@ def test_broken_requests_get_a_sentence(server):
     for path in ("/api/nothing", "/api/clips/x/audio", "/api/clips/3e7c0c2e-0000-0000-0000-000000000000", "/api/playlist.exe"):
         refused = server.get(path, params={"clips": "3e7c0c2e-0000-0000-0000-000000000000"})
         assert refused.status_code in (400, 404) and refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"caption": "\\ud800"}', "is not valid text"),
+        ('{"caption": "x", "where": ["speaker=\\udcf6"]}', "is not valid text"),
+        ('{"caption": "x", "\\ud800": 1}', "unable to parse"),
+        ('{"caption": "x", "min_score": NaN}', "finite number"),
+        ('{"caption": "x", "fold": NaN}', "fold: Input should be"),
+        ('{"caption": "x", "diverse": Infinity}', "diverse: Input should be"),
+        ("[" * 100_000, "parsing the body"),
+    ],
+)
+def test_json_that_is_none_gets_a_sentence(server, body, words):
+    refused = server.post("/api/search", content=body, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 400 and words in refused.json()["error"]
+
+
+def test_captions_without_words_are_refused_at_every_door(server, demo_archive):
+    take = [("files", sent(demo_archive / "anna-1.wav"))]
+    for door, data, words in (
+        ("embed", {"captions": "..."}, "The caption '...' has no words"),
+        ("rerank", {"captions": ","}, "The caption ',' has no words"),
+        ("caption", {"captions": "...\n-\n"}, "holds no captions"),
+        ("classify", {"labels": ["sad", "..."]}, "The label '...' has no words"),
+        ("classify", {"labels": ["sad", "calm"], "templates": "{x!r}"}, "needs one {}"),
+        ("classify", {"labels": ["sad", "calm"], "templates": "{0} {"}, "needs one {}"),
+    ):
+        refused = server.post(f"/api/{door}", data=data, files=take)
+        assert refused.status_code == 400 and words in refused.json()["error"], refused.text
+    page = server.get("/", params={"captions": "..."})
+    assert page.status_code == 400 and "has no words" in page.text
+
+
+def test_the_last_of_all_dates_can_be_asked_for(server, clips):
+    for where in ("recorded<=9999-12-31", "recorded:2019..9999", "recorded:2019..9999-12", "recorded<9999-12-31T23:59:59"):
+        found = server.post("/api/search", json={"caption": "a man", "where": [where], "limit": 100, "fold": 1}).json()
+        assert len(found["hits"]) == clips
+
+
+def test_what_breaks_is_told_in_json_and_logged(server, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Services, "search", broken)
+    answer = server.post("/api/search", json={"caption": "x"})
+    assert answer.status_code == 500 and "broke" in answer.json()["error"] and "defect" not in answer.text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff" and "a defect" in caplog.text
+    with caplog.at_level("ERROR"):
+        caplog.clear()
+        for name, text in (("Host", "[bad"), ("Origin", "http://[bad")):
+            refused = server.get("/api/status", headers={name: text})
+            assert refused.status_code == 400 and "no address" in refused.json()["error"]
+        assert not caplog.text
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "opus", "m4a"])

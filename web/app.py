@@ -10,17 +10,18 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from encoders import AudioError
+from encoders import AudioError, ModelError, TextError
 from indexer import StoreError
 from indexer.store import FilterError
 from search import QueryError
 from web import api, pages
 from web.guard import Guard
 from web.meters import Metered
-from web.services import Services
+from web.services import Services, UnknownClip
 
 STATIC = Path(__file__).parent / "static"
-WRONG = (QueryError, FilterError)
+WRONG = (QueryError, FilterError, TextError)
+ABSENT = (StoreError, ModelError)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -52,13 +53,10 @@ def create_app(services: Services) -> FastAPI:
         return Response(services.meters.text(), media_type="text/plain; version=0.0.4")
 
     def refuse(request: Request, status: int, reason: str) -> Response:
+        reason = reason.encode("utf-8", "backslashreplace").decode()
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": reason}, status)
         return pages.refusal(request, status, reason, services)
-
-    @app.exception_handler(StoreError)
-    def absent(request: Request, error: StoreError) -> Response:
-        return refuse(request, 503, str(error))
 
     @app.exception_handler(AudioError)
     def unheard(request: Request, error: AudioError) -> Response:
@@ -73,11 +71,12 @@ def create_app(services: Services) -> FastAPI:
         first = error.errors()[0]
         return refuse(request, 400, f"{'.'.join(map(str, first['loc'][1:])) or 'The request'}: {first['msg']}.")
 
-    for kind in WRONG:
+    for status, kinds in ((400, WRONG), (404, [UnknownClip]), (503, ABSENT)):
+        for kind in kinds:
 
-        @app.exception_handler(kind)
-        def wrong(request: Request, error: Exception) -> Response:
-            return refuse(request, 400, str(error))
+            @app.exception_handler(kind)
+            def told(request: Request, error: Exception, status: int = status) -> Response:
+                return refuse(request, status, str(error))
 
     app.add_middleware(Guard, settings=services.settings)
     app.add_middleware(Metered, meters=services.meters)

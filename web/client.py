@@ -42,7 +42,10 @@ class Client:
 
     def __init__(self, address: str, token: str | None = None, timeout: float = 60.0) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout)
+        try:
+            self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout)
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise ServerError(f"{address!r} is no address of a server, or the token is none ({error}).") from error
 
     def __enter__(self) -> "Client":
         return self
@@ -135,7 +138,7 @@ class Client:
         try:
             answer = self._http.request(method, path, **request)
             found = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ServerError(f"The server at {self._http.base_url} does not answer as Voxdex does ({error}).") from error
         if answer.is_error:
             raise ServerError(found.get("error", f"The server refused with status {answer.status_code}."))

@@ -1,6 +1,7 @@
 """Who may ask, how often and how much; and what browsers are told to refuse."""
 
 import hmac
+import logging
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -13,6 +14,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.settings import Settings, is_loopback
+
+log = logging.getLogger("voxdex")
 
 COOKIE = "voxdex-token"
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -30,7 +33,7 @@ HEADERS = {
 
 
 class Guard:
-    """Stands before everything else (ASGI middleware)."""
+    """Stands before everything else (ASGI middleware), and answers for what breaks behind it."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
@@ -41,7 +44,7 @@ class Guard:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
-        received = 0
+        received, started = 0, False
 
         async def measured() -> Message:
             nonlocal received
@@ -52,16 +55,28 @@ class Guard:
             return message
 
         async def headed(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        answer = self._answer(scope) or self._app
-        await answer(scope, measured, headed)
+        try:
+            answer = self._answer(scope) or self._app
+            await answer(scope, measured, headed)
+        except HTTPException:
+            raise
+        except Exception:
+            if started:
+                raise
+            log.exception("%s %s broke.", scope["method"], scope["path"])
+            await _refused(500, "Voxdex broke on this request; what it broke on is in its log.")(scope, receive, headed)
 
     def _answer(self, scope: Scope) -> Response | None:
         """A refusal, or a way to the page without the token in its address; None lets the request pass."""
         headers, path = Headers(scope=scope), scope["path"]
+        if not (_is_address(f"//{headers.get('host', '')}") and _is_address(headers.get("origin", ""))):
+            return _refused(400, "The header Host or Origin is no address.")
         if is_loopback(self._settings.host) and _name_of(headers.get("host", "")) not in {*LOCAL, self._settings.host}:
             return _refused(421, "This address is not Voxdex's: open it as http://127.0.0.1.")
         if _is_foreign(headers, scope["method"]):
@@ -97,6 +112,13 @@ class Guard:
 
 def _refused(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"error": reason}, status, headers)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return urlsplit(text) is not None
+    except ValueError:
+        return False
 
 
 def _is_foreign(headers: Headers, method: str) -> bool:

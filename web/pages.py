@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from encoders import TextError
 from encoders.zero_shot import heard_attributes
 from indexer import StoreError
 from indexer.store import FilterError
@@ -73,7 +74,7 @@ def routes(services: Services) -> APIRouter:
                     "more": len(found) > first + SHOWN,
                     "facets": facets(index, found, asked),
                 }
-            except (QueryError, FilterError) as error:
+            except (QueryError, FilterError, TextError) as error:
                 page["error"] = str(error)
             page |= {"clips": index.clips, "model": index.model.card, "says": index.store.says}
         page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}

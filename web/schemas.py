@@ -43,7 +43,7 @@ class SearchRequest(BaseModel):
     per_group: int = Field(1, ge=1, le=1000)
     diverse: float = Field(0.0, ge=0, le=1)
     fold: float = Field(Ranking.fold, ge=0, le=1)
-    min_score: float | None = None
+    min_score: float | None = Field(None, allow_inf_nan=False)
     limit: int = Field(10, ge=1, le=1000)
     page: int = Field(1, ge=1, le=10_000)
 

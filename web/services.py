@@ -19,6 +19,10 @@ from web.settings import Settings
 from web.sounds import PREFIX, Sounds
 
 
+class UnknownClip(QueryError):
+    """A clip that the index does not hold."""
+
+
 @dataclass(frozen=True)
 class Services:
     """All that one server works with."""
@@ -60,7 +64,7 @@ class Services:
         """A clip by its id.
 
         Raises:
-            QueryError: there is none.
+            QueryError: it is no clip's id; an UnknownClip where there is none of it.
         """
         return self.chosen(opened, [id])[0]
 
@@ -68,12 +72,12 @@ class Services:
         """Clips by their ids, in that order.
 
         Raises:
-            QueryError: there is none of one of them.
+            QueryError: one is no clip's id; an UnknownClip where there is none of it.
         """
         points = {point.id: point for point in opened.store.retrieve(list(map(clip_id, ids)))}
         gone = [id for id in ids if id not in points or points[id].payload[KIND] != CLIP]
         if gone:
-            raise QueryError(f"The index holds no clip {gone[0]}.")
+            raise UnknownClip(f"The index holds no clip {gone[0]}.")
         return [FoundClip(**about_clip(points[id])) for id in ids]
 
     def neighbours(self, opened: Opened, clip: FoundClip) -> list[FoundClip]:

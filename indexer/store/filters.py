@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Generic, Protocol, TypeVar
 
+from encoders.texts import short
+
 LAYERS = ("metadata", "attributes", "measured", "tags")
 """Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
 UNITS = ("hz", "semitones", "lufs", "db")
@@ -95,7 +97,7 @@ def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> T
         engine: see Engine.
 
     Raises:
-        FilterError: a condition names an unknown field, or compares what has no order.
+        FilterError: a condition names an unknown field, compares what has no order, or has a pattern for what is no text.
     """
     match filter:
         case All(parts):
@@ -109,7 +111,11 @@ def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> T
         case Among(ids):
             return engine.among(ids)
     keys = keys_of(filter.field, schema)
-    if filter.operator not in ("=", "~"):
+    if filter.operator == "~":
+        keys = [key for key in keys if schema[key] == "text"]
+        if not keys:
+            raise FilterError(f"The field {filter.field!r} is no text, which has patterns; ask for a value or a range of it.")
+    elif filter.operator != "=":
         keys = [key for key in keys if schema[key] != "text"]
         if not keys:
             raise FilterError(f"The field {filter.field!r} is text, which has no order; ask with = or ~ for what it says.")
@@ -144,7 +150,7 @@ def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:
     names = group_fields(schema)
     keys = names.get(ALIASES.get(field, field))
     if not keys:
-        raise FilterError(f"This index has no field {field!r}. It has: {', '.join(sorted(names))}.")
+        raise FilterError(f"This index has no field {short(field)}. It has: {', '.join(sorted(names))}.")
     return keys
 
 
@@ -182,7 +188,7 @@ def _bounds(condition: Condition, begin: Callable, end: Callable) -> dict:
 def _number(text: str) -> float:
     number = as_number(text)
     if number is None:
-        raise FilterError(f"{text!r} is not a number.")
+        raise FilterError(f"{short(text)} is not a number.")
     return number
 
 
@@ -197,7 +203,7 @@ def _end(text: str) -> datetime:
 def _period(text: str) -> tuple[datetime, datetime]:
     period = as_period(text)
     if period is None:
-        raise FilterError(f"{text!r} is not a date. Write 2019, 2019-05 or 2019-05-31.")
+        raise FilterError(f"{short(text)} is not a date. Write 2019, 2019-05 or 2019-05-31.")
     return period
 
 
@@ -220,12 +226,13 @@ def as_period(text: str) -> tuple[datetime, datetime] | None:
         begin = datetime.fromisoformat(f"{year}-{month or '01'}-{day or '01'}T{time or '00:00:00'}+00:00")
     except ValueError:
         return None
-    if time:
-        return begin, begin + timedelta(seconds=1)
-    if day:
-        return begin, begin + timedelta(days=1)
-    months = begin.year * 12 + begin.month - 1 + (1 if month else 12)
-    return begin, datetime(min(months // 12, 9999), months % 12 + 1, 1, tzinfo=UTC)
+    try:
+        if time or day:
+            return begin, begin + (timedelta(seconds=1) if time else timedelta(days=1))
+        months = begin.year * 12 + begin.month - 1 + (1 if month else 12)
+        return begin, datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
+    except (OverflowError, ValueError):  # the last of all times
+        return begin, datetime.max.replace(tzinfo=UTC)
 
 
 def is_like(value: str, pattern: str) -> bool:

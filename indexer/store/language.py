@@ -5,12 +5,16 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from encoders import load_attributes
+from encoders.texts import check_text, short
 from indexer.store.filters import EVERYTHING, All, Condition, Either, Filter, FilterError, Not, as_number, as_period
 
 if TYPE_CHECKING:
     import pyparsing as pp
 
 EXAMPLES = 'gender=female, emotion=sad,angry, duration<5, recorded:2019..2021, path~"interviews/*" or not whispered'
+MOST_CHARACTERS, DEEPEST = 10_000, 40
+"""Of all filters of a query, and of what stands in parentheses or behind "not" in each other."""
+TOO_DEEP = f'nests parentheses and "not" more than {DEEPEST} deep; write it flatter.'
 ORDER = ("<", ">", "<=", ">=")
 WORDS = r'(?i)(?!(?:not|and|or)\b)[^\s=<>!~:()",]+(?:[ \t]+(?!(?:not|and|or)\b)[^\s=<>!~:()",]+)*'
 VALUE = r'(?i)(?!(?:and|or)\b)[^\s,()"]+(?:[ \t]+(?!(?:and|or)\b)[^\s,()"]+)*'
@@ -24,19 +28,27 @@ def parse_filter(*texts: str) -> Filter:
     these go in quotation marks.
 
     Raises:
-        FilterError: one is not of that form, or a comparison has no number or date.
+        FilterError: one is not of that form, too long or too deep; or a comparison has no number or date.
+        TextError: one is not valid text.
     """
     if not texts:
         return EVERYTHING
+    if sum(map(len, texts)) > MOST_CHARACTERS:
+        raise FilterError(f"Conditions of {sum(map(len, texts))} characters are too long; say it in {MOST_CHARACTERS} at most.")
     import pyparsing as pp  # of no use to most commands
 
     filters = []
     for text in texts:
         try:
-            filters.extend(_grammar().parse_string(text, parse_all=True))
+            filters.extend(_grammar().parse_string(check_text(text), parse_all=True))
+            depth = _depth(filters[-1])
+        except RecursionError:
+            depth = DEEPEST + 1
         except pp.ParseBaseException as error:
-            where = f"; {text[error.loc :]!r} is where it fails" if 0 < error.loc < len(text) else ""
-            raise FilterError(f"{text!r} is not a condition{where}. Write {EXAMPLES}.") from None
+            where = f"; {short(text[error.loc :])} is where it fails" if 0 < error.loc < len(text) else ""
+            raise FilterError(f"{short(text)} is not a condition{where}. Write {EXAMPLES}.") from None
+        if depth > DEEPEST:
+            raise FilterError(f"{short(text)} {TOO_DEEP}")
     return All(tuple(filters))
 
 
@@ -57,6 +69,15 @@ def write_filter(filter: Filter) -> str:
         case All(parts) | Either(parts):
             return (" and " if isinstance(filter, All) else " or ").join(f"({write_filter(part)})" for part in parts)
     raise FilterError("There are no words for a filter by ids.")
+
+
+def _depth(filter: Filter) -> int:
+    match filter:
+        case Not(part):
+            return 1 + _depth(part)
+        case All(parts) | Either(parts):
+            return 1 + max(map(_depth, parts))
+    return 0
 
 
 @cache
@@ -98,7 +119,7 @@ def _comparable(field: str, value: str) -> str:
 
 
 def _refusal(field: str, value: str) -> FilterError:
-    return FilterError(f"{field!r} is compared with {value!r}, which is not a number or a date.")
+    return FilterError(f"{short(field)} is compared with {short(value)}, which is not a number or a date.")
 
 
 def _label(word: str) -> Condition:
@@ -109,7 +130,7 @@ def _label(word: str) -> Condition:
         if attribute.exclusive and (label := attribute.find(word.strip()))
     ]
     if not found:
-        raise FilterError(f"{word!r} is no label of an attribute, nor a condition. Write {EXAMPLES}.")
+        raise FilterError(f"{short(word)} is no label of an attribute, nor a condition. Write {EXAMPLES}.")
     if len(found) > 1:
         raise FilterError(f"{word!r} may mean {' or '.join(f'{each.field}={each.values[0]}' for each in found)}.")
     return found[0]

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -311,7 +312,18 @@ def _asked(wish: np.ndarray | Discovery) -> list[float] | models.DiscoverQuery:
 
 
 def connect(url: str, api_key: str | None = None, timeout: float = 60.0) -> QdrantClient:
-    """A client of a server. url: http://HOST:6333. timeout: seconds for one request."""
+    """A client of a server. url: http://HOST:6333. timeout: seconds for one request.
+
+    Raises:
+        StoreError: the URL is none.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise StoreError(f"{url!r} is no address of a Qdrant server: write it as http://HOST:6333.")
     return QdrantClient(url=url, api_key=api_key, timeout=int(timeout), prefer_grpc=False, check_compatibility=False)
 
 
