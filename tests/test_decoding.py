@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from indexer.decoding import Decoded, Decoder, Piece
+from tests.conftest import PATIENCE
 from tests.sounds import voice, write_sound
 
 
@@ -44,13 +45,15 @@ from indexer import decoder_process
 
 def blocks():
     yield 1
-    print("one", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 
-decoder_process.PATIENCE_SECONDS = 0.5
-list(decoder_process.Patience().watch(blocks()))
+patience = decoder_process.Patience()
+for block in patience.watch(blocks()):
+    print("one", flush=True)
+    patience.rest()
+    decoder_process.PATIENCE_SECONDS = 0.1  # only now, as starting may take its time
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (1, "one\n", "")
 
 
