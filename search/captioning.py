@@ -1,6 +1,7 @@
 """Speech -> the captions that fit it: found in a bank, or put together from what is heard."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -55,11 +56,11 @@ class CaptionBank:
         kept = Path(platformdirs.user_cache_dir("voxdex")) / "captions" / f"{key}.npy"
         try:
             return np.load(kept)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             vectors = np.stack(list(self._model.embed_text(self.captions)))
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(".partial.npy")
+            partial = kept.with_suffix(f".{os.getpid()}.partial.npy")
             np.save(partial, vectors)
             partial.replace(kept)
         except OSError:

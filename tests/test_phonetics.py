@@ -20,6 +20,7 @@ from encoders.evidence import LEAST, Spoken, evidence
 from encoders.phonetic_model import open_phonetic_model
 from encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
 from encoders.spotting import locate, match, pack, unpack
+from indexer.store.disk import copy_file
 from tests.qdrant_double import qdrant_double
 
 HARBOUR = SENTENCES[2]
@@ -57,7 +58,7 @@ def spoken_home(spoken_archive, once, tmp_path_factory):
         done = CliRunner().invoke(main, ["index", str(spoken_archive), "--says"], env={"VOXDEX_HOME": str(folder)})
         assert done.exit_code == 0, done.output
 
-    return shutil.copytree(once("spoken-home", make), tmp_path_factory.mktemp("spoken") / "home")
+    return shutil.copytree(once("spoken-home", make), tmp_path_factory.mktemp("spoken") / "home", copy_function=copy_file)
 
 
 @pytest.fixture

@@ -141,7 +141,8 @@ def _decode(
                 on_clip(len(rows))
         partial.replace(pcm)
         if not reasons:
-            about.write_text(json.dumps({"lengths": lengths}))
+            partial.write_text(json.dumps({"lengths": lengths}))
+            partial.replace(about)
     sound = np.memmap(pcm, dtype=np.int16, mode="r") if any(lengths) else np.zeros(0, dtype=np.int16)
     return sound, np.array(lengths), reasons
 
