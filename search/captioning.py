@@ -1,7 +1,6 @@
 """Speech -> the captions that fit it: found in a bank, or put together from what is heard."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -60,7 +59,7 @@ class CaptionBank:
             vectors = np.stack(list(self._model.embed_text(self.captions)))
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}.partial.npy")
+            partial = kept.with_suffix(".partial.npy")
             np.save(partial, vectors)
             partial.replace(kept)
         except OSError:

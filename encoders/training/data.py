@@ -141,8 +141,7 @@ def _decode(
                 on_clip(len(rows))
         partial.replace(pcm)
         if not reasons:
-            partial.write_text(json.dumps({"lengths": lengths}))
-            partial.replace(about)
+            about.write_text(json.dumps({"lengths": lengths}))
     sound = np.memmap(pcm, dtype=np.int16, mode="r") if any(lengths) else np.zeros(0, dtype=np.int16)
     return sound, np.array(lengths), reasons
 
