@@ -107,11 +107,11 @@ def test_decoders_end_with_the_process_that_started_them(archive, tmp_path):
     process = start(archive, tmp_path / "index", signal.SIGSTOP)
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
     decoders = [int(line.split()[0]) for line in listed.stdout.splitlines() if " import " in line]
-    assert decoders and all(map(runs, decoders))
     process.kill()
     ended(process)
+    assert decoders
     until(lambda: not any(map(runs, decoders)))
 
 
