@@ -12,6 +12,9 @@ from commands.common import at_index, device_option, tell_licence
 from commands.terminal import note
 from indexer import Place, StoreError
 
+KEPT_SECONDS = 60
+"""How long a connection waits for its next request: longer than clients keep one, or both may let go of it at the same time."""
+
 
 @click.command()
 @at_index
@@ -68,7 +71,8 @@ def serve(
     note(f"Open {address} in a browser. Ctrl-C ends it.")
     if open_page:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    server = uvicorn.Server(uvicorn.Config(create_app(services), log_level="warning", server_header=False))
+    quietly = {"log_level": "warning", "server_header": False}
+    server = uvicorn.Server(uvicorn.Config(create_app(services), timeout_keep_alive=KEPT_SECONDS, **quietly))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
 

@@ -44,6 +44,6 @@ def discard(copy: EdgeStore) -> None:
 
 def _sweep(place: Path) -> None:
     """Removes the copies of processes that have died."""
-    for folder in place.iterdir():
+    for folder in filter(lambda folder: (folder / LOCK).exists(), place.iterdir()):  # without one it is being made
         with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):
             shutil.rmtree(folder, ignore_errors=True)

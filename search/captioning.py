@@ -57,7 +57,7 @@ class CaptionBank:
         kept = Path(platformdirs.user_cache_dir("voxdex")) / "captions" / f"{key}.npy"
         try:
             return np.load(kept)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             vectors = np.stack(list(self._model.embed_text(self.captions)))
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)

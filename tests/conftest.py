@@ -1,11 +1,13 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +19,19 @@ from encoders import Model, open_model
 from indexer import EdgeStore, find_recordings, index, read_metadata
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 600.0
+"""Seconds after which something is taken to have hung: a hundred times what any of it takes on a machine with nothing to do."""
+
+Found = TypeVar("Found")
+
+
+def until(look: Callable[[], Found]) -> Found:
+    """What is seen once there is something to see, however long a busy machine takes over it."""
+    given_up = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < given_up, "what was waited for never came"
+        time.sleep(0.05)
+    return found
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ def voxdex(home):
             capture_output=True,
             text=True,
             cwd=cwd,
-            timeout=600,
+            timeout=PATIENCE,
             env=os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"},
         )
         return Ran(done.returncode, done.stdout, done.stderr)
@@ -82,11 +97,13 @@ def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]
         place = place.parent
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
-        folder = place / name
+        folder, whole = place / name, place / f"{name}.whole"
         with FileLock(place / f"{name}.lock"):
-            if not folder.exists():
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 make(folder)
+                whole.touch()
         return folder
 
     return made

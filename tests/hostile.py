@@ -126,7 +126,7 @@ def make_hostile(folder: Path) -> None:
         "x" * 251 + ".wav",
         "-rf.wav",
     ):
-        put(name, good[".wav"][:-2] + os.urandom(2))
+        put(name, good[".wav"][:-2] + rng.bytes(2))
     for name in (
         "new\nline.wav",
         "tab\tbell\a.wav",
@@ -134,7 +134,7 @@ def make_hostile(folder: Path) -> None:
         "'quotes\" $(rm) `x` ; & | %s {}.wav",
         "back\\slash.wav",
     ):
-        put(name, good[".wav"][:-2] + os.urandom(2))
+        put(name, good[".wav"][:-2] + rng.bytes(2))
     for name in (b"not-utf8-\xff\xfe.wav", b"half-\xed\xa0\x80.wav"):
         try:
             put(name, good[".wav"])

@@ -235,3 +235,6 @@ def test_banks_are_kept_for_a_model_and_its_captions(mini, tmp_path, monkeypatch
     [woman] = mini.embed_text(["a woman"])
     for file in (one, other, one):
         assert CaptionBank(mini, file).find(woman, 1)[0].caption == "a woman"
+    for kept in tmp_path.rglob("*.npy"):
+        kept.write_bytes(b"")
+    assert CaptionBank(mini, one).find(woman, 1)[0].caption == "a woman"

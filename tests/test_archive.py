@@ -64,7 +64,7 @@ def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
 
 
 def test_an_index_is_made_again_with_another_model(voxdex, audio, other_model, tmp_path):
-    (tmp_path / "known.csv").write_text("path,speaker,age\na.wav,Anna,31\n")
+    (tmp_path / "known.csv").write_text("path,speaker,age\na.wav,Anna,31\ncopy.wav,Anna,31\n")
     voxdex("index", audio, "--metadata", tmp_path / "known.csv")
     refused = voxdex("index", audio, "--model", other_model)
     assert refused.status == 2 and "voxdex reindex --model" in refused.err

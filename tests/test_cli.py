@@ -271,7 +271,7 @@ def test_the_console_script_is_the_same_program(home):
 
 def test_an_installed_wheel_finds_its_models(home, tmp_path):
     root = Path(cli.__file__).parent
-    ignore = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "build", "cache", "runs", "__pycache__")
+    ignore = shutil.ignore_patterns(".*", "*.egg-info", "build", "cache", "runs", "__pycache__")
     shutil.copytree(root, tmp_path / "source", ignore=ignore)
     pip = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--target", str(tmp_path / "site"), str(tmp_path / "source")], check=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from encoders.evidence import LEAST, Spoken, evidence
 from encoders.phonetic_model import open_phonetic_model
 from encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
 from encoders.spotting import locate, match, pack, unpack
+from indexer.store.disk import copy_file
 from tests.qdrant_double import qdrant_double
 
 HARBOUR = SENTENCES[2]
@@ -46,8 +48,8 @@ def spoken_archive(once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def spoken_home(spoken_archive, once):
-    """VOXDEX_HOME with that archive indexed with what is said."""
+def spoken_home(spoken_archive, once, tmp_path_factory):
+    """VOXDEX_HOME with that archive indexed with what is said: a copy, as only one process at a time may open an index."""
     from click.testing import CliRunner
 
     from commands import main
@@ -56,7 +58,7 @@ def spoken_home(spoken_archive, once):
         done = CliRunner().invoke(main, ["index", str(spoken_archive), "--says"], env={"VOXDEX_HOME": str(folder)})
         assert done.exit_code == 0, done.output
 
-    return once("spoken-home", make)
+    return shutil.copytree(once("spoken-home", make), tmp_path_factory.mktemp("spoken") / "home", copy_function=copy_file)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Recordings at URLs: a web server of folders, as any archive has, and a file system of fsspec's in memory."""
 
+import socket
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -39,13 +40,18 @@ def server(folder):
     """The URL of a server of the folder, and what ends it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     Thread(target=server.serve_forever, daemon=True).start()
+    taken = socket.socket()
 
     def end() -> None:
         server.shutdown()
         server.server_close()
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(server.server_address)  # nobody else is to answer there
 
     yield f"http://127.0.0.1:{server.server_port}", end
-    end()
+    server.shutdown()
+    server.server_close()
+    taken.close()
 
 
 @pytest.fixture

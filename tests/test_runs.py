@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -150,30 +149,32 @@ def test_large_weights_go_into_a_file_of_their_own(run, tmp_path):
 
 
 RESUMABLE = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from encoders.training.recipe import load_recipe
 from encoders.training.train import train
-material, out = map(Path, sys.argv[1:])
+material, out, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+
+def kill(progress):
+    if progress.step == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
 changes = ("schedule.save_every=10", "schedule.steps=60", "schedule.validate_every=30")
-train(load_recipe(str(material / "tiny.toml"), changes), [material / "labels.csv"], out, material / "cache")
+train(load_recipe(str(material / "tiny.toml"), changes), [material / "labels.csv"], out, material / "cache", on_step=kill)
 """
 
 
 def test_resumed_after_a_kill_the_run_is_the_same(run, material, tmp_path):
     (tmp_path / "worker.py").write_text(RESUMABLE)
 
-    def worker(name):
-        return [sys.executable, str(tmp_path / "worker.py"), str(material), str(tmp_path / name)]
+    def worker(name, killed_at=0):
+        return [sys.executable, str(tmp_path / "worker.py"), str(material), str(tmp_path / name), str(killed_at)]
 
     here = {"PYTHONPATH": str(ROOT)}
     ran(worker("whole"), **here)
-    process = subprocess.Popen(worker("broken"), cwd=ROOT, env=ONE_THREAD | here, stderr=subprocess.DEVNULL)
+    killed = subprocess.run(worker("broken", killed_at=38), cwd=ROOT, env=ONE_THREAD | here, stderr=subprocess.DEVNULL)
     log = tmp_path / "broken" / "log.jsonl"
-    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 37):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed.returncode == -signal.SIGKILL and json.loads(log.read_text().splitlines()[-1])["step"] == 38
     assert (tmp_path / "broken" / "checkpoint.safetensors").exists()
     other = subprocess.run(command(material, tmp_path / "broken"), capture_output=True, text=True, cwd=ROOT)
     assert other.returncode == 2 and "another recipe" in other.stderr

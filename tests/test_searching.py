@@ -28,7 +28,7 @@ from search import (
     sound_vector,
 )
 from search.claims import read_claims
-from tests.conftest import ROOT, Ran
+from tests.conftest import PATIENCE, ROOT, Ran
 from tests.sounds import voice, write_sound
 
 WOMEN = {"anna", "bella", "clara", "dora", "julia"}
@@ -48,7 +48,7 @@ def search(library):
     def run(*arguments: object) -> Ran:
         environment = os.environ | {"VOXDEX_HOME": str(library), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(ROOT / "cli.py"), "search", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=library, timeout=120, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=library, timeout=PATIENCE, env=environment)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -70,8 +71,11 @@ class Sounds:
         return Sound(path, start, end)
 
     def _drop_oldest(self) -> None:
-        kept = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime)
-        for file in kept[:-KEPT]:
+        kept = []
+        for file in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another request has just dropped or renamed it
+                kept.append((file.stat().st_mtime, file))
+        for _, file in sorted(kept)[:-KEPT]:
             file.unlink(missing_ok=True)
 
 
