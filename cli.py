@@ -1,11 +1,22 @@
 #!/usr/bin/env python3
 """Voxdex: find a voice by describing it. Starts the commands, which are in commands/."""
 
-import gc
-import importlib.util
 import os
 import signal
 import sys
+
+
+def stop(*_: object) -> None:
+    """End at once where Ctrl-C is pressed while there is nothing to clean up."""
+    os.write(2, b"Stopped.\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, stop)
+
+import gc
+import importlib.util
 from pathlib import Path
 
 VENV = Path(__file__).resolve().parent / ".venv"
@@ -17,20 +28,15 @@ if __name__ == "__main__" and importlib.util.find_spec("qdrant_edge") is None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command. Ctrl-C ends it at once before it has begun and after it is done; in between, as the command says."""
-    former = signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGINT, stop)
     from commands import main as run  # takes half a second
 
     gc.set_threshold(100_000)  # an index of many recordings is many objects, none of them garbage
-    signal.signal(signal.SIGINT, former)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         run(arguments, prog_name=Path(sys.argv[0]).name)
     finally:
-        signal.signal(signal.SIGINT, _stop)
-
-
-def _stop(*_: object) -> None:
-    os.write(2, b"Stopped.\n")
-    os._exit(130)
+        signal.signal(signal.SIGINT, stop)
 
 
 if __name__ == "__main__":

@@ -210,8 +210,9 @@ def serve() -> None:
     with suppress(EOFError, BrokenPipeError):
         while True:
             task, arguments = pickle.load(questions)
+            task = resolve_name(task)  # imports, which may take their time
             watchdog.renew()
-            for answer in _answers(resolve_name(task), arguments):
+            for answer in _answers(task, arguments):
                 watchdog.rest()
                 answers.write(answer)
                 answers.flush()

@@ -1,13 +1,11 @@
 """Odd recordings, killed processes, absent drives and runs without a sheet: an index loses nothing by them."""
 
 import os
-import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,7 @@ from indexer.measures import measure
 from indexer.opening import Folder
 from indexer.rebuild import rebuild
 from indexer.store import Point, PointError
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound
 from tests.test_archive import other_model  # noqa: F401 - a fixture
 
@@ -249,24 +247,49 @@ def test_what_was_remembered_as_failed_is_indexed_once_it_can_be_read(store, aud
 
 @needs_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
-def test_ended_at_any_moment_of_its_start_the_next_run_is_complete(audio, tmp_path, number):
-    """At several moments of a start, which lie anywhere in it: a fast machine is further than a slow one."""
+@pytest.mark.parametrize("event", ["index.json", "decoders"])
+def test_ended_while_it_begins_the_next_run_is_complete(audio, tmp_path, number, event):
+    """As Ctrl-C does, the signal goes to the whole group: when the index has just been made, and when decoders have started."""
     command = [sys.executable, str(ROOT / "cli.py"), "index", str(audio), "--index", str(tmp_path / "index"), "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    rng = random.Random(int(number))
-    for _ in range(6):
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-        )
-        time.sleep(rng.uniform(0.1, 2.5))
-        if process.poll() is None:
-            os.killpg(process.pid, number)
-        _, told = process.communicate(timeout=600)
-        assert "Traceback" not in told and process.returncode in (0, 130, -number)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    until(lambda: process.poll() is not None or has_come(event, process.pid, tmp_path / "index"))
+    os.killpg(process.pid, number)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode in (0, 130, -number)
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     with EdgeStore.open(tmp_path / "index") as store:
         assert store.count() == 5
+
+
+def has_come(event: str, process: int, index: Path) -> bool:
+    if event == "index.json":
+        return (index / event).exists()
+    listed = subprocess.run(["ps", "-ww", "-o", "args=", "--ppid", str(process)], capture_output=True, text=True).stdout
+    return "encoders.worker" in listed
+
+
+INTERRUPTED = """
+import os, signal, sys
+import cli
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "commands.searching":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+cli.main(["status"])
+"""
+
+
+@needs_signals
+def test_ctrl_c_while_the_program_starts_is_no_traceback(home):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
 
 
 # drives that are away
