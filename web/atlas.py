@@ -7,6 +7,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -117,7 +118,7 @@ class Atlas:
         try:
             with np.load(kept) as file:
                 places, how = file["places"], str(file["how"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, BadZipFile):
             places, how = _projected(np.stack(vectors)[order])
             self._folder.mkdir(parents=True, exist_ok=True)
             with replaced(kept) as new, new.open("wb") as file:
