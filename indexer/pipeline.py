@@ -16,7 +16,7 @@ from encoders.runtime import peak_memory, peak_memory_of_children, usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
 from indexer.embedding import Embedded, Read, Span, Unembedded, read_here
-from indexer.files import Walk, lies_under
+from indexer.files import Walk, is_gone, lies_under
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
@@ -137,9 +137,9 @@ def index(
     ledger = Ledger(store, retry_failed=retry_failed)
     writer = _Writer(store, ledger, metadata, report)
     for absent in walk.absent:
-        holds_some = any(lies_under(path, absent.path) for path in ledger.paths)
-        if not (prune and holds_some):  # else that is said, or wanted, below
-            kept = "; what the index holds of it is kept" if holds_some else ""
+        indexed = [path for path in ledger.paths if lies_under(path, absent.path)]
+        if not (prune and any(map(is_gone, indexed))):  # else pruning drops them, or says why not
+            kept = "; what the index holds of it is kept" if indexed else ""
             report.failed.append(replace(absent, reason=f"{absent.reason}{kept}"))
     report.recordings = len(walk.recordings) + len(report.failed)
     changed = []

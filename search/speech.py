@@ -1,6 +1,7 @@
 """Sound files of a question -> embeddings."""
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ def embed_recording(model: Model, path: Location, start: float | None = None, en
     Raises:
         AudioError: the recording cannot be read, or has nothing between `start` and `end`.
     """
-    reader, begin, spans = AudioReader(path), start or 0.0, []
+    reader, begin, spans = AudioReader(path, math.inf if end is None else end), start or 0.0, []
 
     def samples() -> Iterator[np.ndarray]:
         for clip in Windows(_between(reader, begin, end), model.card.max_seconds):

@@ -86,7 +86,7 @@ def length_of(path: Path, longest: float) -> float:
         AudioError: it cannot be read, or lasts longer than `longest`.
     """
     samples = 0
-    for block in AudioReader(path):
+    for block in AudioReader(path, longest + 1):
         samples += len(block)
         if samples > longest * SAMPLE_RATE:
             raise AudioError(f"it lasts longer than {longest:g} s")
