@@ -48,6 +48,7 @@ class Ledger:
         self._known: dict[str, Known] = {}
         self._content_of: dict[str, str] = {}
         self._says = says or (store.says.space if store.says else "")
+        self._doubtful: set[str] = set()
         for content, files, failure, says, metadata in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS)):
             known = self._known[content] = Known(list(map(FileState._make, files)), failure, says, metadata)
             for file in known.files:

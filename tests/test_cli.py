@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 import cli
+from commands import main
 from docs.commands import PAGE, page
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 
 
-def commands(group: click.Group = cli.main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
     for name, command in group.commands.items():
         found.append((*path, name))
@@ -48,7 +49,7 @@ def test_the_documentation_is_the_help():
 
 
 def _command(path):
-    command = cli.main
+    command = main
     for name in path:
         command = command.commands[name]
     return command

@@ -269,6 +269,7 @@ def test_clips_of_rarer_forms_are_cut_too(tmp_path, name, codec, cut_as, played_
         (("--like", "gone.wav"), "gone.wav cannot be searched by: there is no such file"),
         (("--like", "{anna}:5-3"), "ends before it starts"),
         (("--like", "{anna}:60-70"), "it has no sound from 60 s to 70 s"),
+        (("😀",), "has no words"),
         (("a man::0",), "must be above 0"),
         (("--move", "angrier"), "needs two captions"),
         (("a man", "--fold", "2"), "2.0 is not in the range"),
@@ -280,7 +281,7 @@ def test_queries_that_make_no_sense_are_refused_in_a_sentence(here, library, mon
     assert done.status == 2 and words in " ".join(done.err.split()), done.err
 
 
-@pytest.mark.parametrize("caption", ["😀", "женский голос", "女性の声", "x", "not", "'; DROP TABLE", "a\nwoman"])
+@pytest.mark.parametrize("caption", ["женский голос", "女性の声", "x", "not", "'; DROP TABLE", "a\nwoman"])
 def test_any_words_are_a_query(store, mini, caption):
     assert len(find(Query(ask(caption), limit=3), store, mini)) == 3
 
