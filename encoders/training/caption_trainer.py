@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.networks import ConvNeXtSpeechTower
+from encoders.networks import ConvNeXtSpeechTower, WhisperSpeechTower
 from encoders.training import losses
 from encoders.training.augment import augment, draw_surroundings
 from encoders.training.caption_writer import (
@@ -174,7 +174,7 @@ class CaptionTrainer(Trainer):
 
     def _fit_inputs(self) -> None:
         """Lets a tower of our own find out the scale of what it measures, on clips as training draws them."""
-        if isinstance(self.network.speech_tower, ConvNeXtSpeechTower):
+        if isinstance(self.network.speech_tower, ConvNeXtSpeechTower | WhisperSpeechTower):
             rng = np.random.default_rng(self._seed("fit"))
             rows = rng.choice(len(self.clips), min(FITTED_CLIPS, len(self.clips)), replace=False).tolist()
             waveform, lengths = self.clips.crops(rows, self.schedule.crop_seconds[1], rng.random(len(rows)))
