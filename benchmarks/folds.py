@@ -3,14 +3,13 @@
     python -m benchmarks.folds SPEECH --cache DIR [--try NAME]...
 
 SPEECH has a clips.csv; DIR is what benchmarks.probe_features made of it. Each fold leaves one emotional corpus out, trains on
-the others and is tested on the one left out, on the labels that the others have. No setting is chosen inside a fold, so a
-figure on which a setting was chosen is no held-out figure. Prints a table for each experiment: UAR in percent, its 95 % interval
-over speakers, the same with scores centred on the corpus, and the calibration error; and one JSON object as the last line.
+the others and is tested on the one left out, on the labels that both have. No setting is chosen inside a fold, so a figure on
+which a setting was chosen is no held-out figure. Prints a table for each experiment: UAR in percent, its 95 % interval over
+speakers, the same with scores centred on the corpus, and the calibration error; and one JSON object as the last line.
 """
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -109,12 +109,16 @@ class Trainer(ABC):
         return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.schedule.precision == "bf16")
 
     def _groups(self) -> list[dict]:
-        rates = {"speech_tower": self.schedule.speech_tower_rate, "text_tower": self.schedule.text_tower_rate}
+        rates = {
+            "speech_tower.encoder": self.schedule.encoder_rate,
+            "speech_tower": self.schedule.speech_tower_rate,
+            "text_tower": self.schedule.text_tower_rate,
+        }
         groups: dict[str, list[nn.Parameter]] = {part: [] for part in (*rates, "")}
         for name, parameter in self.network.named_parameters():
             groups[next((part for part in rates if name.startswith(part)), "")].append(parameter)
         top = self.schedule.learning_rate
-        return [{"params": members, "base": top * rates.get(part, 1.0)} for part, members in groups.items()]
+        return [{"params": members, "base": top * rates.get(part, 1.0)} for part, members in groups.items() if members]
 
     @staticmethod
     def _frozen(module: nn.Module) -> nn.Module:
