@@ -200,9 +200,9 @@ def split(rows: Sequence[dict[str, str]], leave_out: Sequence[str] = (), share: 
     """(rows to train on, rows to validate on).
 
     With `leave_out`, data sets by the beginnings of their names, those are validated on; neither they nor other recordings
-    of their speakers are trained on. Else by the column `split` ("train"; anything else validates) if there is one; else about `share` of the clips: whole
-    speakers where there are five or more, chosen by a hash of their names, else single recordings (with the edited copies
-    whose column `source` names them) by a hash of their paths.
+    of their speakers are trained on. Else by the column `split` ("train"; anything else validates) if there is one; else
+    about `share` of the clips: whole speakers where there are five or more, chosen by a hash of their names, else single
+    recordings (with the edited copies whose column `source` names them) by a hash of their paths.
     """
     if leave_out:
         left = [i for i, row in enumerate(rows) if row.get("dataset", "").startswith(tuple(leave_out))]
