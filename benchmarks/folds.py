@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.probe_features import load_features
 from encoders.attributes import load_attributes
-from encoders.metrics import bootstrap, classification
+from encoders.metrics import Classification, bootstrap
 from encoders.training.calibration import calibration_error
 from encoders.training.corpora import read_corpus
 
@@ -120,17 +120,17 @@ class Tested:
     def uar(self, centred: bool) -> tuple[float, float, float]:
         """The mean over seeds, and its 95 % interval over speakers."""
         scores = self.scores - self.scores.mean(axis=1, keepdims=True) if centred else self.scores
-        heard = scores.argmax(axis=2)
         who, places = np.unique(self.speakers, return_inverse=True)
-        members = [np.flatnonzero(places == i) for i in range(len(who))]
+        confusion = np.zeros((len(who), len(scores), len(self.labels), len(self.labels)))
+        for seed, heard in enumerate(scores.argmax(axis=2)):
+            np.add.at(confusion, (places, seed, self.truth, heard), 1)
 
         def of(chosen: np.ndarray) -> dict[str, float]:
-            truth = [self.labels[i] for i in self.truth[chosen]]
-            runs = [classification(truth, [self.labels[i] for i in run[chosen]], self.labels).uar for run in heard]
+            runs = [Classification(self.labels, run).uar for run in confusion[chosen].sum(axis=0)]
             return {"UAR": float(np.mean(runs))}
 
-        low, high = bootstrap(lambda drawn: of(np.concatenate([members[i] for i in drawn])), len(who), draws=200)["UAR"]
-        return of(np.arange(len(self.truth)))["UAR"], low, high
+        low, high = bootstrap(of, len(who), draws=200)["UAR"]
+        return of(np.arange(len(who)))["UAR"], low, high
 
 
 def load_corpora(speech: Path, cache: Path, level: str) -> Corpora:

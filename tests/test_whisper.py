@@ -266,6 +266,27 @@ def test_a_recipe_begins_with_the_encoder_of_its_source(material):
     assert len(encoder) == 4 + 2 * 12 and all(torch.equal(value, weights[name]) for name, value in encoder.items())
 
 
+def test_the_encoder_is_trained_from_its_start_on_and_at_its_own_rate(material, tmp_path):
+    from encoders.training.caption_trainer import CaptionTrainer
+    from encoders.training.data import load_clips
+    from encoders.training.distributed import Place
+
+    said = ("schedule.steps=4", "schedule.encoder_start=0.5", "schedule.encoder_rate=0.1", "schedule.one_cycle=false")
+    recipe = load_recipe(str(material / "whisper.toml"), (*said, "schedule.warmup=0", "speech_tower.frozen=-1"))
+    clips, _ = load_clips([material / "labels.csv"], tmp_path)
+    trainer = CaptionTrainer(recipe, begin(recipe, clips.rows), clips, Place(0, 1, torch.device("cpu")))
+    encoder = trainer.network.speech_tower.encoder
+    start = {name: value.clone() for name, value in encoder.state_dict().items()}
+    for step in range(4):
+        trainer.step()
+        changed = {name for name, value in encoder.state_dict().items() if not torch.equal(value, start[name])}
+        assert len(changed) == (0 if step < 2 else len(start))
+    rates = {
+        group["lr"] for group in trainer.optimizer.param_groups for each in group["params"] if each is encoder.conv1.weight
+    }
+    assert list(rates) == pytest.approx([0.1 * recipe.schedule.learning_rate])
+
+
 def test_more_layers_than_the_source_has_are_refused(material):
     with pytest.raises(SourceError, match=r"has no blocks\.3"):
         begin(load_recipe(str(material / "whisper.toml"), ("speech_tower.layers=[4]",)), [])

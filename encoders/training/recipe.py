@@ -23,9 +23,10 @@ class Schedule:
     seed: of every draw. steps or epochs: the length; the other is 0. batch: clips in one loss, over all processes.
     parts: pieces a batch is embedded in to save memory; the loss is that of the whole batch (Gao et al. 2021, GradCache).
     crop_seconds: shortest and longest random crop; clips with phonemes are taken whole, and longer ones left aside. rates are
-    multiples of learning_rate; encoder_rate is of a whisper tower's encoder, instead of the tower's. one_cycle: warm up over
-    `warmup` of the steps, then fall to nearly zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of
-    the gradients (0 = any). average_decay: of the moving average of the weights that is validated and kept (0 = none).
+    multiples of learning_rate; encoder_rate is of a whisper tower's encoder, instead of the tower's, and encoder_start the
+    share of the steps before which it is not trained. one_cycle: warm up over `warmup` of the steps, then fall to nearly
+    zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of the gradients (0 = any).
+    average_decay: of the moving average of the weights that is validated and kept (0 = none).
     precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory, more time. augment: share of clips that
     are put through random rooms, lines and noise. speed_change: how much faster or slower clips are played at most, and so
     higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). noise: share of clips put under white noise or other voices,
@@ -42,6 +43,7 @@ class Schedule:
     learning_rate: float = 1e-5
     speech_tower_rate: float = 1.0
     encoder_rate: float = 1.0
+    encoder_start: float = 0.0
     text_tower_rate: float = 1.0
     weight_decay: float = 0.0
     one_cycle: bool = False
@@ -203,6 +205,8 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         raise RecipeError(
             f"schedule.crop_seconds are two numbers, rising, over 0 and up to {LONGEST_CROP}, not {schedule.crop_seconds}."
         )
+    if schedule.encoder_start > 1:
+        raise RecipeError(f"schedule.encoder_start is a share of the steps, 0 to 1, not {schedule.encoder_start}.")
     return Recipe(name=raw.get("name", name), start=raw.get("start", ""), card=raw.get("card", {}), **towers, **built)
 
 
@@ -231,10 +235,16 @@ EITHER = {"steps": "epochs", "epochs": "steps"}
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         into.pop(EITHER.get(key), None)
-        if isinstance(value, dict) and isinstance(into.get(key), dict) and key != "config":
+        whole = key == "config" or (isinstance(value, dict) and value.get("kind", "") not in ("", _kind(into.get(key))))
+        if isinstance(value, dict) and isinstance(into.get(key), dict) and not whole:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def _kind(part: Any) -> str:
+    """The kind of a tower or projection; what is said of one of another kind does not hold of it."""
+    return part.get("kind", "") if isinstance(part, dict) else ""
 
 
 def _assignment(change: str) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Trainer(ABC):
         self.average = None
         if self.schedule.average_decay:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.schedule.average_decay))
+        encoder = getattr(self.network.speech_tower, "encoder", nn.Module())
+        self.late = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+        """What is trained from `encoder_start` on."""
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=self.schedule.weight_decay)
 
     @abstractmethod
@@ -66,6 +69,8 @@ class Trainer(ABC):
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * self.rate(self.step_number)
+        for parameter in self.late:
+            parameter.requires_grad_(self.step_number >= self.schedule.encoder_start * self.total_steps)
         self.optimizer.zero_grad()
         parts = self._backward()
         average_gradients(self.network.parameters(), self.place)
