@@ -5,7 +5,8 @@
 SPEECH has a clips.csv; DIR is what benchmarks.probe_features made of it. Each fold leaves one emotional corpus out, trains on
 the others and is tested on the one left out, on the labels that both have. No setting is chosen inside a fold, so a figure on
 which a setting was chosen is no held-out figure. Prints a table for each experiment: UAR in percent, its 95 % interval over
-speakers, the same with scores centred on the corpus, and the calibration error; and one JSON object as the last line.
+speakers, the same with scores centred on the corpus; calibration error as it comes, and with a scale fitted on what the
+other folds left out; and one JSON object as the last line.
 """
 
 import json
@@ -16,12 +17,13 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from benchmarks.probe_features import load_features
 from encoders.attributes import load_attributes
 from encoders.metrics import Classification, bootstrap
-from encoders.training.calibration import calibration_error
+from encoders.training.calibration import calibration_error, fit_scale
 from encoders.training.corpora import read_corpus
 
 EMOTIONS = tuple(label.name for label in load_attributes()["emotion"].labels)
@@ -30,6 +32,8 @@ READ = ("librispeech-libritts-p", "cmu-arctic", "kerstin", "kathleen", "nathalie
 """Corpora of read speech, of which no more is known than that it is neutral or calm."""
 ACTORS, HELD_BACK = "ravdess", 6
 """Beside the folds, so many speakers of a corpus are left out, of which the others are trained on."""
+TEMPERATURE = 50.0
+"""The largest that is looked for."""
 FURTHEST = 5.0
 """Standard deviations beyond which a feature counts no more."""
 SEEDS = 2
@@ -117,6 +121,15 @@ class Tested:
         """Expected calibration error in percent, the mean over seeds."""
         answers = [(np.exp(run).max(axis=1), run.argmax(axis=1) == self.truth) for run in self.scores]
         return float(np.mean([calibration_error(*answer) for answer in answers]))
+
+    def scale(self) -> float:
+        """What the scores are to be multiplied with to be calibrated; see fit_scale."""
+        truth = 2 * np.eye(len(self.labels), dtype=int)[self.truth] - 1
+        return fit_scale(self.scores[0] / TEMPERATURE, truth) / TEMPERATURE
+
+    def scaled(self, scale: float) -> "Tested":
+        """With probabilities from `scale` times the scores."""
+        return replace(self, scores=log_softmax(scale * self.scores, axis=2))
 
     def uar(self, centred: bool) -> tuple[float, float, float]:
         """The mean over seeds, and its 95 % interval over speakers."""
@@ -275,23 +288,37 @@ def main(speech: Path, cache: Path, tried: tuple[str, ...]) -> None:
 
 
 def _figures(corpora: Corpora, setting: Setting) -> dict[str, dict[str, float]]:
+    tested = {name: run_fold(corpora, corpora.names == name, setting) for name in FOLDS}
+    logs = {name: np.log(fold.scale()) for name, fold in tested.items()}
     figures = {}
-    for name in FOLDS:
-        figures |= _figure(name, run_fold(corpora, corpora.names == name, setting))
+    for name, fold in tested.items():
+        others = float(np.exp(np.mean([log for other, log in logs.items() if other != name])))
+        figures |= _figure(name, fold, fold.scaled(others))
     keys = next(iter(figures.values()))
     figures["mean"] = {key: float(np.mean([figure[key] for figure in figures.values()])) for key in keys}
     some = sorted(set(corpora.speakers[corpora.names == ACTORS].tolist()))[-HELD_BACK:]
-    return figures | _figure(f"{HELD_BACK} speakers of {ACTORS}", run_fold(corpora, np.isin(corpora.speakers, some), setting))
+    held_back = run_fold(corpora, np.isin(corpora.speakers, some), setting)
+    scaled = held_back.scaled(float(np.exp(np.mean(list(logs.values())))))
+    return figures | _figure(f"{HELD_BACK} speakers of {ACTORS}", held_back, scaled)
 
 
-def _figure(name: str, tested: Tested) -> dict[str, dict[str, float]]:
+def _figure(name: str, tested: Tested, scaled: Tested) -> dict[str, dict[str, float]]:
     plain, low, high = tested.uar(centred=False)
-    centred, error = tested.uar(centred=True)[0], tested.calibration_error()
-    return {f"{name} ({len(tested.labels)})": {"UAR": plain, "low": low, "high": high, "centred": centred, "ECE": error}}
+    return {
+        f"{name} ({len(tested.labels)})": {
+            "UAR": plain,
+            "low": low,
+            "high": high,
+            "centred": tested.uar(centred=True)[0],
+            "ECE": tested.calibration_error(),
+            "ECE_scaled": scaled.calibration_error(),
+        }
+    }
 
 
 def _cell(figure: dict[str, float]) -> str:
-    return f"{figure['UAR']:.1f} ({figure['low']:.0f}-{figure['high']:.0f}), {figure['centred']:.1f}, {figure['ECE']:.0f}"
+    uar = f"{figure['UAR']:.1f} ({figure['low']:.0f}-{figure['high']:.0f}), {figure['centred']:.1f}"
+    return f"{uar}; {figure['ECE']:.0f}, {figure['ECE_scaled']:.0f}"
 
 
 if __name__ == "__main__":
