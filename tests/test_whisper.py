@@ -14,6 +14,10 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Their
 from encoders import open_model
 from encoders.networks import NetworkError, WhisperSpeechTower
 from encoders.networks.whisper_tower import SILENCE_AFTER
+from encoders.training.caption_trainer import CaptionTrainer
+from encoders.training.checkpoint import load_checkpoint, save_checkpoint
+from encoders.training.data import load_clips
+from encoders.training.distributed import Place
 from encoders.training.recipe import load_recipe
 from encoders.training.sources import SourceError, begin, whisper_encoder
 from tests.sounds import voice
@@ -266,25 +270,47 @@ def test_a_recipe_begins_with_the_encoder_of_its_source(material):
     assert len(encoder) == 4 + 2 * 12 and all(torch.equal(value, weights[name]) for name, value in encoder.items())
 
 
-def test_the_encoder_is_trained_from_its_start_on_and_at_its_own_rate(material, tmp_path):
-    from encoders.training.caption_trainer import CaptionTrainer
-    from encoders.training.data import load_clips
-    from encoders.training.distributed import Place
-
+@pytest.fixture(scope="module")
+def begin_training(material, tmp_path_factory):
+    """Makes trainers of four steps, of which the last two train the encoder."""
     said = ("schedule.steps=4", "schedule.encoder_start=0.5", "schedule.encoder_rate=0.1", "schedule.one_cycle=false")
     recipe = load_recipe(str(material / "whisper.toml"), (*said, "schedule.warmup=0", "speech_tower.frozen=-1"))
-    clips, _ = load_clips([material / "labels.csv"], tmp_path)
-    trainer = CaptionTrainer(recipe, begin(recipe, clips.rows), clips, Place(0, 1, torch.device("cpu")))
+    clips, _ = load_clips([material / "labels.csv"], tmp_path_factory.mktemp("sound"))
+
+    def trainer() -> CaptionTrainer:
+        torch.manual_seed(5)
+        return CaptionTrainer(recipe, begin(recipe, clips.rows), clips, Place(0, 1, torch.device("cpu")))
+
+    return trainer
+
+
+def test_the_encoder_is_trained_from_its_start_on_and_at_its_own_rate(begin_training):
+    trainer = begin_training()
     encoder = trainer.network.speech_tower.encoder
     start = {name: value.clone() for name, value in encoder.state_dict().items()}
     for step in range(4):
         trainer.step()
         changed = {name for name, value in encoder.state_dict().items() if not torch.equal(value, start[name])}
         assert len(changed) == (0 if step < 2 else len(start))
-    rates = {
-        group["lr"] for group in trainer.optimizer.param_groups for each in group["params"] if each is encoder.conv1.weight
-    }
-    assert list(rates) == pytest.approx([0.1 * recipe.schedule.learning_rate])
+    groups = [
+        group for group in trainer.optimizer.param_groups if any(each is encoder.conv1.weight for each in group["params"])
+    ]
+    assert [group["lr"] for group in groups] == pytest.approx([0.1 * trainer.schedule.learning_rate])
+
+
+@pytest.mark.parametrize("stopped", [1, 3])
+def test_resumed_before_and_after_the_encoders_start_the_weights_are_the_same(begin_training, tmp_path, stopped):
+    whole, first, second = begin_training(), begin_training(), begin_training()
+    for _ in range(4):
+        whole.step()
+    for _ in range(stopped):
+        first.step()
+    save_checkpoint(first, tmp_path, {})
+    assert load_checkpoint(second, tmp_path) == {}
+    for _ in range(4 - stopped):
+        second.step()
+    found = second.network.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in whole.network.state_dict().items())
 
 
 def test_more_layers_than_the_source_has_are_refused(material):
