@@ -26,7 +26,7 @@ LEAST_POWER, RANGE = 1e-10, 8.0
 POWER_SCALE = 10.0
 """What Whisper's filters give for white noise of power 1, in multiples of what filters that sum to one give."""
 LEVEL = 0.01
-"""Mel power of the speech that a clip is brought to: the median of the recordings that the tower is trained on."""
+"""Mean power of speech that a clip is brought to, about what is usual: the median of five corpora is 0.014."""
 
 
 def slaney_filters(bins: int) -> Tensor:
@@ -107,7 +107,7 @@ class WhisperSpeechTower(nn.Module):
     """Waveform -> features, whatever the padding or the neighbours in the batch.
 
     A learned sum of the encoder's states, pooled over the frames in which somebody speaks, beside Functionals of bands,
-    pitch and energy, which Whisper hears badly.
+    pitch and energy, which Whisper hears badly. Clips are at most 29.5 s long.
 
     Args:
         mel_bins, width, heads: shape of the encoder; those of Whisper tiny.en.
