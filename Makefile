@@ -1,5 +1,5 @@
 # make demo: set up Voxdex, index a sample archive and search it.   make test: set up what the tests need and run them.
-# make mini DATA=FOLDER (or mini-open, phonetic): train the model that ships, into runs/models; stopped, it goes on where it was.
+# make mini DATA=FOLDER (or mini-4, mini-open, phonetic): train the model that ships, into runs/models; stopped, it goes on where it was.
 #   DATA has clips.csv and a .tar of recordings for each data set. ADD: more speech, such as CREMA-D's folder.
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ WORDNET ?= /usr/share/wordnet
 HOLD_OUT ?= kathleen LS_27
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo test lint clean mini mini-open phonetic
+.PHONY: setup demo test lint clean mini mini-4 mini-open phonetic
 .SECONDARY:
 
 setup: $(RUN_TIME)
@@ -43,7 +43,7 @@ $(TEST): $(RUN_TIME) pyproject.toml
 	$(VENV)/bin/pip install --quiet pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped.'
 	touch $@
 
-mini mini-open: %: runs/models/%/model.json
+mini mini-4 mini-open: %: runs/models/%/model.json
 
 runs/models/%/model.json: runs/%/model/model.json runs/%-held-out/model/model.json
 	./cli.py export runs/$* --measured runs/$*-held-out --clips runs/speech --name $* --out runs/models/$*

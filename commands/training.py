@@ -87,10 +87,10 @@ def train(
 ) -> None:
     """Train a model by a recipe and make it a model folder, OUT/model.
 
-    RECIPE is fine-tune, mini, mini-open, paraspeechclap-intrinsic, -situational, -combined, ess-clap, ra-clap, scraps,
-    phonetic, or a .toml file. A manifest has a row a recording: path, caption (several separated by " | ") or labels (gender,
-    emotion, pitch ...), tags, speaker, split; for scraps and phonetic, transcript and language, or phonemes. Run again after
-    an interruption, it goes on where it was.
+    RECIPE is fine-tune, mini, mini-4, mini-open, paraspeechclap-intrinsic, -situational, -combined, ess-clap, ra-clap,
+    scraps, phonetic, or a .toml file. A manifest has a row a recording: path, caption (several separated by " | ") or
+    labels (gender, emotion, pitch ...), tags, speaker, split; for scraps and phonetic, transcript and language, or
+    phonemes. Run again after an interruption, it goes on where it was.
 
     \b
     voxdex train fine-tune my-clips.csv --out runs/mine

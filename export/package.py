@@ -26,6 +26,7 @@ from export.speed import measure_speed
 AUTO, STATIC = "auto", "int8-static"
 NORMALISATIONS = {
     "convnext": "level-normalised log-mel inside speech.onnx, unit-length output",
+    "whisper": "log-mel as Whisper takes it inside speech.onnx, unit-length output",
     "acoustic": "level-normalised log-mel inside speech.onnx, unit-length output",
     "pretrained": "waveform of zero mean and unit variance inside speech.onnx, unit-length output",
 }

@@ -30,9 +30,10 @@ from encoders.training.losses import (
     soft_matches,
     tag_classification,
 )
+from encoders.training.measured import load_measured, played
 from encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
 from encoders.training.sampling import balanced_order, epoch_batches, share_weights
-from tests.sounds import voice
+from tests.sounds import voice, write_sound
 
 
 def labelled(
@@ -210,13 +211,19 @@ def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
         for name in ("edgar-1.opus", "anna-1.wav", "bella-1.flac"):
             writer.writerow([demo_archive / name, "librispeech-libritts-p", "CC BY 4.0", name, "", "", "", "", votes, 2.0])
         writer.writerow([demo_archive / "julia-monotone-1.mp3", "vctk", "CC BY 4.0", "p1", "female", "22", "", "", "", 2.0])
-        writer.writerow(["demo.wav", "demo", "demo page: evaluation only", "d", "", "", "", "", "", 2.0])
+        for licence in ("demo page: evaluation only", "licence unknown: evaluation only"):
+            writer.writerow(["demo.wav", "demo", licence, "d", "", "", "", "", "", 2.0])
+        write_sound(tmp_path / "long.wav", np.concatenate([voice(9.0, 100, 1), voice(9.0, 190, 2)]))
+        writer.writerow([tmp_path / "long.wav", "reader", "none", "l", "", "", "", "", "", 18.0])
     arguments = [tmp_path, "--add", crema_d(tmp_path / "crema-d", demo_archive), "--out", tmp_path / "out", "--edits", 2]
     done = CliRunner().invoke(prepare, [str(argument) for argument in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     with (tmp_path / "out" / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    real, acted, edits = rows[:4], rows[4], rows[6:]
+    real, stretches, acted, edits = rows[:4], rows[4:7], rows[7], rows[9:]
+    assert [row["duration"] for row in stretches] == ["6.00"] * 3 and {row["speaker"] for row in stretches} == {"l"}
+    assert [stretches[i]["pitch"] for i in (0, 2)] == ["low", "medium"]
+    assert all(float(row["pitch_hz"]) > 0 and float(row["syllables_per_second"]) > 0 for row in real + stretches)
     assert (acted["dataset"], acted["gender"], acted["split"]) == ("crema-d", "female", "train")
     assert (acted["emotion"], acted["intensity"]) == ("sad", "strong")
     assert {row["age"] for row in real} == {""}
@@ -318,6 +325,71 @@ def test_a_twisted_caption_is_false_of_its_clip_in_one_claim():
     assert twist(clips, captions, 0.0, random.Random(0)).texts == []
 
 
+@pytest.mark.parametrize(
+    ("measures", "cells", "speed", "changed"),
+    [
+        ({"pitch_hz": "210"}, {"pitch": "medium"}, 1.1, {"pitch": "high"}),
+        ({"pitch_hz": "120"}, {"pitch": "medium"}, 1 / 1.1, {"pitch": "low"}),
+        ({"pitch_hz": "150"}, {"pitch": "medium"}, 1.1, {}),
+        ({"pitch_hz": "210"}, {"pitch": "medium"}, 1.0, {}),
+        ({"syllables_per_second": "5.4"}, {"speed": "fast"}, 0.92, {"speed": ""}),
+        ({"syllables_per_second": "3.4"}, {"speed": ""}, 0.92, {"speed": "slow"}),
+        ({"centroid_hz": "690", "snr_db": "30"}, {"brightness": ""}, 1.1, {"brightness": "bright"}),
+        ({"rt60_seconds": "0.26"}, {"reverberation": ""}, 1.1, {"reverberation": "dry"}),
+        ({"pitch_range_semitones": "4.0", "jitter_percent": "2.0"}, {}, 1.1, {}),
+        ({"pitch_hz": "210"}, {"pitch": ""}, 1.1, {}),  # forgotten, since it was edited
+        ({"pitch_hz": "210"}, {"pitch": "low"}, 1.1, {}),  # said by somebody, not measured
+        ({}, {"pitch": "medium", "speed": "slow"}, 1.1, {}),
+    ],
+)
+def test_labels_follow_the_speed_that_a_clip_is_played_at(measures, cells, speed, changed):
+    assert played(measures | cells, speed) == changed
+
+
+def test_labels_after_a_change_of_speed_are_those_of_the_sound_as_it_is_then():
+    """Against measuring the changed sound itself, for pitches and speeds all over the range."""
+    from encoders.training.annotate import make_row
+    from encoders.training.measures import measure
+
+    for f0 in (100, 109, 118, 140, 170):
+        sound = voice(3.0, f0, f0)
+        row = make_row({}, measure(sound))
+        for speed in (1 / 1.1, 1.1):
+            clip = Clips(
+                ((32767 * sound).astype(np.int16),), *(np.array([n]) for n in (0, len(sound), 0)), np.zeros((1, 1)), [()], [{}]
+            )
+            faster = clip.crops([0], 5.0, [0.0], [speed])[0][0].numpy()
+            measured = make_row({}, measure(faster))
+            pitch = float(row["pitch_hz"]) * speed
+            assert float(measured["pitch_hz"]) == pytest.approx(pitch, rel=0.03)
+            if min(abs(pitch / edge - 1) for edge in load_measured()["pitch"].bins[0].edges) > 0.03:
+                assert (row | played(row, speed))["pitch"] == measured["pitch"]
+
+
+def test_a_clip_of_which_several_labels_could_hold_counts_less_where_it_is_asked_for():
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    truth = torch.tensor([[1, -1, -1], [0, 0, -1]])
+    shares = torch.softmax(logits, dim=1)
+    certain, possible = -shares[0, 0].log().item(), -shares[1, :2].sum().log().item()
+    for ambiguous in (1.0, 0.1, 0.0):
+        mean = (certain + ambiguous * possible) / (1 + ambiguous)
+        assert attribute_classification(logits, truth, [[0, 1, 2]], None, ambiguous).item() == pytest.approx(mean, abs=1e-5)
+    assert attribute_classification(logits[1:], truth[1:], [[0, 1, 2]], None, 0.0).item() == 0
+
+
+def test_a_corpus_is_left_out_with_all_of_its_speakers():
+    rows = [
+        {"path": f"{i}", "dataset": dataset, "speaker": speaker, "split": "train"}
+        for i, (dataset, speaker) in enumerate(
+            [("nemo", "a"), ("nemo", "b"), ("ravdess", "c"), ("edit-creaky", "a"), ("edit-creaky", "c"), ("other", "")]
+        )
+    ]
+    assert split(rows, ("nemo",)) == ([2, 4, 5], [0, 1])
+    assert split(rows, ("nemo", "rav")) == ([5], [0, 1, 2])
+    with pytest.raises(ManifestError, match="leave_out"):
+        split(rows, ("crema",))
+
+
 def test_what_surroundings_make_true_is_known_of_the_clip():
     surroundings = draw_surroundings(400, torch.Generator().manual_seed(0), chance=0.5)
     cells = surroundings.labels()
@@ -372,6 +444,14 @@ def test_the_recipes_say_what_the_papers_say():
     student = load_recipe("ra-clap", ("start=runs/ess",))
     assert (student.loss.contrastive, student.loss.soft_matches, student.loss.soft_temperature) == (0.0, 1.0, 0.05)
     assert load_recipe("mini").loss.positives == load_recipe("fine-tune").loss.positives == "fitting"
+
+
+def test_a_tower_of_another_kind_takes_nothing_over():
+    mini, changed = load_recipe("mini"), load_recipe("mini", ("speech_tower.kind=whisper", "speech_tower.layers=[2]"))
+    assert mini.speech_tower["kind"] == "convnext" and changed.speech_tower == {"kind": "whisper", "layers": [2]}
+    assert changed.text_tower == mini.text_tower
+    assert load_recipe("mini", ("speech_tower.kind=convnext",)).speech_tower == mini.speech_tower
+    assert "mel_bins" not in load_recipe("mini-4").speech_tower and load_recipe("mini-4").card["hears"] == mini.card["hears"]
 
 
 def test_a_recipe_is_changed_field_by_field(tmp_path):

@@ -8,6 +8,7 @@ from encoders.networks.mel import MelFrontEnd
 from encoders.networks.phoneme_tower import PhonemeTower
 from encoders.networks.speech_tower import ConvNeXtSpeechTower
 from encoders.networks.text_tower import TransformerTextTower
+from encoders.networks.whisper_tower import WhisperSpeechTower
 
 __all__ = [
     "AcousticTower",
@@ -19,5 +20,6 @@ __all__ = [
     "Projection",
     "ReluProjection",
     "TransformerTextTower",
+    "WhisperSpeechTower",
     "build_network",
 ]

@@ -11,6 +11,7 @@ from encoders.networks.errors import NetworkError
 from encoders.networks.phoneme_tower import PhonemeTower
 from encoders.networks.speech_tower import ConvNeXtSpeechTower
 from encoders.networks.text_tower import TransformerTextTower
+from encoders.networks.whisper_tower import WhisperSpeechTower
 
 PROJECTIONS = {"residual": Projection, "relu": ReluProjection}
 
@@ -19,15 +20,20 @@ def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
     """A dual encoder with random weights.
 
     Args:
-        architecture: `speech_tower` (kind "convnext", "acoustic" or "pretrained"), `text_tower` (kind "transformer",
-            "phonemes" or "pretrained") and `projection` (kind "residual" or "relu", dimension, dropout), each with the
-            arguments of its class; a pretrained tower's `config` is the to_dict() of its transformers config.
+        architecture: `speech_tower` (kind "convnext", "whisper", "acoustic" or "pretrained"), `text_tower` (kind
+            "transformer", "phonemes" or "pretrained") and `projection` (kind "residual" or "relu", dimension, dropout), each
+            with the arguments of its class; a pretrained tower's `config` is the to_dict() of its transformers config.
 
     Raises:
         NetworkError: a part has an unknown kind, or arguments that cannot work.
     """
     towers = {
-        "speech_tower": {"convnext": ConvNeXtSpeechTower, "acoustic": AcousticTower, "pretrained": _pretrained_speech},
+        "speech_tower": {
+            "convnext": ConvNeXtSpeechTower,
+            "whisper": WhisperSpeechTower,
+            "acoustic": AcousticTower,
+            "pretrained": _pretrained_speech,
+        },
         "text_tower": {"transformer": TransformerTextTower, "phonemes": PhonemeTower, "pretrained": _pretrained_text},
     }
     speech, text = (_build(part, kinds, architecture[part]) for part, kinds in towers.items())

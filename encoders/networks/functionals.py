@@ -32,11 +32,17 @@ class Functionals(nn.Module):
     Of each band of the spectrum: mean, standard deviation, mean rise above the mean, movement in 20 and in 100 ms. Of the
     pitch: the same, and the share of speech that is voiced. Of the energy: standard deviation, mean rise, movements. They
     were made for emotion, and carry over to voices and recordings never heard better than what deeper layers learn.
+
+    Args:
+        bands: of the spectrum.
+        width: of the layer.
+        dropout: share of the statistics that are left out in training.
+        others: statistics that a tower adds to those of measure().
     """
 
-    def __init__(self, bands: int, width: int, dropout: float) -> None:
+    def __init__(self, bands: int, width: int, dropout: float, others: int = 0) -> None:
         super().__init__()
-        count = BAND_STATISTICS * bands + PITCH_STATISTICS + ENERGY_STATISTICS
+        count = BAND_STATISTICS * bands + PITCH_STATISTICS + ENERGY_STATISTICS + others
         self.register_buffer("centre", torch.zeros(count))
         self.register_buffer("scale", torch.ones(count))
         self.dropout = nn.Dropout(dropout)

@@ -30,11 +30,12 @@ PITCH_CHANNELS = 3
 class Heard(NamedTuple):
     """What is heard of clips, all [batch, frames, ...].
 
-    mel, semitones: log power over the clip's level in mel bands and in semitones. octaves: pitch over 60 Hz. energy: log
-    power over the level. speaking, voiced: how surely somebody speaks, and with voice, 0..1. mask: 1 in valid frames, of
-    which there are `frames` [batch].
+    level: mean power while somebody speaks, [batch, 1, 1]. mel, semitones: log power over the clip's level in mel bands and in
+    semitones. octaves: pitch over 60 Hz. energy: log power over the level. speaking, voiced: how surely somebody speaks, and
+    with voice, 0..1. mask: 1 in valid frames, of which there are `frames` [batch].
     """
 
+    level: Tensor
     mel: Tensor
     semitones: Tensor
     octaves: Tensor
@@ -59,6 +60,33 @@ def gauge(power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     level = level.clamp(min=SILENCE)
     energy = (whole / level + FLOOR).log()
     return level, energy, torch.sigmoid((energy - GATE) / SOFTNESS) * mask
+
+
+def hear(power: Tensor, fine: Tensor, frames: Tensor, pitch: PitchTrack) -> Heard:
+    """What is heard of clips.
+
+    Args:
+        power: in mel bands, [batch, frames, bands].
+        fine: HarmonicFrontEnd's, [batch, frames, bins].
+        frames: how many of them are valid, [batch].
+        pitch: what finds the pitch.
+    """
+    mask = frame_mask(frames, power.shape[1])
+    power, fine = power * mask, fine * mask
+    level, energy, speaking = gauge(power, mask)
+    octaves, voiced = pitch((fine / level + FINE_FLOOR).log())
+    semitones = fine.unflatten(2, (SEMITONES, -1)).mean(dim=3)
+    return Heard(
+        level=level,
+        mel=(power / level + FLOOR).log(),
+        semitones=(semitones / level + FINE_FLOOR).log(),
+        octaves=octaves,
+        energy=energy,
+        speaking=speaking,
+        voiced=voiced * speaking,
+        mask=mask,
+        frames=frames,
+    )
 
 
 class ConvNeXtBlock(nn.Module):
@@ -179,21 +207,7 @@ class ConvNeXtSpeechTower(nn.Module):
     def _listen(self, waveform: Tensor, lengths: Tensor) -> "Heard":
         """All that the layers see of clips."""
         power, frames = self.mel(waveform, lengths)
-        mask = frame_mask(frames, power.shape[1])
-        power, fine = power * mask, self.harmonics(waveform) * mask
-        level, energy, speaking = gauge(power, mask)
-        octaves, voiced = self.pitch((fine / level + FINE_FLOOR).log())
-        semitones = fine.unflatten(2, (SEMITONES, -1)).mean(dim=3)
-        return Heard(
-            mel=(power / level + FLOOR).log(),
-            semitones=(semitones / level + FINE_FLOOR).log(),
-            octaves=octaves,
-            energy=energy,
-            speaking=speaking,
-            voiced=voiced * speaking,
-            mask=mask,
-            frames=frames,
-        )
+        return hear(power, self.harmonics(waveform), frames, self.pitch)
 
     def _measure(self, heard: "Heard") -> Tensor:
         bands = torch.cat([heard.mel, heard.semitones], dim=2)

@@ -23,8 +23,7 @@ class TransformerBlock(nn.Module):
         batch, tokens, width = x.shape
         shape = (batch, tokens, self.heads, width // self.heads)
         q, k, v = (part.reshape(shape).transpose(1, 2) for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1))
-        scores = q @ k.transpose(-2, -1) / shape[-1] ** 0.5 + bias
-        mixed = torch.softmax(scores, dim=-1) @ v
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         x = x + nn.functional.dropout(
             self.out(mixed.transpose(1, 2).reshape(batch, tokens, width)), self.dropout, self.training
         )

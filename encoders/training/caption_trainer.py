@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.networks import ConvNeXtSpeechTower
+from encoders.networks import ConvNeXtSpeechTower, WhisperSpeechTower
 from encoders.training import losses
 from encoders.training.augment import augment, draw_surroundings
 from encoders.training.caption_writer import (
@@ -24,6 +24,7 @@ from encoders.training.caption_writer import (
 )
 from encoders.training.data import Clips
 from encoders.training.distributed import Place, gather
+from encoders.training.measured import played
 from encoders.training.recipe import Recipe, RecipeError
 from encoders.training.sources import Bundle
 from encoders.training.trainer import Trainer
@@ -131,7 +132,7 @@ class CaptionTrainer(Trainer):
         prompts = self._embed_prompts(label_prompts(self._random("prompts")))
         truth = torch.from_numpy(truth[:, PROMPTED]).to(self.place.device)
         weights = [self.loss.attribute_weights.get(name, 1.0) for name in EXCLUSIVE]
-        return losses.attribute_classification(speech @ prompts.T, truth, ATTRIBUTE_COLUMNS, weights)
+        return losses.attribute_classification(speech @ prompts.T, truth, ATTRIBUTE_COLUMNS, weights, self.loss.ambiguous)
 
     def _tags(self, speech: Tensor, rows: Sequence[int]) -> Tensor:
         rng = self._random("tags")
@@ -153,7 +154,11 @@ class CaptionTrainer(Trainer):
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
         rows = self._epoch(epoch)[index]
         surroundings = draw_surroundings(len(rows), self._generator("surroundings"), self.schedule.augment)
-        clips = self.clips.select(rows).relabel(surroundings.labels())
+        furthest = math.log1p(self.schedule.speed_change)
+        speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
+        moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
+        heard = [cells | around for cells, around in zip(moved, surroundings.labels(), strict=True)]
+        clips = self.clips.select(rows).relabel(heard)
         captions = draw_captions(clips, self._random("captions"), self.loss.denials)
         matches, twisted = 2 * torch.eye(len(rows)) - 1, []
         if self.loss.positives == "fitting":
@@ -162,8 +167,6 @@ class CaptionTrainer(Trainer):
         mine = self.place.part(len(rows))
         places = np.random.default_rng(self._seed("crops")).random(len(rows))
         seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
-        furthest = math.log1p(self.schedule.speed_change)
-        speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
         waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
         if self.schedule.augment:
             noise = self._generator("augment", self.place.rank)
@@ -174,7 +177,7 @@ class CaptionTrainer(Trainer):
 
     def _fit_inputs(self) -> None:
         """Lets a tower of our own find out the scale of what it measures, on clips as training draws them."""
-        if isinstance(self.network.speech_tower, ConvNeXtSpeechTower):
+        if isinstance(self.network.speech_tower, ConvNeXtSpeechTower | WhisperSpeechTower):
             rng = np.random.default_rng(self._seed("fit"))
             rows = rng.choice(len(self.clips), min(FITTED_CLIPS, len(self.clips)), replace=False).tolist()
             waveform, lengths = self.clips.crops(rows, self.schedule.crop_seconds[1], rng.random(len(rows)))

@@ -196,13 +196,22 @@ def permitted(rows: Sequence[dict[str, str]], licences: Sequence[str]) -> list[i
     return chosen
 
 
-def split(rows: Sequence[dict[str, str]], share: float = 0.1) -> tuple[list[int], list[int]]:
+def split(rows: Sequence[dict[str, str]], leave_out: Sequence[str] = (), share: float = 0.1) -> tuple[list[int], list[int]]:
     """(rows to train on, rows to validate on).
 
-    By the column `split` ("train"; anything else validates) if there is one; else about `share` of the clips: whole
-    speakers where there are five or more, chosen by a hash of their names, else single recordings (with the edited copies
-    whose column `source` names them) by a hash of their paths.
+    With `leave_out`, data sets by the beginnings of their names, those are validated on; neither they nor other recordings
+    of their speakers are trained on. Else by the column `split` ("train"; anything else validates) if there is one; else
+    about `share` of the clips: whole speakers where there are five or more, chosen by a hash of their names, else single
+    recordings (with the edited copies whose column `source` names them) by a hash of their paths.
     """
+    if leave_out:
+        left = [i for i, row in enumerate(rows) if row.get("dataset", "").startswith(tuple(leave_out))]
+        if not left:
+            found = ", ".join(sorted({row.get("dataset") or "none" for row in rows}))
+            raise ManifestError(f"No clip is of the data sets {', '.join(leave_out)} (sampling.leave_out). There are: {found}.")
+        speakers = {rows[i].get("speaker", "") for i in left} - {""}
+        known = [row.get("speaker", "") in speakers for row in rows]
+        return [i for i in sorted(set(range(len(rows))) - set(left)) if not known[i]], left
     if any(row.get("split") for row in rows):
         held = {i for i, row in enumerate(rows) if row.get("split") != "train"}
     else:

@@ -84,7 +84,11 @@ def tag_classification(logits: Tensor, tags: Tensor) -> Tensor:
 
 
 def attribute_classification(
-    logits: Tensor, truth: Tensor, attributes: Sequence[list[int]], weights: Sequence[float] | None = None
+    logits: Tensor,
+    truth: Tensor,
+    attributes: Sequence[list[int]],
+    weights: Sequence[float] | None = None,
+    ambiguous: float = 1.0,
 ) -> Tensor:
     """Zero-shot classification as a loss: softmax over the prompts of each exclusive attribute.
 
@@ -93,6 +97,7 @@ def attribute_classification(
         truth: [clips, claims] of 1, -1 or 0.
         attributes: the columns of each exclusive attribute's labels.
         weights: how much each attribute counts; None: all alike.
+        ambiguous: how much a clip of which several labels could hold counts against one with a label.
 
     Returns:
         The weighted mean over attributes of the mean over the clips whose label is known, in which a label counts by the
@@ -108,6 +113,7 @@ def attribute_classification(
             missed = -log_shares.masked_fill(~possible[known], -1e4).logsumexp(dim=1)
             held = part[known].argmax(dim=1)
             share = held.bincount()[held].rsqrt()
-            losses.append(weight * (share * missed).sum() / share.sum())
+            share = torch.where(possible[known].sum(dim=1) > 1, ambiguous * share, share)
+            losses.append(weight * (share * missed).sum() / share.sum().clamp(min=1e-6))
             counts.append(weight)
     return torch.stack(losses).sum() / sum(counts) if losses else logits.sum() * 0

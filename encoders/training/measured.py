@@ -37,6 +37,27 @@ class MeasuredAttribute:
         return allowed.pop() if len(allowed) == 1 else ""
 
 
+MOVED_BY_SPEED = {"pitch_hz": 1, "syllables_per_second": 1, "centroid_hz": 1, "rt60_seconds": -1}
+"""Measures that playing a clip faster multiplies by the speed, or divides by it."""
+
+
+def played(row: Mapping[str, str], speed: float) -> dict[str, str]:
+    """The cells that playing a clip `speed` times as fast, and so higher, changes.
+
+    Args:
+        row: of a manifest; a cell that its measures do not explain, or without them, stays as it is.
+    """
+    measures = {bins.measure for attribute in load_measured().values() for bins in attribute.bins}
+    before = {name: float(row[name]) for name in measures if row.get(name)}
+    after = {name: value * speed ** MOVED_BY_SPEED.get(name, 0) for name, value in before.items()}
+    cells = {}
+    for name, attribute in load_measured().items():
+        former, label = attribute.label(before), attribute.label(after)
+        if label != former == row.get(name, ""):
+            cells[name] = label
+    return cells
+
+
 @cache
 def load_measured() -> dict[str, MeasuredAttribute]:
     """All measured attributes, by name."""

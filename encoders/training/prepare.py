@@ -4,11 +4,13 @@
 
 SPEECH and every further FOLDER are as encoders.training.corpora knows them: with a clips.csv, or as CREMA-D is distributed.
 The manifest has a column per attribute (attributes.toml). A cell names the label that holds, or several that it could be
-("neutral|calm"); an empty cell is unknown. `style` keeps only words that hold, `style_not` those that do not.
+("neutral|calm"); an empty cell is unknown. `style` keeps only words that hold, `style_not` those that do not. Beside them are
+the measures (encoders.training.measures) that labels follow from, and from which they change when a clip is played faster.
 """
 
 import csv
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -16,24 +18,38 @@ from pathlib import Path
 
 import click
 import numpy as np
+import soundfile
 from tqdm import tqdm
 
 from encoders.attributes import load_attributes
 from encoders.audio import SAMPLE_RATE, read_audio
 from encoders.manifest import ManifestError
-from encoders.training.annotate import in_processes, make_row
+from encoders.training.annotate import MEASURES, MOST_SECONDS, in_processes, make_row
 from encoders.training.copies import edited_labels, write_edit
 from encoders.training.corpora import read_corpus
 from encoders.training.edits import EDITS
 from encoders.training.measured import load_measured
 from encoders.training.measures import measure
 
-COLUMNS = (*"path dataset licence speaker split duration".split(), *load_attributes(), "style_not")
+COLUMNS = (*"path dataset licence speaker split duration".split(), *load_attributes(), "style_not", *MEASURES)
 HELD_OUT_DATASETS = {"vctk", "ljspeech"}
-HELD_OUT_SHARE = {"librispeech-libritts-p": 0.15, "nemo": 0.25, "ravdess": 0.17, "emotiontts-ko": 0.15}
-READ_SPEECH = set("librispeech-libritts-p cmu-arctic kerstin kathleen nathalie flemishguy ljspeech vctk fsdd".split())
+HELD_OUT_SHARE = {
+    "librispeech-libritts-p": 0.15, "nemo": 0.25, "ravdess": 0.17, "emotiontts-ko": 0.15, "speechocean762": 0.15,
+    "duke-accents": 0.15, "turev": 0.17, "indian-emospeech": 0.15,
+}  # fmt: skip
+READ_SPEECH = set(
+    """librispeech-libritts-p cmu-arctic kerstin kathleen nathalie flemishguy ljspeech vctk fsdd speechocean762
+    duke-accents""".split()
+)
 TELEPHONE_BAND = {"fsdd"}
-MEASURED_SECONDS = 6.0
+UNKNOWN_BAND = {"indian-emospeech"}
+UNEVEN_LEVELS = {"indian-emospeech", "turev", "sdap-voices"}
+"""Recordings whose level tells nothing of how loudly somebody spoke."""
+NOT_ALL_MODAL = {"sdap-voices"}
+NEVER_TRAINED_ON = "evaluation only"
+"""In a licence."""
+STRETCH_SECONDS = 8.0
+"""Longer recordings are cut into equal stretches of at most so much, each with labels of its own."""
 VOTED = {
     "clear": ("clarity", "clear"),
     "muffled": ("clarity", "muffled"),
@@ -78,7 +94,7 @@ def efforts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
     """Path -> "quiet" or "loud" for acted clips far from the level at which the same actor speaks elsewhere."""
     levels = defaultdict(list)
     for row in rows:
-        if row["dataset"] not in READ_SPEECH and row["loudness_lufs"]:
+        if row["dataset"] not in READ_SPEECH | UNEVEN_LEVELS and row["loudness_lufs"]:
             levels[row["speaker"]].append(float(row["loudness_lufs"]))
     found = {}
     for row in rows:
@@ -89,10 +105,25 @@ def efforts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
     return found
 
 
-def describe(held_out: set[str], row: dict[str, str]) -> dict[str, str]:
-    """A row with what was measured of it, and with what its data set says put into the manifest's columns."""
-    measured = make_row({}, measure(read_audio(Path(row["path"]), MEASURED_SECONDS)))
-    kept = {name: measured[name] for name in (*load_measured(), "loudness_lufs")}
+def describe(held_out: set[str], folder: Path, row: dict[str, str]) -> list[dict[str, str]]:
+    """A row for each stretch of a recording; one that is cut is written into `folder`."""
+    samples = read_audio(Path(row["path"]), MOST_SECONDS)
+    count = max(1, math.ceil(len(samples) / SAMPLE_RATE / STRETCH_SECONDS))
+    if count == 1:
+        return [_describe(held_out, row, samples)]
+    found = []
+    for number, stretch in enumerate(np.array_split(samples, count)):
+        path = folder / f"{row['dataset']}-{Path(row['path']).stem}-{number}.flac"
+        soundfile.write(path, stretch, SAMPLE_RATE)
+        cut = row | {"path": str(path), "duration": f"{len(stretch) / SAMPLE_RATE:.2f}"}
+        found.append(_describe(held_out, cut, stretch))
+    return found
+
+
+def _describe(held_out: set[str], row: dict[str, str], samples: np.ndarray) -> dict[str, str]:
+    """A row with what was measured of its samples, and with what its data set says put into the manifest's columns."""
+    measured = make_row({}, measure(samples))
+    kept = {name: measured[name] for name in (*load_measured(), *MEASURES)}
     listened = row["dataset"] == "librispeech-libritts-p"
     voted = style_votes(row["style"]) if listened else {"style": "", "age": row["age"]}
     return {
@@ -100,8 +131,8 @@ def describe(held_out: set[str], row: dict[str, str]) -> dict[str, str]:
         **kept,
         "split": "valid" if row["speaker"] in held_out else "train",
         "emotion": row["emotion"] or ("neutral|calm" if row["dataset"] in READ_SPEECH else ""),
-        "phonation": "" if voted.get("texture") else "modal",
-        "channel": "telephone" if row["dataset"] in TELEPHONE_BAND else "full-band",
+        "phonation": "" if voted.get("texture") or row["dataset"] in NOT_ALL_MODAL else "modal",
+        "channel": "telephone" if row["dataset"] in TELEPHONE_BAND else "" if row["dataset"] in UNKNOWN_BAND else "full-band",
         **voted,
     }
 
@@ -113,7 +144,7 @@ def edit(task: tuple[Path, dict[str, str], str, int]) -> dict[str, str] | None:
     if sound is None:
         return None
     measured = make_row({}, measure(sound))
-    kept = {attribute: measured[attribute] for attribute in load_measured() if attribute not in ("noise", "reverberation")}
+    kept = {name: measured[name] for name in (*load_measured(), *MEASURES) if name not in ("noise", "reverberation")}
     return row | kept | edited_labels(name, measured["pitch"]) | {
         "path": str(path), "dataset": f"edit-{name}", "duration": f"{len(sound) / SAMPLE_RATE:.2f}"
     }  # fmt: skip
@@ -131,11 +162,12 @@ def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int
         corpora = [read_corpus(folder) for folder in (speech, *added)]
     except ManifestError as error:
         raise click.ClickException(str(error)) from error
-    (out / "edits").mkdir(parents=True, exist_ok=True)
     out = out.absolute()
-    rows = [row for corpus in corpora for row in corpus if not row["licence"].startswith("demo page")]
-    done = in_processes(partial(describe, held_out_speakers(rows)), rows)
-    manifest = list(tqdm(done, total=len(rows), desc="measure", mininterval=10))
+    for folder in ("edits", "stretches"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    rows = [row for corpus in corpora for row in corpus if NEVER_TRAINED_ON not in row["licence"]]
+    done = in_processes(partial(describe, held_out_speakers(rows), out / "stretches"), rows)
+    manifest = [row for found in tqdm(done, total=len(rows), desc="measure", mininterval=10) for row in found]
     loudness = efforts(manifest)
     manifest = [row | {"loudness": loudness.get(row["path"], "")} for row in manifest]
 

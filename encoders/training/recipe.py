@@ -22,10 +22,11 @@ class Schedule:
 
     seed: of every draw. steps or epochs: the length; the other is 0. batch: clips in one loss, over all processes.
     parts: pieces a batch is embedded in to save memory; the loss is that of the whole batch (Gao et al. 2021, GradCache).
-    crop_seconds: shortest and longest random crop; clips with phonemes are taken whole, and longer ones left
-    aside. rates are multiples of learning_rate. one_cycle: warm up over
-    `warmup` of the steps, then fall to nearly zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of
-    the gradients (0 = any). average_decay: of the moving average of the weights that is validated and kept (0 = none).
+    crop_seconds: shortest and longest random crop; clips with phonemes are taken whole, and longer ones left aside. rates are
+    multiples of learning_rate; encoder_rate is of a whisper tower's encoder, instead of the tower's, and encoder_start the
+    share of the steps before which it is not trained. one_cycle: warm up over `warmup` of the steps, then fall to nearly
+    zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of the gradients (0 = any).
+    average_decay: of the moving average of the weights that is validated and kept (0 = none).
     precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory, more time. augment: share of clips that
     are put through random rooms, lines and noise. speed_change: how much faster or slower clips are played at most, and so
     higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). noise: share of clips put under white noise or other voices,
@@ -41,6 +42,8 @@ class Schedule:
     crop_seconds: tuple[float, float] = (10.0, 10.0)
     learning_rate: float = 1e-5
     speech_tower_rate: float = 1.0
+    encoder_rate: float = 1.0
+    encoder_start: float = 0.0
     text_tower_rate: float = 1.0
     weight_decay: float = 0.0
     one_cycle: bool = False
@@ -63,7 +66,8 @@ class Sampling:
     """Which clips are trained on, and which make a batch.
 
     licences: clips of other licences (the manifests' column) are left aside; none takes all. hold_out: whether clips are
-    held out to validate on; without, the run has no figures.
+    held out to validate on; without, the run has no figures. leave_out: data sets, by the beginnings of their names, that are
+    not trained on at all, nor are other recordings of their speakers, and that alone are validated on.
     order: "shuffled" (every clip once an epoch), "balanced" (by the inverse frequency of tags, at least `rare_clips` a
     batch with a tag that under `rare_share` of the clips have; ParaSpeechCLAP-Intrinsic), "shares" (by data set, then
     evenly over speakers), "lengths" (the same, in batches of clips of like length) or "alike" (in batches of one data set
@@ -73,6 +77,7 @@ class Sampling:
 
     licences: tuple[str, ...] = ()
     hold_out: bool = True
+    leave_out: tuple[str, ...] = ()
     order: str = "shuffled"
     rare_share: float = 0.05
     rare_clips: int = 2
@@ -89,7 +94,8 @@ class Loss:
     denials: share of the captions written from labels that also say what does not hold ("not whispered"). twists: share of
     them that take part a second time with one claim made false ("a sad man" of a sad woman), as hard negatives.
     attributes: weight of classification over each exclusive attribute's labels (softmax at the logit scale);
-    attribute_weights: how much attributes count in it, others 1.
+    attribute_weights: how much attributes count in it, others 1; ambiguous: how much a clip counts of which several labels
+    of an attribute could hold ("neutral|calm"), against one with a label.
     tags: weight of multi-label classification over the tags of `tag_columns` (ParaSpeechCLAP), each with one of
     `tag_templates`; tag_scale: "none", the bare cosine (the paper), or "logit" (times the logit scale).
     soft_matches: weight of the distance to a frozen teacher's similarities, the weights that training starts from
@@ -107,6 +113,7 @@ class Loss:
     twists: float = 0.0
     attributes: float = 0.0
     attribute_weights: dict[str, float] = field(default_factory=dict)
+    ambiguous: float = 1.0
     tags: float = 0.0
     tag_columns: tuple[str, ...] = ("tags",)
     tag_templates: tuple[str, ...] = ("A person is speaking in a {} style.",)
@@ -198,6 +205,8 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         raise RecipeError(
             f"schedule.crop_seconds are two numbers, rising, over 0 and up to {LONGEST_CROP}, not {schedule.crop_seconds}."
         )
+    if schedule.encoder_start > 1:
+        raise RecipeError(f"schedule.encoder_start is a share of the steps, 0 to 1, not {schedule.encoder_start}.")
     return Recipe(name=raw.get("name", name), start=raw.get("start", ""), card=raw.get("card", {}), **towers, **built)
 
 
@@ -226,10 +235,16 @@ EITHER = {"steps": "epochs", "epochs": "steps"}
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         into.pop(EITHER.get(key), None)
-        if isinstance(value, dict) and isinstance(into.get(key), dict) and key != "config":
+        whole = key == "config" or (isinstance(value, dict) and value.get("kind", "") not in ("", _kind(into.get(key))))
+        if isinstance(value, dict) and isinstance(into.get(key), dict) and not whole:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def _kind(part: Any) -> str:
+    """The kind of a tower or projection; what is said of one of another kind does not hold of it."""
+    return part.get("kind", "") if isinstance(part, dict) else ""
 
 
 def _assignment(change: str) -> dict[str, Any]:

@@ -14,15 +14,13 @@ from torch import Tensor
 from encoders.espeak import phonemes_of
 from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
 from encoders.networks import DualEncoder, build_network
+from encoders.training.errors import SourceError
 from encoders.training.phonetics import phoneme_tokenizer
 from encoders.training.recipe import Recipe
+from encoders.training.whisper import convert_whisper, read_whisper, whisper_file
 
 RUN, WEIGHTS, TEXT_TOWER = "run.json", "weights.safetensors", "text_tower.safetensors"
 MOST_TOKENS = 512
-
-
-class SourceError(ValueError):
-    """Something to start from that cannot be found or used. The message is a sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,9 @@ def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
     """The network that a recipe starts with, given the manifests' rows.
 
     With `recipe.start`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
-    `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", a folder made
-    by encoders.training.distil for kind "transformer". A tower of kind "phonemes" needs none: its tokenizer knows the phonemes
+    `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", the same or a
+    CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.distil for kind "transformer".
+    A tower of kind "phonemes" needs none: its tokenizer knows the phonemes
     of the rows.
 
     Raises:
@@ -55,8 +54,12 @@ def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
         raise SourceError(
             "The recipe names no text_tower.source, so there is no tokenizer. Give one with --set text_tower.source=..."
         )
+    heard: dict[str, Tensor] = {}
     if speech["kind"] == "pretrained":
         speech = pretrained_speech(speech_source, **speech)
+    if speech["kind"] == "whisper" and speech_source:
+        shape, heard = whisper_encoder(speech_source)
+        speech |= {name: shape[name] for name in ("mel_bins", "width", "heads")}
     if text["kind"] == "pretrained":
         text["config"] = pretrained_description(text_source, text.get("config"))
         tokenizer = pretrained_tokenizer(text_source)
@@ -68,6 +71,8 @@ def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
         tower = getattr(network, part)
         if architecture[part]["kind"] == "pretrained":
             _load(tower.model, _pretrained_weights(source, architecture[part]["config"]), source)
+        elif part == "speech_tower" and heard:
+            _load(tower.encoder, heard, source)
         elif source:
             _load(tower, read_weights(Path(source) / TEXT_TOWER), source)
     return Bundle(network, architecture, tokenizer)
@@ -104,6 +109,21 @@ def begin_from(start: str) -> Bundle:
     network = build_network(architecture)
     _load(network, weights, start)
     return Bundle(network, architecture, read_tokenizer(folder))
+
+
+def whisper_encoder(source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Shape (the arguments of WhisperEncoder, with all its blocks) and weights of a Whisper model's encoder.
+
+    Args:
+        source: a CTranslate2 file as whisper_file() finds it, else a folder of the transformers library or a name on the hub.
+    """
+    path = whisper_file(source)
+    if path:
+        return read_whisper(path)
+    from transformers import WhisperConfig, WhisperModel
+
+    config = _from_hub(source, WhisperConfig.from_pretrained, "config.json").to_dict()
+    return convert_whisper(_from_hub(source, WhisperModel.from_pretrained, "model.safetensors").state_dict(), config, source)
 
 
 def pretrained_speech(source: str, **options: Any) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def _train(
 ) -> Result | None:
     clips, failed = _first_then_others(place, lambda: load_clips(manifests, cache, root, on_clip))
     clips = clips.select(permitted(clips.rows, recipe.sampling.licences))
-    training, validating = split(clips.rows) if recipe.sampling.hold_out else (range(len(clips)), [])
+    sampling = recipe.sampling
+    training, validating = split(clips.rows, sampling.leave_out) if sampling.hold_out else (range(len(clips)), [])
     if len(training) < max(2, place.world):
         raise ManifestError(f"There are {len(training)} clips to train on; there must be {max(2, place.world)} at least.")
     valid = clips.select(validating)

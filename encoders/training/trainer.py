@@ -43,6 +43,9 @@ class Trainer(ABC):
         self.average = None
         if self.schedule.average_decay:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.schedule.average_decay))
+        encoder = getattr(self.network.speech_tower, "encoder", nn.Module())
+        self.late = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+        """What is trained from `encoder_start` on."""
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=self.schedule.weight_decay)
 
     @abstractmethod
@@ -66,6 +69,8 @@ class Trainer(ABC):
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * self.rate(self.step_number)
+        for parameter in self.late:
+            parameter.requires_grad_(self.step_number >= self.schedule.encoder_start * self.total_steps)
         self.optimizer.zero_grad()
         parts = self._backward()
         average_gradients(self.network.parameters(), self.place)
@@ -109,12 +114,16 @@ class Trainer(ABC):
         return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.schedule.precision == "bf16")
 
     def _groups(self) -> list[dict]:
-        rates = {"speech_tower": self.schedule.speech_tower_rate, "text_tower": self.schedule.text_tower_rate}
+        rates = {
+            "speech_tower.encoder": self.schedule.encoder_rate,
+            "speech_tower": self.schedule.speech_tower_rate,
+            "text_tower": self.schedule.text_tower_rate,
+        }
         groups: dict[str, list[nn.Parameter]] = {part: [] for part in (*rates, "")}
         for name, parameter in self.network.named_parameters():
             groups[next((part for part in rates if name.startswith(part)), "")].append(parameter)
         top = self.schedule.learning_rate
-        return [{"params": members, "base": top * rates.get(part, 1.0)} for part, members in groups.items()]
+        return [{"params": members, "base": top * rates.get(part, 1.0)} for part, members in groups.items() if members]
 
     @staticmethod
     def _frozen(module: nn.Module) -> nn.Module:

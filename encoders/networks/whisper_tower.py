@@ -1,0 +1,196 @@
+"""A speech tower on the lower layers of Whisper's encoder (Radford et al. 2022), beside statistics of spectrum and pitch."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from encoders.networks.errors import NetworkError
+from encoders.networks.functionals import Functionals
+from encoders.networks.masks import frame_mask
+from encoders.networks.mel import HOP, SAMPLE_RATE, dft_kernels, power_spectrum
+from encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
+from encoders.networks.speech_tower import SEMITONES, Heard, StatisticsPooling, hear
+from encoders.networks.text_tower import TransformerBlock
+
+WINDOW = 400
+"""Samples of a frame of the spectrum: 25 ms."""
+MOST_POSITIONS = 1500
+"""States of 20 ms that Whisper has positions for: 30 s, the silence after the clip included."""
+SILENCE_AFTER = SAMPLE_RATE // 2
+"""Samples of silence that the encoder hears after each clip, where Whisper was trained with silence up to 30 s."""
+LEAST_POWER, RANGE = 1e-10, 8.0
+"""Mel power that is silence, and how many powers of ten below a clip's loudest band are told apart."""
+POWER_SCALE = 10.0
+"""What Whisper's filters give for white noise of power 1, in multiples of what filters that sum to one give."""
+LEVEL = 0.01
+"""Mean power of speech that a clip is brought to, about what is usual: the median of five corpora is 0.014."""
+
+
+def slaney_filters(bins: int) -> Tensor:
+    """Triangular filters on the Slaney mel scale, 0 to 8000 Hz, each of unit area over Hz, [WINDOW // 2 + 1, bins]."""
+    knee_hz, hz_a_mel, decade = 1000.0, 200 / 3, math.log(6.4) / 27
+    knee = knee_hz / hz_a_mel
+    highest = knee + math.log(SAMPLE_RATE / 2 / knee_hz) / decade
+    mels = torch.linspace(0, highest, bins + 2, dtype=torch.float64)
+    edges = torch.where(mels < knee, mels * hz_a_mel, knee_hz * ((mels - knee) * decade).exp())
+    frequencies = torch.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1, dtype=torch.float64)[:, None]
+    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
+    return (torch.minimum(rising, falling).clamp(min=0) * 2 / (edges[2:] - edges[:-2])).float()
+
+
+def sinusoids(positions: int, width: int) -> Tensor:
+    """Sines and cosines of positions at wavelengths from 2 pi to 20,000 pi, [positions, width]."""
+    rates = torch.exp(-math.log(10_000) / (width // 2 - 1) * torch.arange(width // 2))
+    angles = torch.arange(positions)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class WhisperMel(nn.Module):
+    """Waveform to mel power as Whisper takes it: windows of 25 ms every 10 ms, the beginning mirrored, Slaney's filters."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        hz = torch.arange(WINDOW // 2 + 1) * SAMPLE_RATE / WINDOW
+        self.register_buffer("kernels", dft_kernels(hz, WINDOW), persistent=False)
+        self.register_buffer("filters", WINDOW * slaney_filters(bins), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Waveform [batch, samples] -> mel power [batch, samples // HOP, bins]; `samples` is WINDOW at least."""
+        mirrored = waveform[:, 1 : WINDOW // 2 + 1].flip(1)
+        before = 2 * HOP - WINDOW // 2
+        power = power_spectrum(torch.cat([nn.functional.pad(mirrored, (before, 0)), waveform], dim=1), self.kernels)
+        with torch.autocast(waveform.device.type, enabled=False):  # power spans more decades than half precision has
+            return power[:, 2:-1] @ self.filters
+
+
+class WhisperEncoder(nn.Module):
+    """The convolutions and the first blocks of Whisper's encoder.
+
+    Args:
+        mel_bins, width, heads: its shape.
+        blocks: how many of its blocks there are.
+    """
+
+    def __init__(self, mel_bins: int, width: int, heads: int, blocks: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(mel_bins, width, 3, padding=1)
+        self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, dropout=0.0) for _ in range(blocks))
+        self.register_buffer("positions", sinusoids(MOST_POSITIONS, width), persistent=False)
+        self.checkpointing = False
+
+    def forward(self, mel: Tensor, frames: Tensor) -> tuple[list[Tensor], Tensor]:
+        """States after the convolutions and after each block, [batch, states, width] each; which are valid, [batch, states, 1].
+
+        Args:
+            mel: log mel, [batch, frames, mel_bins].
+            frames: how many are valid, [batch]; what lies behind them changes nothing.
+        """
+        mask = frame_mask(frames, mel.shape[1]).transpose(1, 2)
+        x = nn.functional.gelu(self.conv1(mel.transpose(1, 2) * mask)) * mask
+        x = nn.functional.gelu(self.conv2(x)).transpose(1, 2)
+        valid = frame_mask((frames + 1) // 2, x.shape[1])
+        x = x + self.positions[: x.shape[1]]
+        states, bias = [x], (1.0 - valid[:, None, None, :, 0]) * -1e4
+        for block in self.blocks:
+            recompute = self.checkpointing and self.training
+            x = checkpoint(block, x, bias, use_reentrant=False) if recompute else block(x, bias)
+            states.append(x)
+        return states, valid
+
+
+class WhisperSpeechTower(nn.Module):
+    """Waveform -> features, whatever the padding or the neighbours in the batch.
+
+    A learned sum of the encoder's states, pooled over the frames in which somebody speaks, beside Functionals of bands,
+    pitch and energy, which Whisper hears badly. Clips are at most 29.5 s long.
+
+    Args:
+        mel_bins, width, heads: shape of the encoder; those of Whisper tiny.en.
+        layers: the states that are summed: 0 are those after the convolutions, 1 those after the first block. Blocks above
+            the highest are left out.
+        frozen: the highest state of which the weights below are not trained; -1 for none.
+        level: "relative", each clip is brought to the same level before it is heard, or "absolute", as Whisper, with the
+            level among the statistics.
+        functionals: width of the layer over plain statistics.
+        dropout: share of the statistics that are left out in training.
+
+    Raises:
+        NetworkError: an option cannot be.
+    """
+
+    def __init__(
+        self,
+        mel_bins: int = 80,
+        width: int = 384,
+        heads: int = 6,
+        layers: Sequence[int] = (1, 2, 3),
+        frozen: int = -1,
+        level: str = "relative",
+        functionals: int = 192,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if not layers or min(layers) < 0 or len(set(layers)) < len(layers):
+            raise NetworkError(f"layers of a speech tower are different numbers from 0 on, not {list(layers)}.")
+        if not -1 <= frozen <= max(layers):
+            raise NetworkError(f"frozen of a speech tower is between -1 and its highest layer, {max(layers)}, not {frozen}.")
+        if level not in ("relative", "absolute"):
+            raise NetworkError(f"level of a speech tower is 'relative' or 'absolute', not {level!r}.")
+        self.mel = WhisperMel(mel_bins)
+        self.harmonics = HarmonicFrontEnd()
+        self.pitch = PitchTrack()
+        self.encoder = WhisperEncoder(mel_bins, width, heads, max(layers))
+        self.layers, self.level = tuple(layers), level
+        self.layer_weights = nn.Parameter(torch.zeros(len(layers)))
+        self.pooling = StatisticsPooling(width)
+        self.norm = nn.LayerNorm(3 * width)
+        self.functionals = Functionals(mel_bins + SEMITONES, functionals, dropout, others=int(level == "absolute"))
+        self.width = 3 * width + functionals
+        if frozen >= 0:
+            for part in (self.encoder.conv1, self.encoder.conv2, *self.encoder.blocks[:frozen]):
+                part.requires_grad_(False)
+
+    def checkpoint_activations(self) -> None:
+        """Trades time for memory in training: activations are computed again in the backward pass."""
+        self.encoder.checkpointing = True
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch] -> features [batch, width]."""
+        heard, states, _ = self.listen(waveform, lengths)
+        weights = torch.softmax(self.layer_weights, dim=0)
+        normal = [nn.functional.layer_norm(states[layer], states[layer].shape[2:]) for layer in self.layers]
+        x = sum(weight * state for weight, state in zip(weights, normal, strict=True))
+        deep = self.pooling(x, heard.speaking[:, ::2])
+        return torch.cat([self.norm(deep), self.functionals(self.measure(heard))], dim=1)
+
+    @torch.no_grad()
+    def fit(self, waveform: Tensor, lengths: Tensor) -> None:
+        """Finds out from clips on what scale their statistics lie; before training starts."""
+        self.functionals.fit(self.measure(self.hear(waveform, lengths)[0]))
+
+    def listen(self, waveform: Tensor, lengths: Tensor) -> tuple[Heard, list[Tensor], Tensor]:
+        """What is heard of clips, the encoder's states [batch, states, width], and which are valid [batch, states, 1]."""
+        heard, power = self.hear(waveform, lengths)
+        if self.level == "relative":
+            power = power * (LEVEL / heard.level)
+        log_power = power.clamp(min=LEAST_POWER).log10()
+        log_power = torch.maximum(log_power, log_power.amax(dim=(1, 2), keepdim=True) - RANGE)
+        return heard, *self.encoder((log_power + 4) / 4, (lengths + SILENCE_AFTER) // HOP)
+
+    def hear(self, waveform: Tensor, lengths: Tensor) -> tuple[Heard, Tensor]:
+        """What is heard of clips, and their mel power with the silence after them, [batch, frames, mel_bins]."""
+        waveform = nn.functional.pad(waveform, (0, SILENCE_AFTER))
+        power = self.mel(waveform)
+        fine = self.harmonics(waveform)[:, :-1]
+        return hear(power / POWER_SCALE, fine, lengths // HOP + 1, self.pitch), power
+
+    def measure(self, heard: Heard) -> Tensor:
+        """Statistics of clips for the functionals, [batch, statistics]."""
+        bands = torch.cat([heard.mel, heard.semitones], dim=2)
+        found = self.functionals.measure(bands, heard.octaves, heard.energy, heard.speaking, heard.voiced)
+        return torch.cat([found, heard.level.log()[:, 0]], dim=1) if self.level == "absolute" else found
