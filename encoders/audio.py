@@ -5,6 +5,7 @@ import math
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -72,7 +73,6 @@ PLAYLISTS = (
     b"<ASX",
     b"<playlist",
     b"v=0\n",
-    b"v=0\r",
 )
 """What the beginning of a file that names others holds."""
 
@@ -138,16 +138,11 @@ class AudioReader:
         self._most_seconds = most_seconds
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        try:
-            with on_disk(self.path) as file, idle_worker() as worker:
-                for origin, damage, block in worker.run("encoders.audio:_decode", file, self._most_seconds):
-                    self.origin, self.damage = origin, damage
-                    if block is not None:
-                        yield block
-        except OSError as error:
-            raise _as_audio_error(error, self.path) from error
-        except WorkerError as error:
-            raise PassingAudioError(str(error)) from error
+        with audio_errors(self.path), on_disk(self.path) as file, idle_worker() as worker:
+            for origin, damage, block in worker.run("encoders.audio:_decode", file, self._most_seconds):
+                self.origin, self.damage = origin, damage
+                if block is not None:
+                    yield block
 
 
 def _decode(file: Path, most_seconds: float) -> Iterator[tuple[Origin | None, str | None, np.ndarray | None]]:
@@ -172,14 +167,12 @@ class AudioDecoder:
     def __iter__(self) -> Iterator[np.ndarray]:
         samples = 0
         try:
-            for block in self._blocks():
-                samples += len(block)
-                show_life()
-                yield block
+            with audio_errors(self.file):
+                for block in self._blocks():
+                    samples += len(block)
+                    yield block
         except AudioError:
             raise
-        except (OSError, ValueError, av.error.FFmpegError) as error:
-            raise _as_audio_error(error, self.file) from error
         except Exception as error:  # what nobody foresaw is a failure of this recording, so that the others are read
             raise PassingAudioError(unforeseen(error)) from error
         if samples == 0:
@@ -193,12 +186,7 @@ class AudioDecoder:
                 yield block
 
     def _decode(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-        stream = container.streams.best("audio")
-        if stream is None:
-            raise AudioError("it has no audio stream")
-        if stream.codec_context is None:
-            raise AudioError("its sound is coded in a way that FFmpeg does not know")
-        make_layout_plain(stream)
+        stream = audio_stream(container)
         self.origin = _origin(container, stream)
         if self.origin.sample_rate < SLOWEST_HZ:
             raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
@@ -252,7 +240,22 @@ def open_media(file: Path) -> av.container.InputContainer:
     return av.open(str(file.absolute()), options=options, metadata_errors="surrogateescape")
 
 
-def make_layout_plain(stream: av.AudioStream) -> None:
+def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
+    """The stream of a file that is read, its channels in no odd order.
+
+    Raises:
+        AudioError: there is none, or none that can be decoded.
+    """
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise AudioError("it has no audio stream")
+    if stream.codec_context is None:
+        raise AudioError("its sound is coded in a way that FFmpeg does not know")
+    _make_layout_plain(stream)
+    return stream
+
+
+def _make_layout_plain(stream: av.AudioStream) -> None:
     """Forget in what odd order the channels of a stream are, before anything else asks for them.
 
     A layout that lists its channels shares that list with every frame and layout object of PyAV, each of which frees it.
@@ -286,10 +289,16 @@ def unforeseen(error: Exception) -> str:
     return f"reading it failed in a way that nobody foresaw ({error!r}); please report it"
 
 
-def _as_audio_error(error: Exception, path: Location) -> AudioError:
-    """The AudioError for an error of FFmpeg or of the system."""
-    is_passing = isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError) and error.errno in PASSING
-    return (PassingAudioError if is_passing or isinstance(error, FetchError) else AudioError)(explain(error, path))
+@contextmanager
+def audio_errors(path: Location) -> Iterator[None]:
+    """Turn errors of FFmpeg, of the system and of workers, while a recording is read, into AudioError."""
+    try:
+        yield
+    except WorkerError as error:
+        raise PassingAudioError(str(error)) from error
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        is_passing = isinstance(error, FetchError) or (isinstance(error, OSError) and error.errno in PASSING)
+        raise (PassingAudioError if is_passing else AudioError)(explain(error, path)) from error
 
 
 def explain(error: Exception, path: Location) -> str:

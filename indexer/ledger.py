@@ -1,7 +1,7 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from indexer.files import FileState, is_gone
@@ -23,7 +23,7 @@ class Known:
     files: list[FileState]
     failure: str
     says: str
-    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]]
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -51,10 +51,11 @@ class Ledger:
         self._doubtful: set[str] = set()
         for content, files, failure, says, metadata in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS)):
             known = self._known[content] = Known(list(map(FileState._make, files)), failure, says, metadata)
+            if retry_failed and failure:
+                self._doubtful.add(content)
             for file in known.files:
                 if self._content_of.setdefault(file.path, content) != content:
                     self._settle(file, content)
-        self._doubtful = {content for content, known in self._known.items() if retry_failed and known.failure}
 
     def _settle(self, file: FileState, content: str) -> None:
         """A run that was killed between storing a file's new content and dropping its old one leaves both: newest wins."""

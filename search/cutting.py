@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 
 from encoders import AudioError
-from encoders.audio import PassingAudioError, explain, has_too_many_planes, make_layout_plain, open_media
+from encoders.audio import audio_errors, audio_stream, has_too_many_planes, open_media
 from encoders.remote import Location, on_disk
-from encoders.worker import WorkerError, idle_worker
+from encoders.worker import idle_worker
 
 COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
 """Codecs whose packets are copied as they are, and the files they go into: a clip begins and ends with a packet, 20 to 60 ms
@@ -42,41 +42,28 @@ def cut(recording: Location, start: float, end: float, folder: Path, name: str, 
     Raises:
         AudioError: the recording cannot be read, or has nothing there.
     """
-    try:
-        with on_disk(recording) as file, idle_worker() as worker:
-            [target] = worker.run("search.cutting:_cut", file, start, end, folder / name, playable)
-            return target
-    except OSError as error:
-        raise AudioError(explain(error, recording)) from error
-    except WorkerError as error:
-        raise PassingAudioError(str(error)) from error
+    with audio_errors(recording), on_disk(recording) as file, idle_worker() as worker:
+        [target] = worker.run("search.cutting:_cut", file, start, end, folder / name, playable)
+        return target
 
 
 def _cut(file: Path, start: float, end: float, target: Path, playable: bool) -> Iterator[Path]:
     """The one file that cut() writes, its suffix added to the target's name."""
-    try:
-        with open_media(file) as source:
-            stream = source.streams.best("audio")
-            if stream is None:
-                raise AudioError("it has no audio stream")
-            make_layout_plain(stream)
-            if start > 1:
-                source.seek(int((start - 1) / stream.time_base), stream=stream)
-            codec = stream.codec_context.name
-            if suffix := COPIED.get(codec.removesuffix("float")):
-                target = target.with_name(f"{target.name}{suffix}")
-                _copy(source, stream, start, end, target)
-            else:
-                plain = codec.replace("be", "le").replace("pcm_s8", "pcm_u8")
-                is_many = stream.codec_context.channels > MOST_FLAC_CHANNELS
-                form = plain if plain in (PLAYED if playable else WRITTEN) else "pcm_s24le" if is_many else "flac"
-                target = target.with_name(f"{target.name}{'.flac' if form == 'flac' else '.wav'}")
-                _encode(source, stream, start, end, target, form)
-            yield target
-    except AudioError:
-        raise
-    except (OSError, ValueError, av.error.FFmpegError) as error:
-        raise AudioError(explain(error, file)) from error
+    with audio_errors(file), open_media(file) as source:
+        stream = audio_stream(source)
+        if start > 1:
+            source.seek(int((start - 1) / stream.time_base), stream=stream)
+        codec = stream.codec_context.name
+        if suffix := COPIED.get(codec.removesuffix("float")):
+            target = target.with_name(f"{target.name}{suffix}")
+            _copy(source, stream, start, end, target)
+        else:
+            plain = codec.replace("be", "le").replace("pcm_s8", "pcm_u8")
+            is_many = stream.codec_context.channels > MOST_FLAC_CHANNELS
+            form = plain if plain in (PLAYED if playable else WRITTEN) else "pcm_s24le" if is_many else "flac"
+            target = target.with_name(f"{target.name}{'.flac' if form == 'flac' else '.wav'}")
+            _encode(source, stream, start, end, target, form)
+        yield target
 
 
 def _copy(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float, target: Path) -> None:

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from filelock import FileLock
 from commands import main
 from demo.make_archive import main as make_archive
 from encoders import Model, open_model
+from encoders.model_folder import SHIPPED, file_sha256
 from indexer import EdgeStore, find_recordings, index, read_metadata
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,24 @@ def here(home):
 @pytest.fixture(scope="session")
 def mini() -> Model:
     return open_model("mini", device="cpu")
+
+
+@pytest.fixture
+def store(tmp_path, mini) -> Iterator[EdgeStore]:
+    """A new index of mini's space."""
+    with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", mini.card.dimension) as store:
+        yield store
+
+
+@pytest.fixture
+def other_model(tmp_path) -> Path:
+    """mini under another name: another space of the same embeddings."""
+    folder = tmp_path / "other"
+    shutil.copytree(SHIPPED / "mini", folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"name": "other", "version": "7"}))
+    assert file_sha256(folder / "speech.onnx") == card["sha256"]["speech.onnx"]
+    return folder
 
 
 @pytest.fixture(scope="session")

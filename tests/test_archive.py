@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 
-from encoders.model_folder import SHIPPED, file_sha256
 from tests.sounds import voice, write_sound
 
 
@@ -18,17 +17,6 @@ def audio(tmp_path):
     write_sound(folder / "b.flac", voice(3.0, 200), codec="flac")
     shutil.copy(folder / "a.wav", folder / "copy.wav")
     (folder / "broken.wav").write_bytes(b"no sound" * 100)
-    return folder
-
-
-@pytest.fixture
-def other_model(tmp_path):
-    """mini under another name: another space of the same embeddings."""
-    folder = tmp_path / "other"
-    shutil.copytree(SHIPPED / "mini", folder)
-    card = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(card | {"name": "other", "version": "7"}))
-    assert file_sha256(folder / "speech.onnx") == card["sha256"]["speech.onnx"]
     return folder
 
 

@@ -15,13 +15,6 @@ from indexer.embedding import read_here
 from indexer.store import Point, parse_filter
 from tests.sounds import voice, write_sound
 
-
-@pytest.fixture
-def store(tmp_path, mini):
-    with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", mini.card.dimension) as store:
-        yield store
-
-
 CLIPS = 7
 """Of the recordings below: one each of the short ones, five of the long one."""
 

@@ -21,15 +21,8 @@ from indexer.rebuild import rebuild
 from indexer.store import Point, PointError
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound
-from tests.test_archive import other_model  # noqa: F401 - a fixture
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-
-
-@pytest.fixture
-def store(tmp_path, mini):
-    with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", mini.card.dimension) as store:
-        yield store
 
 
 @pytest.fixture
@@ -347,7 +340,7 @@ def test_the_option_may_stand_before_a_path(voxdex, audio):
 # an index made again
 
 
-def test_an_index_is_not_replaced_while_its_recordings_cannot_be_read(voxdex, audio, other_model):  # noqa: F811
+def test_an_index_is_not_replaced_while_its_recordings_cannot_be_read(voxdex, audio, other_model):
     (audio / "broken.wav").write_bytes(b"no sound" * 100)
     voxdex("index", audio)
     contents = {path: path.read_bytes() for path in sorted(audio.iterdir())}
@@ -364,7 +357,7 @@ def test_an_index_is_not_replaced_while_its_recordings_cannot_be_read(voxdex, au
     assert voxdex("status", "--json").json["clips"] == 5
 
 
-def test_an_index_of_which_nothing_can_be_read_is_never_replaced(voxdex, audio, other_model):  # noqa: F811
+def test_an_index_of_which_nothing_can_be_read_is_never_replaced(voxdex, audio, other_model):
     voxdex("index", audio)
     for path in audio.iterdir():
         path.write_bytes(b"unreadable" * 10)
@@ -375,7 +368,7 @@ def test_an_index_of_which_nothing_can_be_read_is_never_replaced(voxdex, audio, 
     assert voxdex("status", "--json").json["clips"] == 0
 
 
-def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, mini, other_model):  # noqa: F811
+def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, mini, other_model):
     from encoders import open_model
 
     place, other = Folder(tmp_path / "index"), open_model(str(other_model))
@@ -396,7 +389,7 @@ def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, 
         assert store.space == other.card.space and store.count() == 3
 
 
-def test_an_index_made_again_does_not_lose_most_of_it_for_a_drive_that_is_away(audio, tmp_path, mini, other_model):  # noqa: F811
+def test_an_index_made_again_does_not_lose_most_of_it_for_a_drive_that_is_away(audio, tmp_path, mini, other_model):
     from encoders import open_model
 
     place, other = Folder(tmp_path / "index"), open_model(str(other_model))
@@ -464,7 +457,7 @@ def test_a_sheet_changes_what_it_names_and_nothing_else(store, audio, mini):
     assert with_words(said_of(store)) == {"a.wav": {"speaker": "Ann"}, "c.wav": {"speaker": "Carl", "year": 1970.0}}
 
 
-def test_an_index_made_again_keeps_what_was_said_of_every_copy(audio, tmp_path, mini, other_model):  # noqa: F811
+def test_an_index_made_again_keeps_what_was_said_of_every_copy(audio, tmp_path, mini, other_model):
     from encoders import open_model
 
     shutil.copy(audio / "a.wav", audio / "copy.wav")
