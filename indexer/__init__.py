@@ -14,7 +14,7 @@ from indexer.copying import Copied, copy_index
 from indexer.files import Walk, find_recordings, share
 from indexer.foresight import Foresight, foresee
 from indexer.metadata import Metadata, MetadataError, read_metadata
-from indexer.opening import Folder, Place, Server, open_index, open_listener
+from indexer.opening import Folder, Place, Server, open_index, open_listener, spoken
 from indexer.overview import Overview, overview
 from indexer.pipeline import IndexReport, Progress, Stages, index
 from indexer.rebuild import rebuild
@@ -54,4 +54,5 @@ __all__ = [
     "read_metadata",
     "rebuild",
     "share",
+    "spoken",
 ]

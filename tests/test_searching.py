@@ -64,9 +64,10 @@ def speakers(hits):
 
 def test_both_back_ends_give_the_same_answers(store, mini):
     qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.connection import Connection
     from indexer.store.server import ServerStore
 
-    with ServerStore.create(qdrant_client.QdrantClient(":memory:"), "voices", store.space, "mini", 256) as server:
+    with ServerStore.create(Connection([qdrant_client.QdrantClient(":memory:")]), "voices", store.space, "mini", 256) as server:
         server.declare(store.schema())
         server.upsert([*store.points({"kind": "recording"}), *store.points({"kind": "clip"})])
         sample = find(Query(ask("a man")), store, mini)

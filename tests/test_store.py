@@ -23,9 +23,10 @@ def edge_store(folder):
 def server_store(folder):
     """qdrant-client's local mode: the client's own code, without a server."""
     qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.connection import Connection
     from indexer.store.server import ServerStore
 
-    return ServerStore.create(qdrant_client.QdrantClient(":memory:"), "voices", "space", "mini", 4)
+    return ServerStore.create(Connection([qdrant_client.QdrantClient(":memory:")]), "voices", "space", "mini", 4)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")

@@ -93,8 +93,8 @@ class Discovery:
     pairs: Sequence[tuple[np.ndarray, np.ndarray]]
 
 
-def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
-    """Points in portions that an engine takes without much memory, each recording after its clips.
+def in_portions(points: Sequence[Point], most: int = PORTION) -> Iterator[Sequence[Point]]:
+    """Points in portions of at most so many, which an engine takes without much memory, each recording after its clips.
 
     Raises:
         PointError: one of them holds what an engine refuses, or what nothing could be found by. All are checked first.
@@ -102,8 +102,8 @@ def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
     for point in points:
         _check(point)
     ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
-    for start in range(0, len(ordered), PORTION):
-        yield ordered[start : start + PORTION]
+    for start in range(0, len(ordered), most):
+        yield ordered[start : start + most]
 
 
 def _check(point: Point) -> None:
@@ -171,6 +171,9 @@ class Store(Protocol):
 
     says: Says | None
     """Of the embeddings of what is said, where it holds those too."""
+
+    adds_says: bool
+    """Whether clips that there are can be given embeddings of what is said."""
 
     def add_says(self, says: Says) -> None:
         """Makes room for embeddings of what is said.

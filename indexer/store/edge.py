@@ -86,12 +86,14 @@ FIELDS = {
 class EdgeStore:
     """An index in a folder. Use create() or open(), and close() it, or use it as a context manager."""
 
+    adds_says = True
+
     def __init__(self, folder: Path, lock: FileLock, description: Description) -> None:
         self.folder, self.space, self.model, self.says = folder, description.space, description.model, description.says
         self._description, self._lock, self._indexing, self._written = description, lock, Lock(), 0
 
     @classmethod
-    def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
+    def create(cls, folder: Path, space: str, model: str, dimension: int, says: Says | None = None) -> "EdgeStore":
         """Makes a new, empty index; what an interrupted creation left is cleared away.
 
         Raises:
@@ -100,13 +102,13 @@ class EdgeStore:
         with _begun(folder) as lock:
             if cls.exists(folder):
                 raise StoreError(f"There is an index at {folder} already.")
-            store = cls(folder, lock, Description(space, model, dimension))
+            store = cls(folder, lock, Description(space, model, dimension, says))
             store._make()
             store._take_place()
         return store
 
     @classmethod
-    def beside(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
+    def beside(cls, folder: Path, space: str, model: str, dimension: int, says: Says | None = None) -> "EdgeStore":
         """What is to become the index of a folder (see take_over) while that keeps the one that it has; begun, it goes on.
 
         Raises:
@@ -116,15 +118,15 @@ class EdgeStore:
             index = described(folder) or (tell(folder) if untold(folder) else None)
             if index and index.space == space:
                 raise StoreError(f"The index at {folder} holds embeddings of {space} already.")
-            store = cls(folder, lock, Description(space, model, dimension, turn=0))
+            store = cls(folder, lock, Description(space, model, dimension, says, turn=0))
             if not store._resume():
                 store._make()
         return store
 
     def _resume(self) -> bool:
-        """Goes on with a shard that was begun; False where there is none, or one that was once the index."""
+        """Goes on with a shard that was begun; False where there is none, or another one, or one that was once the index."""
         about = of_shard(self._folder)
-        if (about and about.turn) or not self._folder.exists():
+        if about is None or about.turn or about.says != self.says:
             return False
         try:
             self.count()
