@@ -195,12 +195,17 @@ class Collection:
         return {"hits": [{"value": hit.value, "count": hit.count} for hit in self.shard.facet(asked).hits]}
 
     def query(self, wish: Json) -> Json:
-        params = wish.get("params") or {}
+        params, using = wish.get("params") or {}, wish.get("using") or ""
+        mentioned: list[int | str] = []
+        query = self._query_of(wish.get("query"), using, mentioned)
+        filter = filter_of(wish.get("filter"))
+        if mentioned:
+            filter = edge.Filter(must=[filter] if filter else None, must_not=[edge.HasIdCondition(set(mentioned))])
         request = edge.QueryRequest(
             limit=wish["limit"] if wish.get("limit") is not None else 10,
             offset=wish.get("offset") or 0,
-            query=self._query_of(wish.get("query"), wish.get("using") or ""),
-            filter=filter_of(wish.get("filter")),
+            query=query,
+            filter=filter,
             score_threshold=wish.get("score_threshold"),
             params=edge.SearchParams(hnsw_ef=params.get("hnsw_ef"), exact=bool(params.get("exact"))),
             with_payload=selector_of(wish.get("with_payload"), False),
@@ -211,38 +216,40 @@ class Collection:
     def query_batch(self, wish: Json) -> list[Json]:
         return [self.query(each) for each in wish["searches"]]
 
-    def _query_of(self, wish: Any, using: str) -> Any:
+    def _query_of(self, wish: Any, using: str, mentioned: list[int | str]) -> Any:
+        """What is asked, in the engine's terms. mentioned: takes the ids of the points that stand for their vectors."""
+
+        def vector(given: Any) -> list[float]:
+            if isinstance(given, list):
+                return given
+            mentioned.append(point_id(given))
+            found = self.shard.retrieve(mentioned[-1:], False, [using])
+            if not found:
+                raise Refused(404, f"Not found: No point with id {given} found")
+            vector = found[0].vector
+            if not (known := vector.get(using) if isinstance(vector, dict) else vector):
+                raise Refused(400, f"Wrong input: Vector with name {using} not found")  # in words of our own
+            return known
+
+        def pairs_of(pairs: Any) -> list[edge.ContextPair]:
+            return [edge.ContextPair(vector(pair["positive"]), vector(pair["negative"])) for pair in listed(pairs or [])]
+
         match wish:
             case None:
                 return None
             case {"nearest": near}:
-                return edge.Query.Nearest(self._vector(near, using), using)
+                return edge.Query.Nearest(vector(near), using)
             case {"discover": {"target": target, "context": pairs}}:
-                target = self._vector(target, using)
-                return edge.Query.Discover(edge.DiscoverQuery(target, self._pairs(pairs, using)), using)
+                return edge.Query.Discover(edge.DiscoverQuery(vector(target), pairs_of(pairs)), using)
             case {"context": pairs}:
-                return edge.Query.Context(edge.ContextQuery(self._pairs(pairs, using)), using)
+                return edge.Query.Context(edge.ContextQuery(pairs_of(pairs)), using)
             case {"order_by": order}:
                 return order_of(order)
             case {"sample": "random"}:
                 return edge.Sample.Random
             case dict():
                 raise Refused(501, f"The double of a server does not answer queries of {', '.join(wish)}.")
-        return edge.Query.Nearest(self._vector(wish, using), using)
-
-    def _pairs(self, pairs: Any, using: str) -> list[edge.ContextPair]:
-        both = [[self._vector(pair[side], using) for side in ("positive", "negative")] for pair in listed(pairs or [])]
-        return [edge.ContextPair(*pair) for pair in both]
-
-    def _vector(self, given: Any, using: str) -> list[float]:
-        """A vector that is given, or that of a point whose id is."""
-        if isinstance(given, list):
-            return given
-        id = point_id(given)
-        if not (found := self.shard.retrieve([id], False, [using])):
-            raise Refused(404, f"Not found: No point with id {id} found")
-        vector = found[0].vector
-        return vector[using] if isinstance(vector, dict) else vector
+        return edge.Query.Nearest(vector(wish), using)
 
     def drop(self) -> None:
         self.shard.close()

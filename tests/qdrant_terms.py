@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+import numpy as np
 import qdrant_edge as edge
 
 Json = dict[str, Any]
@@ -84,7 +85,8 @@ def condition_of(document: Json) -> Any:
 def match_of(document: Json) -> Any:
     for name, kind in MATCHES.items():
         if document.get(name) is not None:
-            return kind(document[name])
+            wanted = document[name]
+            return kind(np.bool_(wanted) if isinstance(wanted, bool) else wanted)  # a bool of Python's is taken for a number
     raise unreadable(document)
 
 

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -34,11 +36,19 @@ INDEXES = {
 }
 
 
+@contextmanager
+def connected(url, **options):
+    client = QdrantClient(url, check_compatibility=False, **{"timeout": int(PATIENCE)} | options)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
 @pytest.fixture
 def client(qdrant):
-    client = QdrantClient(qdrant.url, check_compatibility=False, timeout=int(PATIENCE))
-    yield client
-    client.close()
+    with connected(qdrant.url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -119,18 +129,18 @@ def test_an_alias_moves_in_one_step(client, qdrant, made):
     counts, moved = set(), threading.Event()
 
     def count():
-        with QdrantClient(qdrant.url, check_compatibility=False) as reader:
+        with connected(qdrant.url) as reader:
             while not moved.is_set():
                 counts.add(reader.count(alias).count)
 
-    reader = threading.Thread(target=count)
-    reader.start()
-    until(lambda: counts)
-    for target in (other, one) * 10:
-        client.update_collection_aliases([delete, create(alias, target)])
-    moved.set()
-    reader.join()
-    assert counts <= {0, 4}  # what was read is one or the other; an error would have ended the reading
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(count)
+        until(lambda: counts or reading.done())
+        for target in (other, one) * 10:
+            client.update_collection_aliases([delete, create(alias, target)])
+        moved.set()
+        reading.result()
+    assert counts <= {0, 4}
     assert {each.alias_name: each.collection_name for each in client.get_aliases().aliases}[alias] == one
     assert [each.alias_name for each in client.get_collection_aliases(one).aliases] == [alias]
     assert client.get_collection_aliases(other).aliases == []
@@ -311,7 +321,7 @@ def test_queries(client, made):
     assert [each.id for each in client.query_points(name, [1.0, 0.0], score_threshold=0.9).points] == [0]
     pair = models.ContextPair(positive=[0.0, 1.0], negative=[1.0, 0.0])
     wish = models.DiscoverQuery(discover=models.DiscoverInput(target=[1.0, 1.0], context=[pair]))
-    assert [each.id for each in client.query_points(name, wish).points][0] == 1
+    assert client.query_points(name, wish).points[0].id == 1
     several = client.query_batch_points(name, [models.QueryRequest(query=[1.0, 0.0], limit=k) for k in (1, 2)])
     assert [[each.id for each in found.points] for found in several] == [[0], [0, 2]]
     status, reason = refusal(lambda: client.query_points(name, [1.0, 0.0, 0.0]))
@@ -341,7 +351,7 @@ def test_named_vectors(client, made, qdrant):
     assert client.retrieve(alone, [0], with_vectors=True)[0].vector == [1.0, 0.0]
     client.update_vectors(name, [models.PointVectors(id=4, vector={"": [1.0, 1.0]})], wait=True)
     client.delete_vectors(name, ["says"], [1], wait=True)
-    assert [each.id for each in client.query_points(name, [1.0, 1.0]).points][0] == 4
+    assert client.query_points(name, [1.0, 1.0]).points[0].id == 4
     assert [each.id for each in client.query_points(name, [0.0, 0.0, 1.0], using="says").points] == [3]
 
 
@@ -351,55 +361,55 @@ UNINDEXED = (
 )
 QUANTISED = models.SearchParams(quantization=models.QuantizationSearchParams(oversampling=3.0))
 STRICT = [
-    (dict(max_query_limit=3), lambda client, name: client.scroll(name, limit=4), 'Limit exceeded 4 > 3 for "limit"'),
-    (dict(max_query_limit=3), lambda client, name: client.query_points(name, [1.0, 0.0]), 'Limit exceeded 10 > 3 for "limit"'),
-    (dict(max_query_limit=3), lambda client, name: client.facet(name, "tags", limit=9), 'Limit exceeded 9 > 3 for "limit"'),
+    ({"max_query_limit": 3}, lambda client, name: client.scroll(name, limit=4), 'Limit exceeded 4 > 3 for "limit"'),
+    ({"max_query_limit": 3}, lambda client, name: client.query_points(name, [1.0, 0.0]), 'Limit exceeded 10 > 3 for "limit"'),
+    ({"max_query_limit": 3}, lambda client, name: client.facet(name, "tags", limit=9), 'Limit exceeded 9 > 3 for "limit"'),
     (
-        dict(search_max_hnsw_ef=256),
+        {"search_max_hnsw_ef": 256},
         lambda client, name: client.query_points(name, [1.0, 0.0], search_params=models.SearchParams(hnsw_ef=512)),
         'Limit exceeded 512 > 256 for "hnsw_ef". Help: Reduce the "hnsw_ef" parameter to or below 256.',
     ),
     (
-        dict(search_max_oversampling=2),
+        {"search_max_oversampling": 2},
         lambda client, name: client.query_points(name, [1.0, 0.0], search_params=QUANTISED),
         'Limit exceeded 3 > 2 for "oversampling"',
     ),
     (
-        dict(search_allow_exact=False),
+        {"search_allow_exact": False},
         lambda client, name: client.query_points(name, [1.0, 0.0], search_params=models.SearchParams(exact=True)),
         "Exact search disabled!",
     ),
-    (dict(search_allow_exact=False), lambda client, name: client.count(name), "Exact search disabled!"),
-    (dict(unindexed_filtering_retrieve=False), lambda client, name: client.scroll(name, ROME), UNINDEXED),
-    (dict(unindexed_filtering_retrieve=False), lambda client, name: client.count(name, ROME), UNINDEXED),
+    ({"search_allow_exact": False}, lambda client, name: client.count(name), "Exact search disabled!"),
+    ({"unindexed_filtering_retrieve": False}, lambda client, name: client.scroll(name, ROME), UNINDEXED),
+    ({"unindexed_filtering_retrieve": False}, lambda client, name: client.count(name, ROME), UNINDEXED),
     (
-        dict(unindexed_filtering_retrieve=False),
+        {"unindexed_filtering_retrieve": False},
         lambda client, name: client.query_points(name, [1.0, 0.0], query_filter=models.Filter(must_not=[ROME])),
         UNINDEXED,
     ),
     (
-        dict(unindexed_filtering_update=False),
+        {"unindexed_filtering_update": False},
         lambda client, name: client.delete(name, models.FilterSelector(filter=ROME)),
         UNINDEXED,
     ),
-    (dict(unindexed_filtering_update=False), lambda client, name: client.set_payload(name, {"a": 1}, points=ROME), UNINDEXED),
+    ({"unindexed_filtering_update": False}, lambda client, name: client.set_payload(name, {"a": 1}, points=ROME), UNINDEXED),
     (
-        dict(upsert_max_batchsize=3),
+        {"upsert_max_batchsize": 3},
         lambda client, name: client.upsert(name, points_of(CITIES)),
         'Limit exceeded 4 > 3 for "upsert limit"',
     ),
     (
-        dict(filter_max_conditions=2),
+        {"filter_max_conditions": 2},
         lambda client, name: client.scroll(name, models.Filter(must=[ROME, models.Filter(should=[ROME, ROME])])),
         "Filter condition limit reached (3 > 2). Help: Reduce the amount of conditions of your filter.",
     ),
     (
-        dict(condition_max_size=2),
+        {"condition_max_size": 2},
         lambda client, name: client.scroll(name, matching("city", match=models.MatchAny(any=["a", "b", "c"]))),
         "Condition size limit reached (3 > 2). Help: Reduce the size of your condition.",
     ),
     (
-        dict(max_payload_index_count=1),
+        {"max_payload_index_count": 1},
         lambda client, name: client.create_payload_index(name, "size", models.PayloadSchemaType.INTEGER),
         "Collection already has the maximum number of payload indices (1). Help: Please delete an existing index",
     ),
@@ -451,9 +461,9 @@ def fill(client, name):
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (dict(max_points_count=10), "Bad request: Max points count limit of 10 reached!"),
+        ({"max_points_count": 10}, "Bad request: Max points count limit of 10 reached!"),
         (
-            dict(max_collection_vector_size_bytes=1 << 10),
+            {"max_collection_vector_size_bytes": 1 << 10},
             "Bad request: Max vector storage size limit of 0.0009765625MB reached!",
         ),
     ],
@@ -471,7 +481,7 @@ def test_requests_above_a_rate_are_told_when_to_come_back(client, made):
     with pytest.raises(ResourceExhaustedResponse, match="Write rate limit exceeded: Operation requires 3 tokens") as error:
         client.upsert(name, points_of(CITIES[:3]))
     assert 10 <= error.value.retry_after_s <= 30
-    status, reason = refusal(lambda: client.upsert(name, points_of(CITIES + CITIES)[:4] + points_of(CITIES)[:4]))
+    status, reason = refusal(lambda: client.upsert(name, points_of(CITIES) * 2))
     assert status == 429 and "request larger than" in reason and "please try to split your request" in reason
     with pytest.raises(ResourceExhaustedResponse, match="Rate limiting exceeded: Read rate limit exceeded"):
         for _ in range(5):
@@ -500,14 +510,15 @@ def test_keys(double):
 def test_the_server_says_what_it_is(double):
     double.version = "1.17.0"
     assert httpx.get(double.url).json()["version"] == "1.17.0" and "qdrant" in httpx.get(double.url).json()["title"]
-    assert QdrantClient(double.url, check_compatibility=False).info().version == "1.17.0"
+    with connected(double.url) as client:
+        assert client.info().version == "1.17.0"
     assert httpx.get(f"{double.url}/healthz").text == "healthz check passed"
 
 
 @pytest.fixture
 def filled(double):
     """A client of a double in which there is a collection, "a"."""
-    with QdrantClient(double.url, check_compatibility=False, timeout=int(PATIENCE)) as client:
+    with connected(double.url) as client:
         client.create_collection("a", vectors_config=PAIR)
         client.upsert("a", points_of(CITIES), wait=True)
         yield client
@@ -540,7 +551,7 @@ def test_a_server_that_is_down_is_a_dead_port(filled, double):
         filled.count("a")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", httpx.URL(double.url).port))
-    with QdrantClient(other.url, check_compatibility=False) as client:
+    with connected(other.url) as client:
         client.upsert("a", [models.PointStruct(id=9, vector=[1.0, 0.0])])
         double.down = False
         assert filled.count("a").count == client.count("a").count == 5
@@ -562,19 +573,14 @@ def test_a_server_dies_at_a_request(filled, double):
 
 def test_a_silent_server_answers_once_it_goes_on(filled, double):
     double.silent = True
-    with (
-        pytest.raises(ResponseHandlingException, match="timed out"),
-        QdrantClient(double.url, check_compatibility=False, timeout=1) as hasty,
-    ):
+    with connected(double.url, timeout=1) as hasty, pytest.raises(ResponseHandlingException, match="timed out"):
         hasty.count("a")
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(filled.count("a").count))
-    waiting.start()
-    until(lambda: double.requests.count("POST /collections/a/points/count") == 2)
-    assert not answers
-    double.silent = False
-    waiting.join()
-    assert answers == [4]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: filled.count("a").count)
+        until(lambda: double.requests.count("POST /collections/a/points/count") == 2)
+        assert not waiting.done()
+        double.silent = False
+        assert waiting.result() == 4
 
 
 def test_limits_of_new_collections(filled, double):
@@ -589,11 +595,11 @@ def test_a_server_with_a_certificate_of_its_own(tmp_path):
         assert double.url.startswith("https://")
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(double.url)
-        with QdrantClient(double.url, check_compatibility=False, verify=str(double.certificate)) as client:
+        with connected(double.url, verify=str(double.certificate)) as client:
             assert client.create_collection("a", vectors_config=PAIR) and client.count("a").count == 0
         with pytest.raises(httpx.TransportError):
             httpx.get(double.url.replace("https", "http"))
-        with QdrantClient(double.url, check_compatibility=False, verify=str(double.certificate)) as client:
+        with connected(double.url, verify=str(double.certificate)) as client:
             double.down = True
             double.down = False
             assert client.collection_exists("a")
