@@ -22,6 +22,8 @@ MEMORY = Path("/dev/shm")
 """A disk in memory, where an index of a payload field is made twenty times as fast as on another."""
 ROOM = 1 << 30
 """Bytes that have to be free there."""
+PREFIX = "qdrant-double-"
+"""What folders of collections are called, followed by the number of the process that they belong to."""
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
 """Characters that no collection's name has."""
 FULL = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
@@ -82,7 +84,9 @@ class Cluster:
 
     def __init__(self) -> None:
         spacious = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
-        self._folder = Path(tempfile.mkdtemp(prefix="qdrant-", dir=MEMORY if spacious else None))
+        place = MEMORY if spacious else Path(tempfile.gettempdir())
+        sweep(place)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
         self.lock = threading.RLock()
         self.collections: dict[str, Collection] = {}
         self._aliases: dict[str, str] = {}
@@ -209,6 +213,17 @@ class Cluster:
     def _expect_free(self, name: str) -> None:
         if name in self.collections:
             raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
+
+
+def sweep(place: Path) -> None:
+    """Removes the collections of processes that were killed."""
+    for folder in place.glob(f"{PREFIX}*"):
+        try:
+            os.kill(int(folder.name.removeprefix(PREFIX).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, ValueError):
+            continue  # somebody else's
 
 
 def missing(name: str) -> Refused:

@@ -22,6 +22,7 @@ from tests.qdrant_terms import (
     point_of,
     points_of,
     selector_of,
+    type_of,
     unreadable,
     vector_of,
     without_none,
@@ -90,7 +91,7 @@ class Collection:
         known = self.shard.info()
         schema = {}
         for key, wish in self.indexes.items():
-            told = {"data_type": wish if isinstance(wish, str) else wish["type"], "points": known.payload_schema[key].points}
+            told = {"data_type": type_of(wish), "points": known.payload_schema[key].points}
             schema[key] = told if isinstance(wish, str) else told | {"params": without_none(wish)}
         return {
             "status": "green",
@@ -122,12 +123,12 @@ class Collection:
 
     def upsert(self, wish: Json) -> Json:
         return self.update(
-            Update.upsert_points([point_of(point) for point in points_of(wish)], filter_of(wish.get("update_filter")))
+            Update.upsert_points([point_of(point) for point in points_of(wish)], self._filter(wish.get("update_filter")))
         )
 
     def update_vectors(self, wish: Json) -> Json:
         changed = [edge.PointVectors(point_id(point["id"]), point["vector"]) for point in wish["points"]]
-        return self.update(Update.update_vectors(changed, filter_of(wish.get("update_filter"))))
+        return self.update(Update.update_vectors(changed, self._filter(wish.get("update_filter"))))
 
     def delete_vectors(self, wish: Json) -> Json:
         return self.update(self._on(wish, Update.delete_vectors, Update.delete_vectors_by_filter, wish["vector"]))
@@ -149,13 +150,16 @@ class Collection:
     def clear_payload(self, wish: Json) -> Json:
         return self.update(self._on(wish, Update.clear_payload, Update.clear_payload_by_filter))
 
+    def _filter(self, document: Json | None) -> edge.Filter | None:
+        return filter_of(document, [key for key, schema in self.indexes.items() if type_of(schema) == "text"])
+
     def _on(self, wish: Json, by_ids: Any, by_filter: Any, *rest: Any) -> Any:
         """A change of the points that a request names, by their ids or by a filter."""
         if wish.get("points") is not None:
             return by_ids([point_id(id) for id in wish["points"]], *rest)
         if wish.get("filter") is None:
             raise unreadable(wish)
-        return by_filter(filter_of(wish["filter"]) or edge.Filter(), *rest)
+        return by_filter(self._filter(wish["filter"]) or edge.Filter(), *rest)
 
     def retrieve(self, wish: Json) -> list[Json]:
         ids = [point_id(id) for id in wish["ids"]]
@@ -175,7 +179,7 @@ class Collection:
             edge.ScrollRequest(
                 offset=None if wish.get("offset") is None else point_id(wish["offset"]),
                 limit=wish.get("limit") or 10,
-                filter=filter_of(wish.get("filter")),
+                filter=self._filter(wish.get("filter")),
                 with_payload=selector_of(wish.get("with_payload"), True),
                 with_vector=selector_of(wish.get("with_vector"), False),
                 order_by=order_of(order) if order else None,
@@ -186,11 +190,11 @@ class Collection:
 
     def count(self, wish: Json) -> Json:
         exact = wish.get("exact") is not False
-        return {"count": self.shard.count(edge.CountRequest(exact=exact, filter=filter_of(wish.get("filter"))))}
+        return {"count": self.shard.count(edge.CountRequest(exact=exact, filter=self._filter(wish.get("filter"))))}
 
     def facet(self, wish: Json) -> Json:
         asked = edge.FacetRequest(
-            wish["key"], limit=wish.get("limit") or 10, exact=bool(wish.get("exact")), filter=filter_of(wish.get("filter"))
+            wish["key"], limit=wish.get("limit") or 10, exact=bool(wish.get("exact")), filter=self._filter(wish.get("filter"))
         )
         return {"hits": [{"value": hit.value, "count": hit.count} for hit in self.shard.facet(asked).hits]}
 
@@ -198,7 +202,7 @@ class Collection:
         params, using = wish.get("params") or {}, wish.get("using") or ""
         mentioned: list[int | str] = []
         query = self._query_of(wish.get("query"), using, mentioned)
-        filter = filter_of(wish.get("filter"))
+        filter = self._filter(wish.get("filter"))
         if mentioned:
             filter = edge.Filter(must=[filter] if filter else None, must_not=[edge.HasIdCondition(set(mentioned))])
         request = edge.QueryRequest(

@@ -1,6 +1,7 @@
 """What the JSON of a Qdrant server's REST interface means to Qdrant Edge, which is that server's own engine."""
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -37,17 +38,18 @@ class Refused(Exception):
         self.status, self.reason, self.retry_after = status, reason, retry_after
 
 
-def filter_of(document: Json | None) -> edge.Filter | None:
-    """A filter in the engine's terms."""
+def filter_of(document: Json | None, texts: Collection[str] = ()) -> edge.Filter | None:
+    """A filter in the engine's terms. texts: the payload keys that have a text index."""
     if not document:
         return None
     clauses = {
-        name: [condition_of(each) for each in listed(document[name])]
+        name: [condition_of(each, texts) for each in listed(document[name])]
         for name in ("must", "should", "must_not")
         if document.get(name) is not None
     }
     if (few := document.get("min_should")) is not None:
-        clauses["min_should"] = edge.MinShould([condition_of(each) for each in few["conditions"]], few["min_count"])
+        conditions = [condition_of(each, texts) for each in few["conditions"]]
+        clauses["min_should"] = edge.MinShould(conditions, few["min_count"])
     return edge.Filter(**clauses)
 
 
@@ -56,9 +58,11 @@ def listed(one_or_more: Any) -> list[Any]:
     return one_or_more if isinstance(one_or_more, list) else [one_or_more]
 
 
-def condition_of(document: Json) -> Any:
+def condition_of(document: Json, texts: Collection[str]) -> Any:
     """A condition in the engine's terms."""
     match {name: value for name, value in document.items() if value is not None}:
+        case {"key": key, "match": match} if key not in texts and (parts := parts_of(match)) is not None:
+            return edge.Filter(should=[edge.FieldCondition(key, match=edge.MatchSubstring(part)) for part in parts])
         case {"key": key, "match": match}:
             return edge.FieldCondition(key, match=match_of(match))
         case {"key": key, "range": bounds}:
@@ -76,10 +80,18 @@ def condition_of(document: Json) -> Any:
         case {"has_vector": name}:
             return edge.HasVectorCondition(name)
         case {"nested": {"key": key, "filter": inner}}:
-            return edge.NestedCondition(key, filter_of(inner))
+            return edge.NestedCondition(key, filter_of(inner, texts))
         case {**clauses} if clauses.keys() <= {"must", "should", "must_not", "min_should"}:
-            return filter_of(clauses) or edge.Filter()
+            return filter_of(clauses, texts) or edge.Filter()
     raise unreadable(document)
+
+
+def parts_of(document: Json) -> list[str] | None:
+    """What is looked for in texts that have no index: Qdrant 1.18 compares letters there, where the engine compares words."""
+    whole = document.get("text") if document.get("phrase") is None else document["phrase"]
+    if whole is not None:
+        return [whole]
+    return None if document.get("text_any") is None else document["text_any"].split()
 
 
 def match_of(document: Json) -> Any:
@@ -122,8 +134,13 @@ def selector_of(wanted: Any, default: bool) -> Any:
     return wanted
 
 
-def index_of(schema: Any) -> Any:
-    """A payload index in the engine's terms: of a type alone, or with parameters."""
+def type_of(schema: str | Json) -> str:
+    """The type of a payload index, which is asked for as a type alone, or with parameters."""
+    return schema if isinstance(schema, str) else schema["type"]
+
+
+def index_of(schema: str | Json) -> Any:
+    """A payload index in the engine's terms."""
     if isinstance(schema, str):
         return INDEXES[schema][0]
     given = {name: value for name, value in schema.items() if name != "type" and value is not None}

@@ -235,8 +235,14 @@ def test_filters(client, made, indexed):
     for filter, expected in FILTERS + joined:
         assert ids(client, name, filter) == expected, filter
         assert client.count(name, count_filter=filter, exact=True).count == len(expected)
-    words = matching("path", match=models.MatchText(text="tapes old"))
-    assert ids(client, name, words) == ([0, 2] if indexed else [2])  # words; without their index, what stands there
+    for words, by_words, by_letters in (
+        (models.MatchText(text="tapes old"), [0, 2], [2]),
+        (models.MatchText(text="OLD"), [0, 2], []),
+        (models.MatchText(text="apes"), [], [0, 2]),
+        (models.MatchPhrase(phrase="tapes/rome"), [0], [0]),
+        (models.MatchTextAny(text_any="slo apes"), [], [0, 1, 2]),
+    ):
+        assert ids(client, name, matching("path", match=words)) == (by_words if indexed else by_letters), words
 
 
 def test_an_index_of_prefixes(client, made):
