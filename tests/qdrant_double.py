@@ -1,162 +1,34 @@
-"""A Qdrant server's REST interface over Qdrant's own engine (see qdrant_engine), with failures on demand.
-
-It answers as Qdrant 1.18 does, errors included, and what Voxdex has no use for (snapshots, sparse vectors, groups) with 404.
-"""
+"""A double of a Qdrant server over HTTP, with failures on demand; qdrant_api says what it answers."""
 
 import json
-import os
-import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from tests.qdrant_engine import Collection, Json, Refused
-from tests.qdrant_limits import Limits
+from tests.qdrant_api import Cluster, Request
+from tests.qdrant_terms import Json, Refused
 
-MEMORY = Path("/dev/shm")
-"""A disk in memory, where an index of a payload field is made twenty times as fast as on another."""
-ROOM = 1 << 30
-"""Bytes that have to be free there."""
-FORBIDDEN = '<>:"/\\|?*\0\x1f'
-"""Characters that no collection's name has."""
-OPEN = ("/", "/healthz", "/livez", "/readyz")
-"""Paths that need no key."""
-FULL = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
-UPDATES: dict[str, Callable[[Collection, Json], Any]] = {
-    "upsert": Collection.upsert,
-    "delete": Collection.delete,
-    "set_payload": Collection.set_payload,
-    "overwrite_payload": Collection.overwrite_payload,
-    "delete_payload": Collection.delete_payload,
-    "clear_payload": Collection.clear_payload,
-    "update_vectors": Collection.update_vectors,
-    "delete_vectors": Collection.delete_vectors,
+OPEN: dict[str, Json | str] = {
+    "/": {"title": "qdrant - vector search engine", "commit": "0" * 40},
+    "/healthz": "healthz check passed",
+    "/livez": "livez check passed",
+    "/readyz": "all shards are ready",
 }
-"""Changes of points, by the names that they have in a list of changes."""
-WRITES: dict[tuple[str, str], Callable[[Collection, Json], Any]] = {
-    ("PUT", "/points"): Collection.upsert,
-    ("POST", "/points/delete"): Collection.delete,
-    ("POST", "/points/payload"): Collection.set_payload,
-    ("PUT", "/points/payload"): Collection.overwrite_payload,
-    ("POST", "/points/payload/delete"): Collection.delete_payload,
-    ("POST", "/points/payload/clear"): Collection.clear_payload,
-    ("PUT", "/points/vectors"): Collection.update_vectors,
-    ("POST", "/points/vectors/delete"): Collection.delete_vectors,
-    ("PUT", "/index"): Collection.create_index,
-}
-READS: dict[tuple[str, str], Callable[[Collection, Json], Any]] = {
-    ("POST", "/points"): Collection.retrieve,
-    ("POST", "/points/scroll"): Collection.scroll,
-    ("POST", "/points/count"): Collection.count,
-    ("POST", "/points/query"): Collection.query,
-    ("POST", "/points/query/batch"): Collection.query_batch,
-    ("POST", "/facet"): Collection.facet,
-}
-"""Requests about what is in a collection, by method and the end of the path."""
-
-
-class Cluster:
-    """What the nodes of a server have in common: collections and their aliases."""
-
-    def __init__(self) -> None:
-        spacious = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
-        self._folder = Path(tempfile.mkdtemp(prefix="qdrant-", dir=MEMORY if spacious else None))
-        self.lock = threading.RLock()
-        self.collections: dict[str, Collection] = {}
-        self._aliases: dict[str, str] = {}
-        self._limits: dict[str, Limits] = {}
-        self._made = 0
-
-    def named(self, name: str) -> Collection:
-        """The collection of a name or an alias."""
-        if found := self.collections.get(self._aliases.get(name, name)):
-            return found
-        raise missing(name)
-
-    def limits(self, name: str) -> Limits:
-        return self._limits[self._aliases.get(name, name)]
-
-    def exists(self, name: str) -> bool:
-        return self._aliases.get(name, name) in self.collections
-
-    def create(self, name: str, wish: Json) -> bool:
-        if reason := fault_of(name):
-            raise Refused(422, f"Validation error in path parameters: [name: {reason}]")
-        self._expect_free(name)
-        if name in self._aliases:
-            reason = f"Can't create collection with name {name}. Alias with the same name already exists"
-            raise Refused(400, f"Wrong input: {reason}")
-        self._made += 1
-        self.collections[name] = Collection.create(self._folder / str(self._made), wish)
-        self._limits[name] = Limits()
-        return True
-
-    def delete(self, name: str) -> bool:
-        """Whether there was one of that name, which is not looked up among the aliases; those of it go with it."""
-        self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
-        if collection := self.collections.pop(name, None):
-            collection.drop()
-        return collection is not None
-
-    def change_aliases(self, actions: list[Json]) -> bool:
-        """Makes all of some changes, or none."""
-        changed = dict(self._aliases)
-        for action in actions:
-            match action:
-                case {"create_alias": {"collection_name": target, "alias_name": alias}}:
-                    if target not in self.collections:
-                        raise missing(target)
-                    self._expect_free(alias)
-                    changed[alias] = target
-                case {"delete_alias": {"alias_name": alias}}:
-                    changed.pop(alias, None)
-                case {"rename_alias": {"old_alias_name": former, "new_alias_name": alias}}:
-                    if former not in changed:
-                        raise Refused(404, f"Not found: Alias {former} does not exists!")
-                    changed[alias] = changed.pop(former)
-        self._aliases = changed
-        return True
-
-    def aliases(self, name: str | None = None) -> Json:
-        """All aliases, or those of a collection."""
-        kept = [(alias, target) for alias, target in self._aliases.items() if name in (None, target)]
-        return {"aliases": [{"alias_name": alias, "collection_name": target} for alias, target in kept]}
-
-    def _expect_free(self, name: str) -> None:
-        if name in self.collections:
-            raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
-
-    def close(self) -> None:
-        with self.lock:
-            for name in list(self.collections):
-                self.delete(name)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def missing(name: str) -> Refused:
-    return Refused(404, f"Not found: Collection `{name}` doesn't exist!")
-
-
-def fault_of(name: str) -> str | None:
-    """Why no collection can have a name."""
-    if not 1 <= len(name) <= 255:
-        return f'value "{name}" invalid, must be from 1 to 255 characters'
-    return next((f'collection name cannot contain "{each}" char' for each in FORBIDDEN if each in name), None)
+"""What is told without a key."""
 
 
 class Double:
     """A server, or a node of one, on a port of this machine.
 
     What it is asked: requests (method and path of each), bodies (of the same). on_request: called with each of `requests`
-    before it is answered. What it does wrong, as it is told: failing (how many of the next requests are answered with 503),
+    before it is carried out. What it does wrong, as it is told: failing (how many of the next requests are answered with 503),
     rate (how many with 429, to be sent again after retry_after seconds), full (no room for what is written), down (its port
     is dead), silent (it answers nothing until it is no longer silent). api_key, read_key: without one of them nothing is
     answered, with the second nothing is written. limits: strict mode of the collections made from now on.
@@ -214,7 +86,7 @@ class Double:
                 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
                 context.load_cert_chain(self.certificate, self.certificate.with_suffix(".key"))
                 self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-            threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+            threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
             return
         self._server = None
         server.shutdown()
@@ -226,36 +98,34 @@ class Double:
     def close(self) -> None:
         for node in self._nodes:
             node.close()
-        self.silent, self.down = False, True
+        self.down, self.silent = True, False
         self._port.close()
 
     def answer(self, method: str, target: str, key: str | None, content: bytes) -> tuple[Any, bool]:
-        """The result of a request as JSON can hold it, and whether it stands for itself."""
+        """The result of a request, and whether it stands for itself."""
         address = urlsplit(target)
-        path = address.path
+        timeout = parse_qs(address.query).get("timeout")
+        request = Request(method, address.path, read_json(content) if content else {}, int(timeout[0]) if timeout else None)
         with self._cluster.lock:
-            body = read_json(content) if content else {}
-            self.requests.append(f"{method} {path}")
-            self.bodies.append(body)
-        self.on_request(f"{method} {path}")
+            self.requests.append(str(request))
+            self.bodies.append(request.body)
+        self.on_request(str(request))
         self._heard.wait()
+        if self.down:
+            raise ConnectionAbortedError
         with self._cluster.lock:
-            if path not in OPEN:
-                self._check_key(key, writes=is_write(method, path))
-            if path == "/" and method == "GET":
-                return {"title": "qdrant - vector search engine", "version": self.version, "commit": "0" * 40}, True
-            if path in OPEN and method == "GET":
-                return "all shards are ready" if path == "/readyz" else f"{path[1:]} check passed", True
+            if method == "GET" and (told := OPEN.get(request.path)):
+                return {**told, "version": self.version} if isinstance(told, dict) else told, True
+            self._check_key(key, request.writes)
             if self.failing:
                 self.failing -= 1
                 raise Refused(503, "starting")
             if self.rate:
                 self.rate -= 1
+                what = "Write" if request.writes else "Read"
                 reason = f"Operation requires 1 tokens but only 0.0 were available. Retry after {self.retry_after}s"
-                what = "Write" if is_write(method, path) else "Read"
                 raise Refused(429, f"Rate limiting exceeded: {what} rate limit exceeded: {reason}", self.retry_after)
-            seconds = parse_qs(address.query).get("timeout")
-            return self._answer(method, path, body, int(seconds[0]) if seconds else None), False
+            return self._cluster.answer(request, self.limits, self.full), False
 
     def _check_key(self, key: str | None, writes: bool) -> None:
         keys = [each for each in (self.api_key, self.read_key) if each is not None]
@@ -268,49 +138,6 @@ class Double:
         if writes:
             raise Refused(403, "Forbidden: Global manage access is required")
 
-    def _answer(self, method: str, path: str, body: Json, timeout: int | None) -> Any:
-        cluster = self._cluster
-        match method, *(unquote(part) for part in path.strip("/").split("/")):
-            case "GET", "collections":
-                return {"collections": [{"name": name} for name in cluster.collections]}
-            case "GET", "aliases":
-                return cluster.aliases()
-            case "POST", "collections", "aliases":
-                return cluster.change_aliases(body["actions"])
-            case "GET", "collections", name, "exists":
-                return {"exists": cluster.exists(name)}
-            case "GET", "collections", name, "aliases":
-                return cluster.aliases(name)
-            case "GET", "collections", name:
-                return cluster.named(name).info()
-            case "PUT", "collections", name:
-                limits = {"enabled": True, **self.limits} if self.limits else {}
-                return cluster.create(name, {**body, "strict_mode_config": limits | (body.get("strict_mode_config") or {})})
-            case "PATCH", "collections", name:
-                return cluster.named(name).change(body)
-            case "DELETE", "collections", name:
-                return cluster.delete(name)
-            case "DELETE", "collections", name, "index", key:
-                self._expect_room()
-                return cluster.named(name).drop_index(key)
-            case "GET", "collections", name, "points", id:
-                return cluster.named(name).point(int(id) if id.isdecimal() else id)
-            case "POST", "collections", name, "points", "batch":
-                self._expect_room()
-                changes = [change for each in body["operations"] for change in each.items()]
-                return [UPDATES[what](cluster.named(name), wish) for what, wish in changes]
-            case _, "collections", name, *rest if (way := (method, "/" + "/".join(rest))) in WRITES.keys() | READS.keys():
-                collection, writes = cluster.named(name), way in WRITES
-                cluster.limits(name).check(collection, way[1], body, writes, timeout)
-                if writes:
-                    self._expect_room()
-                return (WRITES if writes else READS)[way](collection, body)
-        raise Refused(404, "")
-
-    def _expect_room(self) -> None:
-        if self.full:
-            raise Refused(500, FULL)
-
 
 def read_json(content: bytes) -> Any:
     def refuse(constant: str) -> None:
@@ -320,11 +147,6 @@ def read_json(content: bytes) -> Any:
         return json.loads(content, parse_constant=refuse)
     except ValueError as error:
         raise Refused(400, f"Format error in JSON body: {error}") from error
-
-
-def is_write(method: str, path: str) -> bool:
-    end = "/" + path.removeprefix("/collections/").partition("/")[2]
-    return method != "GET" and (method, end) not in READS
 
 
 class Listener(ThreadingHTTPServer):
@@ -355,6 +177,9 @@ def handler_of(double: Double) -> type[BaseHTTPRequestHandler]:
             key = self.headers.get("api-key") or (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
             try:
                 result, alone = double.answer(self.command, self.path, key, content)
+            except ConnectionAbortedError:
+                self.close_connection = True
+                return None
             except Refused as refused:
                 return self.refuse(refused)
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -5,35 +5,31 @@ Nothing is optimised, so that all searches are exact: graphs and quantisation ar
 
 import shutil
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import qdrant_edge as edge
 
-Json = dict[str, Any]
+from tests.qdrant_terms import (
+    Json,
+    Refused,
+    filter_of,
+    index_of,
+    listed,
+    order_of,
+    point_id,
+    point_of,
+    points_of,
+    selector_of,
+    type_of,
+    unreadable,
+    vector_of,
+    without_none,
+)
+
 Update = edge.UpdateOperation
 
-INDEXES: dict[str, tuple[Any, Any]] = {
-    "keyword": (edge.PayloadSchemaType.Keyword, edge.KeywordIndexParams),
-    "integer": (edge.PayloadSchemaType.Integer, edge.IntegerIndexParams),
-    "float": (edge.PayloadSchemaType.Float, edge.FloatIndexParams),
-    "bool": (edge.PayloadSchemaType.Bool, edge.BoolIndexParams),
-    "datetime": (edge.PayloadSchemaType.Datetime, edge.DatetimeIndexParams),
-    "uuid": (edge.PayloadSchemaType.Uuid, edge.UuidIndexParams),
-    "text": (edge.PayloadSchemaType.Text, edge.TextIndexParams),
-}
-"""Types of payload indexes: the engine's name of each, and its parameters."""
-MATCHES = {
-    "value": edge.MatchValue,
-    "any": edge.MatchAny,
-    "except": edge.MatchExcept,
-    "text": edge.MatchText,
-    "text_any": edge.MatchTextAny,
-    "phrase": edge.MatchPhrase,
-    "prefix": edge.MatchPrefix,
-}
 COLLECTION = {
     "params": {"shard_number": 1, "replication_factor": 1, "write_consistency_factor": 1, "on_disk_payload": True},
     "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000, "max_indexing_threads": 0, "on_disk": False},
@@ -53,123 +49,6 @@ COLLECTION = {
     "strict_mode_config": {"enabled": False},
 }
 """A collection's settings where a request to create it names none, as the server's own configuration has them."""
-
-
-class Refused(Exception):
-    """A request that the server refuses. status: of HTTP. retry_after: seconds, where the server says so."""
-
-    def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
-        super().__init__(reason)
-        self.status, self.reason, self.retry_after = status, reason, retry_after
-
-
-def filter_of(document: Json | None) -> edge.Filter | None:
-    """A filter in the engine's terms."""
-    if not document:
-        return None
-    clauses = {
-        name: [condition_of(each) for each in listed(document[name])]
-        for name in ("must", "should", "must_not")
-        if document.get(name) is not None
-    }
-    if (few := document.get("min_should")) is not None:
-        clauses["min_should"] = edge.MinShould([condition_of(each) for each in few["conditions"]], few["min_count"])
-    return edge.Filter(**clauses)
-
-
-def listed(one_or_more: Any) -> list[Any]:
-    """Conditions are given as a list, or as one alone."""
-    return one_or_more if isinstance(one_or_more, list) else [one_or_more]
-
-
-def condition_of(document: Json) -> Any:
-    """A condition in the engine's terms."""
-    match {name: value for name, value in document.items() if value is not None}:
-        case {"key": key, "match": match}:
-            return edge.FieldCondition(key, match=match_of(match))
-        case {"key": key, "range": bounds}:
-            return edge.FieldCondition(key, range=range_of(bounds))
-        case {"key": key, "values_count": counts}:
-            return edge.FieldCondition(key, values_count=edge.ValuesCount(**counts))
-        case {"key": key, **rest} if rest.keys() & {"is_empty", "is_null"}:
-            return edge.FieldCondition(key, **rest)
-        case {"is_empty": {"key": key}}:
-            return edge.IsEmptyCondition(key)
-        case {"is_null": {"key": key}}:
-            return edge.IsNullCondition(key)
-        case {"has_id": ids}:
-            return edge.HasIdCondition({point_id(id) for id in listed(ids)})
-        case {"has_vector": name}:
-            return edge.HasVectorCondition(name)
-        case {"nested": {"key": key, "filter": inner}}:
-            return edge.NestedCondition(key, filter_of(inner))
-        case {**clauses} if clauses.keys() <= {"must", "should", "must_not", "min_should"}:
-            return filter_of(clauses) or edge.Filter()
-    raise unreadable(document)
-
-
-def match_of(document: Json) -> Any:
-    for name, kind in MATCHES.items():
-        if document.get(name) is not None:
-            return kind(document[name])
-    raise unreadable(document)
-
-
-def range_of(document: Json) -> Any:
-    bounds = {name: bound for name, bound in document.items() if bound is not None}
-    return (edge.RangeDateTime if any(isinstance(bound, str) for bound in bounds.values()) else edge.RangeFloat)(**bounds)
-
-
-def unreadable(document: Any) -> Refused:
-    return Refused(400, f"Format error in JSON body: data did not match any variant of untagged enum: {document!r}")
-
-
-def point_id(id: Any) -> int | str:
-    """A point's id, which is a number or a UUID."""
-    if type(id) is int and id >= 0:
-        return id
-    try:
-        return str(uuid.UUID(id))
-    except (ValueError, TypeError, AttributeError):
-        reason = f"value {id} is not a valid point ID, valid values are either an unsigned integer or a UUID"
-        raise Refused(400, f"Format error in JSON body: {reason}") from None
-
-
-def selector_of(wanted: Any, default: bool) -> Any:
-    """Which of a payload's keys, or of the vectors, an answer holds."""
-    match wanted:
-        case None:
-            return default
-        case {"include": keys}:
-            return edge.PayloadSelector.Include(keys)
-        case {"exclude": keys}:
-            return edge.PayloadSelector.Exclude(keys)
-    return wanted
-
-
-def index_of(schema: Any) -> Any:
-    """A payload index in the engine's terms: of a type alone, or with parameters."""
-    if isinstance(schema, str):
-        return INDEXES[schema][0]
-    given = {name: value for name, value in schema.items() if name != "type" and value is not None}
-    if "tokenizer" in given:
-        given["tokenizer"] = getattr(edge.TokenizerType, given["tokenizer"].capitalize())
-    return INDEXES[schema["type"]][1](**given)
-
-
-def vector_of(params: Json) -> edge.EdgeVectorParams:
-    kept = edge.VectorStorageDatatype
-    datatype = {"float16": kept.Float16, "uint8": kept.Uint8}.get(params.get("datatype"), kept.Float32)
-    return edge.EdgeVectorParams(size=params["size"], distance=getattr(edge.Distance, params["distance"]), datatype=datatype)
-
-
-def record_of(record: Any) -> Json:
-    """A point as the server answers it."""
-    told = {"id": record.id if isinstance(record.id, int) else str(record.id)}
-    if hasattr(record, "score"):
-        told |= {"version": record.version, "score": record.score}
-    told |= {"payload": record.payload, "vector": record.vector}
-    return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass
@@ -212,7 +91,7 @@ class Collection:
         known = self.shard.info()
         schema = {}
         for key, wish in self.indexes.items():
-            told = {"data_type": wish if isinstance(wish, str) else wish["type"], "points": known.payload_schema[key].points}
+            told = {"data_type": type_of(wish), "points": known.payload_schema[key].points}
             schema[key] = told if isinstance(wish, str) else told | {"params": without_none(wish)}
         return {
             "status": "green",
@@ -244,12 +123,12 @@ class Collection:
 
     def upsert(self, wish: Json) -> Json:
         return self.update(
-            Update.upsert_points([point_of(point) for point in points_of(wish)], filter_of(wish.get("update_filter")))
+            Update.upsert_points([point_of(point) for point in points_of(wish)], self._filter(wish.get("update_filter")))
         )
 
     def update_vectors(self, wish: Json) -> Json:
         changed = [edge.PointVectors(point_id(point["id"]), point["vector"]) for point in wish["points"]]
-        return self.update(Update.update_vectors(changed, filter_of(wish.get("update_filter"))))
+        return self.update(Update.update_vectors(changed, self._filter(wish.get("update_filter"))))
 
     def delete_vectors(self, wish: Json) -> Json:
         return self.update(self._on(wish, Update.delete_vectors, Update.delete_vectors_by_filter, wish["vector"]))
@@ -271,13 +150,16 @@ class Collection:
     def clear_payload(self, wish: Json) -> Json:
         return self.update(self._on(wish, Update.clear_payload, Update.clear_payload_by_filter))
 
+    def _filter(self, document: Json | None) -> edge.Filter | None:
+        return filter_of(document, [key for key, schema in self.indexes.items() if type_of(schema) == "text"])
+
     def _on(self, wish: Json, by_ids: Any, by_filter: Any, *rest: Any) -> Any:
         """A change of the points that a request names, by their ids or by a filter."""
         if wish.get("points") is not None:
             return by_ids([point_id(id) for id in wish["points"]], *rest)
         if wish.get("filter") is None:
             raise unreadable(wish)
-        return by_filter(filter_of(wish["filter"]) or edge.Filter(), *rest)
+        return by_filter(self._filter(wish["filter"]) or edge.Filter(), *rest)
 
     def retrieve(self, wish: Json) -> list[Json]:
         ids = [point_id(id) for id in wish["ids"]]
@@ -297,7 +179,7 @@ class Collection:
             edge.ScrollRequest(
                 offset=None if wish.get("offset") is None else point_id(wish["offset"]),
                 limit=wish.get("limit") or 10,
-                filter=filter_of(wish.get("filter")),
+                filter=self._filter(wish.get("filter")),
                 with_payload=selector_of(wish.get("with_payload"), True),
                 with_vector=selector_of(wish.get("with_vector"), False),
                 order_by=order_of(order) if order else None,
@@ -308,21 +190,26 @@ class Collection:
 
     def count(self, wish: Json) -> Json:
         exact = wish.get("exact") is not False
-        return {"count": self.shard.count(edge.CountRequest(exact=exact, filter=filter_of(wish.get("filter"))))}
+        return {"count": self.shard.count(edge.CountRequest(exact=exact, filter=self._filter(wish.get("filter"))))}
 
     def facet(self, wish: Json) -> Json:
         asked = edge.FacetRequest(
-            wish["key"], limit=wish.get("limit") or 10, exact=bool(wish.get("exact")), filter=filter_of(wish.get("filter"))
+            wish["key"], limit=wish.get("limit") or 10, exact=bool(wish.get("exact")), filter=self._filter(wish.get("filter"))
         )
         return {"hits": [{"value": hit.value, "count": hit.count} for hit in self.shard.facet(asked).hits]}
 
     def query(self, wish: Json) -> Json:
-        params = wish.get("params") or {}
+        params, using = wish.get("params") or {}, wish.get("using") or ""
+        mentioned: list[int | str] = []
+        query = self._query_of(wish.get("query"), using, mentioned)
+        filter = self._filter(wish.get("filter"))
+        if mentioned:
+            filter = edge.Filter(must=[filter] if filter else None, must_not=[edge.HasIdCondition(set(mentioned))])
         request = edge.QueryRequest(
             limit=wish["limit"] if wish.get("limit") is not None else 10,
             offset=wish.get("offset") or 0,
-            query=self._query_of(wish.get("query"), wish.get("using") or ""),
-            filter=filter_of(wish.get("filter")),
+            query=query,
+            filter=filter,
             score_threshold=wish.get("score_threshold"),
             params=edge.SearchParams(hnsw_ef=params.get("hnsw_ef"), exact=bool(params.get("exact"))),
             with_payload=selector_of(wish.get("with_payload"), False),
@@ -333,69 +220,50 @@ class Collection:
     def query_batch(self, wish: Json) -> list[Json]:
         return [self.query(each) for each in wish["searches"]]
 
-    def _query_of(self, wish: Any, using: str) -> Any:
+    def _query_of(self, wish: Any, using: str, mentioned: list[int | str]) -> Any:
+        """What is asked, in the engine's terms. mentioned: takes the ids of the points that stand for their vectors."""
+
+        def vector(given: Any) -> list[float]:
+            if isinstance(given, list):
+                return given
+            mentioned.append(point_id(given))
+            found = self.shard.retrieve(mentioned[-1:], False, [using])
+            if not found:
+                raise Refused(404, f"Not found: No point with id {given} found")
+            vector = found[0].vector
+            if not (known := vector.get(using) if isinstance(vector, dict) else vector):
+                raise Refused(400, f"Wrong input: Vector with name {using} not found")  # in words of our own
+            return known
+
+        def pairs_of(pairs: Any) -> list[edge.ContextPair]:
+            return [edge.ContextPair(vector(pair["positive"]), vector(pair["negative"])) for pair in listed(pairs or [])]
+
         match wish:
             case None:
                 return None
             case {"nearest": near}:
-                return edge.Query.Nearest(self._vector(near, using), using)
+                return edge.Query.Nearest(vector(near), using)
             case {"discover": {"target": target, "context": pairs}}:
-                target = self._vector(target, using)
-                return edge.Query.Discover(edge.DiscoverQuery(target, self._pairs(pairs, using)), using)
+                return edge.Query.Discover(edge.DiscoverQuery(vector(target), pairs_of(pairs)), using)
             case {"context": pairs}:
-                return edge.Query.Context(edge.ContextQuery(self._pairs(pairs, using)), using)
+                return edge.Query.Context(edge.ContextQuery(pairs_of(pairs)), using)
             case {"order_by": order}:
                 return order_of(order)
             case {"sample": "random"}:
                 return edge.Sample.Random
             case dict():
                 raise Refused(501, f"The double of a server does not answer queries of {', '.join(wish)}.")
-        return edge.Query.Nearest(self._vector(wish, using), using)
-
-    def _pairs(self, pairs: Any, using: str) -> list[edge.ContextPair]:
-        both = [[self._vector(pair[side], using) for side in ("positive", "negative")] for pair in listed(pairs or [])]
-        return [edge.ContextPair(*pair) for pair in both]
-
-    def _vector(self, given: Any, using: str) -> list[float]:
-        """A vector that is given, or that of a point whose id is."""
-        if isinstance(given, list):
-            return given
-        id = point_id(given)
-        if not (found := self.shard.retrieve([id], False, [using])):
-            raise Refused(404, f"Not found: No point with id {id} found")
-        vector = found[0].vector
-        return vector[using] if isinstance(vector, dict) else vector
+        return edge.Query.Nearest(vector(wish), using)
 
     def drop(self) -> None:
         self.shard.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def points_of(wish: Json) -> Sequence[Json]:
-    """The points of a request to write some, which has them one by one, or as columns."""
-    if (batch := wish.get("batch")) is None:
-        return wish["points"]
-    count, vectors = len(batch["ids"]), batch["vectors"]
-    if isinstance(vectors, dict):
-        vectors = [dict(zip(vectors, row, strict=True)) for row in zip(*vectors.values(), strict=True)]
-    payloads = batch.get("payloads") or [None] * count
-    rows = zip(batch["ids"], vectors, payloads, strict=True)
-    return [{"id": id, "vector": vector, "payload": payload} for id, vector, payload in rows]
-
-
-def point_of(document: Json) -> edge.Point:
-    return edge.Point(point_id(document["id"]), document.get("vector") or {}, document.get("payload") or {})
-
-
-def order_of(order: Any) -> edge.OrderBy:
-    if isinstance(order, str):
-        return edge.OrderBy(order)
-    way = edge.Direction.Desc if order.get("direction") == "desc" else edge.Direction.Asc
-    return edge.OrderBy(order["key"], way, order.get("start_from"))
-
-
-def without_none(document: Json) -> Json:
-    """What a request names, all the way down."""
-    return {
-        name: without_none(value) if isinstance(value, dict) else value for name, value in document.items() if value is not None
-    }
+def record_of(record: Any) -> Json:
+    """A point as the server answers it."""
+    told = {"id": record.id if isinstance(record.id, int) else str(record.id)}
+    if hasattr(record, "score"):
+        told |= {"version": record.version, "score": record.score}
+    told |= {"payload": record.payload, "vector": record.vector}
+    return {name: value for name, value in told.items() if value is not None}

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.qdrant_engine import Collection, Json, Refused, listed, points_of
+from tests.qdrant_engine import Collection
+from tests.qdrant_terms import Json, Refused, listed, points_of
 
 ANY_INDEX = {
     "keyword",

@@ -1,17 +1,10 @@
-"""Indexing into and searching in a Qdrant server, over HTTP against a double of it."""
+"""Indexing into and searching in a Qdrant server, over HTTP: in that of QDRANT_URL, or a double of it."""
 
 import pytest
 
 pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
 
-from tests.qdrant_double import qdrant_double
 from tests.sounds import voice, write_sound
-
-
-@pytest.fixture
-def double():
-    with qdrant_double() as double:
-        yield double
 
 
 @pytest.fixture
@@ -23,8 +16,8 @@ def audio(tmp_path):
     return folder
 
 
-def test_an_archive_is_indexed_searched_and_brought_up_to_date(voxdex, audio, double):
-    server = ("--url", double.url, "--collection", "voices")
+def test_an_archive_is_indexed_searched_and_brought_up_to_date(voxdex, audio, qdrant):
+    server = qdrant.options()
     assert voxdex("search", "a man", *server).status == 2
     first = voxdex("index", audio, *server, "--json")
     assert (first.status, first.json["indexed"], first.json["clips"]) == (0, 4, 4), first.err
@@ -50,21 +43,24 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(voxdex, audio, double):
     assert "does not answer" in done.err and "Traceback" not in done.err
 
 
-def test_two_machines_share_an_archive(voxdex, audio, double):
-    parts = [voxdex("index", audio, "--url", double.url, "--shard", f"{i}/2", "--json").json for i in (1, 2)]
+def test_two_machines_share_an_archive(voxdex, audio, qdrant):
+    server = qdrant.options()
+    parts = [voxdex("index", audio, *server, "--shard", f"{i}/2", "--json").json for i in (1, 2)]
     assert sum(part["indexed"] for part in parts) == 4
     assert all(part["recordings"] == part["indexed"] for part in parts)
-    refused = voxdex("index", audio, "--url", double.url, "--shard", "3/2")
+    refused = voxdex("index", audio, *server, "--shard", "3/2")
     assert refused.status == 2 and "--shard" in refused.err
 
 
-def test_an_index_goes_to_a_server_and_back(voxdex, audio, double):
+def test_an_index_goes_to_a_server_and_back(voxdex, audio, qdrant):
+    server = qdrant.options()
     voxdex("index", audio)
-    assert voxdex("push", "--url", double.url).status == 0
-    local, remote = (voxdex("search", "a woman", *place, "--json").json["hits"] for place in ((), ("--url", double.url)))
+    assert voxdex("push", *server).status == 0
+    local, remote = (voxdex("search", "a woman", *place, "--json").json["hits"] for place in ((), server))
     assert [hit["recording"] for hit in local] == [hit["recording"] for hit in remote]
-    assert voxdex("pull", "--url", double.url, "--index", "back").status == 0
+    assert voxdex("pull", *server, "--index", "back").status == 0
     assert voxdex("index", audio, "--index", "back", "--json").json["unchanged"] == 4
-    before = len(double.requests)
-    assert "0 copied" in voxdex("push", "--url", double.url).out
-    assert not any(request.startswith("PUT") and "points" in request for request in double.requests[before:])
+    before = len(qdrant.double.requests) if qdrant.double else 0
+    assert "0 copied" in voxdex("push", *server).out
+    if qdrant.double:
+        assert not any(request.startswith("PUT") and "points" in request for request in qdrant.double.requests[before:])
