@@ -262,14 +262,15 @@ def status(place: Place, json_output: bool) -> None:
     voxdex status --index oral-history --json
     """
     with place.open() as store:
-        found = overview(store)
+        found, versions = overview(store), dict(store.versions)
     if json_output:
-        return print_json(asdict(found))
+        return print_json(asdict(found) | {"versions": versions})
     formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())
     lines = {
         "index": f"{place}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
         "model": f"{found.model}, space {found.space}",
         **({"what is said": f"as {found.says} hears it"} if found.says else {}),
+        "engine": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
         "clips": f"{found.clips}: {found.speech_seconds / 3600:.2f} h; {found.other_seconds / 3600:.2f} h of music and noise, "
         f"{found.silent} recordings without speech",

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import qdrant_edge as edge
 from indexer import EdgeStore, StoreError
 from indexer.store import Discovery, FilterError, Point, parse_filter
 from indexer.store.edge import AWAITED
+from tests.qdrant_double import qdrant_double
 
 PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
 RECORDED = {"anna": "2018-12-31", "ben": "2019-05-03", "cleo": "2021-12-31 23:59:59"}
@@ -20,16 +22,15 @@ def edge_store(folder):
     return EdgeStore.create(folder / "index", "space", "mini", 4)
 
 
+@contextmanager
 def server_store(folder):
-    """qdrant-client's local mode: the client's own code, without a server."""
-    qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from indexer.store.connection import Connection
+    """On the double of a server."""
+    pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.connection import connect
     from indexer.store.server import ServerStore
 
-    return ServerStore.create(Connection([qdrant_client.QdrantClient(":memory:")]), "voices", "space", "mini", 4)
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+    with qdrant_double() as double, ServerStore.create(connect(double.url), "voices", "space", "mini", 4) as store:
+        yield store
 
 
 @pytest.fixture(params=["few", "many", "optimised", "server"])

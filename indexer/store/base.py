@@ -175,6 +175,9 @@ class Store(Protocol):
     adds_says: bool
     """Whether clips that there are can be given embeddings of what is said."""
 
+    versions: Mapping[str, str]
+    """Of the engine, and of what speaks with it, by their names."""
+
     def add_says(self, says: Says) -> None:
         """Makes room for embeddings of what is said.
 

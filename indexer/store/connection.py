@@ -252,7 +252,8 @@ def _message(error: UnexpectedResponse) -> str:
         text = error.content.decode("utf-8", "replace")
         if "<" in text or len(text) > 300:  # the page of another server
             return ""
-    return re.sub(r"\s+", " ", KIND_OF_ERROR.sub("", str(text))).strip().rstrip(".")
+    said, _, _ = KIND_OF_ERROR.sub("", str(text)).partition("Help:")
+    return re.sub(r"\s+", " ", said).strip().rstrip(".")
 
 
 def _advice(message: str) -> str:

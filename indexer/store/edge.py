@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -87,6 +88,7 @@ class EdgeStore:
     """An index in a folder. Use create() or open(), and close() it, or use it as a context manager."""
 
     adds_says = True
+    versions: Mapping[str, str] = {"qdrant-edge": version("qdrant-edge-py")}
 
     def __init__(self, folder: Path, lock: FileLock, description: Description) -> None:
         self.folder, self.space, self.model, self.says = folder, description.space, description.model, description.says

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property, partial
+from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
 
@@ -79,6 +80,7 @@ class Limits:
 
     hits: points in one answer. breadth: candidates of a walk through the graph. oversampling: candidates of a quantised
     search for each hit. portion: points written at a time. indexes: fields with a payload index. values: of one condition.
+    is_exact: whether points may be counted exactly.
     """
 
     hits: int | None = None
@@ -87,19 +89,22 @@ class Limits:
     portion: int | None = None
     indexes: int | None = None
     values: int | None = None
+    is_exact: bool = True
 
     @classmethod
     def of(cls, strict: models.StrictModeConfigOutput | None) -> "Limits":
         """The limits of a collection's configuration."""
         if strict is None or not strict.enabled:
             return cls()
+        written = [most for most in (strict.upsert_max_batchsize, strict.write_rate_limit) if most]
         return cls(
-            strict.max_query_limit,
-            strict.search_max_hnsw_ef,
-            strict.search_max_oversampling,
-            strict.upsert_max_batchsize,
-            strict.max_payload_index_count,
-            strict.condition_max_size,
+            hits=strict.max_query_limit,
+            breadth=strict.search_max_hnsw_ef,
+            oversampling=strict.search_max_oversampling,
+            portion=min(written, default=None),
+            indexes=strict.max_payload_index_count,
+            values=strict.condition_max_size,
+            is_exact=strict.search_allow_exact is not False,
         )
 
 
@@ -182,7 +187,7 @@ class ServerStore:
             self._server.ask(lambda client: _create(client, self._collection, vectors, shards, replicas))
         if (found := _about(self._server, self._collection)) is not None:
             self._about = found
-        elif self._server.ask(lambda client: client.count(self._collection, exact=True)).count:
+        elif self._server.ask(lambda client: client.scroll(self._collection, limit=1, with_payload=False))[0]:
             raise StoreError(f"The collection {self._collection!r} holds what is not Voxdex's; choose another --collection.")
         else:
             about = models.PointStruct(id=ABOUT_ID, vector={}, payload=self._about)
@@ -219,7 +224,8 @@ class ServerStore:
         Raises:
             StoreError: there is none, it is not one of ours, or the server does not answer.
         """
-        collection = _aliases(server).get(check_name(name))
+        check_name(name)
+        collection = _aliases(server).get(name)
         if collection is None:
             raise StoreError(
                 f"There is no index {name!r} on {server.url or 'the server'}. Make one: voxdex index FOLDER --url URL "
@@ -240,8 +246,8 @@ class ServerStore:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of the server, where it tells that."""
-        return {"qdrant": self._server.version} if self._server.version else {}
+        told = {"Qdrant": self._server.version} if self._server.version else {}
+        return told | {"qdrant-client": version("qdrant-client")}
 
     def revision(self) -> tuple[Any, ...]:
         """What changes when a run has changed the index, or another one has taken its place."""
@@ -366,6 +372,7 @@ class ServerStore:
 
     def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
         clips, most = self._clips(where), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
+        exact = exact and self._limits.is_exact
         found = self._server.ask(lambda client: client.facet(self._collection, key, clips, limit=most, exact=exact)).hits
         if len(found) < most or most == MOST_VALUES:
             return Counter({hit.value: hit.count for hit in found})
@@ -390,8 +397,8 @@ class ServerStore:
         """Nothing is kept."""
 
     def count(self, kind: str = CLIP) -> int:
-        of_kind = _equals({KIND: kind})
-        return self._server.ask(lambda client: client.count(self._collection, count_filter=of_kind, exact=True)).count
+        of_kind, exact = _equals({KIND: kind}), self._limits.is_exact
+        return self._server.ask(lambda client: client.count(self._collection, count_filter=of_kind, exact=exact)).count
 
     def close(self) -> None:
         self._server.close()
