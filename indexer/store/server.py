@@ -185,13 +185,17 @@ class ServerStore:
         """Makes the collection, or what is not there of it yet: every step may be taken twice, and by two processes."""
         if not _has_collection(self._server, self._collection):
             self._server.ask(lambda client: _create(client, self._collection, vectors, shards, replicas))
-        if (found := _about(self._server, self._collection)) is not None:
-            self._about = found
-        elif self._server.ask(lambda client: client.scroll(self._collection, limit=1, with_payload=False))[0]:
-            raise StoreError(f"The collection {self._collection!r} holds what is not Voxdex's; choose another --collection.")
-        else:
+        found = _about(self._server, self._collection)
+        if found is None and self._server.ask(lambda client: client.scroll(self._collection, limit=1, with_payload=False))[0]:
+            found = _about(self._server, self._collection)  # another process may have just written it
+            if found is None:
+                raise StoreError(
+                    f"The collection {self._collection!r} holds what is not Voxdex's; choose another --collection."
+                )
+        if found is None:
             about = models.PointStruct(id=ABOUT_ID, vector={}, payload=self._about)
             self._server.ask(lambda client: client.upsert(self._collection, [about], wait=True))
+        self._about = found or self._about
         for key in INTERNAL:
             if key not in self._info.payload_schema:
                 self._index(key, "text")
