@@ -104,6 +104,8 @@ def server_options(required: bool = False, writes: bool = False) -> Callable:
         @wraps(command)
         def served(*arguments: Any, urls: tuple[str, ...], collection: str, api_key: str | None, **options: Any) -> Any:
             chosen = {name: options.pop(name) for name in ("shards", "replicas", "patience") if writes}
+            if not urls and (chosen.get("shards") or chosen.get("replicas")):
+                raise click.UsageError("--shards and --replicas are of a collection on a server: name that with --url.")
             if not urls:
                 return command(*arguments, server=None, **options)
             server = Server(urls, collection, api_key or None, on_wait=Waiting(), **chosen)
