@@ -39,8 +39,10 @@ from indexer.store.base import (
     as_point,
     in_portions,
     other_format,
+    with_path_text,
 )
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
+from indexer.store.patterns import GRAM, PATH, PATH_TEXT, grams, path_text
 
 log = logging.getLogger("voxdex")
 
@@ -51,6 +53,9 @@ SCHEMA = {
     "text": models.PayloadSchemaType.KEYWORD,
     "number": models.PayloadSchemaType.FLOAT,
     "date": models.PayloadSchemaType.DATETIME,
+    PATH_TEXT: models.TextIndexParams(
+        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WHITESPACE, phrase_matching=True, on_disk=True
+    ),
 }
 SCROLL = 1000
 """Points in one answer."""
@@ -116,7 +121,9 @@ class ServerStore:
         collection = _collection_of(name, space)
         if _ask(lambda: client.collection_exists(collection)):
             return cls(client, name, _about(client, collection))
-        store = cls(client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}})
+        store = cls(
+            client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}, PATH_TEXT: True}
+        )
         store._make({VOICE: _voice(dimension)}, shards, replicas)
         return store
 
@@ -149,7 +156,7 @@ class ServerStore:
         )
         self._write_about()
         for key in INTERNAL:
-            self._index(key, "text")
+            self._index(key, key if key in SCHEMA else "text")
 
     def take_over(self) -> None:
         """Becomes the index of its name, in one step, and drops the one that was."""
@@ -188,10 +195,14 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         for portion in in_portions(points):
-            built = [models.PointStruct(id=point.id, vector=point.vectors, payload=point.payload) for point in portion]
+            built = [
+                models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, _path_grams))
+                for point in portion
+            ]
             _ask(lambda built=built: self._client.upsert(self._collection, built, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
+        changes = with_path_text(changes, _path_grams)
         _ask(lambda: self._client.set_payload(self._collection, changes, points=_equals(where), wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
@@ -233,7 +244,7 @@ class ServerStore:
                 limit=limit,
                 query_filter=clips,
                 search_params=models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored),
-                with_payload=True if says else models.PayloadSelectorExclude(exclude=[HEARD]),
+                with_payload=models.PayloadSelectorExclude(exclude=[PATH_TEXT] if says else [PATH_TEXT, HEARD]),
                 with_vectors=[VOICE] if vectors else False,
             )
         )
@@ -250,12 +261,15 @@ class ServerStore:
         return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
     def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
+        return self._count(key, self._render(where), exact)
+
+    def _count(self, key: str, among: models.Condition, exact: bool = False) -> Counter[str]:
+        clips = models.Filter(must=[_equals(CLIPS), among])
         found = _ask(lambda: self._client.facet(self._collection, key, clips, limit=MOST_VALUES, exact=exact))
         return Counter({hit.value: hit.count for hit in found.hits})
 
     def _render(self, where: Filter) -> models.Filter:
-        return render(where, self.schema(), _Terms(self._count_values))
+        return render(where, self.schema(), _Terms(self._count, bool(self._about.get(PATH_TEXT))))
 
     def flush(self) -> None:
         """The server sees to that."""
@@ -375,6 +389,10 @@ def _ask(request: Callable[[], Answer]) -> Answer:
         raise StoreError(f"The Qdrant server failed ({error}). What is stored is kept: run the command again.") from error
 
 
+def _path_grams(path: str) -> str:
+    return grams(path_text(path))
+
+
 def _equals(where: Mapping[str, str]) -> models.Filter:
     return models.Filter(
         must=[models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.items()]
@@ -384,8 +402,13 @@ def _equals(where: Mapping[str, str]) -> models.Filter:
 class _Terms:
     """The engine's filters; see filters.Engine."""
 
-    def __init__(self, values: Callable[[str], Iterable[str]]) -> None:
-        self.values = values
+    def __init__(self, values: Callable[[str, models.Condition], Iterable[str]], has_path_text: bool) -> None:
+        self.values, self._has_path_text = values, has_path_text
+
+    def containing(self, key: str, text: str) -> models.Condition | None:
+        if key != PATH or not self._has_path_text or len(text) < GRAM:
+            return None
+        return models.FieldCondition(key=PATH_TEXT, match=models.MatchPhrase(phrase=grams(text)))
 
     def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
         return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
