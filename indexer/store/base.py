@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from indexer.store.filters import EVERYTHING, Filter
+from indexer.store.patterns import PATH, PATH_TEXT
 
 FORMAT = 2
 """Of what an index holds."""
@@ -26,7 +27,7 @@ GRAPH = {"m": 16, "ef_construct": 200, "full_scan_threshold": 50_000, "payload_m
 single values of fields (payload_m), as dozens of fields would make the graph of an archive take ten times as long."""
 BREADTH = 512
 """How many candidates a walk through the graph keeps: of a million clips, captions get 99.6 % of the exact first ten."""
-INTERNAL = (KIND, "content")
+INTERNAL = (KIND, "content", PATH_TEXT)
 """Payload keys that have an index, but that no condition names."""
 
 
@@ -125,12 +126,22 @@ class Record(Protocol):
 
 def as_point(record: Record) -> Point:
     """What an engine gives, as a point."""
-    return Point(str(record.id), as_vector(record.vector), record.payload or {}, as_vector(record.vector, SAYS))
+    return Point(str(record.id), as_vector(record.vector), _shown(record), as_vector(record.vector, SAYS))
 
 
 def as_neighbour(record: Any) -> Neighbour:
     """A scored record, as a neighbour."""
-    return Neighbour(str(record.id), record.score, record.payload or {}, as_vector(record.vector))
+    return Neighbour(str(record.id), record.score, _shown(record), as_vector(record.vector))
+
+
+def with_path_text(payload: Payload, spell: Callable[[str], str]) -> Payload:
+    """A payload, or changes to one, as an engine holds it: with what patterns of its path ask for, as `spell` writes that."""
+    path = payload.get(PATH) if payload.get(KIND, CLIP) == CLIP else None
+    return payload if path is None else payload | {PATH_TEXT: spell(path)}
+
+
+def _shown(record: Record) -> Payload:
+    return {key: value for key, value in (record.payload or {}).items() if key != PATH_TEXT}
 
 
 def as_vector(vector: Any, name: str = VOICE) -> np.ndarray | None:

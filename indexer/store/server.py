@@ -44,9 +44,11 @@ from indexer.store.base import (
     as_point,
     in_portions,
     other_format,
+    with_path_text,
 )
 from indexer.store.connection import Connection
 from indexer.store.filters import EVERYTHING, Filter, count_field, render, value_at
+from indexer.store.patterns import GRAM, PATH, PATH_TEXT, grams, path_text
 
 log = logging.getLogger("voxdex")
 
@@ -62,6 +64,9 @@ SCHEMA = {
     "text": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
     "number": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True),
     "date": models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True),
+    PATH_TEXT: models.TextIndexParams(
+        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WHITESPACE, phrase_matching=True, on_disk=True
+    ),
 }
 """How fields are indexed, by kind: on disk, as in memory they would take half of all that a server needs."""
 KINDS = {"keyword": "text", "float": "number", "datetime": "date"}
@@ -175,7 +180,7 @@ class ServerStore:
                 "It is left alone: choose another name with --collection."
             )
         held = {"space": space, "model": model, "says": asdict(says) if says else None}
-        about = {KIND: ABOUT, "format": FORMAT, **held, FIELDS: {}}
+        about = {KIND: ABOUT, "format": FORMAT, **held, FIELDS: {}, PATH_TEXT: True}
         store = cls(server, name, _collection_of(name, space, says), about)
         vectors = {VOICE: _voice(dimension)} | ({SAYS: _said(says.dimension)} if says else {})
         store._make(vectors, shards, replicas)
@@ -198,7 +203,7 @@ class ServerStore:
         self._about = found or self._about
         for key in INTERNAL:
             if key not in self._info.payload_schema:
-                self._index(key, "text")
+                self._index(key, key if key in SCHEMA else "text")
 
     def add_says(self, says: Says) -> None:
         held = "spoken text of another model" if self.says else "no spoken text, and a server adds none to the clips it has"
@@ -267,10 +272,14 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         for portion in in_portions(points, min(PORTION, self._limits.portion or PORTION)):
-            built = [models.PointStruct(id=point.id, vector=point.vectors, payload=point.payload) for point in portion]
+            built = [
+                models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, _path_grams))
+                for point in portion
+            ]
             self._server.ask(lambda client, built=built: client.upsert(self._collection, built, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
+        changes = with_path_text(changes, _path_grams)
         self._server.ask(lambda client: client.set_payload(self._collection, changes, points=_equals(where), wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
@@ -353,7 +362,7 @@ class ServerStore:
                     offset=skipped or None,
                     query_filter=clips,
                     search_params=models.SearchParams(hnsw_ef=breadth, quantization=rescored),
-                    with_payload=True if says else models.PayloadSelectorExclude(exclude=[HEARD]),
+                    with_payload=models.PayloadSelectorExclude(exclude=[PATH_TEXT] if says else [PATH_TEXT, HEARD]),
                     with_vectors=[VOICE] if vectors else False,
                 )
             ).points
@@ -375,7 +384,11 @@ class ServerStore:
         return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
     def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        clips, most = self._clips(where), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
+        return self._count(key, self._rendered(where), exact)
+
+    def _count(self, key: str, among: models.Condition, exact: bool = False) -> Counter[str]:
+        """How many clips have each value of a payload key; where the server tells but the commonest, they are looked at."""
+        clips, most = models.Filter(must=[_equals(CLIPS), among]), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
         exact = exact and self._limits.is_exact
         found = self._server.ask(lambda client: client.facet(self._collection, key, clips, limit=most, exact=exact)).hits
         if len(found) < most or most == MOST_VALUES:
@@ -383,9 +396,12 @@ class ServerStore:
         values = (value_at(record.payload or {}, [key]) for record in self._scroll(clips, with_payload=[key]))
         return Counter(sorted(value for value in values if value is not None))
 
+    def _rendered(self, where: Filter) -> models.Condition:
+        terms = _Terms(self._count, bool(self._about.get(PATH_TEXT)), self._limits.values)
+        return render(where, self.schema(), terms)
+
     def _clips(self, where: Filter) -> models.Filter:
-        terms = _Terms(self._count_values, self._limits.values)
-        return models.Filter(must=[_equals(CLIPS), render(where, self.schema(), terms)])
+        return models.Filter(must=[_equals(CLIPS), self._rendered(where)])
 
     def flush(self) -> None:
         """Lets readers know that something was written; the server sees to its disk itself."""
@@ -504,6 +520,10 @@ def _about(server: Connection, collection: str) -> Payload | None:
     return about if about.get("format") == FORMAT else None
 
 
+def _path_grams(path: str) -> str:
+    return grams(path_text(path))
+
+
 def _equals(where: Mapping[str, str]) -> models.Filter:
     return models.Filter(
         must=[models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.items()]
@@ -513,8 +533,13 @@ def _equals(where: Mapping[str, str]) -> models.Filter:
 class _Terms:
     """The engine's filters; see filters.Engine. most: values that one condition may have."""
 
-    def __init__(self, values: Callable[[str], Iterable[str]], most: int | None) -> None:
-        self.values, self._most = values, most
+    def __init__(self, values: Callable[[str, models.Condition], Iterable[str]], has_path_text: bool, most: int | None) -> None:
+        self.values, self._has_path_text, self._most = values, has_path_text, most
+
+    def containing(self, key: str, text: str) -> models.Condition | None:
+        if key != PATH or not self._has_path_text or len(text) < GRAM:
+            return None
+        return models.FieldCondition(key=PATH_TEXT, match=models.MatchPhrase(phrase=grams(text)))
 
     def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
         parts = [models.FieldCondition(key=key, match=models.MatchAny(any=part)) for part in self._parts(values)]
