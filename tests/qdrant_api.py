@@ -223,7 +223,7 @@ def missing(name: str) -> Refused:
 
 
 def fault_of(name: str) -> str | None:
-    """Why no collection can have a name."""
+    """Why no collection can have a name. The words for the length are from memory."""
     if not 1 <= len(name) <= 255:
         return f'value "{name}" invalid, must be from 1 to 255 characters'
     return next((f'collection name cannot contain "{each}" char' for each in FORBIDDEN if each in name), None)

@@ -210,13 +210,15 @@ FILTERS = [
     (models.Filter(), [0, 1, 2, 3]),
 ]
 
+ROME = FILTERS[0][0]
+
 
 @pytest.mark.parametrize("indexed", [False, True])
 def test_filters(client, made, indexed):
     name = made()
     for key, schema in INDEXES.items() if indexed else ():
         client.create_payload_index(name, key, schema, wait=True)
-    rome, big = (each.must[0] for each in (FILTERS[0][0], matching("size", range=models.Range(gte=5))))
+    rome, big = (each.must[0] for each in (ROME, matching("size", range=models.Range(gte=5))))
 
     def nested(kind):
         both = [models.FieldCondition(key="part", match=models.MatchValue(value=1))]
@@ -270,12 +272,11 @@ def test_values_are_counted_where_there_is_an_index(client, made):
 
 def test_payloads_are_changed(client, made):
     name = made()
-    rome = FILTERS[0][0]
 
     def payloads():
         return {record.id: record.payload for record in client.retrieve(name, [0, 1, 2, 3])}
 
-    client.set_payload(name, {"size": 4, "new": 1}, points=rome, wait=True)
+    client.set_payload(name, {"size": 4, "new": 1}, points=ROME, wait=True)
     assert [payloads()[i].get("size") for i in range(4)] == [4, 5, 4, None]
     assert payloads()[0]["path"] == CITIES[0]["path"]
     client.set_payload(name, {"name": "y", "more": 2}, points=[3], key="of", wait=True)
@@ -283,13 +284,39 @@ def test_payloads_are_changed(client, made):
     client.delete_payload(name, ["new", "of.more"], points=[0, 3], wait=True)
     assert ("new" in payloads()[0], "new" in payloads()[2], "more" in payloads()[3]["of"]) == (False, True, False)
     client.overwrite_payload(name, {"only": "this"}, points=[1], wait=True)
-    client.clear_payload(name, points_selector=rome, wait=True)
+    client.clear_payload(name, points_selector=ROME, wait=True)
     assert (payloads()[0], payloads()[1], payloads()[2]) == ({}, {"only": "this"}, {})
     client.delete(name, models.FilterSelector(filter=matching("only", match=models.MatchValue(value="this"))), wait=True)
     assert ids(client, name) == [0, 2, 3]
     client.delete(name, models.PointIdsList(points=[0, 7]), wait=True)
     assert ids(client, name) == [2, 3]
     assert refusal(lambda: client.retrieve(name, ["no-id"]))[0] == 400
+
+
+def test_changes_in_a_list(client, made):
+    name = made()
+    rome = models.SetPayload(payload={"size": 1}, filter=ROME)
+    client.batch_update_points(
+        name,
+        [
+            models.UpsertOperation(upsert=models.PointsList(points=[models.PointStruct(id=9, vector=[1.0, 0.0])])),
+            models.SetPayloadOperation(set_payload=rome),
+            models.DeleteOperation(delete=models.PointIdsList(points=[1])),
+        ],
+        wait=True,
+    )
+    assert ids(client, name) == [0, 2, 3, 9]
+    assert [record.payload["size"] for record in client.retrieve(name, [0, 2])] == [1, 1]
+
+
+def test_points_in_the_order_of_a_field(client, made):
+    name = made()
+    client.create_payload_index(name, "rating", INDEXES["rating"], wait=True)
+    falling = models.OrderBy(key="rating", direction=models.Direction.DESC)
+    assert [record.id for record in client.scroll(name, order_by=falling)[0]] == [2, 1, 0]
+    assert [each.id for each in client.query_points(name, models.OrderByQuery(order_by=falling)).points] == [2, 1, 0]
+    drawn = client.query_points(name, models.SampleQuery(sample=models.Sample.RANDOM), limit=9).points
+    assert sorted(each.id for each in drawn) == [0, 1, 2, 3]
 
 
 def test_points_are_read_page_by_page(client, made, qdrant):
@@ -322,8 +349,8 @@ def test_queries(client, made):
         "city", "size", "rating", "loud",
     }  # fmt: skip
     assert [point.id for point in client.query_points(name, [1.0, 0.1], offset=1, limit=1).points] == [2]
-    rome, params = FILTERS[0][0], models.SearchParams(hnsw_ef=16, exact=True)
-    assert [each.id for each in client.query_points(name, [0.0, 1.0], query_filter=rome, search_params=params).points] == [2, 0]
+    params = models.SearchParams(hnsw_ef=16, exact=True)
+    assert [each.id for each in client.query_points(name, [0.0, 1.0], query_filter=ROME, search_params=params).points] == [2, 0]
     assert [each.id for each in client.query_points(name, 0, with_vectors=True).points] == [2, 1]
     assert [each.id for each in client.query_points(name, [1.0, 0.0], score_threshold=0.9).points] == [0]
     pair = models.ContextPair(positive=[0.0, 1.0], negative=[1.0, 0.0])
@@ -362,12 +389,17 @@ def test_named_vectors(client, made, qdrant):
     assert [each.id for each in client.query_points(name, [0.0, 0.0, 1.0], using="says").points] == [3]
 
 
-ROME = FILTERS[0][0]
 UNINDEXED = (
     'Index required but not found for "city" of one of the following types: [keyword]. Help: Create an index for this key'
 )
 QUANTISED = models.SearchParams(quantization=models.QuantizationSearchParams(oversampling=3.0))
 STRICT = [
+    ({"max_timeout": 2}, lambda client, name: client.scroll(name, timeout=5), 'Limit exceeded 5 > 2 for "timeout"'),
+    (
+        {"search_max_batchsize": 1},
+        lambda client, name: client.query_batch_points(name, [models.QueryRequest(query=[1.0, 0.0])] * 2),
+        'Limit exceeded 2 > 1 for "search batch size"',
+    ),
     ({"max_query_limit": 3}, lambda client, name: client.scroll(name, limit=4), 'Limit exceeded 4 > 3 for "limit"'),
     ({"max_query_limit": 3}, lambda client, name: client.query_points(name, [1.0, 0.0]), 'Limit exceeded 10 > 3 for "limit"'),
     ({"max_query_limit": 3}, lambda client, name: client.facet(name, "tags", limit=9), 'Limit exceeded 9 > 3 for "limit"'),
