@@ -95,6 +95,15 @@ def double() -> Iterator[Double]:
         yield double
 
 
+@pytest.fixture
+def tls_double(tmp_path_factory) -> Iterator[Double]:
+    """A Qdrant server whose certificate nobody signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    with qdrant_double(tls=tmp_path_factory.mktemp("certificate")) as double:
+        yield double
+
+
 @dataclass(frozen=True)
 class Qdrant:
     """A Qdrant server for a test.

@@ -27,18 +27,22 @@ PREFIX = "qdrant-double-"
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
 """Characters that no collection's name has."""
 FULL = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
-WRITES: dict[tuple[str, str], Callable[[Collection, Json], Any]] = {
-    ("PUT", "/points"): Collection.upsert,
-    ("POST", "/points/delete"): Collection.delete,
-    ("POST", "/points/payload"): Collection.set_payload,
-    ("PUT", "/points/payload"): Collection.overwrite_payload,
-    ("POST", "/points/payload/delete"): Collection.delete_payload,
-    ("POST", "/points/payload/clear"): Collection.clear_payload,
-    ("PUT", "/points/vectors"): Collection.update_vectors,
-    ("POST", "/points/vectors/delete"): Collection.delete_vectors,
-    ("PUT", "/index"): Collection.create_index,
+Way = tuple[str, str]
+"""How what is in a collection is asked for: the method, and the end of the path."""
+Act = Callable[[Collection, Json], Any]
+UPDATES: dict[str, tuple[Way, Act]] = {
+    "upsert": (("PUT", "/points"), Collection.upsert),
+    "delete": (("POST", "/points/delete"), Collection.delete),
+    "set_payload": (("POST", "/points/payload"), Collection.set_payload),
+    "overwrite_payload": (("PUT", "/points/payload"), Collection.overwrite_payload),
+    "delete_payload": (("POST", "/points/payload/delete"), Collection.delete_payload),
+    "clear_payload": (("POST", "/points/payload/clear"), Collection.clear_payload),
+    "update_vectors": (("PUT", "/points/vectors"), Collection.update_vectors),
+    "delete_vectors": (("POST", "/points/vectors/delete"), Collection.delete_vectors),
 }
-READS: dict[tuple[str, str], Callable[[Collection, Json], Any]] = {
+"""Changes of points, by the names that they have in a list of changes."""
+WRITES: dict[Way, Act] = {**dict(UPDATES.values()), ("PUT", "/index"): Collection.create_index}
+READS: dict[Way, Act] = {
     ("POST", "/points"): Collection.retrieve,
     ("POST", "/points/scroll"): Collection.scroll,
     ("POST", "/points/count"): Collection.count,
@@ -46,18 +50,6 @@ READS: dict[tuple[str, str], Callable[[Collection, Json], Any]] = {
     ("POST", "/points/query/batch"): Collection.query_batch,
     ("POST", "/facet"): Collection.facet,
 }
-"""Requests about what is in a collection, by method and the end of the path."""
-UPDATES = {
-    "upsert": ("PUT", "/points"),
-    "delete": ("POST", "/points/delete"),
-    "set_payload": ("POST", "/points/payload"),
-    "overwrite_payload": ("PUT", "/points/payload"),
-    "delete_payload": ("POST", "/points/payload/delete"),
-    "clear_payload": ("POST", "/points/payload/clear"),
-    "update_vectors": ("PUT", "/points/vectors"),
-    "delete_vectors": ("POST", "/points/vectors/delete"),
-}
-"""What is asked by each change in a list of changes."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +183,7 @@ class Cluster:
                 return self.named(name).point(int(id) if id.isdecimal() else id)
             case "POST", "collections", name, "points", "batch":
                 changes = [change for each in body["operations"] for change in each.items()]
-                return [self._change(name, UPDATES[what], wish, full) for what, wish in changes]
+                return [self._change(name, UPDATES[what][0], wish, full) for what, wish in changes]
             case _, "collections", name, *rest if (way := (method, "/" + "/".join(rest))) in READS:
                 collection = self.named(name)
                 self._limits_of(name).check(collection, way[1], body, writes=False, timeout=request.timeout)
@@ -200,7 +192,7 @@ class Cluster:
                 return self._change(name, way, body, full)
         raise Refused(404, "")
 
-    def _change(self, name: str, way: tuple[str, str], wish: Json, full: bool) -> Any:
+    def _change(self, name: str, way: Way, wish: Json, full: bool) -> Any:
         """Changes what is in a collection."""
         collection = self.named(name)
         self._limits_of(name).check(collection, way[1], wish, writes=True)
@@ -231,7 +223,7 @@ def missing(name: str) -> Refused:
 
 
 def fault_of(name: str) -> str | None:
-    """Why no collection can have a name."""
+    """Why no collection can have a name. The words for the length are from memory."""
     if not 1 <= len(name) <= 255:
         return f'value "{name}" invalid, must be from 1 to 255 characters'
     return next((f'collection name cannot contain "{each}" char' for each in FORBIDDEN if each in name), None)

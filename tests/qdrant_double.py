@@ -1,9 +1,11 @@
 """A double of a Qdrant server over HTTP, with failures on demand; qdrant_api says what it answers."""
 
 import json
+import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +24,9 @@ OPEN: dict[str, Json | str] = {
     "/readyz": "all shards are ready",
 }
 """What is told without a key."""
+
+ALERT = bytes.fromhex("15 0303 0002 0232")
+"""What a server of TLS answers to HTTP: a message of TLS, which ends the connection."""
 
 
 class Double:
@@ -45,6 +50,7 @@ class Double:
         self.limits: Json = {}
         self.version = "1.18.3"
         self._nodes: list[Double] = []
+        self._deaths = 0
         self._heard = threading.Event()
         self._heard.set()
         self._connections: set[socket.socket] = set()
@@ -88,7 +94,7 @@ class Double:
                 self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
             threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
             return
-        self._server = None
+        self._server, self._deaths = None, self._deaths + 1
         server.shutdown()
         server.server_close()
         for connection in list(self._connections):
@@ -109,9 +115,10 @@ class Double:
         with self._cluster.lock:
             self.requests.append(str(request))
             self.bodies.append(request.body)
+            deaths = self._deaths
         self.on_request(str(request))
         self._heard.wait()
-        if self.down:
+        if deaths != self._deaths:  # nobody is left who carries it out
             raise ConnectionAbortedError
         with self._cluster.lock:
             if method == "GET" and (told := OPEN.get(request.path)):
@@ -156,7 +163,11 @@ class Listener(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections break where a client is killed, or where it is none of TLS: nothing is printed of it."""
+        """Connections break where a client is killed, or speaks no TLS, which it is told: nothing is printed of it."""
+        error = sys.exc_info()[1]
+        if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
+            with suppress(OSError), socket.socket(fileno=os.dup(request.fileno())) as plain:
+                plain.sendall(ALERT)
 
 
 def handler_of(double: Double) -> type[BaseHTTPRequestHandler]:

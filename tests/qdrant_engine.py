@@ -25,6 +25,7 @@ from tests.qdrant_terms import (
     type_of,
     unreadable,
     vector_of,
+    vectors_of,
     without_none,
 )
 
@@ -64,11 +65,10 @@ class Collection:
     @classmethod
     def create(cls, folder: Path, wish: Json) -> "Collection":
         """A new one. wish: the body of the request to create it."""
-        vectors = wish.get("vectors") or {}
-        named = {"": vectors} if "size" in vectors else vectors
+        named = vectors_of(wish.get("vectors"))
         kept = edge.EdgeConfig(vectors={name: vector_of(params) for name, params in named.items()}, wal_enabled=False)
         config = {name: dict(value) if value else value for name, value in COLLECTION.items()}
-        config["params"]["vectors"] = without_none(vectors)
+        config["params"]["vectors"] = without_none(wish.get("vectors") or {})
         collection = cls(folder, config, edge.EdgeShard.create(str(folder), kept))
         collection.change({**wish, "params": {name: wish.get(name) for name in config["params"] if name != "vectors"}})
         return collection

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.qdrant_engine import Collection
-from tests.qdrant_terms import Json, Refused, listed, points_of
+from tests.qdrant_terms import Json, Refused, listed, points_of, vectors_of
 
 ANY_INDEX = {
     "keyword",
@@ -120,12 +120,9 @@ def check_size(collection: Collection, strict: Json) -> None:
     """Refuses to write into a collection that is as large as it may be."""
     known = collection.info()
     if (limit := strict.get("max_collection_vector_size_bytes")) is not None:
-        vectors = known["config"]["params"]["vectors"]
         widths = {"float16": 2, "uint8": 1}
-        point = sum(
-            params["size"] * widths.get(params.get("datatype"), 4)
-            for params in ([vectors] if "size" in vectors else vectors.values())
-        )
+        vectors = vectors_of(known["config"]["params"]["vectors"]).values()
+        point = sum(params["size"] * widths.get(params.get("datatype"), 4) for params in vectors)
         if known["points_count"] * point >= limit:
             size = str(np.float32(limit / (1 << 20))).removesuffix(".0")
             raise Refused(400, f"Bad request: Max vector storage size limit of {size}MB reached!")

@@ -146,7 +146,14 @@ def index_of(schema: str | Json) -> Any:
     given = {name: value for name, value in schema.items() if name != "type" and value is not None}
     if "tokenizer" in given:
         given["tokenizer"] = getattr(edge.TokenizerType, given["tokenizer"].capitalize())
+    if "memory" in given:
+        given["memory"] = getattr(edge.Memory, given["memory"].capitalize())
     return INDEXES[schema["type"]][1](**given)
+
+
+def vectors_of(wish: Json | None) -> dict[str, Json]:
+    """The parameters of vectors by their names, of which one that is alone may have none."""
+    return {"": wish} if wish and isinstance(wish.get("size"), int) else wish or {}
 
 
 def vector_of(params: Json) -> edge.EdgeVectorParams:

@@ -1,6 +1,7 @@
 """The double of a Qdrant server answers as one does: what does not ask for failures runs at QDRANT_URL too."""
 
 import socket
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from tests.conftest import PATIENCE, until
-from tests.qdrant_double import qdrant_double
 
 PAIR = models.VectorParams(size=2, distance=models.Distance.COSINE)
 CITIES = [
@@ -209,13 +209,15 @@ FILTERS = [
     (models.Filter(), [0, 1, 2, 3]),
 ]
 
+ROME = FILTERS[0][0]
+
 
 @pytest.mark.parametrize("indexed", [False, True])
 def test_filters(client, made, indexed):
     name = made()
     for key, schema in INDEXES.items() if indexed else ():
         client.create_payload_index(name, key, schema, wait=True)
-    rome, big = (each.must[0] for each in (FILTERS[0][0], matching("size", range=models.Range(gte=5))))
+    rome, big = (each.must[0] for each in (ROME, matching("size", range=models.Range(gte=5))))
 
     def nested(kind):
         both = [models.FieldCondition(key="part", match=models.MatchValue(value=1))]
@@ -269,12 +271,11 @@ def test_values_are_counted_where_there_is_an_index(client, made):
 
 def test_payloads_are_changed(client, made):
     name = made()
-    rome = FILTERS[0][0]
 
     def payloads():
         return {record.id: record.payload for record in client.retrieve(name, [0, 1, 2, 3])}
 
-    client.set_payload(name, {"size": 4, "new": 1}, points=rome, wait=True)
+    client.set_payload(name, {"size": 4, "new": 1}, points=ROME, wait=True)
     assert [payloads()[i].get("size") for i in range(4)] == [4, 5, 4, None]
     assert payloads()[0]["path"] == CITIES[0]["path"]
     client.set_payload(name, {"name": "y", "more": 2}, points=[3], key="of", wait=True)
@@ -282,13 +283,39 @@ def test_payloads_are_changed(client, made):
     client.delete_payload(name, ["new", "of.more"], points=[0, 3], wait=True)
     assert ("new" in payloads()[0], "new" in payloads()[2], "more" in payloads()[3]["of"]) == (False, True, False)
     client.overwrite_payload(name, {"only": "this"}, points=[1], wait=True)
-    client.clear_payload(name, points_selector=rome, wait=True)
+    client.clear_payload(name, points_selector=ROME, wait=True)
     assert (payloads()[0], payloads()[1], payloads()[2]) == ({}, {"only": "this"}, {})
     client.delete(name, models.FilterSelector(filter=matching("only", match=models.MatchValue(value="this"))), wait=True)
     assert ids(client, name) == [0, 2, 3]
     client.delete(name, models.PointIdsList(points=[0, 7]), wait=True)
     assert ids(client, name) == [2, 3]
     assert refusal(lambda: client.retrieve(name, ["no-id"]))[0] == 400
+
+
+def test_changes_in_a_list(client, made):
+    name = made()
+    rome = models.SetPayload(payload={"size": 1}, filter=ROME)
+    client.batch_update_points(
+        name,
+        [
+            models.UpsertOperation(upsert=models.PointsList(points=[models.PointStruct(id=9, vector=[1.0, 0.0])])),
+            models.SetPayloadOperation(set_payload=rome),
+            models.DeleteOperation(delete=models.PointIdsList(points=[1])),
+        ],
+        wait=True,
+    )
+    assert ids(client, name) == [0, 2, 3, 9]
+    assert [record.payload["size"] for record in client.retrieve(name, [0, 2])] == [1, 1]
+
+
+def test_points_in_the_order_of_a_field(client, made):
+    name = made()
+    client.create_payload_index(name, "rating", INDEXES["rating"], wait=True)
+    falling = models.OrderBy(key="rating", direction=models.Direction.DESC)
+    assert [record.id for record in client.scroll(name, order_by=falling)[0]] == [2, 1, 0]
+    assert [each.id for each in client.query_points(name, models.OrderByQuery(order_by=falling)).points] == [2, 1, 0]
+    drawn = client.query_points(name, models.SampleQuery(sample=models.Sample.RANDOM), limit=9).points
+    assert sorted(each.id for each in drawn) == [0, 1, 2, 3]
 
 
 def test_points_are_read_page_by_page(client, made, qdrant):
@@ -321,8 +348,8 @@ def test_queries(client, made):
         "city", "size", "rating", "loud",
     }  # fmt: skip
     assert [point.id for point in client.query_points(name, [1.0, 0.1], offset=1, limit=1).points] == [2]
-    rome, params = FILTERS[0][0], models.SearchParams(hnsw_ef=16, exact=True)
-    assert [each.id for each in client.query_points(name, [0.0, 1.0], query_filter=rome, search_params=params).points] == [2, 0]
+    params = models.SearchParams(hnsw_ef=16, exact=True)
+    assert [each.id for each in client.query_points(name, [0.0, 1.0], query_filter=ROME, search_params=params).points] == [2, 0]
     assert [each.id for each in client.query_points(name, 0, with_vectors=True).points] == [2, 1]
     assert [each.id for each in client.query_points(name, [1.0, 0.0], score_threshold=0.9).points] == [0]
     pair = models.ContextPair(positive=[0.0, 1.0], negative=[1.0, 0.0])
@@ -361,12 +388,17 @@ def test_named_vectors(client, made, qdrant):
     assert [each.id for each in client.query_points(name, [0.0, 0.0, 1.0], using="says").points] == [3]
 
 
-ROME = FILTERS[0][0]
 UNINDEXED = (
     'Index required but not found for "city" of one of the following types: [keyword]. Help: Create an index for this key'
 )
 QUANTISED = models.SearchParams(quantization=models.QuantizationSearchParams(oversampling=3.0))
 STRICT = [
+    ({"max_timeout": 2}, lambda client, name: client.scroll(name, timeout=5), 'Limit exceeded 5 > 2 for "timeout"'),
+    (
+        {"search_max_batchsize": 1},
+        lambda client, name: client.query_batch_points(name, [models.QueryRequest(query=[1.0, 0.0])] * 2),
+        'Limit exceeded 2 > 1 for "search batch size"',
+    ),
     ({"max_query_limit": 3}, lambda client, name: client.scroll(name, limit=4), 'Limit exceeded 4 > 3 for "limit"'),
     ({"max_query_limit": 3}, lambda client, name: client.query_points(name, [1.0, 0.0]), 'Limit exceeded 10 > 3 for "limit"'),
     ({"max_query_limit": 3}, lambda client, name: client.facet(name, "tags", limit=9), 'Limit exceeded 9 > 3 for "limit"'),
@@ -482,16 +514,16 @@ def test_a_collection_that_is_as_large_as_it_may_be(client, made, limits, reason
 
 
 def test_requests_above_a_rate_are_told_when_to_come_back(client, made):
-    name = made(strict_mode_config=strict(write_rate_limit=6, read_rate_limit=4))
-    client.upsert(name, points_of(CITIES[:1]), wait=True)
-    with pytest.raises(ResourceExhaustedResponse, match="Write rate limit exceeded: Operation requires 3 tokens") as error:
-        client.upsert(name, points_of(CITIES[:3]))
-    assert 10 <= error.value.retry_after_s <= 30
+    name = made(strict_mode_config=strict(write_rate_limit=4, read_rate_limit=2))
+    with pytest.raises(ResourceExhaustedResponse, match="Write rate limit exceeded: Operation requires 4 tokens") as error:
+        for _ in range(100):  # a minute passes until there is room for another one
+            client.upsert(name, points_of(CITIES), wait=True)
+    assert 1 <= error.value.retry_after_s <= 60
     status, reason = refusal(lambda: client.upsert(name, points_of(CITIES) * 2))
     assert status == 429 and "request larger than" in reason and "please try to split your request" in reason
     with pytest.raises(ResourceExhaustedResponse, match="Rate limiting exceeded: Read rate limit exceeded"):
-        for _ in range(5):
-            client.query_points(name, [1.0, 0.0], query_filter=FILTERS[0][0])
+        for _ in range(100):
+            client.query_points(name, [1.0, 0.0], query_filter=ROME)
 
 
 def test_keys(double):
@@ -596,16 +628,17 @@ def test_limits_of_new_collections(filled, double):
     assert filled.get_collection("b").config.strict_mode_config.max_query_limit == 2
 
 
-def test_a_server_with_a_certificate_of_its_own(tmp_path):
-    with qdrant_double(tls=tmp_path) as double:
-        assert double.url.startswith("https://")
-        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            httpx.get(double.url)
-        with connected(double.url, verify=str(double.certificate)) as client:
-            assert client.create_collection("a", vectors_config=PAIR) and client.count("a").count == 0
-        with pytest.raises(httpx.TransportError):
-            httpx.get(double.url.replace("https", "http"))
-        with connected(double.url, verify=str(double.certificate)) as client:
-            double.down = True
-            double.down = False
-            assert client.collection_exists("a")
+def test_a_server_with_a_certificate_of_its_own(tls_double):
+    trust = ssl.create_default_context(cafile=tls_double.certificate)
+    assert tls_double.url.startswith("https://")
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(tls_double.url)
+    with pytest.raises(httpx.RemoteProtocolError, match="illegal request line"):
+        httpx.get(tls_double.url.replace("https", "http"))
+    with connected(tls_double.url, verify=trust) as client:
+        assert client.create_collection("a", vectors_config=PAIR) and client.count("a").count == 0
+        tls_double.down = True
+        with pytest.raises(ResponseHandlingException):
+            client.count("a")
+        tls_double.down = False
+        assert client.collection_exists("a")
