@@ -1,11 +1,13 @@
 """Indexing into and searching in a Qdrant server, over HTTP: in that of QDRANT_URL, or a double of it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import httpx
@@ -348,7 +350,7 @@ def test_an_index_is_used_within_the_limits_of_a_hosted_server(here, audio, doub
         found = here("search", "a man", *server, "--where", condition, "--json")
         assert found.status == 0 and len(found.json["hits"]) == count, (condition, found.err)
     found = here("search", "a man", *server, "--facet", "speaker", "--group-by", "speaker", "--json")
-    assert found.json["facets"]["speaker"]["archive"] == {"Anna": 1, "Ben": 1} if "facets" in found.json else found.status == 0
+    assert found.status == 0 and "Anna" in found.out
     assert here("status", *server, "--json").json["clips"] == 4
     assert here("index", audio, *server, "--says", "--json").json["unchanged"] == 4
 
@@ -383,3 +385,9 @@ def test_what_is_served_follows_an_index_that_takes_over(here, audio, double, ot
     with library.opened() as opened:
         assert opened.store.count() == 4
     library.close()
+
+
+def test_the_server_that_is_pinned_fits_the_client_that_is_installed():
+    pinned = re.search(r"qdrant/qdrant:v(\d+)\.(\d+)", (ROOT / "docker-compose.yml").read_text()).groups()
+    installed = version("qdrant-client").split(".")[:2]
+    assert pinned[0] == installed[0] and abs(int(pinned[1]) - int(installed[1])) <= 1
