@@ -121,9 +121,8 @@ class ServerStore:
         collection = _collection_of(name, space)
         if _ask(lambda: client.collection_exists(collection)):
             return cls(client, name, _about(client, collection))
-        store = cls(
-            client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}, PATH_TEXT: True}
-        )
+        about = {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}, PATH_TEXT: True}
+        store = cls(client, name, about)
         store._make({VOICE: _voice(dimension)}, shards, replicas)
         return store
 
