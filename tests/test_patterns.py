@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -93,16 +94,16 @@ def found(store, *patterns):
 def archive(request, tmp_path_factory):
     """earlier: an index that does not have what patterns of paths ask for."""
     folder = tmp_path_factory.mktemp("patterns")
-    with pytest.MonkeyPatch.context() as patched:
+    with ExitStack() as opened, pytest.MonkeyPatch.context() as patched:
         if request.param == "optimised":
             patched.setattr("indexer.store.edge.MOST_INDEXED", 2)
         if request.param == "earlier":
             made_before(patched)
-        store = (server_store if request.param == "server" else edge_store)(folder)
+        store = opened.enter_context((server_store if request.param == "server" else edge_store)(folder))
         stored(store, PATHS)
         if request.param == "optimised":
             store.optimise()
-    with store:
+        patched.undo()
         yield store
 
 
