@@ -20,7 +20,7 @@ from commands.common import (
     introduce,
     server_options,
 )
-from commands.terminal import note, patient_interrupts, print_json, print_lines, print_report, show_progress
+from commands.terminal import Waiting, note, patient_interrupts, print_json, print_lines, print_report, show_progress
 from encoders import Model, open_model
 from encoders.remote import Location
 from indexer import (
@@ -340,4 +340,5 @@ def pull(index_name: str, server: Server, mirror: bool, json_output: bool) -> No
     \b
     voxdex pull --url http://localhost:6333 --index oral-history
     """
-    show_copied(replace(server, patience=PATIENCE_WRITING), Folder(index_folder(index_name)), mirror, json_output)
+    waiting = replace(server, patience=PATIENCE_WRITING, on_wait=Waiting())
+    show_copied(waiting, Folder(index_folder(index_name)), mirror, json_output)

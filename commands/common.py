@@ -108,7 +108,9 @@ def server_options(required: bool = False, writes: bool = False) -> Callable:
                 raise click.UsageError("--shards and --replicas are of a collection on a server: name that with --url.")
             if not urls:
                 return command(*arguments, server=None, **options)
-            server = Server(urls, collection, api_key or None, on_wait=Waiting(), **chosen)
+            if writes:
+                chosen["on_wait"] = Waiting()
+            server = Server(urls, collection, api_key or None, **chosen)
             if server.shows_key:
                 note("The key for the server can be read on its way there: its address begins with http://, not https://.")
             return command(*arguments, server=server, **options)
