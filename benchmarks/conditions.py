@@ -35,7 +35,7 @@ from indexer.files import FileState
 from indexer.measures import Measures
 from indexer.metadata import Metadata
 from indexer.reading import Done
-from indexer.store import Filter
+from indexer.store import Filter, Point
 from search import Background, CaptionBank, Query, ask, caption_vector, count_values, find, parse_filter
 from web.library import Opened
 from web.pages import FACETED, facets
@@ -43,6 +43,8 @@ from web.schemas import SearchRequest
 
 CAPTION, FIRST = "a calm woman", 10
 SPEAKERS, SESSIONS, CAPTIONS = 500, 40, 1000
+WRITTEN = 5000
+"""Points at a time."""
 QUESTIONS = {
     "caption": (),
     "label": ("gender=female",),
@@ -119,14 +121,38 @@ class Hearing:
         return [span, Done(path, FileState.of(path), f"{Path(path).stem}{'0' * 56}", decoded)]
 
 
+class Bulk:
+    """A store that takes the points of many recordings at a time; the pipeline writes each recording by itself."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._points = store, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        self._points += points
+        if len(self._points) >= WRITTEN:
+            self.flush()
+
+    def flush(self) -> None:
+        self._store.upsert(self._points)
+        self._points = []
+
+    def optimise(self) -> None:
+        self.flush()
+        self._store.optimise()
+
+
 def fill(place: Place, archive: Path, clips: int, model: Model) -> dict[str, float]:
     """Makes an index of an archive; seconds, and bytes of memory that this process held at most."""
-    make_archive(archive, clips)
+    if not archive.exists():
+        make_archive(archive, clips)
     bank = CaptionBank(model).captions
     real = np.stack([caption_vector(text, model) for text in bank[:: max(1, len(bank) // CAPTIONS)]])
     walk, started = find_recordings([archive]), time.perf_counter()
     with place.create(model.card.space, model.card.name, model.card.dimension) as store:
-        index_archive(walk, store, model, metadata_of([*walk.recordings]), read=Hearing(model, real))
+        index_archive(walk, Bulk(store), model, metadata_of([*walk.recordings]), read=Hearing(model, real))
     return {"index_seconds": time.perf_counter() - started, "index_peak_bytes": peak_memory()}
 
 

@@ -1,15 +1,20 @@
 """What is in an index."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from encoders.audio import Failure
 from encoders.remote import is_url
-from indexer.files import is_gone
+from indexer.files import gone_of
+from indexer.ledger import ABOUT, Ledger
 from indexer.store import CLIP, RECORDING, EdgeStore, Store
 
 SECONDS = ("audio_seconds", "speech_seconds", "other_seconds")
-KEYS = ("recording", "files", *SECONDS, "clips", "origin", "failure", "damage")
+KEYS = ("files", "failure", *ABOUT)
+MEMO = "overview"
+"""What the store remembers of it."""
 
 
 @dataclass
@@ -40,25 +45,38 @@ class Overview:
 
 
 def overview(store: Store) -> Overview:
-    """Counts what an index holds."""
-    found, formats = Overview(store.space, store.model, says=store.says.space if store.says else ""), Counter()
-    for payload in store.payloads(RECORDING, KEYS):
-        paths = [path for path, _, _ in payload["files"]]
-        found.gone += sum(is_gone(path) for path in paths if not is_url(path))
-        if payload["failure"]:
-            found.failed += [Failure(path, payload["failure"]) for path in paths]
-            continue
-        found.recordings += 1
-        found.files += len(paths)
-        found.copies += len(paths) - 1
-        found.silent += payload["clips"] == 0
-        for name in SECONDS:
-            setattr(found, name, round(getattr(found, name) + payload[name], 3))
-        origin = payload["origin"]
-        formats[f"{origin['format']} {origin['codec']}" if origin else "unknown"] += 1
-        if payload["damage"]:
-            found.damaged.append(Failure(payload["recording"], payload["damage"]))
-    found.clips, found.formats = store.count(CLIP), dict(formats.most_common())
+    """Counts what an index holds; most of it is remembered from the run that wrote it."""
+    counted = store.recall(MEMO) or _counted(store.payloads(RECORDING, KEYS))
+    paths, found = counted.pop("paths"), Overview(store.space, store.model, **counted)
+    for failures in (found.failed, found.damaged):
+        failures[:] = [Failure(*failure) for failure in failures]
+    found.says, found.clips = store.says.space if store.says else "", store.count(CLIP)
+    found.gone = len(gone_of(paths))
     if isinstance(store, EdgeStore):
         found.bytes = sum(file.stat().st_blocks * 512 for file in store.folder.rglob("*") if file.is_file())
     return found
+
+
+def remember_overview(store: Store, ledger: Ledger) -> None:
+    """Lets the store recall at once what overview() would have to count, until something changes."""
+    store.remember(MEMO, lambda: _counted(ledger.recordings()))
+
+
+def _counted(recordings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Fields of Overview, as JSON can hold them, and `paths`, the local files."""
+    counts, formats = Counter(), Counter()
+    failed, damaged, local = [], [], []
+    for recording in recordings:
+        paths = [path for path, *_ in recording["files"]]
+        local += [path for path in paths if not is_url(path)]
+        if recording["failure"]:
+            failed += [(path, recording["failure"]) for path in paths]
+            continue
+        counts += Counter(recordings=1, files=len(paths), copies=len(paths) - 1, silent=recording["clips"] == 0)
+        for name in SECONDS:
+            counts[name] = round(counts[name] + recording[name], 3)
+        origin = recording["origin"]
+        formats[f"{origin['format']} {origin['codec']}" if origin else "unknown"] += 1
+        if recording["damage"]:
+            damaged.append((paths[0], recording["damage"]))
+    return {**counts, "formats": dict(formats.most_common()), "failed": failed, "damaged": damaged, "paths": local}

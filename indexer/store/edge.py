@@ -45,7 +45,7 @@ from indexer.store.base import (
     in_portions,
     with_path_text,
 )
-from indexer.store.disk import locked, released_on_error, see_to_room
+from indexer.store.disk import copy_file, locked, released_on_error, see_to_room
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
 from indexer.store.patterns import PATH, PATH_TEXT, path_text
 from indexer.store.shards import (
@@ -213,6 +213,8 @@ class EdgeStore:
             try:
                 copy = cls(to, own, described(folder) or tell(folder))
                 copy_shard(folder / copy._folder.name, copy._folder)
+                for memo in folder.glob(copy._memo("*").name):
+                    copy_file(memo, to / memo.name)
             finally:
                 lock.release()
         return copy
