@@ -253,8 +253,9 @@ def reindex(
 
 @click.command()
 @at_index
+@click.option("--check-files", is_flag=True, help="Look which files are gone, of a large index on a server too.")
 @as_json
-def status(place: Place, json_output: bool) -> None:
+def status(place: Place, check_files: bool, json_output: bool) -> None:
     """Say what is in an index, and what could not be read.
 
     \b
@@ -262,7 +263,7 @@ def status(place: Place, json_output: bool) -> None:
     voxdex status --index oral-history --json
     """
     with place.open() as store:
-        found, versions = overview(store), dict(store.versions)
+        found, versions = overview(store, check_files), dict(store.versions)
     if json_output:
         return print_json(asdict(found) | {"versions": versions})
     formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())

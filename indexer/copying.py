@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from indexer.ledger import Ledger
 from indexer.opening import Place
+from indexer.overview import remember_overview
 from indexer.store import CLIP, KIND, RECORDING, Store, StoreError
 
 
@@ -58,4 +60,7 @@ def copy_index(
                 store.delete({"content": content})
                 copied.dropped += 1
         store.optimise()
+        ledger = Ledger(store)
+        ledger.remember()
+        remember_overview(store, ledger)
     return copied

@@ -13,8 +13,8 @@ from indexer.store import CLIP, RECORDING, EdgeStore, Store
 
 SECONDS = ("audio_seconds", "speech_seconds", "other_seconds")
 KEYS = ("files", "failure", *ABOUT)
-MEMO = "overview"
-"""What the store remembers of it."""
+COUNTED, PATHS = "overview", "paths"
+"""What the store remembers of it: the counts, and the local files, of a large archive in a folder alone."""
 
 
 @dataclass
@@ -22,7 +22,8 @@ class Overview:
     """recordings: contents with clips or without; files: that hold them; copies: files beyond the first of a content.
 
     audio_seconds: of all recordings; speech_seconds: of all clips; other_seconds: of sound that is not speech; formats:
-    recordings by container and codec; silent: recordings in which nobody speaks. gone: local files that are not there.
+    recordings by container and codec; silent: recordings in which nobody speaks. gone: local files that are not there, None
+    where that was not looked at.
     bytes: on disk, of an embedded index. says: the space of what is said, "" where the index does not hold that.
     """
 
@@ -36,7 +37,7 @@ class Overview:
     audio_seconds: float = 0.0
     speech_seconds: float = 0.0
     other_seconds: float = 0.0
-    gone: int = 0
+    gone: int | None = None
     bytes: int = 0
     says: str = ""
     formats: dict[str, int] = field(default_factory=dict)
@@ -44,14 +45,21 @@ class Overview:
     damaged: list[Failure] = field(default_factory=list)
 
 
-def overview(store: Store) -> Overview:
-    """Counts what an index holds; most of it is remembered from the run that wrote it."""
-    counted = store.recall(MEMO) or _counted(store.payloads(RECORDING, KEYS))
-    paths, found = counted.pop("paths"), Overview(store.space, store.model, **counted)
+def overview(store: Store, check_files: bool = False) -> Overview:
+    """Counts what an index holds; most of it is remembered from the run that wrote it.
+
+    Args:
+        store: the index.
+        check_files: look which files are gone even where every recording must be asked for that, as on a server.
+    """
+    counted, paths = store.recall(COUNTED), store.recall(PATHS)
+    if counted is None or (paths is None and check_files):
+        counted, paths = _counted(store.payloads(RECORDING, KEYS))
+    found = Overview(store.space, store.model, **counted)
     for failures in (found.failed, found.damaged):
         failures[:] = [Failure(*failure) for failure in failures]
     found.says, found.clips = store.says.space if store.says else "", store.count(CLIP)
-    found.gone = len(gone_of(paths))
+    found.gone = None if paths is None else len(gone_of(paths))
     if isinstance(store, EdgeStore):
         found.bytes = sum(file.stat().st_blocks * 512 for file in store.folder.rglob("*") if file.is_file())
     return found
@@ -59,11 +67,12 @@ def overview(store: Store) -> Overview:
 
 def remember_overview(store: Store, ledger: Ledger) -> None:
     """Lets the store recall at once what overview() would have to count, until something changes."""
-    store.remember(MEMO, lambda: _counted(ledger.recordings()))
+    for name, value in zip((COUNTED, PATHS), _counted(ledger.recordings()), strict=True):
+        store.remember(name, lambda value=value: value, is_small=True)
 
 
-def _counted(recordings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Fields of Overview, as JSON can hold them, and `paths`, the local files."""
+def _counted(recordings: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Fields of Overview, as JSON can hold them, and the local files."""
     counts, formats = Counter(), Counter()
     failed, damaged, local = [], [], []
     for recording in recordings:
@@ -79,4 +88,4 @@ def _counted(recordings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         formats[f"{origin['format']} {origin['codec']}" if origin else "unknown"] += 1
         if recording["damage"]:
             damaged.append((paths[0], recording["damage"]))
-    return {**counts, "formats": dict(formats.most_common()), "failed": failed, "damaged": damaged, "paths": local}
+    return {**counts, "formats": dict(formats.most_common()), "failed": failed, "damaged": damaged}, local

@@ -391,3 +391,23 @@ def test_the_server_that_is_pinned_fits_the_client_that_is_installed():
     pinned = re.search(r"qdrant/qdrant:v(\d+)\.(\d+)", (ROOT / "docker-compose.yml").read_text()).groups()
     installed = version("qdrant-client").split(".")[:2]
     assert pinned[0] == installed[0] and abs(int(pinned[1]) - int(installed[1])) <= 1
+
+
+def test_what_runs_have_counted_is_remembered_until_something_is_written(here, audio, double, monkeypatch):
+    server = ("--url", double.url)
+    here("index", audio, *server)
+    before = here("status", *server, "--json").json
+    assert (before["recordings"], before["gone"]) == (4, 0)
+    assert not any("scroll" in request for request in double.requests[-8:])
+    (audio / "0.wav").unlink()
+    assert here("status", *server, "--json").json["gone"] == 1
+    with Server(double.url, "voxdex").open() as other:
+        other.delete({"content": next(other.payloads("recording", ["content"]))["content"]})
+    assert here("status", *server, "--json").json["recordings"] == 3
+    assert here("index", audio, *server, "--json").json["recordings"] == 3
+    monkeypatch.setattr("indexer.store.server.MOST_REMEMBERED", 400)
+    write_sound(audio / "new.wav", voice(1.5, 130, seed=9))
+    here("index", audio, *server)
+    said = here("status", *server, "--json").json
+    assert said["recordings"] == here("status", *server, "--check-files", "--json").json["recordings"]
+    assert here("status", *server, "--check-files", "--json").json["gone"] is not None

@@ -252,8 +252,11 @@ class Store(Protocol):
     def optimise(self) -> None:
         """Makes what was written quick to search; a minute or more where there are many new clips."""
 
-    def remember(self, name: str, derive: Callable[[], Any]) -> None:
-        """Keeps something that is derived from what is stored, as JSON, until that changes; what is kept already stays."""
+    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
+        """Keeps something that is derived from what is stored, as JSON, until that changes; what is kept already stays.
+
+        A server keeps only what is said to be small, and is.
+        """
 
     def recall(self, name: str) -> Any:
         """What was kept; None where nothing was, or something has changed since."""

@@ -403,7 +403,7 @@ class EdgeStore:
             self._shard.optimize()
         self._index_awaited(self._awaited)
 
-    def remember(self, name: str, derive: Callable[[], Any]) -> None:
+    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
         if self.recall(name) is not None:
             return
         self.flush()

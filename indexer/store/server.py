@@ -5,6 +5,7 @@ stands in a point of its own; the fields of conditions are its payload indexes, 
 """
 
 import hashlib
+import json
 import logging
 import re
 from collections import Counter
@@ -58,8 +59,11 @@ ABOUT = "index"
 ABOUT_ID = "0b6f3c1e-7a55-5d0e-8d5c-3f3a7b1c9e42"
 FIELDS = "fields"
 """The key of that point's payload under which those fields stand, with their kinds."""
-WRITTEN = "written"
-"""The key of that point's payload whose value is another one after each stretch of writing."""
+WRITTEN, REMEMBERED = "written", "remembered"
+"""Keys of that point's payload: a mark, which is another one before and after each stretch of writing, and what is remembered,
+each with the mark of when it was so."""
+MOST_REMEMBERED = 50_000
+"""Characters of what is small enough to be remembered."""
 SCHEMA = {
     "text": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
     "number": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True),
@@ -127,6 +131,7 @@ class ServerStore:
         self._server, self.name, self._collection, self._about = server, name, collection, about
         self.space, self.model = about["space"], about["model"]
         self.says = Says(**about["says"]) if about.get("says") else None
+        self._mark, self._is_writing = "", False
 
     @classmethod
     def create(
@@ -180,7 +185,7 @@ class ServerStore:
                 "It is left alone: choose another name with --collection."
             )
         held = {"space": space, "model": model, "says": asdict(says) if says else None}
-        about = {KIND: ABOUT, "format": FORMAT, **held, FIELDS: {}, PATH_TEXT: True}
+        about = {KIND: ABOUT, "format": FORMAT, **held, FIELDS: {}, REMEMBERED: {}, PATH_TEXT: True}
         store = cls(server, name, _collection_of(name, space, says), about)
         vectors = {VOICE: _voice(dimension)} | ({SAYS: _said(says.dimension)} if says else {})
         store._make(vectors, shards, replicas)
@@ -271,6 +276,7 @@ class ServerStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
+        self._begin()
         for portion in in_portions(points, min(PORTION, self._limits.portion or PORTION)):
             built = [
                 models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, _path_grams))
@@ -279,10 +285,12 @@ class ServerStore:
             self._server.ask(lambda client, built=built: client.upsert(self._collection, built, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
+        self._begin()
         changes = with_path_text(changes, _path_grams)
         self._server.ask(lambda client: client.set_payload(self._collection, changes, points=_equals(where), wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
+        self._begin()
         selector = models.FilterSelector(filter=_equals(where))
         self._server.ask(lambda client: client.delete(self._collection, selector, wait=True))
 
@@ -405,16 +413,26 @@ class ServerStore:
 
     def flush(self) -> None:
         """Lets readers know that something was written; the server sees to its disk itself."""
-        self._note({WRITTEN: uuid4().hex})
+        self._mark, self._is_writing = uuid4().hex, False
+        self._note({WRITTEN: self._mark})
 
     def optimise(self) -> None:
         self.flush()
 
-    def remember(self, name: str, derive: Callable[[], Any]) -> None:
-        """Others may change what is stored: nothing is kept."""
+    def _begin(self) -> None:
+        """Lets others know that what they remember no longer holds, before something is written."""
+        if not self._is_writing:
+            self.flush()
+            self._is_writing = True
 
-    def recall(self, name: str) -> None:
-        """Nothing is kept."""
+    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
+        if is_small and not self._is_writing and len(text := json.dumps(derive())) <= MOST_REMEMBERED:
+            self._note({name: [self._mark, text]}, REMEMBERED)
+
+    def recall(self, name: str) -> Any:
+        about = _about(self._server, self._collection) or {}
+        mark, text = (about.get(REMEMBERED) or {}).get(name, (None, ""))
+        return json.loads(text) if mark and mark == about.get(WRITTEN) else None
 
     def count(self, kind: str = CLIP) -> int:
         of_kind, exact = _equals({KIND: kind}), self._limits.is_exact
