@@ -11,8 +11,8 @@ from typing import Any
 
 from encoders import Model
 from encoders.audio import Failure
+from encoders.machine import peak_memory, usable_cores
 from encoders.phonetic_model import PhoneticModel
-from encoders.runtime import peak_memory, peak_memory_of_children, usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
 from indexer.embedding import Embedded, Read, Span, Unembedded, read_here
@@ -184,7 +184,7 @@ def index(
         report.without_metadata = len(metadata.unknown(ledger.paths))
     for found in (report.failed, report.damaged):
         found.sort(key=lambda failure: failure.path)
-    report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
+    report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes(writer.peak_of_decoder)
     return report
 
 
@@ -210,10 +210,9 @@ def _is_settled(walk: Walk, store: Store, report: IndexReport) -> bool:
     return True
 
 
-def _peak_bytes() -> int | None:
-    if sys.platform == "win32":
-        return None
-    return peak_memory() + usable_cores() * peak_memory_of_children()
+def _peak_bytes(of_decoder: int = 0) -> int | None:
+    """Bytes of this process and of a decoder on each core."""
+    return None if sys.platform == "win32" else peak_memory() + usable_cores() * of_decoder
 
 
 class _Writer:
@@ -231,7 +230,7 @@ class _Writer:
         self._unembedded: dict[str, str] = {}
         self._lost: list[str] = []
         self._declared = False
-        self.audio_seconds = 0.0
+        self.audio_seconds, self.peak_of_decoder = 0.0, 0
         if metadata:
             store.declare({key_in("metadata", name): kind for name, kind in metadata.kinds.items()})
 
@@ -284,6 +283,7 @@ class _Writer:
             self._fail(done, replace(done.decoded, failure=unembedded, is_passing=True))
         else:
             self._report.stages.decode += done.decoded.work_seconds
+            self.peak_of_decoder = max(self.peak_of_decoder, done.decoded.peak_bytes or 0)
             self._take(done, done.decoded, spans)
 
     def _take(self, done: Done, decoded: Decoded, spans: list[Span]) -> None:

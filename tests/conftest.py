@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -16,14 +17,27 @@ from filelock import FileLock
 from commands import main
 from demo.make_archive import main as make_archive
 from encoders import Model, open_model
-from encoders.model_folder import SHIPPED, file_sha256
+from encoders.model_folder import SHIPPED, SPEECH, file_sha256
 from indexer import EdgeStore, find_recordings, index, read_metadata
+from tests.forks import Forks
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
 """Seconds after which something is taken to have hung: a hundred times what any of it takes on a machine with nothing to do."""
 
+IMPORTED = ("encoders.worker", "qdrant_edge", "search.phonetic_evaluation", "indexer.pipeline")
+"""Modules that commands import when they need them; none of them starts a thread, as ONNX Runtime does."""
+
+MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30
+"""Where Linux keeps files in memory, and how many bytes must be free there: the tests fill two thirds of a GB for each process."""
+
 Found = TypeVar("Found")
+
+
+def pytest_configure() -> None:
+    """Tests write into memory where there is room, as each index waits for the disk many times."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_FREE:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def until(look: Callable[[], Found]) -> Found:
@@ -55,20 +69,42 @@ def home(tmp_path, monkeypatch) -> Path:
     return tmp_path / "home"
 
 
+def environment() -> dict[str, str]:
+    """Of the commands that tests run."""
+    return os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+
+
 @pytest.fixture
-def voxdex(home):
+def process(home):
     """Runs a command as a user would: a process of its own."""
 
     def run(*arguments: object, cwd: Path = ROOT) -> Ran:
         command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            timeout=PATIENCE,
-            env=os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"},
-        )
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=PATIENCE, env=environment())
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks | None]:
+    """A process that has imported the program; None where processes cannot well be forked."""
+    if sys.platform != "linux":
+        yield None
+        return
+    forks = Forks(environment(), IMPORTED)
+    yield forks
+    forks.close()
+
+
+@pytest.fixture
+def voxdex(process, forks):
+    """Runs a command in a process of its own, which has all to itself but the second that the imports take."""
+
+    def run(*arguments: object, cwd: Path = ROOT) -> Ran:
+        if not (forks and forks.can_run(environment())):
+            return process(*arguments, cwd=cwd)
+        done = forks.run(list(map(str, arguments)), cwd, environment(), PATIENCE)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -155,3 +191,34 @@ def material(once) -> Path:
     from tests.tiny import make_material
 
     return once("material", make_material)
+
+
+@pytest.fixture
+def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
+    """Exporting traces each network but once in all tests, as that takes half a minute.
+
+    traced_once(network, graphs) tells of graphs that were traced elsewhere.
+    """
+    import onnx
+
+    from export import package
+
+    trace = package.trace_graphs
+
+    def kept(network: Any, half: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        digest = hashlib.sha256(f"{network} {half}".encode())
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+
+        def write(folder: Path) -> None:
+            for name, graph in make().items():
+                onnx.save(graph, str(folder / name))
+
+        folder = once(f"traced-{digest.hexdigest()[:16]}", write)
+        return {path.name: onnx.load(str(path)) for path in sorted(folder.iterdir(), key=lambda path: path.name != SPEECH)}
+
+    def traced(network: Any, half: bool = False) -> dict[str, Any]:
+        return kept(network, half, lambda: trace(network, half))
+
+    monkeypatch.setattr(package, "trace_graphs", traced)
+    return lambda network, graphs: kept(network, False, lambda: graphs) and None

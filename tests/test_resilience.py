@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from indexer.rebuild import rebuild
 
 import indexer
 from encoders import Model
@@ -17,7 +18,6 @@ from indexer import EdgeStore, IndexReport, StoreError, find_recordings, read_me
 from indexer.decoding import Decoded
 from indexer.measures import measure
 from indexer.opening import Folder
-from indexer.rebuild import rebuild
 from indexer.store import Point, PointError
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound

@@ -58,12 +58,12 @@ def test_two_machines_share_an_archive(voxdex, audio, double):
     assert refused.status == 2 and "--shard" in refused.err
 
 
-def test_an_index_goes_to_a_server_and_back(voxdex, audio, double):
+def test_an_index_goes_to_a_server_and_back(process, voxdex, audio, double):
     voxdex("index", audio)
-    assert voxdex("push", "--url", double.url).status == 0
+    assert process("push", "--url", double.url).status == 0
     local, remote = (voxdex("search", "a woman", *place, "--json").json["hits"] for place in ((), ("--url", double.url)))
     assert [hit["recording"] for hit in local] == [hit["recording"] for hit in remote]
-    assert voxdex("pull", "--url", double.url, "--index", "back").status == 0
+    assert process("pull", "--url", double.url, "--index", "back").status == 0
     assert voxdex("index", audio, "--index", "back", "--json").json["unchanged"] == 4
     before = len(double.requests)
     assert "0 copied" in voxdex("push", "--url", double.url).out
