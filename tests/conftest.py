@@ -29,7 +29,7 @@ IMPORTED = ("encoders.worker", "qdrant_edge", "search.phonetic_evaluation", "ind
 """Modules that commands import when they need them; none of them starts a thread, as ONNX Runtime does."""
 
 MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30
-"""Where Linux keeps files in memory, and how many bytes must be free there: the tests fill two thirds of a GB for each process."""
+"""Where Linux keeps files in memory, and how many bytes must be free there."""
 
 Found = TypeVar("Found")
 

@@ -1,6 +1,7 @@
 """Indexing on a Ray cluster of this machine. Slow, as a cluster takes its time to start; needs the ray extra."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +39,19 @@ def test_a_recording_is_done_when_all_of_it_is_here():
     assert told == [spans[1], other, spans[0], spans[2], done]
 
 
-def test_without_ray_the_way_out_is_said(here, demo_archive):
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
-        refused = here("index", demo_archive, "--engine", "ray")
-        assert refused.status == 2 and "ray]" in refused.err
-    else:
-        pytest.skip("Ray is installed")
+def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
+    class Without:
+        """What finds no Ray, whether it is installed or not."""
+
+        def find_spec(name, path=None, target=None):
+            if name == "ray":
+                raise ModuleNotFoundError("No module named 'ray'", name="ray")
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Without, *sys.meta_path])
+    refused = here("index", demo_archive, "--engine", "ray")
+    assert refused.status == 2 and "ray]" in refused.err
 
 
 @pytest.mark.slow
