@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,10 +34,55 @@ MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30
 Found = TypeVar("Found")
 
 
+MAY_BE_SKIPPED = ("no GPU", "QDRANT_URL", "../shared", "another operating system")
+"""What the reason of a test may say that is skipped in CI, where any other is a failure."""
+
+
 def pytest_configure() -> None:
     """Tests write into memory where there is room, as each index waits for the disk many times."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_FREE:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why a test was skipped, or a whole file of tests."""
+    told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return told.removeprefix("Skipped: ")
+
+
+def judge(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """In CI, fails what was skipped for a reason that is not MAY_BE_SKIPPED."""
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        reason = reason_of(report)
+        if not any(part in reason for part in MAY_BE_SKIPPED):
+            report.outcome, report.longrepr = "failed", f"{report.nodeid} is skipped in CI: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    judge(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    judge(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what was skipped, and why."""
+    skipped: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        skipped.setdefault(reason_of(report), []).append(report.nodeid)
+    if skipped:
+        terminalreporter.section("skipped")
+    for reason, tests in sorted(skipped.items()):
+        terminalreporter.line(f"{len(tests)}: {reason}")
+        for test in sorted(tests):
+            terminalreporter.line(f"    {test}")
 
 
 def until(look: Callable[[], Found]) -> Found:

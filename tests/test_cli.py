@@ -332,7 +332,7 @@ def test_output_is_as_good_as_its_encoding(searched, tmp_path, encoding):
     assert searched("-h", PYTHONIOENCODING=encoding).returncode == 0
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="another operating system: /dev/full")
 def test_output_that_cannot_be_written_ends_in_a_sentence(searched):
     for arguments in ("search 'a man'", "search 'a man' --json", "-h", "models"):
         full = searched(f"{arguments} > /dev/full")

@@ -56,7 +56,7 @@ def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
 
 @pytest.mark.slow
 def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive, tmp_path):
-    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     archive = tmp_path / "archive"
     shutil.copytree(demo_archive, archive)
     shutil.copy(next(archive.glob("*.wav")), archive / "copy.wav")
@@ -77,14 +77,14 @@ def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive
 
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
-    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     refused = voxdex("index", demo_archive, "--engine", "ray", "--address", "127.0.0.1:9")
     assert refused.status == 2 and "no Ray cluster at '127.0.0.1:9'" in refused.err and "Traceback" not in refused.err
 
 
 @pytest.mark.slow
 def test_a_cluster_writes_to_a_server(voxdex, demo_archive):
-    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     with qdrant_double() as double:
         done = voxdex("index", demo_archive, "--url", double.url, "--engine", "ray", "--address", "local", "--json")
         assert done.status == 0, done.err

@@ -22,7 +22,7 @@ from indexer.store import Point, PointError
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound
 
-needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 
 
 @pytest.fixture
