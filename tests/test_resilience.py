@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from indexer.rebuild import rebuild
 
 import indexer
 from encoders import Model
 from indexer import EdgeStore, IndexReport, StoreError, find_recordings, read_metadata
 from indexer.decoding import Decoded
+from indexer.maintenance import rebuild
 from indexer.measures import measure
 from indexer.opening import Folder
 from indexer.store import Point, PointError

@@ -149,37 +149,43 @@ def test_large_weights_go_into_a_file_of_their_own(traced_run, tmp_path):
     assert len(list(model.embed_speech([voice(1.0, 100)]))) == 1
 
 
-RESUMABLE = """
+RESUMABLE = ("schedule.save_every=5", "schedule.steps=30", "schedule.validate_every=15")
+KILLED = f"""
 import os, signal, sys
 from pathlib import Path
 from encoders.training.recipe import load_recipe
 from encoders.training.train import train
-material, out, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+material, out = map(Path, sys.argv[1:])
 
 def kill(progress):
-    if progress.step == last:
+    if progress.step == 18:
         os.kill(os.getpid(), signal.SIGKILL)
 
-changes = ("schedule.save_every=5", "schedule.steps=30", "schedule.validate_every=15")
-train(load_recipe(str(material / "tiny.toml"), changes), [material / "labels.csv"], out, material / "cache", on_step=kill)
+recipe = load_recipe(str(material / "tiny.toml"), {RESUMABLE})
+train(recipe, [material / "labels.csv"], out, material / "cache", on_step=kill)
 """
 
 
-def test_resumed_after_a_kill_the_run_is_the_same(run, material, here, tmp_path):
-    (tmp_path / "worker.py").write_text(RESUMABLE)
+@pytest.fixture
+def one_thread():
+    """As many threads as commands have, on which the last bits of a sum depend."""
+    former = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(former)
 
-    def worker(name, killed_at=0):
-        return [sys.executable, str(tmp_path / "worker.py"), str(material), str(tmp_path / name), str(killed_at)]
 
-    place = {"PYTHONPATH": str(ROOT)}
-    ran(worker("whole"), **place)
-    killed = subprocess.run(worker("broken", killed_at=18), cwd=ROOT, env=ONE_THREAD | place, stderr=subprocess.DEVNULL)
+def test_resumed_after_a_kill_the_run_is_the_same(run, material, here, tmp_path, one_thread):
+    trained(material, tmp_path / "whole", *RESUMABLE)
+    (tmp_path / "killed.py").write_text(KILLED)
+    worker = [sys.executable, *map(str, (tmp_path / "killed.py", material, tmp_path / "broken"))]
+    killed = subprocess.run(worker, cwd=ROOT, env=ONE_THREAD | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
     log = tmp_path / "broken" / "log.jsonl"
     assert killed.returncode == -signal.SIGKILL and json.loads(log.read_text().splitlines()[-1])["step"] == 18
     assert (tmp_path / "broken" / "checkpoint.safetensors").exists()
     other = here(*command(material, tmp_path / "broken")[2:])
     assert other.status == 2 and "another recipe" in other.err
-    ran(worker("broken"), **place)
+    trained(material, tmp_path / "broken", *RESUMABLE)
     whole, broken = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
     assert (tmp_path / "whole" / "log.jsonl").read_text() == log.read_text()
