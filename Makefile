@@ -39,9 +39,11 @@ $(RUN_TIME): pyproject.toml
 	$(VENV)/bin/pip install --quiet --editable '.[cpu]'
 	touch $@
 
-$(TEST): $(RUN_TIME) pyproject.toml
-	$(VENV)/bin/pip install --quiet --editable '.[cpu,test]'
-	$(VENV)/bin/pip install --quiet pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped.'
+$(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh
+	@echo 'Fetching what the tests need into $(VENV): TEST_SIZES'
+	$(VENV)/bin/pip install --editable '.[cpu,test]'
+	$(VENV)/bin/pip install pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped. Install g++ and run make test again.'
+	tests/install_chromium.sh $(VENV)/bin/playwright
 	touch $@
 
 mini mini-4 mini-open: %: runs/models/%/model.json

@@ -26,9 +26,10 @@ from rich.table import Table
 
 from encoders.audio import SAMPLE_RATE
 from encoders.batches import padded
+from encoders.machine import peak_memory, usable_cores
 from encoders.model import Model
 from encoders.model_folder import SPEECH
-from encoders.runtime import CUDA, peak_memory, usable_cores
+from encoders.runtime import CUDA
 
 if TYPE_CHECKING:
     from encoders.training.sources import Bundle

@@ -30,7 +30,7 @@ from rich.table import Table
 from demo.make_archive import SENTENCES, SPEAKERS, write
 from encoders import SAMPLE_RATE, AudioReader, Model, open_model, read_audio
 from encoders.espeak import Espeak
-from encoders.runtime import usable_cores
+from encoders.machine import usable_cores
 from indexer import find_recordings
 from indexer.decoding import Piece
 from indexer.reading import Reader

@@ -7,26 +7,15 @@ vectors = list(model.embed_speech([samples]))     # float32 mono at 16 kHz
 captions = list(model.embed_text(["a whispering old man"]))
 """
 
-from encoders.attributes import Attribute, Label, load_attributes
-from encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, AudioReader, read_audio
-from encoders.model import Model, ModelError, open_model
-from encoders.model_folder import ModelCard, default_model, find_models
-from encoders.texts import TextError
+from encoders.exports import exports
 
-__all__ = [
-    "MEDIA_SUFFIXES",
-    "SAMPLE_RATE",
-    "Attribute",
-    "AudioError",
-    "AudioReader",
-    "Label",
-    "Model",
-    "ModelCard",
-    "ModelError",
-    "TextError",
-    "default_model",
-    "find_models",
-    "load_attributes",
-    "open_model",
-    "read_audio",
-]
+__all__, __getattr__ = exports(
+    __name__,
+    {
+        "encoders.attributes": "Attribute Label load_attributes",
+        "encoders.audio": "MEDIA_SUFFIXES SAMPLE_RATE AudioError AudioReader read_audio",
+        "encoders.model": "Model ModelError open_model",
+        "encoders.model_folder": "ModelCard default_model find_models",
+        "encoders.texts": "TextError",
+    },
+)

@@ -32,6 +32,8 @@ MOST_TAGS, LONGEST_TAG_NAME, LONGEST_TAG = 40, 100, 1000
 """How many tags of a file are kept, and how many characters of their names and values."""
 TAG_MARKS = str.maketrans({'"': "'", "\\": "/"})
 """What the names of fields cannot hold, and what stands for it."""
+ANY_TAGS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "surrogateescape"}
+"""Lets tags be read that are not UTF-8, as PyAV does from 19 on without being asked."""
 TECHNICAL_TAGS = frozenset("encoder encoded_by handler_name vendor_id major_brand minor_version compatible_brands".split())
 """Tags that tell of the program that wrote a file, not of the recording."""
 
@@ -237,7 +239,7 @@ def open_media(file: Path) -> av.container.InputContainer:
     if _is_playlist(head):
         raise AudioError("it is a playlist, which holds no sound of its own; give the recordings that it names")
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS} | _probing(head)
-    return av.open(str(file.absolute()), options=options, metadata_errors="surrogateescape")
+    return av.open(str(file.absolute()), options=options, **ANY_TAGS)
 
 
 def audio_stream(container: av.container.InputContainer) -> av.AudioStream:

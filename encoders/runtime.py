@@ -3,18 +3,20 @@
 import importlib.metadata
 import os
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 
+from encoders.machine import usable_cores
 from encoders.model_folder import ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 DEVICES = "auto, cpu, cpu:THREADS, cuda, cuda:0 or cuda:0,1"
@@ -24,8 +26,6 @@ RUNS_OF_GPU = 2
 """Batches side by side on a GPU: one is copied while another is computed."""
 GPU_MEMORY = "VOXDEX_GPU_MEMORY"
 """The environment variable that says how many GiB of each GPU ONNX Runtime may take."""
-RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes, in which getrusage gives memory."""
 RIVALS = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -89,30 +89,8 @@ class Graph:
 
 @dataclass(frozen=True)
 class _Opened:
-    session: ort.InferenceSession
+    session: "ort.InferenceSession"
     device: Device
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def peak_memory() -> int:
-    """The most memory that this process has had, in bytes, files that it maps included. Not on Windows."""
-    told = Path("/proc/self/status")
-    if told.exists():  # on Linux, getrusage tells of the process that started this one as well
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", told.read_text())[1])
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RUSAGE_UNIT
-
-
-def peak_memory_of_children() -> int:
-    """The most memory that one of the processes had that this one started and that have ended, in bytes. Not on Windows."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * RUSAGE_UNIT
 
 
 def parse_device(text: str) -> Wanted:
@@ -131,6 +109,8 @@ def parse_device(text: str) -> Wanted:
 
 
 def _open(path: Path, wanted: Wanted, threads: int, gpu: int) -> _Opened:
+    import onnxruntime as ort  # starts a thread; many a command opens no graph
+
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would starve the decoder

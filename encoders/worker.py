@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from encoders.runtime import usable_cores
+from encoders.machine import usable_cores
 
 PATIENCE_SECONDS = 60.0
 """How long a task may go without a sign of life."""

@@ -13,5 +13,8 @@ def save_graph(model: onnx.ModelProto, path: Path, most_bytes: int = MOST_BYTES)
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > most_bytes
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)
+    if large:  # writing takes the weights out of what is written
+        whole, model = model, onnx.ModelProto()
+        model.CopyFrom(whole)
     onnx.save(model, str(path), save_as_external_data=large, location=data.name if large else None)
     onnx.checker.check_model(str(path))

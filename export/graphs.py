@@ -19,6 +19,8 @@ from export.folding import fold
 from export.precision import halve_weights, normalise_in_full, quantise
 
 OPSET = 20
+Graphs = dict[str, onnx.ModelProto]
+"""By the names of their files."""
 
 
 class SpeechGraph(nn.Module):
@@ -61,20 +63,12 @@ class PhonemesGraph(TextGraph):
         return self.network.project_text(tower.pool(states, attention_mask)), states
 
 
-def export_graphs(
-    network: DualEncoder,
-    folder: Path,
-    precision: str = "fp32",
-    most_bytes: int = MOST_BYTES,
-    calibration: Sequence[np.ndarray] = (),
-) -> None:
-    """Writes speech.onnx and text.onnx into a folder that exists; past `most_bytes`, with NAME.data beside it.
+def trace_graphs(network: DualEncoder, half: bool = False) -> Graphs:
+    """The graphs speech.onnx and text.onnx of a network; of one for phonemes, speech.onnx and phonemes.onnx.
 
-    Of a network for phonemes, they are speech.onnx and phonemes.onnx.
-
-    Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. fp16 is torch's
-    mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. int8, and
-    int8-static, for which speech is calibrated with clips: see quantise. The network is rewritten by fold().
+    Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. Half is torch's
+    mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. The network is
+    rewritten by fold().
     """
     fold(network.eval())
     batch, samples, tokens = (torch.export.Dim(name) for name in ("batch", "samples", "tokens"))
@@ -84,25 +78,42 @@ def export_graphs(
     sound, text = {"waveform": waveform, "lengths": lengths}, {"input_ids": ids, "attention_mask": mask}
     text_shapes = ({0: batch, 1: tokens},) * 2
     if not isinstance(network.text_tower, PhonemeTower):
-        _export(SpeechGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes, calibration=calibration)
-        _export(TextGraph(network), text, text_shapes, folder / TEXT, precision, most_bytes)
-        return
-    heard = ("embedding", "log_shares")
-    _export(UtteranceGraph(network), sound, shapes, folder / SPEECH, precision, most_bytes, heard, calibration)
-    _export(PhonemesGraph(network), text, text_shapes, folder / PHONEMES, precision, most_bytes, ("embedding", "states"))
+        return {
+            SPEECH: _trace(SpeechGraph(network), sound, shapes, half),
+            TEXT: _trace(TextGraph(network), text, text_shapes, half),
+        }
+    return {
+        SPEECH: _trace(UtteranceGraph(network), sound, shapes, half, ("embedding", "log_shares")),
+        PHONEMES: _trace(PhonemesGraph(network), text, text_shapes, half, ("embedding", "states")),
+    }
 
 
-def _export(
+def write_graphs(
+    graphs: Graphs,
+    folder: Path,
+    precision: str = "fp32",
+    most_bytes: int = MOST_BYTES,
+    calibration: Sequence[np.ndarray] = (),
+) -> None:
+    """Writes graphs into a folder that exists; past `most_bytes`, with NAME.data beside each.
+
+    fp32 and fp16 are written as they were traced, int8 and int8-static, for which speech is calibrated with clips, as
+    quantise makes them of fp32.
+    """
+    for name, graph in graphs.items():
+        save_graph(graph, folder / name, most_bytes)
+        if precision.startswith("int8"):
+            quantise(folder / name, calibration if name == SPEECH else ())
+
+
+def _trace(
     graph: nn.Module,
     inputs: dict[str, Tensor],
     dynamic: tuple[dict, ...],
-    path: Path,
-    precision: str,
-    most_bytes: int,
+    half: bool,
     outputs: tuple[str, ...] = ("embedding",),
-    calibration: Sequence[np.ndarray] = (),
-) -> None:
-    with _quiet(), torch.autocast("cpu", torch.float16, enabled=precision == "fp16"):
+) -> onnx.ModelProto:
+    with _quiet(), torch.autocast("cpu", torch.float16, enabled=half):
         program = torch.onnx.export(
             graph,
             tuple(inputs.values()),
@@ -114,7 +125,7 @@ def _export(
             verbose=False,
         )
     model = program.model_proto
-    if precision == "fp16":
+    if half:
         normalise_in_full(model)
         halve_weights(model)
     names = {name: f"inner_{name}" for name in outputs if name not in inputs}  # operators may be named so
@@ -130,9 +141,7 @@ def _export(
     for output, name in zip(model.graph.output, outputs, strict=True):
         output.name = name
     del model.graph.value_info[:]
-    save_graph(model, path, most_bytes)
-    if precision.startswith("int8"):
-        quantise(path, calibration)
+    return model
 
 
 def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:

@@ -19,7 +19,7 @@ from encoders.runtime import CUDA
 from encoders.training.sources import Bundle
 from export.card import model_card
 from export.files import MOST_BYTES
-from export.graphs import OPSET, export_graphs
+from export.graphs import OPSET, Graphs, trace_graphs, write_graphs
 from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
 from export.speed import measure_speed
 
@@ -95,11 +95,17 @@ def write_model(
         raise ExportError(f"{error}.") from error
     out.parent.mkdir(parents=True, exist_ok=True)
     kind = "recordings" if clips else "synthetic"
+    traced: dict[bool, Graphs] = {}
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as partial:
         for candidate in _candidates(clips) if precision == AUTO else [precision]:
             folder = Path(partial) / candidate
             folder.mkdir()
-            parity = _write(model, about, folder, candidate, sounds, kind, on_stage, most_bytes)
+            if (half := candidate == "fp16") not in traced:
+                on_stage(f"tracing the graphs in {'fp16' if half else 'fp32'}")
+                traced[half] = trace_graphs(model.network, half)
+            on_stage(f"writing the graphs in {candidate}")
+            write_graphs(traced[half], folder, candidate, most_bytes, sounds[::2] if candidate == STATIC else ())
+            parity = _describe(model, about, folder, candidate, sounds, kind, on_stage)
             if parity.holds:
                 break
         if not parity.holds and not parity.precision.startswith("int8"):
@@ -118,7 +124,7 @@ def _candidates(clips: Path | None) -> list[str]:
     return ["int8", "fp32"] if clips else ["fp32"]
 
 
-def _write(
+def _describe(
     model: Bundle,
     about: About,
     folder: Path,
@@ -126,10 +132,8 @@ def _write(
     sounds: list[np.ndarray],
     kind: str,
     on_stage: Callable[[str], object],
-    most_bytes: int,
 ) -> Parity:
-    on_stage(f"tracing the graphs in {precision}")
-    export_graphs(model.network, folder, precision, most_bytes, sounds[::2] if precision == STATIC else ())
+    """Writes what belongs to the graphs of a folder, and compares them with torch."""
     model.tokenizer.save(str(folder / TOKENIZER))
     card = ModelCard(
         name=about.name,

@@ -8,51 +8,22 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
     report = index(find_recordings([Path("audio")]), store, model)
 """
 
-from encoders.audio import Failure
-from indexer.clips import OVERLAP_SECONDS, Clip, Windows
-from indexer.copying import Copied, copy_index
-from indexer.files import Walk, find_recordings, share
-from indexer.foresight import Foresight, foresee
-from indexer.metadata import Metadata, MetadataError, read_metadata
-from indexer.opening import Folder, Place, Server, open_index, open_listener, spoken
-from indexer.overview import Overview, overview
-from indexer.pipeline import IndexReport, Progress, Stages, index
-from indexer.rebuild import rebuild
-from indexer.store import DEFAULT_INDEX, EdgeStore, Store, StoreError, index_folder
-from indexer.vectors import export_vectors
+from encoders.exports import exports
 
-__all__ = [
-    "DEFAULT_INDEX",
-    "OVERLAP_SECONDS",
-    "Clip",
-    "Copied",
-    "EdgeStore",
-    "Failure",
-    "Folder",
-    "Foresight",
-    "IndexReport",
-    "Metadata",
-    "MetadataError",
-    "Overview",
-    "Place",
-    "Progress",
-    "Server",
-    "Stages",
-    "Store",
-    "StoreError",
-    "Walk",
-    "Windows",
-    "copy_index",
-    "export_vectors",
-    "find_recordings",
-    "foresee",
-    "index",
-    "index_folder",
-    "open_index",
-    "open_listener",
-    "overview",
-    "read_metadata",
-    "rebuild",
-    "share",
-    "spoken",
-]
+__all__, __getattr__ = exports(
+    __name__,
+    {
+        "encoders.audio": "Failure",
+        "indexer.clips": "OVERLAP_SECONDS Clip Windows",
+        "indexer.copying": "Copied copy_index",
+        "indexer.files": "Walk find_recordings share",
+        "indexer.foresight": "Foresight foresee",
+        "indexer.metadata": "Metadata MetadataError read_metadata",
+        "indexer.opening": "Folder Place Server open_index open_listener spoken",
+        "indexer.summary": "Overview overview",
+        "indexer.pipeline": "IndexReport Progress Stages index",
+        "indexer.maintenance": "rebuild",
+        "indexer.store": "DEFAULT_INDEX EdgeStore Store StoreError index_folder",
+        "indexer.vectors": "export_vectors",
+    },
+)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from indexer.ledger import Ledger
 from indexer.opening import Place
-from indexer.overview import remember_overview
+from indexer.summary import remember_overview
 from indexer.store import CLIP, KIND, RECORDING, Store, StoreError
 
 

@@ -1,11 +1,13 @@
 """What the process of a Decoder does: a recording is decoded, cut into clips and measured."""
 
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from encoders.audio import AudioDecoder, AudioError, PassingAudioError, unforeseen
+from encoders.machine import peak_memory
 from encoders.voice_activity import VoiceActivity
 from indexer.clips import Windows
 from indexer.decoding import Decoded, Piece
@@ -26,7 +28,8 @@ def decode(path: str, file: Path, clip_seconds: float, everything: bool) -> Iter
     except Exception as error:  # what nobody foresaw is a failure of this recording, so that the others are read
         failure, is_passing = unforeseen(error), True
     work = time.process_time() - started
-    yield Decoded(clips.seconds, clips.other_seconds, decoder.origin, failure, is_passing, decoder.damage, work)
+    peak = None if sys.platform == "win32" else peak_memory()
+    yield Decoded(clips.seconds, clips.other_seconds, decoder.origin, failure, is_passing, decoder.damage, work, peak)
 
 
 @cache

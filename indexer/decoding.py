@@ -1,11 +1,12 @@
 """Recordings into clips in a process apart, beside the embedding; what hangs or crashes takes only that process along."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from encoders.audio import Origin
-from encoders.worker import Worker, WorkerError
+from encoders.worker import Worker, WorkerError, idle_worker
 from indexer.clips import Clip
 from indexer.measures import Measures
 
@@ -25,7 +26,7 @@ class Decoded:
 
     audio_seconds: how long it lasts; other_seconds: how much of that is sound, but not speech. failure: why it has no
     clips; is_passing: whether that is the machine's fault, so that another run may read it. damage: what is missing of it.
-    work_seconds: processor time it took.
+    work_seconds: processor time it took. peak_bytes: most memory that its process has had, None on Windows.
     """
 
     audio_seconds: float = 0.0
@@ -35,10 +36,11 @@ class Decoded:
     is_passing: bool = False
     damage: str | None = None
     work_seconds: float = 0.0
+    peak_bytes: int | None = None
 
 
 class Decoder:
-    """A process that decodes one recording after another.
+    """Decodes one recording after another, each in a process of this one's pool.
 
     Args:
         clip_seconds: most that a clip lasts.
@@ -47,15 +49,28 @@ class Decoder:
 
     def __init__(self, clip_seconds: float, everything: bool) -> None:
         self._settings = (clip_seconds, everything)
-        self._worker = Worker()
+        self._worker: Worker | None = None
+        self._is_closed, self._lock = False, threading.Lock()
 
     def read(self, path: str, file: Path) -> Iterator[Piece | Decoded]:
         """The clips of the recording at `path`, which lies in a file of this machine, and at the end Decoded."""
         try:
-            yield from self._worker.run("indexer.decoder_process:decode", path, file, *self._settings)
+            with idle_worker() as worker:
+                with self._lock:
+                    if self._is_closed:
+                        return
+                    self._worker = worker
+                try:
+                    yield from worker.run("indexer.decoder_process:decode", path, file, *self._settings)
+                finally:
+                    with self._lock:
+                        self._worker = None
         except WorkerError as error:
             yield Decoded(failure=str(error), is_passing=True)
 
     def close(self) -> None:
-        """End the process, whatever it does."""
-        self._worker.close()
+        """Decode no more; a process that decodes ends, whatever it does."""
+        with self._lock:
+            self._is_closed = True
+            if self._worker:
+                self._worker.close()

@@ -11,8 +11,8 @@ from typing import Any
 
 from encoders import Model
 from encoders.audio import Failure
+from encoders.machine import peak_memory, usable_cores
 from encoders.phonetic_model import PhoneticModel
-from encoders.runtime import peak_memory, peak_memory_of_children, usable_cores
 from encoders.spotting import pack
 from indexer.decoding import Decoded
 from indexer.embedding import Embedded, Read, Span, Unembedded, read_here
@@ -20,7 +20,7 @@ from indexer.files import Walk, is_gone, lies_under
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
-from indexer.overview import remember_overview
+from indexer.summary import remember_overview
 from indexer.reading import Done
 from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, PointError, Store
 from indexer.store.filters import key_in
@@ -186,7 +186,7 @@ def index(
         report.without_metadata = len(metadata.unknown(ledger.paths))
     for found in (report.failed, report.damaged):
         found.sort(key=lambda failure: failure.path)
-    report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
+    report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes(writer.peak_of_decoder)
     return report
 
 
@@ -212,10 +212,9 @@ def _is_settled(walk: Walk, store: Store, report: IndexReport) -> bool:
     return True
 
 
-def _peak_bytes() -> int | None:
-    if sys.platform == "win32":
-        return None
-    return peak_memory() + usable_cores() * peak_memory_of_children()
+def _peak_bytes(of_decoder: int = 0) -> int | None:
+    """Bytes of this process and of a decoder on each core."""
+    return None if sys.platform == "win32" else peak_memory() + usable_cores() * of_decoder
 
 
 class _Writer:
@@ -233,7 +232,7 @@ class _Writer:
         self._unembedded: dict[str, str] = {}
         self._lost: list[str] = []
         self._declared = False
-        self.audio_seconds = 0.0
+        self.audio_seconds, self.peak_of_decoder = 0.0, 0
         if metadata:
             store.declare({key_in("metadata", name): kind for name, kind in metadata.kinds.items()})
 
@@ -286,6 +285,7 @@ class _Writer:
             self._fail(done, replace(done.decoded, failure=unembedded, is_passing=True))
         else:
             self._report.stages.decode += done.decoded.work_seconds
+            self.peak_of_decoder = max(self.peak_of_decoder, done.decoded.peak_bytes or 0)
             self._take(done, done.decoded, spans)
 
     def _take(self, done: Done, decoded: Decoded, spans: list[Span]) -> None:

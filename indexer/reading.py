@@ -7,9 +7,9 @@ from pathlib import Path
 from queue import Full, Queue
 
 from encoders import AudioError
+from encoders.machine import usable_cores
 from encoders.model_folder import file_sha256
 from encoders.remote import is_url
-from encoders.runtime import usable_cores
 from indexer.decoding import Decoded, Decoder, Piece
 from indexer.files import FileState, looked_into
 
@@ -63,6 +63,8 @@ class Reader:
                         break
                     for event in read_one(path, decoder, self._is_known):
                         put(event)
+                        if stopped.is_set():
+                            return
                 put(None)
             except BaseException as error:  # handed over to the reader
                 put(error)

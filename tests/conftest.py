@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -5,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,15 +19,73 @@ from filelock import FileLock
 from commands import main
 from demo.make_archive import main as make_archive
 from encoders import Model, open_model
-from encoders.model_folder import SHIPPED, file_sha256
+from encoders.model_folder import SHIPPED, SPEECH, file_sha256
 from indexer import EdgeStore, find_recordings, index, read_metadata
+from tests.forks import Forks
 from tests.qdrant_double import Double, qdrant_double
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
 """Seconds after which something is taken to have hung: a hundred times what any of it takes on a machine with nothing to do."""
 
+IMPORTED = ("encoders.worker", "qdrant_edge", "search.phonetic_evaluation", "indexer.pipeline")
+"""Modules that commands import when they need them; none of them starts a thread, as ONNX Runtime does."""
+
+MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30
+"""Where Linux keeps files in memory, and how many bytes must be free there."""
+
 Found = TypeVar("Found")
+
+
+MAY_BE_SKIPPED = ("no GPU", "QDRANT_URL", "../shared", "another operating system")
+"""What the reason of a test may say that is skipped in CI, where any other is a failure."""
+
+
+def pytest_configure() -> None:
+    """Tests write into memory where there is room, as each index waits for the disk many times."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_FREE:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why a test was skipped, or a whole file of tests."""
+    told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return told.removeprefix("Skipped: ")
+
+
+def judge(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """In CI, fails what was skipped for a reason that is not MAY_BE_SKIPPED."""
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        reason = reason_of(report)
+        if not any(part in reason for part in MAY_BE_SKIPPED):
+            report.outcome, report.longrepr = "failed", f"{report.nodeid} is skipped in CI: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    judge(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    judge(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what was skipped, and why."""
+    skipped: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        skipped.setdefault(reason_of(report), []).append(report.nodeid)
+    if skipped:
+        terminalreporter.section("skipped")
+    for reason, tests in sorted(skipped.items()):
+        terminalreporter.line(f"{len(tests)}: {reason}")
+        for test in sorted(tests):
+            terminalreporter.line(f"    {test}")
 
 
 def until(look: Callable[[], Found]) -> Found:
@@ -58,20 +117,42 @@ def home(tmp_path, monkeypatch) -> Path:
     return tmp_path / "home"
 
 
+def environment() -> dict[str, str]:
+    """Of the commands that tests run."""
+    return os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+
+
 @pytest.fixture
-def voxdex(home):
+def process(home):
     """Runs a command as a user would: a process of its own."""
 
     def run(*arguments: object, cwd: Path = ROOT) -> Ran:
         command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            timeout=PATIENCE,
-            env=os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"},
-        )
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=PATIENCE, env=environment())
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks | None]:
+    """A process that has imported the program; None where processes cannot well be forked."""
+    if sys.platform != "linux":
+        yield None
+        return
+    forks = Forks(environment(), IMPORTED)
+    yield forks
+    forks.close()
+
+
+@pytest.fixture
+def voxdex(process, forks):
+    """Runs a command in a process of its own, which has all to itself but the second that the imports take."""
+
+    def run(*arguments: object, cwd: Path = ROOT) -> Ran:
+        if not (forks and forks.can_run(environment())):
+            return process(*arguments, cwd=cwd)
+        done = forks.run(list(map(str, arguments)), cwd, environment(), PATIENCE)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -218,3 +299,34 @@ def material(once) -> Path:
     from tests.tiny import make_material
 
     return once("material", make_material)
+
+
+@pytest.fixture
+def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
+    """Exporting traces each network but once in all tests, as that takes half a minute.
+
+    traced_once(network, graphs) tells of graphs that were traced elsewhere.
+    """
+    import onnx
+
+    from export import package
+
+    trace = package.trace_graphs
+
+    def kept(network: Any, half: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        digest = hashlib.sha256(f"{network} {half}".encode())
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+
+        def write(folder: Path) -> None:
+            for name, graph in make().items():
+                onnx.save(graph, str(folder / name))
+
+        folder = once(f"traced-{digest.hexdigest()[:16]}", write)
+        return {path.name: onnx.load(str(path)) for path in sorted(folder.iterdir(), key=lambda path: path.name != SPEECH)}
+
+    def traced(network: Any, half: bool = False) -> dict[str, Any]:
+        return kept(network, half, lambda: trace(network, half))
+
+    monkeypatch.setattr(package, "trace_graphs", traced)
+    return lambda network, graphs: kept(network, False, lambda: graphs) and None

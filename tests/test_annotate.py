@@ -194,7 +194,7 @@ def test_annotating_gives_the_same_again_on_any_number_of_processes(annotated, d
 
 
 def test_edited_copies_are_heard_as_what_they_claim(annotated, tmp_path):
-    pytest.importorskip("pyworld", reason="pyworld comes with the train extra")
+    pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
     from encoders.training.copies import edited_copies
     from encoders.training.edits import EDITS
 
@@ -209,11 +209,11 @@ def test_edited_copies_are_heard_as_what_they_claim(annotated, tmp_path):
     assert edited_copies(women, tmp_path / "copies", edits_per_kind=1, processes=1).rows == made.rows
 
 
-def test_an_archive_is_annotated_from_the_command_line(voxdex, demo_archive, tmp_path):
+def test_an_archive_is_annotated_from_the_command_line(process, voxdex, demo_archive, tmp_path):
     write_sound(tmp_path / "tone.wav", tone(2.0))
     (tmp_path / "text.wav").write_text("no sound")
     out = tmp_path / "annotated.csv"
-    ran = voxdex("annotate", *sorted(demo_archive.glob("anna-*")), tmp_path, "--out", out, "--json")
+    ran = process("annotate", *sorted(demo_archive.glob("anna-*")), tmp_path, "--out", out, "--json")
     assert ran.status == 1, ran.err
     assert ran.json["annotated"] == 4 and {failure["path"] for failure in ran.json["failed"]} >= {str(tmp_path / "text.wav")}
     rows = read_manifest(out, "caption")

@@ -20,9 +20,9 @@ def audio(tmp_path):
     return folder
 
 
-def test_status_tells_what_is_there_and_what_failed(voxdex, audio):
+def test_status_tells_what_is_there_and_what_failed(process, voxdex, audio):
     assert voxdex("index", audio).status == 1
-    said = voxdex("status", "--json").json
+    said = process("status", "--json").json
     assert (said["recordings"], said["files"], said["copies"], said["clips"], said["gone"]) == (2, 3, 1, 2, 0)
     assert said["audio_seconds"] == pytest.approx(5.0, abs=0.1) and said["bytes"] > 1000
     assert said["formats"] == {"wav pcm_s16le": 1, "flac flac": 1}
@@ -51,14 +51,14 @@ def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
     assert voxdex("status", "--json").json == before
 
 
-def test_an_index_is_made_again_with_another_model(voxdex, audio, other_model, tmp_path):
+def test_an_index_is_made_again_with_another_model(process, voxdex, audio, other_model, tmp_path):
     (tmp_path / "known.csv").write_text("path,speaker,age\na.wav,Anna,31\ncopy.wav,Anna,31\n")
     voxdex("index", audio, "--metadata", tmp_path / "known.csv")
     refused = voxdex("index", audio, "--model", other_model)
     assert refused.status == 2 and "voxdex reindex --model" in refused.err
     same = voxdex("reindex", "--model", "mini")
     assert same.status == 2 and "holds embeddings of mini@" in same.err
-    done = voxdex("reindex", "--model", other_model, "--json")
+    done = process("reindex", "--model", other_model, "--json")
     assert done.status == 1 and done.json["space"].startswith("other@7") and done.json["indexed"] == 2
     said = voxdex("status", "--json").json
     assert (said["space"], said["files"], said["clips"]) == (done.json["space"], 3, 2)
@@ -76,9 +76,9 @@ def test_making_an_index_again_does_not_lose_what_is_gone(voxdex, audio, other_m
     assert voxdex("reindex", "--model", other_model, "--prune", "--json").json["indexed"] == 1
 
 
-def test_vectors_are_exported(voxdex, audio, tmp_path):
+def test_vectors_are_exported(process, voxdex, audio, tmp_path):
     voxdex("index", audio)
-    assert voxdex("export-vectors", tmp_path / "clips.npz").status == 0
+    assert process("export-vectors", tmp_path / "clips.npz").status == 0
     found = np.load(tmp_path / "clips.npz")
     assert found["vectors"].shape == (2, 256) and np.allclose(np.linalg.norm(found["vectors"], axis=1), 1, atol=1e-5)
     assert sorted(name.rsplit("/", 1)[-1].split("#")[0] for name in found["clips"]) == ["a.wav", "b.flac"]

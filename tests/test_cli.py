@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import cli
 from commands import main
@@ -28,18 +29,39 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tupl
     return found
 
 
-@pytest.fixture
-def audio(tmp_path):
-    folder = tmp_path / "audio"
+def make_audio(folder: Path) -> Path:
     folder.mkdir()
     write_sound(folder / "low.wav", voice(3.0, 100))
     write_sound(folder / "high.flac", voice(3.0, 220), codec="flac")
     return folder
 
 
+@pytest.fixture
+def audio(tmp_path):
+    return make_audio(tmp_path / "audio")
+
+
+@pytest.fixture(scope="module")
+def indexed_home(tmp_path_factory) -> Path:
+    """VOXDEX_HOME with an index, and beside it what it is of."""
+    home = tmp_path_factory.mktemp("indexed") / "home"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("VOXDEX_HOME", str(home))
+        done = CliRunner().invoke(main, ["index", str(make_audio(home.parent / "audio"))])
+        assert done.exit_code == 0, done.output
+    return home
+
+
+@pytest.fixture
+def indexed(indexed_home, monkeypatch) -> Path:
+    """An archive that is indexed, both for reading alone."""
+    monkeypatch.setenv("VOXDEX_HOME", str(indexed_home))
+    return indexed_home.parent / "audio"
+
+
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_has_help_and_is_documented(voxdex, command):
-    ran = voxdex(*command, "-h")
+def test_every_command_has_help_and_is_documented(process, command):
+    ran = process(*command, "-h")
     assert ran.status == 0 and ran.out.startswith("Usage: cli.py")
     assert all(parameter.help for parameter in _command(command).params if isinstance(parameter, click.Option))
 
@@ -55,23 +77,23 @@ def _command(path):
     return command
 
 
-def test_index_and_search(voxdex, audio):
-    ran = voxdex("index", audio, "--json")
+def test_index_and_search(process, audio):
+    ran = process("index", audio, "--json")
     assert ran.status == 0
     report = ran.json
     assert report["recordings"] == report["indexed"] == report["clips"] == 2
     assert report["failed"] == [] and report["removed"] == report["unchanged"] == 0
     assert report["audio_seconds"] == pytest.approx(6, abs=0.1) and report["seconds"] > 0
     assert report["space"].startswith("mini@")
-    assert voxdex("index", audio, "--json").json["unchanged"] == 2
+    assert process("index", audio, "--json").json["unchanged"] == 2
 
-    ran = voxdex("search", "a deep voice", "-n", 1, "--json")
+    ran = process("search", "a deep voice", "-n", 1, "--json")
     (hit,) = ran.json["hits"]
     assert {"rank", "score", "recording", "start", "end", "attributes", "metadata"} <= set(hit)
     assert ran.json["query"]["caption"] == "a deep voice"
-    table = voxdex("search", "a deep voice", "--like", audio / "low.wav")
+    table = process("search", "a deep voice", "--like", audio / "low.wav")
     assert table.status == 0 and "low.wav" in "".join(table.out.split())
-    found = voxdex("search", "--like", audio / "low.wav", "--json").json["hits"]
+    found = process("search", "--like", audio / "low.wav", "--json").json["hits"]
     assert found[0]["recording"] == str(audio / "low.wav") and found[0]["score"] > 0.999
 
 
@@ -155,10 +177,9 @@ def test_failures_are_named_and_set_the_exit_status(voxdex, audio):
         (["frobnicate"], "No such command"),
     ],
 )
-def test_wrong_use_is_explained_in_a_sentence(voxdex, audio, tmp_path, arguments, message):
+def test_wrong_use_is_explained_in_a_sentence(voxdex, indexed, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
-    voxdex("index", audio)
-    ran = voxdex(*[argument.format(audio=audio, empty=tmp_path / "empty") for argument in arguments])
+    ran = voxdex(*[argument.format(audio=indexed, empty=tmp_path / "empty") for argument in arguments])
     assert ran.status == 2 and message in ran.err and "Traceback" not in ran.err
 
 
@@ -174,8 +195,8 @@ def test_an_index_refuses_another_model(voxdex, audio, tmp_path, mini):
     assert len(voxdex("search", "x", "--index", "second", "--json").json["hits"]) == 2
 
 
-def test_classify(voxdex, audio):
-    ran = voxdex("classify", audio / "low.wav", audio / "gone.wav", "--attribute", "gender", "--attribute", "pitch", "--json")
+def test_classify(process, voxdex, audio):
+    ran = process("classify", audio / "low.wav", audio / "gone.wav", "--attribute", "gender", "--attribute", "pitch", "--json")
     assert ran.status == 1 and "gone.wav" in ran.err
     (result,) = ran.json["results"]
     assert result["recording"] == str(audio / "low.wav") and (result["start"], result["end"]) == (
@@ -190,9 +211,9 @@ def test_classify(voxdex, audio):
     assert table.status == 0 and "emotion" in table.out and "%" in table.out
 
 
-def test_embed(voxdex, audio, tmp_path, mini):
+def test_embed(process, audio, tmp_path, mini):
     out = tmp_path / "vectors.npz"
-    ran = voxdex("embed", audio / "low.wav", audio / "high.flac", "--caption", "a woman", "--out", out)
+    ran = process("embed", audio / "low.wav", audio / "high.flac", "--caption", "a woman", "--out", out)
     assert ran.status == 0
     vectors = np.load(out)
     assert vectors["speech"].shape == (2, mini.card.dimension) and vectors["speech"].dtype == np.float32
@@ -201,13 +222,13 @@ def test_embed(voxdex, audio, tmp_path, mini):
     assert vectors["captions"][0] @ next(mini.embed_text(["a woman"])) > 0.99999
 
 
-def test_models(voxdex):
-    (model, *_) = voxdex("models", "--json").json["models"]
+def test_models(process):
+    (model, *_) = process("models", "--json").json["models"]
     assert model["name"] == "mini" and model["licence"] and model["space"].startswith("mini@")
-    assert "mini" in voxdex("models").out
+    assert "mini" in process("models").out
 
 
-def test_evaluate(voxdex, demo_archive, tmp_path):
+def test_evaluate(process, voxdex, demo_archive, tmp_path):
     women = {"anna", "bella", "clara", "julia"}
     manifest = tmp_path / "manifest.csv"
     with manifest.open("w", newline="") as file:
@@ -217,7 +238,7 @@ def test_evaluate(voxdex, demo_archive, tmp_path):
             gender = "female" if path.name.split("-")[0] in women else "male"
             writer.writerow([path.name, gender, f"a {gender} voice"])
         writer.writerow(["gone.wav", "male", "a male voice"])
-    ran = voxdex(
+    ran = process(
         "evaluate",
         "classification",
         manifest,
@@ -284,9 +305,9 @@ def test_an_installed_wheel_finds_its_models(home, tmp_path):
 
 
 @pytest.fixture
-def searched(voxdex, audio, home):
-    """Searches so, in a shell: OUT is where the output goes."""
-    assert voxdex("index", audio).status == 0
+def searched(indexed, home):
+    """Runs a command of the program in a shell."""
+    home.mkdir()
 
     def run(arguments: str, **environment: str) -> subprocess.CompletedProcess:
         command = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'cli.py'))} {arguments}"
@@ -311,7 +332,7 @@ def test_output_is_as_good_as_its_encoding(searched, tmp_path, encoding):
     assert searched("-h", PYTHONIOENCODING=encoding).returncode == 0
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="another operating system: /dev/full")
 def test_output_that_cannot_be_written_ends_in_a_sentence(searched):
     for arguments in ("search 'a man'", "search 'a man' --json", "-h", "models"):
         full = searched(f"{arguments} > /dev/full")

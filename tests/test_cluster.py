@@ -1,6 +1,7 @@
 """Indexing on a Ray cluster of this machine. Slow, as a cluster takes its time to start; needs the ray extra."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +39,24 @@ def test_a_recording_is_done_when_all_of_it_is_here():
     assert told == [spans[1], other, spans[0], spans[2], done]
 
 
-def test_without_ray_the_way_out_is_said(here, demo_archive):
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
-        refused = here("index", demo_archive, "--engine", "ray")
-        assert refused.status == 2 and "ray]" in refused.err
-    else:
-        pytest.skip("Ray is installed")
+def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
+    class Without:
+        """What finds no Ray, whether it is installed or not."""
+
+        def find_spec(name, path=None, target=None):
+            if name == "ray":
+                raise ModuleNotFoundError("No module named 'ray'", name="ray")
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Without, *sys.meta_path])
+    refused = here("index", demo_archive, "--engine", "ray")
+    assert refused.status == 2 and "ray]" in refused.err
 
 
 @pytest.mark.slow
 def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive, tmp_path):
-    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     archive = tmp_path / "archive"
     shutil.copytree(demo_archive, archive)
     shutil.copy(next(archive.glob("*.wav")), archive / "copy.wav")
@@ -71,14 +77,14 @@ def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive
 
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
-    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     refused = voxdex("index", demo_archive, "--engine", "ray", "--address", "127.0.0.1:9")
     assert refused.status == 2 and "no Ray cluster at '127.0.0.1:9'" in refused.err and "Traceback" not in refused.err
 
 
 @pytest.mark.slow
 def test_a_cluster_writes_to_a_server(voxdex, demo_archive):
-    pytest.importorskip("ray", reason="Ray comes with the ray extra")
+    pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     with qdrant_double() as double:
         done = voxdex("index", demo_archive, "--url", double.url, "--engine", "ray", "--address", "local", "--json")
         assert done.status == 0, done.err

@@ -26,7 +26,7 @@ def test_a_recording_comes_as_its_clips_and_what_it_was(decoder, tmp_path):
     assert not done.failure and not done.is_passing
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to kill with")
+@pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to kill with")
 def test_a_crash_is_a_failure_of_one_recording_that_may_pass(decoder, tmp_path):
     path = write_sound(tmp_path / "a.flac", np.tile(voice(10.0), 60), codec="flac")
     events = decoder.read(str(path), path)

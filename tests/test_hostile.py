@@ -9,7 +9,7 @@ import pytest
 from indexer import EdgeStore
 from tests.hostile import make_hostile
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs, sockets and such names")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: FIFOs, sockets and such names")
 
 
 @pytest.fixture(scope="module")

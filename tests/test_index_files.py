@@ -407,7 +407,7 @@ def kill(what: str, *killings: tuple[int, Path]) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 def test_killed_at_any_moment_of_its_creation_an_index_can_be_made(tmp_path, here):
     write_sound(tmp_path / "a.wav", voice(1.0))
     moments = int(kill("create", (0, tmp_path / "whole")))
@@ -430,7 +430,7 @@ def test_killed_at_any_moment_of_its_creation_an_index_can_be_made(tmp_path, her
         ]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 def test_killed_at_any_moment_of_taking_over_either_index_answers(made, expected, tmp_path):
     shutil.copytree(made, tmp_path / "whole")
     moments = int(kill("take over", (0, tmp_path / "whole")))
@@ -504,7 +504,7 @@ def synced(monkeypatch) -> list[str]:
     return names
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the names of open files")
+@pytest.mark.skipif(sys.platform != "linux", reason="another operating system: names of open files")
 def test_side_files_are_on_disk_before_they_have_their_names(tmp_path, synced, monkeypatch):
     def was_synced(file: str, folder: str) -> bool:
         new = [place for place, name in enumerate(synced) if name.startswith(f"{file}.") and name.endswith(".new")]

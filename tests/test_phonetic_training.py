@@ -84,11 +84,8 @@ def test_a_run_becomes_a_model(voxdex, manifest, tmp_path):
     assert 0 < model.match("aeb", [pack(spoken.log_shares)])[0] <= 1
     assert 0 <= model.intelligibility(float(model.evidence(spoken, ["aeb"])[0]), "aeb") <= 1
     assert sum(model.card.phonetics.shares) == pytest.approx(1, abs=1e-5)
-    further = voxdex(
-        "train", "scraps", manifest, "--out", tmp_path / "further", "--cache", tmp_path / "cache",
-        "--start", tmp_path / "run/model", "--set", "schedule.steps=2", "--set", "schedule.batch=4",
-    )  # fmt: skip
-    assert further.status == 0, further.err
+    further = ("schedule.steps=2", "schedule.batch=4", f"start={tmp_path / 'run' / 'model'}")
+    assert train(load_recipe("scraps", further), [manifest], tmp_path / "further", tmp_path / "cache").steps == 2
 
 
 def test_what_cannot_be_trained_on_is_refused(manifest, tmp_path):

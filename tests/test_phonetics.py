@@ -275,12 +275,12 @@ def test_what_cannot_be_said_is_refused(voxdex, here, indexed):
     assert "is for captions" in here("intelligibility", "a.wav", "--text", "a", "--model", "mini").err
 
 
-def test_clear_speech_is_intelligible_and_noise_is_not(voxdex, spoken_archive, tmp_path):
+def test_clear_speech_is_intelligible_and_noise_is_not(process, voxdex, spoken_archive, tmp_path):
     clear = spoken_archive / "en-us-m3-2.wav"
     samples = read_audio(clear, 10)
     noisy = tmp_path / "noisy.wav"
     write(noisy, (32000 * np.clip(add_noise(samples, 0.95, np.random.default_rng(0)), -1, 1)).astype(np.int16), 16_000)
-    found = voxdex("intelligibility", clear, noisy, tmp_path / "none.wav", "--text", HARBOUR, "--json")
+    found = process("intelligibility", clear, noisy, tmp_path / "none.wav", "--text", HARBOUR, "--json")
     assert found.status == 1 and "none.wav" in found.json["failed"][0]["path"]
     right, disturbed = (each["intelligibility"] for each in found.json["results"])
     wrong = voxdex("intelligibility", clear, "--text", SENTENCES[0], "--json").json["results"][0]["intelligibility"]
@@ -299,9 +299,9 @@ def test_a_table_of_utterances_is_judged(voxdex, here, spoken_archive, tmp_path)
     assert "cannot be read as CSV" in here("intelligibility", tmp_path / "gone.csv").err
 
 
-def test_takes_are_ranked_by_how_clearly_they_say_a_text(voxdex, spoken_archive):
+def test_takes_are_ranked_by_how_clearly_they_say_a_text(process, voxdex, spoken_archive):
     takes = [spoken_archive / f"en-us-f2-{i}.wav" for i in range(4)]
-    found = voxdex("rerank", "", *takes, "--says", HARBOUR, "--json").json["results"][0]["takes"]
+    found = process("rerank", "", *takes, "--says", HARBOUR, "--json").json["results"][0]["takes"]
     assert found[0]["recording"] == str(takes[2]) and found[0]["score"] == found[0]["intelligibility"]
     both = voxdex("rerank", "a woman", *takes, "--says", HARBOUR, "--clarity", 0.9)
     assert both.status == 0 and "intelligibility" in both.out

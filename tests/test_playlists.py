@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from encoders import AudioError, read_audio
-from encoders.runtime import usable_cores
+from encoders.machine import usable_cores
 from indexer import EdgeStore, Folder, find_recordings, index
 from search import cut
 from tests.sounds import tone, voice, write_sound

@@ -85,13 +85,15 @@ def reference(towers, state, clip=None, caption=None) -> np.ndarray:
         return torch.nn.functional.normalize(torch.nn.functional.layer_norm(first + second, (24,), *norm), dim=-1)[0].numpy()
 
 
-def add(voxdex, towers, file, *more):
-    return voxdex("models", "add", file, "--speech", towers / "speech", "--text", towers / "text", *more)
+def add(here, towers, file, *more):
+    return here("models", "add", file, "--speech", towers / "speech", "--text", towers / "text", *more)
 
 
-def test_a_published_checkpoint_becomes_a_model_that_indexes_and_searches(voxdex, towers, state, home, tmp_path, demo_archive):
+def test_a_published_checkpoint_becomes_a_model_that_indexes_and_searches(
+    here, voxdex, traced_once, towers, state, home, tmp_path, demo_archive
+):
     torch.save(state, tmp_path / "paraspeechclap-combined.pth.tar")
-    done = add(voxdex, towers, tmp_path / "paraspeechclap-combined.pth.tar", "--json")
+    done = add(here, towers, tmp_path / "paraspeechclap-combined.pth.tar", "--json")
     assert done.status == 0, done.err
     assert done.json["licence"] == "CC BY-NC-SA 4.0" and done.json["parity"]["batched_worst"] >= 0.99999
     model = open_model(home / "models" / "paraspeechclap-combined", device="cpu")
@@ -174,7 +176,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_unopened(here, towers, tmp_path
     assert not (tmp_path / "written").exists()
 
 
-def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, home, towers, state, monkeypatch):
+def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, here, traced_once, home, towers, state, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     done = voxdex("models", "add", "paraspeechclap-intrinsic")
     assert done.status == 2, done.err
@@ -193,7 +195,7 @@ def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, home, tow
     weights = begin_from(str(place / "paraspeechclap-intrinsic.pth.tar")).network.state_dict()
     layer = "encoder.layers.1.feed_forward.intermediate_dense.weight"
     assert torch.equal(weights[f"speech_tower.model.{layer}"], state[f"audio_branch.base.{layer}"])
-    done = voxdex("models", "add", "ajd12342/paraspeechclap-intrinsic", "--name", "mine", "--precision", "int8")
+    done = here("models", "add", "ajd12342/paraspeechclap-intrinsic", "--name", "mine", "--precision", "int8")
     assert done.status == 0, done.err
     card = json.loads((home / "models" / "mine" / "model.json").read_text())
     assert (card["name"], card["precision"], card["licence"]) == ("mine", "int8", "CC BY-NC-SA 4.0")

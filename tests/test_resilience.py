@@ -15,14 +15,14 @@ import indexer
 from encoders import Model
 from indexer import EdgeStore, IndexReport, StoreError, find_recordings, read_metadata
 from indexer.decoding import Decoded
+from indexer.maintenance import rebuild
 from indexer.measures import measure
 from indexer.opening import Folder
-from indexer.rebuild import rebuild
 from indexer.store import Point, PointError
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound
 
-needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 
 
 @pytest.fixture

@@ -13,16 +13,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("onnxscript", reason="the exporter comes with the train extra")
 
+import onnx
 from safetensors.torch import load_file
 
 from encoders import open_model
-from encoders.model_folder import file_sha256
+from encoders.model_folder import SPEECH, TEXT, file_sha256
 from encoders.training.caption_trainer import CaptionTrainer
 from encoders.training.data import load_clips, split
 from encoders.training.distributed import join
 from encoders.training.recipe import load_recipe
-from encoders.training.sources import begin
+from encoders.training.sources import begin, begin_from
 from encoders.training.train import train
+from export import About, write_model
+from export.parity import LEAST_COSINE
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 
@@ -56,6 +59,14 @@ def run(material, once):
 
     folder = once("run", make)
     return json.loads((folder / "said.json").read_text()), folder / "run"
+
+
+@pytest.fixture
+def traced_run(run, traced_once):
+    """The run, whose graphs are not traced again when it is exported in this process."""
+    model = run[1] / "model"
+    traced_once(begin_from(str(run[1])).network, {name: onnx.load(str(model / name)) for name in (SPEECH, TEXT)})
+    return run[1]
 
 
 def test_training_learns_and_says_how_it_was_done(run, material):
@@ -96,94 +107,90 @@ def sounds(tmp_path):
 
 
 @pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("int8", 0.98), ("int8-static", 0.9)])
-def test_other_precisions_agree_with_torch(run, voxdex, sounds, tmp_path, precision, least):
-    done = voxdex("export", run[1], "--out", tmp_path / "m", "--precision", precision, "--clips", sounds, "--json")
+def test_other_precisions_agree_with_torch(traced_run, here, sounds, tmp_path, precision, least):
+    done = here("export", traced_run, "--out", tmp_path / "m", "--precision", precision, "--clips", sounds, "--json")
     assert done.status == 0, done.err
     assert done.json["clips"] == 5 and done.json["sounds"] == "recordings"
     assert min(done.json[f"{name}_worst"] for name in ("speech", "text", "batched")) >= least
     model = open_model(tmp_path / "m", device="cpu")
     assert model.card.precision == precision
-    full = sum(file.stat().st_size for file in (run[1] / "model").glob("*.onnx"))
+    full = sum(file.stat().st_size for file in (traced_run / "model").glob("*.onnx"))
     assert sum(file.stat().st_size for file in (tmp_path / "m").glob("*.onnx")) < full
     [embedding] = model.embed_speech([voice(1.0, 100)])
     assert embedding.dtype == np.float32 and np.linalg.norm(embedding) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0.5, "int8"), (1.1, "fp32")])
-def test_8_bits_are_chosen_where_they_will_do(run, sounds, tmp_path, monkeypatch, least, expected):
-    from encoders.training.sources import begin_from
-    from export import About, write_model
-    from export.parity import LEAST_COSINE
-
+def test_8_bits_are_chosen_where_they_will_do(traced_run, sounds, tmp_path, monkeypatch, least, expected):
     monkeypatch.setitem(LEAST_COSINE, "int8", least)
-    model = begin_from(str(run[1]))
+    model = begin_from(str(traced_run))
     assert write_model(model, About("chosen"), tmp_path / "chosen", "auto", sounds).precision == expected
     assert open_model(tmp_path / "chosen").card.precision == expected
     assert write_model(model, About("untold"), tmp_path / "untold", "auto").precision == "fp32"
 
 
-def test_static_8_bits_want_recordings(run, voxdex, tmp_path):
-    done = voxdex("export", run[1], "--out", tmp_path / "m", "--precision", "int8-static")
+def test_static_8_bits_want_recordings(run, here, tmp_path):
+    done = here("export", run[1], "--out", tmp_path / "m", "--precision", "int8-static")
     assert done.status == 2 and "say where some are with --clips" in done.err and not (tmp_path / "m").exists()
 
 
-def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(run, sounds, tmp_path):
-    from encoders.training.sources import begin_from
-    from export import About, write_model
-
-    write_model(begin_from(str(run[1])), About("still"), tmp_path / "still", "int8-static", sounds)
+def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(traced_run, sounds, tmp_path):
+    write_model(begin_from(str(traced_run)), About("still"), tmp_path / "still", "int8-static", sounds)
     model, clip = open_model(tmp_path / "still", device="cpu"), voice(2.0, 140)
     alone, beside = next(model.embed_speech([clip])), next(model.embed_speech([clip, 0.9 * voice(2.0, 320)], batch_seconds=60))
     assert float(alone @ beside) > 0.99999
 
 
-def test_large_weights_go_into_a_file_of_their_own(run, tmp_path):
-    from encoders.training.sources import begin_from
-    from export import About, write_model
-
-    assert write_model(begin_from(str(run[1])), About("large"), tmp_path / "large", most_bytes=10_000).holds
+def test_large_weights_go_into_a_file_of_their_own(traced_run, tmp_path):
+    assert write_model(begin_from(str(traced_run)), About("large"), tmp_path / "large", most_bytes=10_000).holds
     model = open_model(tmp_path / "large")
     assert {"speech.onnx.data", "text.onnx.data"} <= set(model.card.sha256)
     assert (tmp_path / "large" / "speech.onnx").stat().st_size < (tmp_path / "large" / "speech.onnx.data").stat().st_size * 50
     assert len(list(model.embed_speech([voice(1.0, 100)]))) == 1
 
 
-RESUMABLE = """
+RESUMABLE = ("schedule.save_every=5", "schedule.steps=30", "schedule.validate_every=15")
+KILLED = f"""
 import os, signal, sys
 from pathlib import Path
 from encoders.training.recipe import load_recipe
 from encoders.training.train import train
-material, out, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+material, out = map(Path, sys.argv[1:])
 
 def kill(progress):
-    if progress.step == last:
+    if progress.step == 18:
         os.kill(os.getpid(), signal.SIGKILL)
 
-changes = ("schedule.save_every=10", "schedule.steps=60", "schedule.validate_every=30")
-train(load_recipe(str(material / "tiny.toml"), changes), [material / "labels.csv"], out, material / "cache", on_step=kill)
+recipe = load_recipe(str(material / "tiny.toml"), {RESUMABLE})
+train(recipe, [material / "labels.csv"], out, material / "cache", on_step=kill)
 """
 
 
-def test_resumed_after_a_kill_the_run_is_the_same(run, material, tmp_path):
-    (tmp_path / "worker.py").write_text(RESUMABLE)
+@pytest.fixture
+def one_thread():
+    """As many threads as commands have, on which the last bits of a sum depend."""
+    former = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(former)
 
-    def worker(name, killed_at=0):
-        return [sys.executable, str(tmp_path / "worker.py"), str(material), str(tmp_path / name), str(killed_at)]
 
-    here = {"PYTHONPATH": str(ROOT)}
-    ran(worker("whole"), **here)
-    killed = subprocess.run(worker("broken", killed_at=38), cwd=ROOT, env=ONE_THREAD | here, stderr=subprocess.DEVNULL)
+def test_resumed_after_a_kill_the_run_is_the_same(run, material, here, tmp_path, one_thread):
+    trained(material, tmp_path / "whole", *RESUMABLE)
+    (tmp_path / "killed.py").write_text(KILLED)
+    worker = [sys.executable, *map(str, (tmp_path / "killed.py", material, tmp_path / "broken"))]
+    killed = subprocess.run(worker, cwd=ROOT, env=ONE_THREAD | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
     log = tmp_path / "broken" / "log.jsonl"
-    assert killed.returncode == -signal.SIGKILL and json.loads(log.read_text().splitlines()[-1])["step"] == 38
+    assert killed.returncode == -signal.SIGKILL and json.loads(log.read_text().splitlines()[-1])["step"] == 18
     assert (tmp_path / "broken" / "checkpoint.safetensors").exists()
-    other = subprocess.run(command(material, tmp_path / "broken"), capture_output=True, text=True, cwd=ROOT)
-    assert other.returncode == 2 and "another recipe" in other.stderr
-    ran(worker("broken"), **here)
+    other = here(*command(material, tmp_path / "broken")[2:])
+    assert other.status == 2 and "another recipe" in other.err
+    trained(material, tmp_path / "broken", *RESUMABLE)
     whole, broken = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
     assert (tmp_path / "whole" / "log.jsonl").read_text() == log.read_text()
-    finished = subprocess.run(command(material, run[1]), capture_output=True, text=True, cwd=ROOT)
-    assert finished.returncode == 2 and "is finished" in finished.stderr
+    finished = here(*command(material, run[1])[2:])
+    assert finished.status == 2 and "is finished" in finished.err
 
 
 def trainer(material, *changes, manifest="labels.csv"):
@@ -265,14 +272,14 @@ def test_a_student_starts_from_its_teacher_and_keeps_its_matches(run, material, 
         assert "soft_matches" in log[1] and "contrastive" not in log[1]
 
 
-def test_a_model_folder_is_a_place_to_start_from(run, material, voxdex, tmp_path):
+def test_a_model_folder_is_a_place_to_start_from(run, material, here, tmp_path):
     said, folder = run
     changes = (f"start={folder / 'model'}", "schedule.steps=2", "schedule.learning_rate=1e-9")
     result, _ = trained(material, tmp_path / "more", *changes)
     assert [figure.as_dict() for figure in result.before] == said["after"]
     shutil.copytree(folder / "model", tmp_path / "other")
     (tmp_path / "other" / "speech.onnx").write_bytes((tmp_path / "other" / "text.onnx").read_bytes())
-    refused = voxdex(
+    refused = here(
         "train", material / "tiny.toml", material / "labels.csv", "--out", tmp_path / "x", "--start", tmp_path / "other"
     )
     assert refused.status == 2 and "cannot be started from: it has no speech_" in refused.err
@@ -293,12 +300,14 @@ def test_captioned_clips_fine_tune_what_ships_and_one_that_cannot_be_read_is_nam
     assert voxdex("index", material / "0.wav", "--model", tmp_path / "mine" / "model").status == 0
 
 
-def test_what_ships_is_trained_on_everyone_and_measured_on_a_run_that_held_some_out(run, material, voxdex, tmp_path):
-    result, about = trained(material, tmp_path / "all", "sampling.hold_out=false", "schedule.steps=2")
+def test_what_ships_is_trained_on_everyone_and_measured_on_a_run_that_held_some_out(traced_run, material, here, tmp_path):
+    run = traced_run  # whose weights a rate of nothing keeps
+    changes = (f"start={run}", "schedule.learning_rate=0", "sampling.hold_out=false", "schedule.steps=2")
+    result, about = trained(material, tmp_path / "all", *changes)
     assert result.before == result.after == []
     assert about["trained_on"][0]["speakers"] == 60
-    assert voxdex("export", tmp_path / "all", "--measured", run[1], "--out", tmp_path / "shipped").status == 0
-    card, measured = open_model(tmp_path / "shipped").card, open_model(run[1] / "model").card
+    assert here("export", tmp_path / "all", "--measured", run, "--out", tmp_path / "shipped").status == 0
+    card, measured = open_model(tmp_path / "shipped").card, open_model(run / "model").card
     assert card.trained_on == about["trained_on"] != measured.trained_on
     assert card.metrics["figures"] == measured.metrics["figures"] and card.scales == measured.scales
     said = (tmp_path / "shipped" / "README.md").read_text()

@@ -68,13 +68,13 @@ def test_two_machines_share_an_archive(voxdex, audio, qdrant):
     assert refused.status == 2 and "--shard" in refused.err
 
 
-def test_an_index_goes_to_a_server_and_back(voxdex, audio, qdrant):
+def test_an_index_goes_to_a_server_and_back(process, voxdex, audio, qdrant):
     server = qdrant.options()
     voxdex("index", audio)
-    assert voxdex("push", *server).status == 0
+    assert process("push", *server).status == 0
     local, remote = (voxdex("search", "a woman", *place, "--json").json["hits"] for place in ((), server))
     assert [hit["recording"] for hit in local] == [hit["recording"] for hit in remote]
-    assert voxdex("pull", *server, "--index", "back").status == 0
+    assert process("pull", *server, "--index", "back").status == 0
     assert voxdex("index", audio, "--index", "back", "--json").json["unchanged"] == 4
     before = len(qdrant.double.requests) if qdrant.double else 0
     assert "0 copied" in voxdex("push", *server).out

@@ -14,7 +14,7 @@ from indexer import EdgeStore
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import voice, write_sound
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 
 STRUCK = """
 import subprocess, sys

@@ -30,6 +30,7 @@ from indexer import EdgeStore, Folder, StoreError, find_recordings, index
 from indexer.running import announce
 from indexer.store.disk import LOCK
 from search import CaptionBank, Query, Ranking, Reward, Shift, Sound, Wish, ask, caption_vector, classify_file, find, question
+from tests.browser import WAY, find_chromium
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import voice, write_sound
 from web import Client, ServerError
@@ -666,10 +667,10 @@ def test_a_telephone_shows_all_of_it(browser, address):
 @pytest.fixture(scope="module")
 def browser():
     """A real browser."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright comes with the test extra")
+    chromium = find_chromium()
     if chromium is None:
-        pytest.skip("there is no Chromium on this machine")
+        pytest.skip(f"there is no Chromium on this machine: {WAY}")
     flags = (
         "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
         "--disable-sync --autoplay-policy=no-user-gesture-required --use-fake-device-for-media-stream "

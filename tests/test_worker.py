@@ -16,7 +16,7 @@ from encoders.audio import AudioError, PassingAudioError
 from encoders.worker import Pool, Worker, WorkerError, show_life
 from tests.sounds import voice, write_sound
 
-needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to kill with")
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to kill with")
 
 
 def count(to: int) -> Iterator[int]:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Upload
 from fastapi.responses import FileResponse, Response
 
 from encoders import AudioError
-from encoders.runtime import usable_cores
+from encoders.machine import usable_cores
 from encoders.zero_shot import AttributeTagger
 from search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, questions
 from search.rendering import as_csv, as_playlist, clip_name

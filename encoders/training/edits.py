@@ -4,17 +4,34 @@ Morise et al., "WORLD: a vocoder-based high-quality speech synthesis system" (20
 claims about the result that a caption may then use.
 """
 
-import warnings
+import importlib.metadata
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 
 from encoders.audio import SAMPLE_RATE
 
-with warnings.catch_warnings():  # it asks for pkg_resources, which warns of its end
-    warnings.simplefilter("ignore")
-    import pyworld
+
+def _import_pyworld() -> ModuleType:
+    """pyworld, which asks pkg_resources for its version and for nothing else; setuptools no longer has that."""
+    asked = "pkg_resources"
+    former, stand_in = sys.modules.get(asked), ModuleType(asked)
+    stand_in.get_distribution = importlib.metadata.distribution
+    sys.modules[asked] = stand_in
+    try:
+        import pyworld
+    finally:
+        if former is None:
+            del sys.modules[asked]
+        else:
+            sys.modules[asked] = former
+    return pyworld
+
+
+pyworld = _import_pyworld()
 
 FRAME_MS = 5.0
 
