@@ -21,7 +21,7 @@ from indexer.store.base import StoreError
 
 REQUEST_SECONDS = 60.0
 """After which a request is given up, and made again: a busy server may take long over a portion of clips."""
-PROBE_SECONDS = 1.5
+PROBE_SECONDS = 2.0
 """After which a server that says nothing to a mere greeting is taken to be away."""
 IDLE_SECONDS = 2.0
 """After which a server is greeted again before it is asked: one that hangs takes a request and never answers it."""
