@@ -29,7 +29,7 @@ if __name__ == "__main__" and importlib.util.find_spec("qdrant_edge") is None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command. Ctrl-C ends it at once before it has begun and after it is done; in between, as the command says."""
     signal.signal(signal.SIGINT, stop)
-    from commands import main as run  # takes half a second
+    from voxdex.commands import main as run  # takes half a second
 
     gc.set_threshold(100_000)  # an index of many recordings is many objects, none of them garbage
     signal.signal(signal.SIGINT, signal.default_int_handler)

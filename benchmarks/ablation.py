@@ -15,12 +15,12 @@ import click
 import numpy as np
 import torch
 
-from encoders.files import replace_file
-from encoders.training.data import Clips, load_clips, split
-from encoders.training.recipe import load_recipe
-from encoders.training.sources import begin_from
-from encoders.training.train import train
-from encoders.training.validation import validate
+from voxdex.encoders.files import replace_file
+from voxdex.encoders.training.data import Clips, load_clips, split
+from voxdex.encoders.training.recipe import load_recipe
+from voxdex.encoders.training.sources import begin_from
+from voxdex.encoders.training.train import train
+from voxdex.encoders.training.validation import validate
 
 RECIPE = str(Path(__file__).with_suffix(".toml"))
 SIDES = {

@@ -23,23 +23,23 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks.search import blended
-from encoders import Model, default_model, open_model
-from encoders.audio import Origin
-from encoders.runtime import peak_memory
-from encoders.zero_shot import Heard, heard_attributes
-from indexer import Folder, Place, Server, Store, find_recordings, overview
-from indexer import index as index_archive
-from indexer.decoding import Decoded
-from indexer.embedding import BATCH_CLIPS, Embedded, Span
-from indexer.files import FileState
-from indexer.measures import Measures
-from indexer.metadata import Metadata
-from indexer.reading import Done
-from indexer.store import Filter, Point
-from search import Background, CaptionBank, Query, ask, caption_vector, count_values, find, parse_filter
-from web.library import Opened
-from web.pages import FACETED, facets
-from web.schemas import SearchRequest
+from voxdex.encoders import Model, default_model, open_model
+from voxdex.encoders.audio import Origin
+from voxdex.encoders.runtime import peak_memory
+from voxdex.encoders.zero_shot import Heard, heard_attributes
+from voxdex.indexer import Folder, Place, Server, Store, find_recordings, overview
+from voxdex.indexer import index as index_archive
+from voxdex.indexer.decoding import Decoded
+from voxdex.indexer.embedding import BATCH_CLIPS, Embedded, Span
+from voxdex.indexer.files import FileState
+from voxdex.indexer.measures import Measures
+from voxdex.indexer.metadata import Metadata
+from voxdex.indexer.reading import Done
+from voxdex.indexer.store import Filter, Point
+from voxdex.search import Background, CaptionBank, Query, ask, caption_vector, count_values, find, parse_filter
+from voxdex.web.library import Opened
+from voxdex.web.pages import FACETED, facets
+from voxdex.web.schemas import SearchRequest
 
 CAPTION, FIRST = "a calm woman", 10
 SPEAKERS, SESSIONS, CAPTIONS = 500, 40, 1000

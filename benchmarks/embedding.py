@@ -24,15 +24,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from encoders.audio import SAMPLE_RATE
-from encoders.batches import padded
-from encoders.machine import peak_memory, usable_cores
-from encoders.model import Model
-from encoders.model_folder import SPEECH
-from encoders.runtime import CUDA
+from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.batches import padded
+from voxdex.encoders.machine import peak_memory, usable_cores
+from voxdex.encoders.model import Model
+from voxdex.encoders.model_folder import SPEECH
+from voxdex.encoders.runtime import CUDA
 
 if TYPE_CHECKING:
-    from encoders.training.sources import Bundle
+    from voxdex.encoders.training.sources import Bundle
 
 WAVLM = "wavlm-large"
 WAVLM_LARGE = {
@@ -128,8 +128,8 @@ def bundle_of(model: str) -> "Bundle":
     """A network by name; see above."""
     import torch
 
-    from encoders.networks import build_network
-    from encoders.training.sources import Bundle, begin_from
+    from voxdex.encoders.networks import build_network
+    from voxdex.encoders.training.sources import Bundle, begin_from
 
     if model != WAVLM:
         return begin_from(model)
@@ -144,7 +144,7 @@ def bundle_of(model: str) -> "Bundle":
 
 def make_clips(count: int) -> list[np.ndarray]:
     """Voice-like sounds of SHORTEST to LONGEST seconds, in no order."""
-    from export.parity import synthetic_clips
+    from voxdex.export.parity import synthetic_clips
 
     rng, sounds = np.random.default_rng(0), synthetic_clips(2, LONGEST)[-1]
     lengths = (rng.uniform(SHORTEST, LONGEST, count) * SAMPLE_RATE).astype(int)
@@ -154,7 +154,7 @@ def make_clips(count: int) -> list[np.ndarray]:
 
 def export(model: str, precision: str, folder: Path, recordings: Path | None) -> float:
     """Writes the model folder; the worst cosine of its parity report."""
-    from export.package import About, write_model
+    from voxdex.export.package import About, write_model
 
     return write_model(bundle_of(model), About(name=folder.name), folder, precision, recordings).worst
 
@@ -352,7 +352,7 @@ def show(rows: list[dict], console: Console) -> None:
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), help="Keeps the exported models for another run.")
 def main(models: tuple[str, ...], device: str, folder: Path | None, count: int | None, work: Path | None) -> None:
     """Time embedding."""
-    from export.parity import recorded_clips
+    from voxdex.export.parity import recorded_clips
 
     count = count or (16 if device == "cpu" else 512)
     clips = recorded_clips(folder, count) if folder else make_clips(count)

@@ -21,10 +21,10 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from benchmarks.probe_features import load_features
-from encoders.attributes import load_attributes
-from encoders.metrics import Classification, bootstrap
-from encoders.training.calibration import calibration_error, fit_scale
-from encoders.training.corpora import read_corpus
+from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.metrics import Classification, bootstrap
+from voxdex.encoders.training.calibration import calibration_error, fit_scale
+from voxdex.encoders.training.corpora import read_corpus
 
 EMOTIONS = tuple(label.name for label in load_attributes()["emotion"].labels)
 FOLDS = ("nemo", "ravdess", "emotiontts-ko", "turev", "indian-emospeech")

@@ -28,12 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.make_archive import SENTENCES, SPEAKERS, write
-from encoders import SAMPLE_RATE, AudioReader, Model, open_model, read_audio
-from encoders.espeak import Espeak
-from encoders.machine import usable_cores
-from indexer import find_recordings
-from indexer.decoding import Piece
-from indexer.reading import Reader
+from voxdex.encoders import SAMPLE_RATE, AudioReader, Model, open_model, read_audio
+from voxdex.encoders.espeak import Espeak
+from voxdex.encoders.machine import usable_cores
+from voxdex.indexer import find_recordings
+from voxdex.indexer.decoding import Piece
+from voxdex.indexer.reading import Reader
 
 CLI = [sys.executable, str(Path(__file__).parent.parent / "cli.py")]
 INDEX = [*CLI, "index"]

@@ -26,13 +26,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from encoders import SAMPLE_RATE
-from encoders.corruption import replace_some
-from encoders.disturbances import add_noise
-from encoders.espeak import Espeak, Voice, to_phonemes
-from encoders.manifest import read_manifest
-from encoders.phonetic_model import PhoneticModel, open_phonetic_model
-from search.phonetic_evaluation import read_spoken
+from voxdex.encoders import SAMPLE_RATE
+from voxdex.encoders.corruption import replace_some
+from voxdex.encoders.disturbances import add_noise
+from voxdex.encoders.espeak import Espeak, Voice, to_phonemes
+from voxdex.encoders.manifest import read_manifest
+from voxdex.encoders.phonetic_model import PhoneticModel, open_phonetic_model
+from voxdex.search.phonetic_evaluation import read_spoken
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 VOICES = ("en-us+f2", "en-us+m3", "en+f4", "en+m1")

@@ -20,11 +20,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from encoders.espeak import to_phonemes
-from encoders.manifest import read_manifest
-from encoders.phonetic_model import open_phonetic_model
-from encoders.spotting import pack
-from search.phonetic_evaluation import read_spoken
+from voxdex.encoders.espeak import to_phonemes
+from voxdex.encoders.manifest import read_manifest
+from voxdex.encoders.phonetic_model import open_phonetic_model
+from voxdex.encoders.spotting import pack
+from voxdex.search.phonetic_evaluation import read_spoken
 
 LENGTHS = (1, 2, 4, 6)
 """Words of a phrase."""

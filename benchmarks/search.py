@@ -24,11 +24,11 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks.indexing import make_archive
-from encoders import AudioError, Model, open_model
-from indexer import EdgeStore, find_recordings
-from indexer.store import Point
-from search import CaptionBank, caption_vector, parse_filter
-from search.speech import embed_recording
+from voxdex.encoders import AudioError, Model, open_model
+from voxdex.indexer import EdgeStore, find_recordings
+from voxdex.indexer.store import Point
+from voxdex.search import CaptionBank, caption_vector, parse_filter
+from voxdex.search.speech import embed_recording
 
 FIRST, QUERIES, PORTION = 10, 200, 20_000
 NOISE = 0.5

@@ -23,16 +23,16 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from benchmarks.functionals import classifier, functionals, to_captions
-from encoders import Model, load_attributes, open_model
-from encoders.manifest import read_manifest
-from encoders.metrics import area_under_curve, classification, mean_interval
-from encoders.model_folder import ModelCard
-from encoders.training.captions import Claim, choose_claims, write_caption
-from encoders.training.data import CLAIMS, truth_of
-from search import Background, caption_vector
-from search.claims import Judge, read_claims
-from search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
-from search.finding import scores_of
+from voxdex.encoders import Model, load_attributes, open_model
+from voxdex.encoders.manifest import read_manifest
+from voxdex.encoders.metrics import area_under_curve, classification, mean_interval
+from voxdex.encoders.model_folder import ModelCard
+from voxdex.encoders.training.captions import Claim, choose_claims, write_caption
+from voxdex.encoders.training.data import CLAIMS, truth_of
+from voxdex.search import Background, caption_vector
+from voxdex.search.claims import Judge, read_claims
+from voxdex.search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
+from voxdex.search.finding import scores_of
 
 FEWEST = 20
 """Clips of a set on which a figure is given."""

@@ -6,23 +6,23 @@ from typing import Any
 
 import click
 
-from commands.answers import caption, embed
-from commands.archive import export_index_vectors, index, pull, push, reindex, status
-from commands.classifying import classify
-from commands.evaluation import evaluate
-from commands.models import models
-from commands.phonetics import intelligibility
-from commands.reranking import rerank
-from commands.searching import search
-from commands.serving import serve
-from commands.terminal import all_printed, note, reason_of
-from commands.training import annotate, export, train
-from encoders import AudioError, ModelError, TextError
-from encoders.espeak import EspeakError
-from encoders.manifest import ManifestError
-from indexer import MetadataError, StoreError
-from indexer.store import FilterError
-from search import QueryError
+from voxdex.commands.answers import caption, embed
+from voxdex.commands.archive import export_index_vectors, index, pull, push, reindex, status
+from voxdex.commands.classifying import classify
+from voxdex.commands.evaluation import evaluate
+from voxdex.commands.models import models
+from voxdex.commands.phonetics import intelligibility
+from voxdex.commands.reranking import rerank
+from voxdex.commands.searching import search
+from voxdex.commands.serving import serve
+from voxdex.commands.terminal import all_printed, note, reason_of
+from voxdex.commands.training import annotate, export, train
+from voxdex.encoders import AudioError, ModelError, TextError
+from voxdex.encoders.espeak import EspeakError
+from voxdex.encoders.manifest import ManifestError
+from voxdex.indexer import MetadataError, StoreError
+from voxdex.indexer.store import FilterError
+from voxdex.search import QueryError
 
 EXPECTED = (ModelError, EspeakError, StoreError, MetadataError, FilterError, QueryError, TextError, ManifestError)
 """Errors whose message is for the user, as those of the system are; anything else is a defect and shows its traceback."""

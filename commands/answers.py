@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from commands.common import (
+from voxdex.commands.common import (
     FILE,
     RECORDING,
     as_json,
@@ -17,12 +17,12 @@ from commands.common import (
     open_encoder,
     recordings_in,
 )
-from commands.terminal import new_table, note, print_json, print_table, short_path
-from encoders.remote import Location
-from encoders.zero_shot import AttributeTagger
-from search import CaptionBank, caption_file, caption_vector
-from search.rendering import span
-from search.speech import embed_recording
+from voxdex.commands.terminal import new_table, note, print_json, print_table, short_path
+from voxdex.encoders.remote import Location
+from voxdex.encoders.zero_shot import AttributeTagger
+from voxdex.search import CaptionBank, caption_file, caption_vector
+from voxdex.search.rendering import span
+from voxdex.search.speech import embed_recording
 
 
 @click.command()

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import (
+from voxdex.commands.common import (
     FILE,
     RECORDING,
     as_json,
@@ -20,10 +20,10 @@ from commands.common import (
     introduce,
     server_options,
 )
-from commands.terminal import Waiting, note, patient_interrupts, print_json, print_lines, print_report, show_progress
-from encoders import Model, open_model
-from encoders.remote import Location
-from indexer import (
+from voxdex.commands.terminal import Waiting, note, patient_interrupts, print_json, print_lines, print_report, show_progress
+from voxdex.encoders import Model, open_model
+from voxdex.encoders.remote import Location
+from voxdex.indexer import (
     Folder,
     IndexReport,
     Place,
@@ -44,11 +44,11 @@ from indexer import (
     share,
     spoken,
 )
-from indexer import index as index_archive
-from indexer.cluster import read_on_ray
-from indexer.embedding import read_here
-from indexer.opening import PATIENCE_WRITING
-from indexer.running import announce
+from voxdex.indexer import index as index_archive
+from voxdex.indexer.cluster import read_on_ray
+from voxdex.indexer.embedding import read_here
+from voxdex.indexer.opening import PATIENCE_WRITING
+from voxdex.indexer.running import announce
 
 
 class Pruning(click.Command):

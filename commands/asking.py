@@ -2,9 +2,9 @@
 
 import re
 
-from commands.lately import resolve_hit
-from search import Clip, Sound
-from search.asking import sound_in_file
+from voxdex.commands.lately import resolve_hit
+from voxdex.search import Clip, Sound
+from voxdex.search.asking import sound_in_file
 
 
 def find_sound(text: str) -> Clip | Sound:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from commands.common import (
+from voxdex.commands.common import (
     FILE,
     RECORDING,
     Fraction,
@@ -20,16 +20,16 @@ from commands.common import (
     parse_labels,
     recordings_in,
 )
-from commands.evaluation import classified, print_classification
-from commands.rows import RowsFile, save_rows
-from commands.terminal import new_table, print_json, print_table, short_path
-from encoders import open_model
-from encoders.manifest import read_manifest
-from encoders.remote import Location, as_location
-from indexer import Place
-from indexer.files import absolute, beside
-from search import Answered, Classified, classify_file, classify_index, questions
-from search.rendering import span
+from voxdex.commands.evaluation import classified, print_classification
+from voxdex.commands.rows import RowsFile, save_rows
+from voxdex.commands.terminal import new_table, print_json, print_table, short_path
+from voxdex.encoders import open_model
+from voxdex.encoders.manifest import read_manifest
+from voxdex.encoders.remote import Location, as_location
+from voxdex.indexer import Place
+from voxdex.indexer.files import absolute, beside
+from voxdex.search import Answered, Classified, classify_file, classify_index, questions
+from voxdex.search.rendering import span
 
 
 @click.command()

@@ -12,15 +12,15 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from commands.terminal import Waiting, note
-from encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
-from encoders.files import replace_file
-from encoders.model_folder import voxdex_home
-from encoders.remote import Location, as_location, is_folder, is_url
-from encoders.runtime import DEVICES, parse_device
-from indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
-from indexer.files import printable
-from indexer.opening import PATIENCE_WRITING
+from voxdex.commands.terminal import Waiting, note
+from voxdex.encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
+from voxdex.encoders.files import replace_file
+from voxdex.encoders.model_folder import voxdex_home
+from voxdex.encoders.remote import Location, as_location, is_folder, is_url
+from voxdex.encoders.runtime import DEVICES, parse_device
+from voxdex.indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
+from voxdex.indexer.files import printable
+from voxdex.indexer.opening import PATIENCE_WRITING
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -7,14 +7,14 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from commands.common import FILE, FOLDER, as_json, at_index, device_option, finish, model_option, open_encoder, parse_labels
-from commands.plots import ImageFile, draw_confusion, draw_recall
-from commands.terminal import new_table, print_json, print_table, rounded
-from encoders import Model, open_model
-from encoders.manifest import read_manifest
-from indexer import Place
-from search import Answered, CaptionBank, evaluate_classification, evaluate_index, evaluate_retrieval
-from search.evaluation import Embedded, RetrievalFigures, embed_rows
+from voxdex.commands.common import FILE, FOLDER, as_json, at_index, device_option, finish, model_option, open_encoder, parse_labels
+from voxdex.commands.plots import ImageFile, draw_confusion, draw_recall
+from voxdex.commands.terminal import new_table, print_json, print_table, rounded
+from voxdex.encoders import Model, open_model
+from voxdex.encoders.manifest import read_manifest
+from voxdex.indexer import Place
+from voxdex.search import Answered, CaptionBank, evaluate_classification, evaluate_index, evaluate_retrieval
+from voxdex.search.evaluation import Embedded, RetrievalFigures, embed_rows
 
 
 @click.group()

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.rows import make, save_rows, write
-from commands.terminal import note
-from encoders import AudioError
-from search import Hit, cut
-from search.rendering import as_labels, as_playlist, clip_name, short_name
+from voxdex.commands.rows import make, save_rows, write
+from voxdex.commands.terminal import note
+from voxdex.encoders import AudioError
+from voxdex.search import Hit, cut
+from voxdex.search.rendering import as_labels, as_playlist, clip_name, short_name
 
 PLAYERS = (
     ("mpv", "--no-video", "--really-quiet"),

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import click
 
-from encoders.files import read_json, replace_file
-from encoders.model_folder import voxdex_home
-from search import Hit
+from voxdex.encoders.files import read_json, replace_file
+from voxdex.encoders.model_folder import voxdex_home
+from voxdex.search import Hit
 
 LAST = "last-search.json"
 

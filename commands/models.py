@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from commands.common import FOLDER, as_json, finish
-from commands.terminal import new_table, note, print_json, print_table
-from commands.training import PRECISION, add_training, print_parity, stage_note
-from encoders import ModelError, find_models
-from encoders.model_folder import ModelCard, read_card, voxdex_home
+from voxdex.commands.common import FOLDER, as_json, finish
+from voxdex.commands.terminal import new_table, note, print_json, print_table
+from voxdex.commands.training import PRECISION, add_training, print_parity, stage_note
+from voxdex.encoders import ModelError, find_models
+from voxdex.encoders.model_folder import ModelCard, read_card, voxdex_home
 
 SCORED = ("gender", "emotion", "pitch")
 """Attributes whose figures are shown."""
@@ -81,9 +81,9 @@ def add(
     voxdex models add paraspeechclap-intrinsic.pth.tar --speech ./wavlm-large --text ./granite
     """
     with add_training():
-        from encoders.training.published import SPEECH_SOURCE, TEXT_SOURCE, open_published
-        from export.package import write_model
-        from export.published import about_published, find_published
+        from voxdex.encoders.training.published import SPEECH_SOURCE, TEXT_SOURCE, open_published
+        from voxdex.export.package import write_model
+        from voxdex.export.published import about_published, find_published
 
         published = find_published(source, name)
         out = voxdex_home() / "models" / published.name

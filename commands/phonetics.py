@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import RECORDING, as_json, device_option, finish, language_option
-from commands.evaluation import evaluate, manifest_argument, root_option
-from commands.rows import RowsFile, save_rows
-from commands.terminal import new_table, print_json, print_table, short_path
-from encoders.audio import Failure
-from encoders.manifest import read_manifest
-from encoders.phonetic_model import open_phonetic_model
-from encoders.remote import Location
-from search.intelligibility import Judged, Utterance, judge, read_utterances
-from search.phonetic_evaluation import Tested, evaluate_phonetics
+from voxdex.commands.common import RECORDING, as_json, device_option, finish, language_option
+from voxdex.commands.evaluation import evaluate, manifest_argument, root_option
+from voxdex.commands.rows import RowsFile, save_rows
+from voxdex.commands.terminal import new_table, print_json, print_table, short_path
+from voxdex.encoders.audio import Failure
+from voxdex.encoders.manifest import read_manifest
+from voxdex.encoders.phonetic_model import open_phonetic_model
+from voxdex.encoders.remote import Location
+from voxdex.search.intelligibility import Judged, Utterance, judge, read_utterances
+from voxdex.search.phonetic_evaluation import Tested, evaluate_phonetics
 
 phonetic_option = click.option(
     "--model", default="phonetic", show_default=True, metavar="NAME_OR_FOLDER", help="A model for what is said."

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from commands.common import check_folder_of
-from encoders.metrics import Classification
-from search.evaluation import RetrievalFigures
+from voxdex.commands.common import check_folder_of
+from voxdex.encoders.metrics import Classification
+from voxdex.search.evaluation import RetrievalFigures
 
 
 class ImageFile(click.Path):

@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from commands.common import Fraction, as_json, device_option, finish, language_option, model_option, open_encoder
-from commands.rows import make, write
-from commands.terminal import new_table, note, print_json, print_table, short_path
-from encoders.phonetic_model import open_phonetic_model
-from search import Clarity, Prompt, Ranked, Reward, keep_best, rank, read_prompts
+from voxdex.commands.common import Fraction, as_json, device_option, finish, language_option, model_option, open_encoder
+from voxdex.commands.rows import make, write
+from voxdex.commands.terminal import new_table, note, print_json, print_table, short_path
+from voxdex.encoders.phonetic_model import open_phonetic_model
+from voxdex.search import Clarity, Prompt, Ranked, Reward, keep_best, rank, read_prompts
 
 
 @click.command()

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from commands.terminal import note
-from search.rendering import as_csv, as_json_lines
+from voxdex.commands.terminal import note
+from voxdex.search.rendering import as_csv, as_json_lines
 
 
 class RowsFile(click.Path):

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import click
 
-from commands.asking import find_sound
-from commands.common import Fraction, as_json, at_index, finish, language_option, tell_licence
-from commands.hits import copy_hits, play_hits, save_hits, save_labels
-from commands.lately import remember_hits, resolve_hit
-from commands.rows import RowsFile
-from commands.terminal import can_print, clip_place, new_table, note, print_json, print_table
-from encoders import open_model
-from indexer import Place, open_listener
-from search import Asked, Facet, Hit, Ranking, count_values, find, find_said
-from search.rendering import heard_as, span
+from voxdex.commands.asking import find_sound
+from voxdex.commands.common import Fraction, as_json, at_index, finish, language_option, tell_licence
+from voxdex.commands.hits import copy_hits, play_hits, save_hits, save_labels
+from voxdex.commands.lately import remember_hits, resolve_hit
+from voxdex.commands.rows import RowsFile
+from voxdex.commands.terminal import can_print, clip_place, new_table, note, print_json, print_table
+from voxdex.encoders import open_model
+from voxdex.indexer import Place, open_listener
+from voxdex.search import Asked, Facet, Hit, Ranking, count_values, find, find_said
+from voxdex.search.rendering import heard_as, span
 
 MOST_VALUES = 20
 SOUND = "FILE[:START-END] or @HIT"

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import click
 
-from commands.common import at_index, device_option, tell_licence
-from commands.terminal import note
-from indexer import Place, StoreError
+from voxdex.commands.common import at_index, device_option, tell_licence
+from voxdex.commands.terminal import note
+from voxdex.indexer import Place, StoreError
 
 KEPT_SECONDS = 60
 """How long a connection waits for its next request: longer than clients keep one, or both may let go of it at the same time."""
@@ -53,9 +53,9 @@ def serve(
         raise click.UsageError("--token has characters that no browser sends back: write it in letters and digits.")
     import uvicorn  # of no use to other commands, and slow to load
 
-    from web.app import create_app
-    from web.services import Services
-    from web.settings import Settings, is_loopback
+    from voxdex.web.app import create_app
+    from voxdex.web.services import Services
+    from voxdex.web.settings import Settings, is_loopback
 
     token = token or (None if is_loopback(host) else secrets.token_urlsafe(24))
     settings = Settings(host, token, most_upload * 1_000_000, float(longest_sound), most_requests)

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
-from encoders.remote import is_url
-from indexer import IndexReport, Place, Progress
+from voxdex.encoders.remote import is_url
+from voxdex.indexer import IndexReport, Place, Progress
 
 
 def show_progress(bar: tqdm, progress: Progress) -> None:

@@ -14,15 +14,15 @@ import platformdirs
 from rich.table import Table
 from tqdm import tqdm
 
-from commands.common import FILE, FOLDER, as_json, check_folder_of, finish
-from commands.terminal import new_table, note, print_json, print_table
-from encoders import load_attributes
-from indexer import find_recordings
+from voxdex.commands.common import FILE, FOLDER, as_json, check_folder_of, finish
+from voxdex.commands.terminal import new_table, note, print_json, print_table
+from voxdex.encoders import load_attributes
+from voxdex.indexer import find_recordings
 
 if TYPE_CHECKING:
-    from encoders.training.train import Progress, Result
-    from encoders.training.validation import Figure
-    from export.parity import Parity
+    from voxdex.encoders.training.train import Progress, Result
+    from voxdex.encoders.training.validation import Figure
+    from voxdex.export.parity import Parity
 
 PRECISION = click.option(
     "--precision",
@@ -43,10 +43,10 @@ def add_training() -> Iterator[None]:
         raise click.ClickException(
             f"This needs the training packages ({error.name} is missing): pip install '.[cpu,train]' in the same environment."
         ) from error
-    from encoders.networks import NetworkError
-    from encoders.training.recipe import RecipeError
-    from encoders.training.sources import SourceError
-    from export.package import ExportError
+    from voxdex.encoders.networks import NetworkError
+    from voxdex.encoders.training.recipe import RecipeError
+    from voxdex.encoders.training.sources import SourceError
+    from voxdex.export.package import ExportError
 
     try:
         yield
@@ -98,9 +98,9 @@ def train(
     torchrun --nproc-per-node 4 cli.py train paraspeechclap-situational situational.csv --out runs/situational
     """
     with add_training():
-        from encoders.training.recipe import load_recipe
-        from encoders.training.train import train as train_network
-        from export.run import export_run
+        from voxdex.encoders.training.recipe import load_recipe
+        from voxdex.encoders.training.train import train as train_network
+        from voxdex.export.run import export_run
 
         if start:
             changes = (*changes, f"start={start!r}")
@@ -148,7 +148,7 @@ def export(
     voxdex export runs/mine --out mine-int8 --precision int8 --clips ./audio
     """
     with add_training():
-        from export.run import export_run
+        from voxdex.export.run import export_run
 
         parity = export_run(checkpoint, out, precision, clips, name, measured, stage_note)
     if json_output:
@@ -178,8 +178,8 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
     """
     check_folder_of(out)
     with add_training():
-        from encoders.training.annotate import COLUMNS, Annotations
-        from encoders.training.annotate import annotate as annotate_recordings
+        from voxdex.encoders.training.annotate import COLUMNS, Annotations
+        from voxdex.encoders.training.annotate import annotate as annotate_recordings
 
         walk = find_recordings(paths)
         if not walk.recordings:
@@ -188,7 +188,7 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
             found = annotate_recordings([*map(Path, walk.recordings)], captions, seed, bar.on_clip)
             copies = Annotations()
             if edits:
-                from encoders.training.copies import edited_copies
+                from voxdex.encoders.training.copies import edited_copies
 
                 copies = edited_copies(found.rows, out.with_suffix(""), edits, seed, captions, bar.on_edit)
     rows = found.rows + copies.rows

@@ -8,7 +8,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from commands import main
+from voxdex.commands import main
 
 PAGE = Path(__file__).with_suffix(".md")
 INTRODUCTION = """\

@@ -14,9 +14,9 @@ import av
 import numpy as np
 from av.audio.frame import format_dtypes
 
-from encoders.completeness import is_cut_short
-from encoders.remote import FetchError, Location, is_folder, on_disk
-from encoders.worker import WorkerError, idle_worker, show_life
+from voxdex.encoders.completeness import is_cut_short
+from voxdex.encoders.remote import FetchError, Location, is_folder, on_disk
+from voxdex.encoders.worker import WorkerError, idle_worker, show_life
 
 SAMPLE_RATE = 16_000
 """Hz; what every encoder of ours hears."""
@@ -141,7 +141,7 @@ class AudioReader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         with audio_errors(self.path), on_disk(self.path) as file, idle_worker() as worker:
-            for origin, damage, block in worker.run("encoders.audio:_decode", file, self._most_seconds):
+            for origin, damage, block in worker.run("voxdex.encoders.audio:_decode", file, self._most_seconds):
                 self.origin, self.damage = origin, damage
                 if block is not None:
                     yield block

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.audio import SAMPLE_RATE
+from voxdex.encoders.audio import SAMPLE_RATE
 
 VOICES = 5
 """Other clips that make a babble."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from encoders.manifest import ManifestError
-from encoders.texts import check_text
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.texts import check_text
 
 SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
 RATE, PITCH, RANGE = 1, 3, 4

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.ctc import log_likelihoods
+from voxdex.encoders.ctc import log_likelihoods
 
 LEAST = -15.0
 """Evidence for each phoneme of what a clip is too short to say."""

@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from encoders.batches import by_length, padded
-from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
-from encoders.runtime import Device, Graph, Wanted, parse_device
-from encoders.texts import check_text
+from voxdex.encoders.batches import by_length, padded
+from voxdex.encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
+from voxdex.encoders.runtime import Device, Graph, Wanted, parse_device
+from voxdex.encoders.texts import check_text
 
 __all__ = ["Model", "ModelError", "open_model"]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding
 
-from encoders.batches import by_length, padded
-from encoders.evidence import Spoken, evidence
-from encoders.model import CAPTIONS, EMBEDDING, Model, ModelError, inputs_of
-from encoders.model_folder import locate as find_folder
-from encoders.model_folder import read_card
-from encoders.spotting import locate, match
-from encoders.texts import TextError, check_text, short
+from voxdex.encoders.batches import by_length, padded
+from voxdex.encoders.evidence import Spoken, evidence
+from voxdex.encoders.model import CAPTIONS, EMBEDDING, Model, ModelError, inputs_of
+from voxdex.encoders.model_folder import locate as find_folder
+from voxdex.encoders.model_folder import read_card
+from voxdex.encoders.spotting import locate, match
+from voxdex.encoders.texts import TextError, check_text, short
 
 PHONETIC = "phonetic"
 """The model for what is said that ships."""

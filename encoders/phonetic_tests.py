@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.corruption import replace_some
-from encoders.disturbances import add_babble, add_noise, add_room
-from encoders.evidence import Spoken
-from encoders.metrics import mean_interval
+from voxdex.encoders.corruption import replace_some
+from voxdex.encoders.disturbances import add_babble, add_noise, add_room
+from voxdex.encoders.evidence import Spoken
+from voxdex.encoders.metrics import mean_interval
 
 SHARES = (0.2, 0.1, 0.05)
 SENTENCES, DRAWS = 100, 50

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encoders.machine import usable_cores
-from encoders.model_folder import ModelError
+from voxdex.encoders.machine import usable_cores
+from voxdex.encoders.model_folder import ModelError
 
 if TYPE_CHECKING:
     import onnxruntime as ort

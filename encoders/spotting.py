@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.ctc import lay_out
+from voxdex.encoders.ctc import lay_out
 
 KEPT = 8
 """Phonemes that are kept of each frame, the likeliest ones."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from encoders.machine import usable_cores
+from voxdex.encoders.machine import usable_cores
 
 PATIENCE_SECONDS = 60.0
 """How long a task may go without a sign of life."""
@@ -85,7 +85,7 @@ class Worker:
             "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
         }
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", "from encoders.worker import serve; serve()"],
+            [sys.executable, "-P", "-c", "from voxdex.encoders.worker import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.attributes import Attribute, load_attributes
-from encoders.model import Model
-from encoders.model_folder import ModelCard
+from voxdex.encoders.attributes import Attribute, load_attributes
+from voxdex.encoders.model import Model
+from voxdex.encoders.model_folder import ModelCard
 
 
 def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from torch import Tensor, cat, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from encoders.networks import DualEncoder
+from voxdex.encoders.networks import DualEncoder
 
 
 class FrameProduct(nn.Module):

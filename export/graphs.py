@@ -12,11 +12,11 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from encoders.model_folder import PHONEMES, SPEECH, TEXT
-from encoders.networks import DualEncoder, PhonemeTower
-from export.files import MOST_BYTES, save_graph
-from export.folding import fold
-from export.precision import halve_weights, normalise_in_full, quantise
+from voxdex.encoders.model_folder import PHONEMES, SPEECH, TEXT
+from voxdex.encoders.networks import DualEncoder, PhonemeTower
+from voxdex.export.files import MOST_BYTES, save_graph
+from voxdex.export.folding import fold
+from voxdex.export.precision import halve_weights, normalise_in_full, quantise
 
 OPSET = 20
 Graphs = dict[str, onnx.ModelProto]

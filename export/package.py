@@ -11,17 +11,17 @@ import numpy as np
 import onnxruntime
 import torch
 
-from encoders.audio import SAMPLE_RATE, AudioError
-from encoders.files import move
-from encoders.model import Model
-from encoders.model_folder import CARD, README, TOKENIZER, ModelCard, Phonetics, file_sha256
-from encoders.runtime import CUDA
-from encoders.training.sources import Bundle
-from export.card import model_card
-from export.files import MOST_BYTES
-from export.graphs import OPSET, Graphs, trace_graphs, write_graphs
-from export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
-from export.speed import measure_speed
+from voxdex.encoders.audio import SAMPLE_RATE, AudioError
+from voxdex.encoders.files import move
+from voxdex.encoders.model import Model
+from voxdex.encoders.model_folder import CARD, README, TOKENIZER, ModelCard, Phonetics, file_sha256
+from voxdex.encoders.runtime import CUDA
+from voxdex.encoders.training.sources import Bundle
+from voxdex.export.card import model_card
+from voxdex.export.files import MOST_BYTES
+from voxdex.export.graphs import OPSET, Graphs, trace_graphs, write_graphs
+from voxdex.export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
+from voxdex.export.speed import measure_speed
 
 AUTO, STATIC = "auto", "int8-static"
 NORMALISATIONS = {

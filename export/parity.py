@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
-from encoders.model import Model
-from encoders.networks import DualEncoder
+from voxdex.encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
+from voxdex.encoders.model import Model
+from voxdex.encoders.networks import DualEncoder
 
 LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "int8-static": 0.99}
 BATCHED = 160.0

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoders.model_folder import voxdex_home
-from encoders.training.published import SPEECH_SOURCE, TEXT_SOURCE
-from export.package import About, ExportError
+from voxdex.encoders.model_folder import voxdex_home
+from voxdex.encoders.training.published import SPEECH_SOURCE, TEXT_SOURCE
+from voxdex.export.package import About, ExportError
 
 OWNER = "ajd12342"
 VARIANTS = ("intrinsic", "situational", "combined")

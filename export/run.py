@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from encoders.training.sources import RUN, begin_from
-from export.package import About, ExportError, write_model
-from export.parity import Parity
+from voxdex.encoders.training.sources import RUN, begin_from
+from voxdex.export.package import About, ExportError, write_model
+from voxdex.export.parity import Parity
 
 
 def export_run(

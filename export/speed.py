@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.audio import SAMPLE_RATE
-from encoders.model import Model
+from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.model import Model
 
 CLIPS, CLIP_SECONDS = 4, 10.0
 LEAST_SECONDS = 0.5

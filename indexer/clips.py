@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders import SAMPLE_RATE
+from voxdex.encoders import SAMPLE_RATE
 
 OVERLAP_SECONDS = 1.0
 

@@ -11,13 +11,13 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from encoders import Model, open_model
-from encoders.phonetic_model import PhoneticModel, open_phonetic_model
-from indexer.decoding import Decoder
-from indexer.embedding import BATCH_CLIPS, Embedded, Embedder
-from indexer.opening import reference
-from indexer.reading import Done, read_one
-from indexer.store import StoreError
+from voxdex.encoders import Model, open_model
+from voxdex.encoders.phonetic_model import PhoneticModel, open_phonetic_model
+from voxdex.indexer.decoding import Decoder
+from voxdex.indexer.embedding import BATCH_CLIPS, Embedded, Embedder
+from voxdex.indexer.opening import reference
+from voxdex.indexer.reading import Done, read_one
+from voxdex.indexer.store import StoreError
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Settings of Ray: it reports to nobody, and what goes wrong is said once."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from indexer.ledger import Ledger
-from indexer.opening import Place
-from indexer.summary import remember_overview
-from indexer.store import CLIP, KIND, RECORDING, Store, StoreError
+from voxdex.indexer.ledger import Ledger
+from voxdex.indexer.opening import Place
+from voxdex.indexer.summary import remember_overview
+from voxdex.indexer.store import CLIP, KIND, RECORDING, Store, StoreError
 
 
 @dataclass

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from encoders.audio import AudioDecoder, AudioError, PassingAudioError, unforeseen
-from encoders.machine import peak_memory
-from encoders.voice_activity import VoiceActivity
-from indexer.clips import Windows
-from indexer.decoding import Decoded, Piece
-from indexer.measures import measure
-from indexer.speech import SpeechClips
+from voxdex.encoders.audio import AudioDecoder, AudioError, PassingAudioError, unforeseen
+from voxdex.encoders.machine import peak_memory
+from voxdex.encoders.voice_activity import VoiceActivity
+from voxdex.indexer.clips import Windows
+from voxdex.indexer.decoding import Decoded, Piece
+from voxdex.indexer.measures import measure
+from voxdex.indexer.speech import SpeechClips
 
 
 def decode(path: str, file: Path, clip_seconds: float, everything: bool) -> Iterator[Piece | Decoded]:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoders.audio import Origin
-from encoders.worker import Worker, WorkerError, idle_worker
-from indexer.clips import Clip
-from indexer.measures import Measures
+from voxdex.encoders.audio import Origin
+from voxdex.encoders.worker import Worker, WorkerError, idle_worker
+from voxdex.indexer.clips import Clip
+from voxdex.indexer.measures import Measures
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Decoder:
                         return
                     self._worker = worker
                 try:
-                    yield from worker.run("indexer.decoder_process:decode", path, file, *self._settings)
+                    yield from worker.run("voxdex.indexer.decoder_process:decode", path, file, *self._settings)
                 finally:
                     with self._lock:
                         self._worker = None

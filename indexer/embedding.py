@@ -11,13 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
-from encoders import Model
-from encoders.evidence import Spoken
-from encoders.phonetic_model import PhoneticModel
-from encoders.zero_shot import AttributeTagger, Heard
-from indexer.decoding import Piece
-from indexer.measures import Measures
-from indexer.reading import Done, Reader
+from voxdex.encoders import Model
+from voxdex.encoders.evidence import Spoken
+from voxdex.encoders.phonetic_model import PhoneticModel
+from voxdex.encoders.zero_shot import AttributeTagger, Heard
+from voxdex.indexer.decoding import Piece
+from voxdex.indexer.measures import Measures
+from voxdex.indexer.reading import Done, Reader
 
 BATCH_CLIPS = 64
 """Events that are embedded, and told of, at a time."""

@@ -11,10 +11,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from encoders import MEDIA_SUFFIXES, AudioError
-from encoders.audio import Failure
-from encoders.model_folder import file_sha256
-from encoders.remote import FetchError, Location, canonical, is_folder, is_url, list_files, look_at, on_disk, size_and_version
+from voxdex.encoders import MEDIA_SUFFIXES, AudioError
+from voxdex.encoders.audio import Failure
+from voxdex.encoders.model_folder import file_sha256
+from voxdex.encoders.remote import FetchError, Location, canonical, is_folder, is_url, list_files, look_at, on_disk, size_and_version
 
 ABSENT = "there is no such file or folder"
 MOST_MTIME = 2**63 - 1

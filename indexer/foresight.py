@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from encoders import AudioError
-from encoders.audio import Failure
-from indexer.files import Walk, looked_into
-from indexer.ledger import Ledger
-from indexer.store import Store
+from voxdex.encoders import AudioError
+from voxdex.encoders.audio import Failure
+from voxdex.indexer.files import Walk, looked_into
+from voxdex.indexer.ledger import Ledger
+from voxdex.indexer.store import Store
 
 
 @dataclass

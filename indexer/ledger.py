@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from indexer.files import FileState, is_gone
-from indexer.store import KIND, RECORDING, Payload, Store
+from voxdex.indexer.files import FileState, is_gone
+from voxdex.indexer.store import KIND, RECORDING, Payload, Store
 
 ABOUT = ("audio_seconds", "speech_seconds", "other_seconds", "clips", "origin", "damage")
 """What is counted of recordings; see overview."""

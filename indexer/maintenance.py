@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
-from encoders import Model
-from indexer.files import FileState, Walk, is_gone
-from indexer.ledger import Ledger
-from indexer.metadata import stored_metadata
-from indexer.opening import Place, open_listener, reference
-from indexer.pipeline import MOST_PRUNED, IndexReport, Progress, index
-from indexer.store import Says, Store, StoreError
+from voxdex.encoders import Model
+from voxdex.indexer.files import FileState, Walk, is_gone
+from voxdex.indexer.ledger import Ledger
+from voxdex.indexer.metadata import stored_metadata
+from voxdex.indexer.opening import Place, open_listener, reference
+from voxdex.indexer.pipeline import MOST_PRUNED, IndexReport, Progress, index
+from voxdex.indexer.store import Says, Store, StoreError
 
 
 def rebuild(

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from encoders import SAMPLE_RATE
+from voxdex.encoders import SAMPLE_RATE
 
 WINDOW, HOP = 1024, 400
 """Samples: 64 ms every 25 ms."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoders.remote import is_url
-from indexer.files import beside
-from indexer.store import RECORDING, Store
-from indexer.store.filters import as_period, key_in
+from voxdex.encoders.remote import is_url
+from voxdex.indexer.files import beside
+from voxdex.indexer.store import RECORDING, Store
+from voxdex.indexer.store.filters import as_period, key_in
 
 KEY = "path"
 """The column that names the recordings."""

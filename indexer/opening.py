@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from encoders import Model, default_model, find_models, open_model
-from encoders.model_folder import locate, read_card
-from encoders.phonetic_model import PHONETIC, PhoneticModel, open_phonetic_model
-from indexer.store import EdgeStore, Says, Store, StoreError
-from indexer.store.addresses import is_exposed
+from voxdex.encoders import Model, default_model, find_models, open_model
+from voxdex.encoders.model_folder import locate, read_card
+from voxdex.encoders.phonetic_model import PHONETIC, PhoneticModel, open_phonetic_model
+from voxdex.indexer.store import EdgeStore, Says, Store, StoreError
+from voxdex.indexer.store.addresses import is_exposed
 
 if TYPE_CHECKING:
-    from indexer.store.connection import Connection
-    from indexer.store.server import ServerStore
+    from voxdex.indexer.store.connection import Connection
+    from voxdex.indexer.store.server import ServerStore
 
 PATIENCE_ASKING, PATIENCE_WRITING = 2.0, 600.0
 """Seconds for which a server that is away is waited for: by who asks, and by a run, which outlasts the restart of a cluster."""
@@ -120,8 +120,8 @@ class Server:
 
     def _connect(self) -> "tuple[type[ServerStore], Connection]":
         try:
-            from indexer.store.connection import connect
-            from indexer.store.server import ServerStore
+            from voxdex.indexer.store.connection import connect
+            from voxdex.indexer.store.server import ServerStore
         except ModuleNotFoundError as error:
             raise StoreError(f"A server needs the package {error.name}: pip install '.[cpu,server]'.") from error
         return ServerStore, connect(self.url, self.api_key, self.patience, self.on_wait)

@@ -9,21 +9,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from encoders import Model
-from encoders.audio import Failure
-from encoders.machine import peak_memory, usable_cores
-from encoders.phonetic_model import PhoneticModel
-from encoders.spotting import pack
-from indexer.decoding import Decoded
-from indexer.embedding import Embedded, Read, Span, Unembedded, read_here
-from indexer.files import Walk, is_gone, lies_under
-from indexer.ledger import Ledger
-from indexer.measures import Measures
-from indexer.metadata import Metadata
-from indexer.summary import remember_overview
-from indexer.reading import Done
-from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, PointError, Store
-from indexer.store.filters import key_in
+from voxdex.encoders import Model
+from voxdex.encoders.audio import Failure
+from voxdex.encoders.machine import peak_memory, usable_cores
+from voxdex.encoders.phonetic_model import PhoneticModel
+from voxdex.encoders.spotting import pack
+from voxdex.indexer.decoding import Decoded
+from voxdex.indexer.embedding import Embedded, Read, Span, Unembedded, read_here
+from voxdex.indexer.files import Walk, is_gone, lies_under
+from voxdex.indexer.ledger import Ledger
+from voxdex.indexer.measures import Measures
+from voxdex.indexer.metadata import Metadata
+from voxdex.indexer.summary import remember_overview
+from voxdex.indexer.reading import Done
+from voxdex.indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, PointError, Store
+from voxdex.indexer.store.filters import key_in
 
 FLUSH_SECONDS = 10.0
 """How much work a power cut may cost."""

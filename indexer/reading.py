@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Full, Queue
 
-from encoders import AudioError
-from encoders.machine import usable_cores
-from encoders.model_folder import file_sha256
-from encoders.remote import is_url
-from indexer.decoding import Decoded, Decoder, Piece
-from indexer.files import FileState, looked_into
+from voxdex.encoders import AudioError
+from voxdex.encoders.machine import usable_cores
+from voxdex.encoders.model_folder import file_sha256
+from voxdex.encoders.remote import is_url
+from voxdex.indexer.decoding import Decoded, Decoder, Piece
+from voxdex.indexer.files import FileState, looked_into
 
 
 @dataclass(frozen=True)

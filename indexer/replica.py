@@ -7,10 +7,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from encoders.model_folder import voxdex_home
-from indexer.store import EdgeStore, StoreError
-from indexer.store.disk import LOCK
-from indexer.store.shards import expect_index
+from voxdex.encoders.model_folder import voxdex_home
+from voxdex.indexer.store import EdgeStore, StoreError
+from voxdex.indexer.store.disk import LOCK
+from voxdex.indexer.store.shards import expect_index
 
 REPLICAS = "replicas"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from encoders.files import read_json, replace_file
-from indexer.pipeline import Progress
-from indexer.store.disk import LOCK
+from voxdex.encoders.files import read_json, replace_file
+from voxdex.indexer.pipeline import Progress
+from voxdex.indexer.store.disk import LOCK
 
 RUNNING = "running.json"
 

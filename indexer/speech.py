@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import webrtcvad
 
-from encoders import SAMPLE_RATE
-from encoders.voice_activity import CHUNK, SPEECH, VoiceActivity
-from indexer.clips import Clip, clip_at
+from voxdex.encoders import SAMPLE_RATE
+from voxdex.encoders.voice_activity import CHUNK, SPEECH, VoiceActivity
+from voxdex.indexer.clips import Clip, clip_at
 
 FRAME = 480
 """Samples of which the quick detector says whether they may be speech: 30 ms."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from encoders.audio import Failure
-from encoders.remote import is_url
-from indexer.files import gone_of
-from indexer.ledger import ABOUT, Ledger
-from indexer.store import CLIP, RECORDING, EdgeStore, Store
+from voxdex.encoders.audio import Failure
+from voxdex.encoders.remote import is_url
+from voxdex.indexer.files import gone_of
+from voxdex.indexer.ledger import ABOUT, Ledger
+from voxdex.indexer.store import CLIP, RECORDING, EdgeStore, Store
 
 SECONDS = ("audio_seconds", "speech_seconds", "other_seconds")
 KEYS = ("files", "failure", *ABOUT)

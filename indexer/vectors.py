@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.store import CLIP, KIND, Store, StoreError
+from voxdex.indexer.store import CLIP, KIND, Store, StoreError
 
 SUFFIXES = (".npz", ".parquet")
 

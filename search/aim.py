@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from encoders import AudioError, Model
-from encoders.texts import check_text, short
-from indexer.store import Store
-from search.background import Background
-from search.query import DENIED, Clip, Part, Query, QueryError, Shift, Sound
-from search.speech import embed_recording
-from search.wording import read_caption
+from voxdex.encoders import AudioError, Model
+from voxdex.encoders.texts import check_text, short
+from voxdex.indexer.store import Store
+from voxdex.search.background import Background
+from voxdex.search.query import DENIED, Clip, Part, Query, QueryError, Shift, Sound
+from voxdex.search.speech import embed_recording
+from voxdex.search.wording import read_caption
 
 MOST_CAPTION = 2000
 """Characters of a caption; a text tower reads far fewer."""

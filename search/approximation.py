@@ -7,9 +7,9 @@ from itertools import islice
 
 import numpy as np
 
-from encoders import Model
-from indexer.store import CLIP, KIND, Store
-from search.aim import caption_vector
+from voxdex.encoders import Model
+from voxdex.indexer.store import CLIP, KIND, Store
+from voxdex.search.aim import caption_vector
 
 AT_ONCE = 10_000
 """Clips that are compared at a time."""

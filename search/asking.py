@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from encoders.espeak import EspeakError, to_phonemes
-from encoders.remote import as_location
-from encoders.texts import short
-from indexer.store import Filter, parse_filter
-from search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
-from search.wording import has_words
+from voxdex.encoders.espeak import EspeakError, to_phonemes
+from voxdex.encoders.remote import as_location
+from voxdex.encoders.texts import short
+from voxdex.indexer.store import Filter, parse_filter
+from voxdex.search.query import DENIED, Facet, Hit, Part, Query, QueryError, Ranking, Shift, Sound, Wish
+from voxdex.search.wording import has_words
 
 MOST_SECONDS = 1e9
 """Of a recording: thirty years."""

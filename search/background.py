@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.store import Store
+from voxdex.indexer.store import Store
 
 SAMPLE = 1000
 """Clips that stand for an archive."""

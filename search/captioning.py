@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from encoders import Model, load_attributes
-from encoders.files import replaced
-from encoders.zero_shot import AttributeTagger, Heard
-from search.query import QueryError
-from search.speech import embed_recording
-from search.wording import has_words
+from voxdex.encoders import Model, load_attributes
+from voxdex.encoders.files import replaced
+from voxdex.encoders.zero_shot import AttributeTagger, Heard
+from voxdex.search.query import QueryError
+from voxdex.search.speech import embed_recording
+from voxdex.search.wording import has_words
 
 BANK = Path(__file__).parent / "captions.txt"
 """The bank that ships, made of our own captions."""

@@ -6,10 +6,10 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from encoders import Model, load_attributes
-from encoders.zero_shot import classifier, heard_attributes, probabilities, scale_of
-from search.background import Background
-from search.wording import read_caption
+from voxdex.encoders import Model, load_attributes
+from voxdex.encoders.zero_shot import classifier, heard_attributes, probabilities, scale_of
+from voxdex.search.background import Background
+from voxdex.search.wording import read_caption
 
 UPPER_THIRD = 100 * 2 / 3
 """Percentile from which on a clip meets words that are no label of an attribute."""

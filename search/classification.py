@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from encoders import Attribute, Model, load_attributes
-from encoders.texts import short
-from encoders.zero_shot import classifier, heard_attributes, probabilities, scale_of
-from indexer.store import CLIP, KIND, Store
-from search.query import QueryError
-from search.speech import embed_recording
-from search.wording import has_words
+from voxdex.encoders import Attribute, Model, load_attributes
+from voxdex.encoders.texts import short
+from voxdex.encoders.zero_shot import classifier, heard_attributes, probabilities, scale_of
+from voxdex.indexer.store import CLIP, KIND, Store
+from voxdex.search.query import QueryError
+from voxdex.search.speech import embed_recording
+from voxdex.search.wording import has_words
 
 TEMPLATES = ("{}", "a {} voice", "A person is speaking in a {} style.")
 """For labels that no attribute knows."""

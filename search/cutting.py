@@ -6,10 +6,10 @@ from pathlib import Path
 
 import av
 
-from encoders import AudioError
-from encoders.audio import audio_errors, audio_stream, has_too_many_planes, open_media
-from encoders.remote import Location, on_disk
-from encoders.worker import idle_worker
+from voxdex.encoders import AudioError
+from voxdex.encoders.audio import audio_errors, audio_stream, has_too_many_planes, open_media
+from voxdex.encoders.remote import Location, on_disk
+from voxdex.encoders.worker import idle_worker
 
 COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
 """Codecs whose packets are copied as they are, and the files they go into: a clip begins and ends with a packet, 20 to 60 ms
@@ -43,7 +43,7 @@ def cut(recording: Location, start: float, end: float, folder: Path, name: str, 
         AudioError: the recording cannot be read, or has nothing there.
     """
     with audio_errors(recording), on_disk(recording) as file, idle_worker() as worker:
-        [target] = worker.run("search.cutting:_cut", file, start, end, folder / name, playable)
+        [target] = worker.run("voxdex.search.cutting:_cut", file, start, end, folder / name, playable)
         return target
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioError, Model
-from encoders.manifest import ManifestError
-from encoders.metrics import Classification, Retrieval, bootstrap, classification, retrieval
-from search.classification import question
-from search.speech import embed_recording
+from voxdex.encoders import AudioError, Model
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.metrics import Classification, Retrieval, bootstrap, classification, retrieval
+from voxdex.search.classification import question
+from voxdex.search.speech import embed_recording
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from encoders import Model
-from indexer.store import EVERYTHING, Discovery, Filter, Neighbour, Store
-from indexer.store.filters import keys_of, value_at
-from search.aim import aim
-from search.background import Background
-from search.claims import Claim, Judge, read_claims
-from search.query import Facet, Hit, Query, QueryError, about_clip
-from search.ranking import Chosen, choose
+from voxdex.encoders import Model
+from voxdex.indexer.store import EVERYTHING, Discovery, Filter, Neighbour, Store
+from voxdex.indexer.store.filters import keys_of, value_at
+from voxdex.search.aim import aim
+from voxdex.search.background import Background
+from voxdex.search.claims import Claim, Judge, read_claims
+from voxdex.search.query import Facet, Hit, Query, QueryError, about_clip
+from voxdex.search.ranking import Chosen, choose
 
 CANDIDATES, MORE = 200, 4
 """How many clips are looked at, some more than are shown, and by what that grows while there are too few."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioError
-from encoders.audio import Failure, read_short
-from encoders.espeak import to_phonemes
-from encoders.phonetic_model import PhoneticModel
-from search.query import QueryError
+from voxdex.encoders import AudioError
+from voxdex.encoders.audio import Failure, read_short
+from voxdex.encoders.espeak import to_phonemes
+from voxdex.encoders.phonetic_model import PhoneticModel
+from voxdex.search.query import QueryError
 
 COLUMNS = ("text", "phonemes")
 

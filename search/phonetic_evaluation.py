@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioError
-from encoders.audio import Failure
-from encoders.espeak import phonemes_of
-from encoders.manifest import ManifestError
-from encoders.phonetic_model import PhoneticModel
-from encoders.phonetic_tests import Listener, Outcome, run_tests
-from search.intelligibility import read_utterance
+from voxdex.encoders import AudioError
+from voxdex.encoders.audio import Failure
+from voxdex.encoders.espeak import phonemes_of
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.phonetic_model import PhoneticModel
+from voxdex.encoders.phonetic_tests import Listener, Outcome, run_tests
+from voxdex.search.intelligibility import read_utterance
 
 FEWEST = 2
 """Recordings that can be told apart."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from encoders.remote import Location
-from indexer.store import EVERYTHING, Filter, Neighbour, Point
+from voxdex.encoders.remote import Location
+from voxdex.indexer.store import EVERYTHING, Filter, Neighbour, Point
 
 DENIED = 0.7
 """How much what is unwanted counts against a clip, over what is wanted; 0.5 to 1 serve equally well."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.store import Neighbour
-from search.query import Ranking
+from voxdex.indexer.store import Neighbour
+from voxdex.search.query import Ranking
 
 
 @dataclass(frozen=True)

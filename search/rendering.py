@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.query import FoundClip, Hit
+from voxdex.search.query import FoundClip, Hit
 
 TOLD = ("gender", "emotion", "pitch", "phonation")
 """Attributes that say most of a voice."""

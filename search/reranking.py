@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from encoders import SAMPLE_RATE, AudioError, Model
-from encoders.audio import Failure, read_short
-from encoders.remote import is_folder
-from search.aim import caption_vector
-from search.intelligibility import Clarity
-from search.query import QueryError
-from search.speech import embed_recording
+from voxdex.encoders import SAMPLE_RATE, AudioError, Model
+from voxdex.encoders.audio import Failure, read_short
+from voxdex.encoders.remote import is_folder
+from voxdex.search.aim import caption_vector
+from voxdex.search.intelligibility import Clarity
+from voxdex.search.query import QueryError
+from voxdex.search.speech import embed_recording
 
 DESCRIPTIONS, ITERATION = "input_descriptions.txt", "iter_"
 TAKES = " | "

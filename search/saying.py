@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from encoders import Model
-from encoders.phonetic_model import PhoneticModel
-from indexer.store import HEARD, All, Among, Neighbour, Store
-from search.aim import aim
-from search.background import Background
-from search.finding import CANDIDATES, check, grouping, wish_of
-from search.query import Hit, Query, QueryError, Said, about_clip
-from search.ranking import choose
+from voxdex.encoders import Model
+from voxdex.encoders.phonetic_model import PhoneticModel
+from voxdex.indexer.store import HEARD, All, Among, Neighbour, Store
+from voxdex.search.aim import aim
+from voxdex.search.background import Background
+from voxdex.search.finding import CANDIDATES, check, grouping, wish_of
+from voxdex.search.query import Hit, Query, QueryError, Said, about_clip
+from voxdex.search.ranking import choose
 
 MOST_HEARD = 20_000
 """Clips whose frames are searched: those that are as a whole most like what is said."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders import SAMPLE_RATE, AudioError, AudioReader, Model
-from encoders.remote import Location
-from indexer import Windows
+from voxdex.encoders import SAMPLE_RATE, AudioError, AudioReader, Model
+from voxdex.encoders.remote import Location
+from voxdex.indexer import Windows
 
 log = logging.getLogger("voxdex")
 

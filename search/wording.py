@@ -4,7 +4,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from encoders import load_attributes
+from voxdex.encoders import load_attributes
 
 DENIERS = r"not|never|no|without|isn't|is not|by no means|anything but|nothing like"
 FILLERS = r"(?:(?:a|an|the|any|too|so|very|really|at all|in the least|of)\s+)*"

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from encoders import Model, open_model
+from voxdex.encoders import Model, open_model
 from tests.sounds import voice
 
 GOLDEN = Path(__file__).with_suffix(".json")

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from encoders.zero_shot import Heard
-from search import CaptionBank, Prompt, QueryError, Reward, compose, rank, read_prompts
-from search.captioning import BANK
+from voxdex.encoders.zero_shot import Heard
+from voxdex.search import CaptionBank, Prompt, QueryError, Reward, compose, rank, read_prompts
+from voxdex.search.captioning import BANK
 from tests.sounds import voice, write_sound
 
 
@@ -206,7 +206,7 @@ def test_a_table_of_takes_is_ranked(here, takes, tmp_path):
 
 
 def test_rewards_of_sound_and_of_files_are_the_same(mini, takes):
-    from encoders import read_audio
+    from voxdex.encoders import read_audio
 
     reward, caption = Reward(mini), "a man with a deep voice"
     sounds = [read_audio(take) for take in takes]

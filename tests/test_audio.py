@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import SAMPLE_RATE, AudioError, AudioReader, read_audio
+from voxdex.encoders import SAMPLE_RATE, AudioError, AudioReader, read_audio
 from tests.sounds import tone, voice, write_sound
 
 FORMATS = [

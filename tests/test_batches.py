@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from encoders import ModelError
-from encoders.batches import batches_of, by_length, padded
-from encoders.runtime import Graph, Wanted, parse_device
+from voxdex.encoders import ModelError
+from voxdex.encoders.batches import batches_of, by_length, padded
+from voxdex.encoders.runtime import Graph, Wanted, parse_device
 
 
 def test_batches_hold_all_items_and_keep_within_their_limits():

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from commands import main
+from voxdex.commands import main
 from docs.commands import PAGE, page
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound

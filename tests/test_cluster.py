@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer import EdgeStore
-from indexer.cluster import _whole
-from indexer.embedding import Span
-from indexer.reading import Done
-from indexer.store import CLIP, KIND, RECORDING, Point
+from voxdex.indexer import EdgeStore
+from voxdex.indexer.cluster import _whole
+from voxdex.indexer.embedding import Span
+from voxdex.indexer.reading import Done
+from voxdex.indexer.store import CLIP, KIND, RECORDING, Point
 from tests.qdrant_double import qdrant_double
 
 SURE = ("kind", "content", "start", "end", "measured", "attributes", "clips", "failure", "origin", "says")

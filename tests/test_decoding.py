@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from indexer.decoding import Decoded, Decoder, Piece
+from voxdex.indexer.decoding import Decoded, Decoder, Piece
 from tests.sounds import voice, write_sound
 
 
@@ -38,7 +38,7 @@ def test_a_crash_is_a_failure_of_one_recording_that_may_pass(decoder, tmp_path):
 
 
 def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path):
-    from indexer import decoder_process
+    from voxdex.indexer import decoder_process
 
     def surprise(samples):
         raise RuntimeError("surprise")

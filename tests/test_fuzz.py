@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from encoders import TextError
-from indexer import EdgeStore
-from indexer.store import FilterError, parse_filter
-from search import Asked, QueryError, Ranking, count_values, find, question
-from search.asking import sound_in_file
+from voxdex.encoders import TextError
+from voxdex.indexer import EdgeStore
+from voxdex.indexer.store import FilterError, parse_filter
+from voxdex.search import Asked, QueryError, Ranking, count_values, find, question
+from voxdex.search.asking import sound_in_file
 from tests.sounds import voice, write_sound
 
 TIMES = int(os.environ.get("VOXDEX_FUZZ", 0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import EdgeStore
+from voxdex.indexer import EdgeStore
 from tests.hostile import make_hostile
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: FIFOs, sockets and such names")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import indexer
-from encoders import SAMPLE_RATE
-from indexer import EdgeStore, IndexReport, MetadataError, Progress, Windows, find_recordings, read_metadata
-from indexer.embedding import read_here
-from indexer.store import Point, parse_filter
+import voxdex.indexer
+from voxdex.encoders import SAMPLE_RATE
+from voxdex.indexer import EdgeStore, IndexReport, MetadataError, Progress, Windows, find_recordings, read_metadata
+from voxdex.indexer.embedding import read_here
+from voxdex.indexer.store import Point, parse_filter
 from tests.sounds import voice, write_sound
 
 CLIPS = 7
@@ -255,7 +255,7 @@ def test_a_walk_that_was_wholly_known_is_not_looked_into_again(store, audio, min
     (audio / "broken.wav").write_bytes(b"no sound")
     first = index([audio], store, mini)
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.pipeline.Ledger", None)
+        patched.setattr("voxdex.indexer.pipeline.Ledger", None)
         again = index([audio], store, mini)
         assert (again.recordings, again.unchanged, again.failed) == (4, 3, first.failed) and len(again.failed) == 1
     assert index([audio / "more"], store, mini).unchanged == 1
@@ -306,7 +306,7 @@ def test_an_index_whose_optimising_was_killed_is_optimised_by_the_next_run(store
 def test_fields_of_a_run_that_was_stopped_can_be_asked_for_before_and_after_the_next_run(
     tmp_path, store, audio, mini, monkeypatch, most_indexed
 ):
-    monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", most_indexed)
+    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", most_indexed)
 
     def stop(progress: Progress) -> None:
         raise KeyboardInterrupt

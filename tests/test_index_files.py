@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-from encoders import find_models
-from encoders.files import replace_file, replaced
-from encoders.model_folder import read_card
-from indexer import EdgeStore, StoreError
-from indexer.pipeline import Progress
-from indexer.replica import copy_of, discard
-from indexer.running import announce, running
-from indexer.store import Point, Says
-from indexer.store.edge import AWAITED, CONFIG
-from indexer.store.shards import SHARD_ABOUT, Description
+from voxdex.encoders import find_models
+from voxdex.encoders.files import replace_file, replaced
+from voxdex.encoders.model_folder import read_card
+from voxdex.indexer import EdgeStore, StoreError
+from voxdex.indexer.pipeline import Progress
+from voxdex.indexer.replica import copy_of, discard
+from voxdex.indexer.running import announce, running
+from voxdex.indexer.store import Point, Says
+from voxdex.indexer.store.edge import AWAITED, CONFIG
+from voxdex.indexer.store.shards import SHARD_ABOUT, Description
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 
@@ -350,7 +350,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from indexer import EdgeStore
+from voxdex.indexer import EdgeStore
 from tests.test_index_files import MINI, OTHER, point, recording
 
 what, *killings = sys.argv[1:]
@@ -512,7 +512,7 @@ def test_side_files_are_on_disk_before_they_have_their_names(tmp_path, synced, m
         synced.clear()
         return done
 
-    monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", 1)
+    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 1)
     with EdgeStore.create(tmp_path / "index", MINI.space, "mini", 256) as store:
         assert {"segment.json", "edge_config.json", shard(tmp_path).name + ".new"} <= set(synced)
         assert was_synced("index.json", "index")
@@ -555,8 +555,8 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 def test_a_collection_of_a_newer_version_is_not_to_be_deleted():
     qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from indexer.store.connection import Connection
-    from indexer.store.server import ServerStore
+    from voxdex.indexer.store.connection import Connection
+    from voxdex.indexer.store.server import ServerStore
 
     client = qdrant_client.QdrantClient(":memory:")
     ServerStore.create(Connection([client]), "voices", MINI.space, "mini", 256)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from encoders.metrics import area_under_curve, average_precision, bootstrap, classification, mean_interval, retrieval
+from voxdex.encoders.metrics import area_under_curve, average_precision, bootstrap, classification, mean_interval, retrieval
 
 
 def test_classification_by_hand():

@@ -5,9 +5,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from encoders import ModelError, find_models, open_model
-from encoders.model_folder import SHIPPED, file_sha256, read_card
-from encoders.phonetic_model import open_phonetic_model
+from voxdex.encoders import ModelError, find_models, open_model
+from voxdex.encoders.model_folder import SHIPPED, file_sha256, read_card
+from voxdex.encoders.phonetic_model import open_phonetic_model
 from tests.golden import GOLDEN, first_numbers
 from tests.sounds import voice
 

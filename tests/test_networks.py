@@ -6,8 +6,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 transformers = pytest.importorskip("transformers", reason="transformers comes with the train extra")
 
-from encoders.networks import MelFrontEnd, NetworkError, build_network
-from encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
+from voxdex.encoders.networks import MelFrontEnd, NetworkError, build_network
+from voxdex.encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
 from tests.sounds import voice
 
 CONVNEXT = {"kind": "convnext", "mel_bins": 32, "widths": (16, 24), "depths": (1, 1)}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer import EdgeStore
-from indexer.store import Condition, Point, parse_filter
-from indexer.store.patterns import PATH_TEXT, forms, grams, matcher, path_text
+from voxdex.indexer import EdgeStore
+from voxdex.indexer.store import Condition, Point, parse_filter
+from voxdex.indexer.store.patterns import PATH_TEXT, forms, grams, matcher, path_text
 from tests.test_fuzz import fuzzed
 from tests.test_store import edge_store, server_store
 
@@ -96,7 +96,7 @@ def archive(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("patterns")
     with ExitStack() as opened, pytest.MonkeyPatch.context() as patched:
         if request.param == "optimised":
-            patched.setattr("indexer.store.edge.MOST_INDEXED", 2)
+            patched.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 2)
         if request.param == "earlier":
             made_before(patched)
         store = opened.enter_context((server_store if request.param == "server" else edge_store)(folder))
@@ -109,8 +109,8 @@ def archive(request, tmp_path_factory):
 
 def made_before(patched):
     """Makes stores write as they did before they wrote what patterns of paths ask for."""
-    patched.setattr("indexer.store.edge.INTERNAL", ("kind", "content"))
-    patched.setattr("indexer.store.edge.with_path_text", lambda payload, spell: payload)
+    patched.setattr("voxdex.indexer.store.edge.INTERNAL", ("kind", "content"))
+    patched.setattr("voxdex.indexer.store.edge.with_path_text", lambda payload, spell: payload)
     patched.setattr(EdgeStore, "_add_path_texts", lambda store: None)
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_moves_is_found_where_it_is(tmp_path, make):
 
 @pytest.mark.parametrize("most_indexed", [2, 1000])
 def test_an_index_of_an_earlier_version_is_brought_up_to_date_when_it_is_optimised(tmp_path, monkeypatch, most_indexed):
-    monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", most_indexed)
+    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", most_indexed)
     with pytest.MonkeyPatch.context() as patched:
         made_before(patched)
         with edge_store(tmp_path) as store:

@@ -13,15 +13,15 @@ pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic ext
 
 from safetensors.torch import load_file
 
-from encoders.manifest import ManifestError
-from encoders.networks import AcousticTower, PhonemeTower
-from encoders.phonetic_model import open_phonetic_model
-from encoders.spotting import pack
-from encoders.training.alignment import align
-from encoders.training.phonetics import phoneme_tokenizer
-from encoders.training.recipe import RecipeError, load_recipe
-from encoders.training.spoken import is_open, split_rows
-from encoders.training.train import train
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.networks import AcousticTower, PhonemeTower
+from voxdex.encoders.phonetic_model import open_phonetic_model
+from voxdex.encoders.spotting import pack
+from voxdex.encoders.training.alignment import align
+from voxdex.encoders.training.phonetics import phoneme_tokenizer
+from voxdex.encoders.training.recipe import RecipeError, load_recipe
+from voxdex.encoders.training.spoken import is_open, split_rows
+from voxdex.encoders.training.train import train
 from tests.sounds import voice, write_sound
 
 SMALL = (

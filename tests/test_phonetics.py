@@ -11,16 +11,16 @@ import pytest
 pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic extra")
 
 from demo.make_archive import SENTENCES, write
-from encoders import read_audio
-from encoders.corruption import corrupt, replace_some
-from encoders.ctc import log_likelihoods
-from encoders.disturbances import add_babble, add_noise, add_room
-from encoders.espeak import Espeak, EspeakError, Voice, to_phonemes
-from encoders.evidence import LEAST, Spoken, evidence
-from encoders.phonetic_model import open_phonetic_model
-from encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
-from encoders.spotting import locate, match, pack, unpack
-from indexer.store.disk import copy_file
+from voxdex.encoders import read_audio
+from voxdex.encoders.corruption import corrupt, replace_some
+from voxdex.encoders.ctc import log_likelihoods
+from voxdex.encoders.disturbances import add_babble, add_noise, add_room
+from voxdex.encoders.espeak import Espeak, EspeakError, Voice, to_phonemes
+from voxdex.encoders.evidence import LEAST, Spoken, evidence
+from voxdex.encoders.phonetic_model import open_phonetic_model
+from voxdex.encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
+from voxdex.encoders.spotting import locate, match, pack, unpack
+from voxdex.indexer.store.disk import copy_file
 from tests.qdrant_double import qdrant_double
 
 HARBOUR = SENTENCES[2]
@@ -52,7 +52,7 @@ def spoken_home(spoken_archive, once, tmp_path_factory):
     """VOXDEX_HOME with that archive indexed with what is said: a copy, as only one process at a time may open an index."""
     from click.testing import CliRunner
 
-    from commands import main
+    from voxdex.commands import main
 
     def make(folder: Path) -> None:
         done = CliRunner().invoke(main, ["index", str(spoken_archive), "--says"], env={"VOXDEX_HOME": str(folder)})
@@ -321,10 +321,10 @@ def test_the_tests_of_scraps_run_on_a_manifest(voxdex, here, spoken_archive, tmp
 def test_the_page_and_the_api_search_by_what_is_said(spoken_home, home):
     from fastapi.testclient import TestClient
 
-    from indexer import Folder
-    from web.app import create_app
-    from web.services import Services
-    from web.settings import Settings
+    from voxdex.indexer import Folder
+    from voxdex.web.app import create_app
+    from voxdex.web.services import Services
+    from voxdex.web.settings import Settings
 
     services = Services.of(Folder(spoken_home / "indexes" / "default"), Settings(), "cpu")
     with TestClient(create_app(services), base_url="http://127.0.0.1:8765") as server:

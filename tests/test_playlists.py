@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from encoders import AudioError, read_audio
-from encoders.machine import usable_cores
-from indexer import EdgeStore, Folder, find_recordings, index
-from search import cut
+from voxdex.encoders import AudioError, read_audio
+from voxdex.encoders.machine import usable_cores
+from voxdex.indexer import EdgeStore, Folder, find_recordings, index
+from voxdex.search import cut
 from tests.sounds import tone, voice, write_sound
-from web.app import create_app
-from web.services import Services
-from web.settings import Settings
+from voxdex.web.app import create_app
+from voxdex.web.services import Services
+from voxdex.web.settings import Settings
 
 LIVE = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3600\n#EXTINF:8,\n{secret}.ts\n"
 FORMS = {
@@ -165,7 +165,7 @@ def test_forty_slow_sounds_leave_the_page_answering(served, monkeypatch):
         go_on.wait(300)
         raise AudioError("it was slow")
 
-    monkeypatch.setattr("web.api.length_of", slow)
+    monkeypatch.setattr("voxdex.web.api.length_of", slow)
     with ThreadPoolExecutor(40) as pool:
         answers = [pool.submit(server.post, "/api/classify", files={"files": ("a.wav", b"x")}) for _ in range(40)]
         for _ in range(usable_cores()):

@@ -10,11 +10,11 @@ import fsspec
 import numpy as np
 import pytest
 
-from encoders import AudioError, read_audio
-from encoders.remote import is_url
-from indexer import Folder, find_recordings, open_index
-from indexer import index as index_recordings
-from search.cutting import cut
+from voxdex.encoders import AudioError, read_audio
+from voxdex.encoders.remote import is_url
+from voxdex.indexer import Folder, find_recordings, open_index
+from voxdex.indexer import index as index_recordings
+from voxdex.search.cutting import cut
 from tests.sounds import voice, write_sound
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import indexer
-from encoders import Model
-from indexer import EdgeStore, IndexReport, StoreError, find_recordings, read_metadata
-from indexer.decoding import Decoded
-from indexer.maintenance import rebuild
-from indexer.measures import measure
-from indexer.opening import Folder
-from indexer.store import Point, PointError
+import voxdex.indexer
+from voxdex.encoders import Model
+from voxdex.indexer import EdgeStore, IndexReport, StoreError, find_recordings, read_metadata
+from voxdex.indexer.decoding import Decoded
+from voxdex.indexer.maintenance import rebuild
+from voxdex.indexer.measures import measure
+from voxdex.indexer.opening import Folder
+from voxdex.indexer.store import Point, PointError
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_stored_of_one_recording_fails_that_one_alone(store, audi
         return Point(point.id, point.vector, point.payload | {"odd": float("nan")}) if "c.wav" in done.path else point
 
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.pipeline._Writer._clip", odd)
+        patched.setattr("voxdex.indexer.pipeline._Writer._clip", odd)
         report = index([audio], store, mini)
     assert (report.indexed, names(report.failed), store.count()) == (4, ["c.wav"], 4)
     assert "cannot be" in report.failed[0].reason
@@ -183,7 +183,7 @@ USUAL = indexer.decoding.Decoder.read
 )
 def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monkeypatch, kind, reason):
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.decoding.Decoder.read", failing(kind))
+        patched.setattr("voxdex.indexer.decoding.Decoder.read", failing(kind))
         report = index([audio], store, mini)
     assert names(report.failed) == ["b.wav"] and report.indexed == 4
     assert re.search(reason, report.failed[0].reason)
@@ -194,7 +194,7 @@ def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monk
 
 
 def test_a_recording_that_may_not_be_read_is_tried_again(store, audio, mini, monkeypatch):
-    from indexer import files
+    from voxdex.indexer import files
 
     def refused(file):
         if str(file).endswith("b.wav"):
@@ -231,7 +231,7 @@ def test_what_was_remembered_as_failed_is_indexed_once_it_can_be_read(store, aud
 
     shutil.copy(audio / "a.wav", audio / "copy.wav")
     with monkeypatch.context() as patched:
-        patched.setattr("indexer.decoding.Decoder.read", refuse)
+        patched.setattr("voxdex.indexer.decoding.Decoder.read", refuse)
         assert len(index([audio], store, mini).failed) == 6
     assert (len(index([audio], store, mini).failed), store.count()) == (6, 0)
     report = index([audio], store, mini, retry_failed=True)
@@ -262,7 +262,7 @@ def has_come(event: str, process: int, index: Path) -> bool:
     if event == "index.json":
         return (index / event).exists()
     listed = subprocess.run(["ps", "-ww", "-o", "args=", "--ppid", str(process)], capture_output=True, text=True).stdout
-    return "encoders.worker" in listed
+    return "voxdex.encoders.worker" in listed
 
 
 INTERRUPTED = """
@@ -271,7 +271,7 @@ import cli
 
 class Interrupting:
     def find_spec(name, path, target=None):
-        if name == "commands.searching":
+        if name == "voxdex.commands.searching":
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupting)
@@ -369,7 +369,7 @@ def test_an_index_of_which_nothing_can_be_read_is_never_replaced(voxdex, audio, 
 
 
 def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, mini, other_model):
-    from encoders import open_model
+    from voxdex.encoders import open_model
 
     place, other = Folder(tmp_path / "index"), open_model(str(other_model))
     with place.create(mini.card.space, "mini", mini.card.dimension) as store:
@@ -390,7 +390,7 @@ def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, 
 
 
 def test_an_index_made_again_does_not_lose_most_of_it_for_a_drive_that_is_away(audio, tmp_path, mini, other_model):
-    from encoders import open_model
+    from voxdex.encoders import open_model
 
     place, other = Folder(tmp_path / "index"), open_model(str(other_model))
     with place.create(mini.card.space, "mini", mini.card.dimension) as store:
@@ -458,7 +458,7 @@ def test_a_sheet_changes_what_it_names_and_nothing_else(store, audio, mini):
 
 
 def test_an_index_made_again_keeps_what_was_said_of_every_copy(audio, tmp_path, mini, other_model):
-    from encoders import open_model
+    from voxdex.encoders import open_model
 
     shutil.copy(audio / "a.wav", audio / "copy.wav")
     place, other = Folder(tmp_path / "index"), open_model(str(other_model))

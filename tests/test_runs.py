@@ -16,16 +16,16 @@ pytest.importorskip("onnxscript", reason="the exporter comes with the train extr
 import onnx
 from safetensors.torch import load_file
 
-from encoders import open_model
-from encoders.model_folder import SPEECH, TEXT, file_sha256
-from encoders.training.caption_trainer import CaptionTrainer
-from encoders.training.data import load_clips, split
-from encoders.training.distributed import join
-from encoders.training.recipe import load_recipe
-from encoders.training.sources import begin, begin_from
-from encoders.training.train import train
-from export import About, write_model
-from export.parity import LEAST_COSINE
+from voxdex.encoders import open_model
+from voxdex.encoders.model_folder import SPEECH, TEXT, file_sha256
+from voxdex.encoders.training.caption_trainer import CaptionTrainer
+from voxdex.encoders.training.data import load_clips, split
+from voxdex.encoders.training.distributed import join
+from voxdex.encoders.training.recipe import load_recipe
+from voxdex.encoders.training.sources import begin, begin_from
+from voxdex.encoders.training.train import train
+from voxdex.export import About, write_model
+from voxdex.export.parity import LEAST_COSINE
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 
@@ -153,8 +153,8 @@ RESUMABLE = ("schedule.save_every=5", "schedule.steps=30", "schedule.validate_ev
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
-from encoders.training.recipe import load_recipe
-from encoders.training.train import train
+from voxdex.encoders.training.recipe import load_recipe
+from voxdex.encoders.training.train import train
 material, out = map(Path, sys.argv[1:])
 
 def kill(progress):
@@ -226,7 +226,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(material, changes):
 WORKER = """
 import sys, torch
 from pathlib import Path
-from encoders.training.distributed import leave
+from voxdex.encoders.training.distributed import leave
 from tests.test_runs import LOSSES, first_step, trainer
 material, out = map(Path, sys.argv[1:])
 for name, changes in LOSSES.items():

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from encoders import open_model
-from indexer import EdgeStore, find_recordings, index, read_metadata
-from indexer.store import FilterError
-from search import Query, QueryError, Ranking, ask, classify_file, find, parse_filter, question
-from search.wording import read_caption
+from voxdex.encoders import open_model
+from voxdex.indexer import EdgeStore, find_recordings, index, read_metadata
+from voxdex.indexer.store import FilterError
+from voxdex.search import Query, QueryError, Ranking, ask, classify_file, find, parse_filter, question
+from voxdex.search.wording import read_caption
 from tests.sounds import voice, write_sound
 
 

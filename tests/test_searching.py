@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from encoders import read_audio
-from indexer import EdgeStore
-from search import (
+from voxdex.encoders import read_audio
+from voxdex.indexer import EdgeStore
+from voxdex.search import (
     Query,
     Ranking,
     Shift,
@@ -27,7 +27,7 @@ from search import (
     parse_filter,
     sound_vector,
 )
-from search.claims import read_claims
+from voxdex.search.claims import read_claims
 from tests.conftest import PATIENCE, ROOT, Ran
 from tests.qdrant_double import qdrant_double
 from tests.sounds import voice, write_sound
@@ -65,8 +65,8 @@ def speakers(hits):
 
 def test_both_back_ends_give_the_same_answers(store, mini):
     pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from indexer.store.connection import connect
-    from indexer.store.server import ServerStore
+    from voxdex.indexer.store.connection import connect
+    from voxdex.indexer.store.server import ServerStore
 
     made = ("voices", store.space, "mini", 256)
     with qdrant_double() as double, ServerStore.create(connect(double.url), *made) as server:

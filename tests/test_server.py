@@ -15,12 +15,12 @@ import pytest
 
 pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
 
-from indexer import Server, StoreError
-from indexer.store import EVERYTHING
+from voxdex.indexer import Server, StoreError
+from voxdex.indexer.store import EVERYTHING
 from tests.conftest import ROOT
 from tests.qdrant_double import qdrant_double
 from tests.sounds import voice, write_sound
-from web.library import Library
+from voxdex.web.library import Library
 
 
 @pytest.fixture
@@ -405,7 +405,7 @@ def test_what_runs_have_counted_is_remembered_until_something_is_written(here, a
         other.delete({"content": next(other.payloads("recording", ["content"]))["content"]})
     assert here("status", *server, "--json").json["recordings"] == 3
     assert here("index", audio, *server, "--json").json["recordings"] == 3
-    monkeypatch.setattr("indexer.store.server.MOST_REMEMBERED", 400)
+    monkeypatch.setattr("voxdex.indexer.store.server.MOST_REMEMBERED", 400)
     write_sound(audio / "new.wav", voice(1.5, 130, seed=9))
     here("index", audio, *server)
     said = here("status", *server, "--json").json

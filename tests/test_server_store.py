@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
 
-from indexer import StoreError
-from indexer.store import Point, Says, parse_filter
-from indexer.store.connection import connect
-from indexer.store.server import FIELDS, ServerStore
+from voxdex.indexer import StoreError
+from voxdex.indexer.store import Point, Says, parse_filter
+from voxdex.indexer.store.connection import connect
+from voxdex.indexer.store.server import FIELDS, ServerStore
 from tests.qdrant_double import qdrant_double
 
 NEW = ("voices", "space", "mini", 4)

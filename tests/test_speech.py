@@ -7,11 +7,11 @@ import av
 import numpy as np
 import pytest
 
-from encoders import SAMPLE_RATE, read_audio
-from encoders.voice_activity import VoiceActivity
-from indexer import Windows
-from indexer.measures import measure
-from indexer.speech import SpeechClips
+from voxdex.encoders import SAMPLE_RATE, read_audio
+from voxdex.encoders.voice_activity import VoiceActivity
+from voxdex.indexer import Windows
+from voxdex.indexer.measures import measure
+from voxdex.indexer.speech import SpeechClips
 from tests.sounds import tone, voice, write_sound
 
 
@@ -122,7 +122,7 @@ def test_what_is_not_voiced_has_no_pitch(sound):
 
 
 def test_measures_agree_with_the_careful_ones(demo_archive):
-    careful = pytest.importorskip("encoders.training.measures", reason="the measures of annotate come with the train extra")
+    careful = pytest.importorskip("voxdex.encoders.training.measures", reason="the measures of annotate come with the train extra")
     for path in sorted(demo_archive.rglob("*.wav")):
         if "whisper" not in path.name:
             sound = read_audio(path)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-from indexer import EdgeStore, StoreError
-from indexer.store import Discovery, FilterError, Point, parse_filter
-from indexer.store.edge import AWAITED
-from indexer.store.filters import render
+from voxdex.indexer import EdgeStore, StoreError
+from voxdex.indexer.store import Discovery, FilterError, Point, parse_filter
+from voxdex.indexer.store.edge import AWAITED
+from voxdex.indexer.store.filters import render
 from tests.qdrant_double import qdrant_double
 
 PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
@@ -27,8 +27,8 @@ def edge_store(folder):
 def server_store(folder):
     """On the double of a server."""
     pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from indexer.store.connection import connect
-    from indexer.store.server import ServerStore
+    from voxdex.indexer.store.connection import connect
+    from voxdex.indexer.store.server import ServerStore
 
     with qdrant_double() as double, ServerStore.create(connect(double.url), "voices", "space", "mini", 4) as store:
         yield store
@@ -38,7 +38,7 @@ def server_store(folder):
 def any_store(request, tmp_path, monkeypatch):
     """few: fields are indexed at once. many: they wait for what the optimised store has done."""
     if request.param in ("many", "optimised"):
-        monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", 2)
+        monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 2)
     with (server_store if request.param == "server" else edge_store)(tmp_path) as store:
         filled(store)
         if request.param == "optimised":
@@ -55,7 +55,7 @@ def store(tmp_path):
 @pytest.fixture
 def waiting(tmp_path, monkeypatch):
     """A store with fields that wait to be indexed."""
-    monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", 2)
+    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 2)
     with edge_store(tmp_path) as store:
         yield filled(store)
 
@@ -305,7 +305,7 @@ def test_vectors_that_are_not_numbers_are_refused_as_a_whole(any_store):
 
 
 def test_a_second_process_is_refused_and_harms_nothing(store, tmp_path):
-    code = "import sys, pathlib; from indexer import EdgeStore; EdgeStore.open(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from voxdex.indexer import EdgeStore; EdgeStore.open(pathlib.Path(sys.argv[1]))"
     second = subprocess.run([sys.executable, "-c", code, str(tmp_path / "index")], capture_output=True, text=True)
     assert "in use by another Voxdex process" in second.stderr
     store.upsert([Point(str(uuid.uuid4()), np.ones(4, np.float32), {"kind": "clip", "content": "x"})])
@@ -348,8 +348,8 @@ def test_an_index_is_made_only_once(tmp_path):
 
 
 def test_a_graph_finds_what_a_scan_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
-    monkeypatch.setattr("indexer.store.edge.GRAPH", {"m": 8, "ef_construct": 64, "full_scan_threshold": 1})
+    monkeypatch.setattr("voxdex.indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
+    monkeypatch.setattr("voxdex.indexer.store.edge.GRAPH", {"m": 8, "ef_construct": 64, "full_scan_threshold": 1})
     vectors = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
     with EdgeStore.create(tmp_path / "index", "space", "mini", 8) as store:
         store.upsert(
@@ -370,7 +370,7 @@ def test_a_disk_that_fills_up_stops_the_writing_and_loses_nothing(tmp_path, monk
     point = Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[0], {"kind": "clip", "recording": "a"})
     with EdgeStore.create(tmp_path / "index", "space", "mini", 4) as store:
         store.upsert([point])
-        monkeypatch.setattr("indexer.store.disk.LEAST_FREE", 1 << 60)
+        monkeypatch.setattr("voxdex.indexer.store.disk.LEAST_FREE", 1 << 60)
         with pytest.raises(StoreError, match=r"only \d+ MB left.*run the same command again"):
             store.upsert([point])
         with pytest.raises(StoreError, match="MB left"):

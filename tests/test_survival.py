@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer import EdgeStore
+from voxdex.indexer import EdgeStore
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import voice, write_sound
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operati
 STRUCK = """
 import subprocess, sys
 from cli import main
-from indexer import EdgeStore, embedding
+from voxdex.indexer import EdgeStore, embedding
 
 number, after = (int(sys.argv.pop(1)) for _ in range(2))
 embedding.BATCH_CLIPS = 8  # so that most of the archive is still to be read

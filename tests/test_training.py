@@ -13,16 +13,16 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("safetensors", reason="safetensors comes with the train extra")
 
-from encoders import load_attributes
-from encoders.manifest import ManifestError
-from encoders.training.augment import augment, draw_surroundings
-from encoders.training.calibration import calibration_error, fit_scale
-from encoders.training.caption_writer import draw_captions, fitting, twist
-from encoders.training.captions import Claim, write_caption
-from encoders.training.corpora import read_corpus
-from encoders.training.data import CLAIMS, Clips, split, truth_of
-from encoders.training.distil import caption_texts, wordnet_texts
-from encoders.training.losses import (
+from voxdex.encoders import load_attributes
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.training.augment import augment, draw_surroundings
+from voxdex.encoders.training.calibration import calibration_error, fit_scale
+from voxdex.encoders.training.caption_writer import draw_captions, fitting, twist
+from voxdex.encoders.training.captions import Claim, write_caption
+from voxdex.encoders.training.corpora import read_corpus
+from voxdex.encoders.training.data import CLAIMS, Clips, split, truth_of
+from voxdex.encoders.training.distil import caption_texts, wordnet_texts
+from voxdex.encoders.training.losses import (
     attribute_classification,
     contrastive,
     match,
@@ -30,9 +30,9 @@ from encoders.training.losses import (
     soft_matches,
     tag_classification,
 )
-from encoders.training.measured import load_measured, played
-from encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
-from encoders.training.sampling import balanced_order, epoch_batches, share_weights
+from voxdex.encoders.training.measured import load_measured, played
+from voxdex.encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
+from voxdex.encoders.training.sampling import balanced_order, epoch_batches, share_weights
 from tests.sounds import voice, write_sound
 
 
@@ -132,7 +132,7 @@ def test_augmentation_keeps_shape_and_silence_after_the_end():
 
 def test_vocoder_edits_do_what_they_are_called():
     pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
-    from encoders.training.edits import EDITS, analyse, pitch_track, synthesise
+    from voxdex.encoders.training.edits import EDITS, analyse, pitch_track, synthesise
 
     original = voice(2.0, 130)
     analysis = analyse(original)
@@ -194,7 +194,7 @@ def test_crema_d_is_read_as_it_is_distributed(demo_archive, tmp_path):
 
 
 def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
-    from encoders.training.prepare import main as prepare
+    from voxdex.encoders.training.prepare import main as prepare
 
     done = CliRunner().invoke(prepare, [str(tmp_path), "--out", str(tmp_path / "out")])
     assert done.exit_code == 1 and "has neither a clips.csv" in done.output
@@ -202,7 +202,7 @@ def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
 
 def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
     pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
-    from encoders.training.prepare import main as prepare
+    from voxdex.encoders.training.prepare import main as prepare
 
     votes = "ann1: clear, very raspy || ann2: slightly clear, raspy || ann3: calm"
     with (tmp_path / "clips.csv").open("w", newline="") as file:
@@ -348,8 +348,8 @@ def test_labels_follow_the_speed_that_a_clip_is_played_at(measures, cells, speed
 
 def test_labels_after_a_change_of_speed_are_those_of_the_sound_as_it_is_then():
     """Against measuring the changed sound itself, for pitches and speeds all over the range."""
-    from encoders.training.annotate import make_row
-    from encoders.training.measures import measure
+    from voxdex.encoders.training.annotate import make_row
+    from voxdex.encoders.training.measures import measure
 
     for f0 in (100, 109, 118, 140, 170):
         sound = voice(3.0, f0, f0)

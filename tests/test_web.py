@@ -25,20 +25,20 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from encoders import read_audio
-from indexer import EdgeStore, Folder, StoreError, find_recordings, index
-from indexer.running import announce
-from indexer.store.disk import LOCK
-from search import CaptionBank, Query, Ranking, Reward, Shift, Sound, Wish, ask, caption_vector, classify_file, find, question
+from voxdex.encoders import read_audio
+from voxdex.indexer import EdgeStore, Folder, StoreError, find_recordings, index
+from voxdex.indexer.running import announce
+from voxdex.indexer.store.disk import LOCK
+from voxdex.search import CaptionBank, Query, Ranking, Reward, Shift, Sound, Wish, ask, caption_vector, classify_file, find, question
 from tests.browser import WAY, find_chromium
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import voice, write_sound
-from web import Client, ServerError
-from web.app import create_app
-from web.batching import Together
-from web.services import Services
-from web.settings import Settings
-from web.sounds import Sounds
+from voxdex.web import Client, ServerError
+from voxdex.web.app import create_app
+from voxdex.web.batching import Together
+from voxdex.web.services import Services
+from voxdex.web.settings import Settings
+from voxdex.web.sounds import Sounds
 
 
 def serving(folder: Path, **settings) -> TestClient:
@@ -471,7 +471,7 @@ def test_copies_are_removed_when_their_process_has_died_and_not_while_they_are_m
 
 
 def test_of_a_long_recording_the_clips_around_one_are_shown(tmp_path, mini, home, monkeypatch):
-    monkeypatch.setattr("web.pages.AROUND", 1)
+    monkeypatch.setattr("voxdex.web.pages.AROUND", 1)
     write_sound(tmp_path / "long.wav", voice(25.0, 150))
     with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", 256) as store:
         index(find_recordings([tmp_path / "long.wav"]), store, mini)
@@ -563,7 +563,7 @@ def test_the_client_answers_as_python_does(address, clips, folder, mini, demo_ar
         Query(ask(like=path, unlike=next(demo_archive.glob("anna*"))), ranking=Ranking("speaker", diversity=0.3)),
         Query([Wish(Sound(path, 0.5, 1.5))]),
     ]
-    from indexer.store import parse_filter
+    from voxdex.indexer.store import parse_filter
 
     queries.append(
         Query(ask("a voice"), where=parse_filter('not whispered and (speaker=anna or duration:1..4) and path~"*-1.*"'))
@@ -819,7 +819,7 @@ def test_the_map_is_drawn_heard_and_searched(page, clips):
 
 def test_a_server_s_index_is_served_too(folder, home):
     pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from indexer import Server, copy_index
+    from voxdex.indexer import Server, copy_index
     from tests.qdrant_double import qdrant_double
 
     with qdrant_double() as double:

@@ -11,15 +11,15 @@ transformers = pytest.importorskip("transformers", reason="transformers comes wi
 
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as TheirEncoder
 
-from encoders import open_model
-from encoders.networks import NetworkError, WhisperSpeechTower
-from encoders.networks.whisper_tower import SILENCE_AFTER
-from encoders.training.caption_trainer import CaptionTrainer
-from encoders.training.checkpoint import load_checkpoint, save_checkpoint
-from encoders.training.data import load_clips
-from encoders.training.distributed import Place
-from encoders.training.recipe import load_recipe
-from encoders.training.sources import SourceError, begin, whisper_encoder
+from voxdex.encoders import open_model
+from voxdex.encoders.networks import NetworkError, WhisperSpeechTower
+from voxdex.encoders.networks.whisper_tower import SILENCE_AFTER
+from voxdex.encoders.training.caption_trainer import CaptionTrainer
+from voxdex.encoders.training.checkpoint import load_checkpoint, save_checkpoint
+from voxdex.encoders.training.data import load_clips
+from voxdex.encoders.training.distributed import Place
+from voxdex.encoders.training.recipe import load_recipe
+from voxdex.encoders.training.sources import SourceError, begin, whisper_encoder
 from tests.sounds import voice
 from tests.tiny import RECIPE, make_material
 

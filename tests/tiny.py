@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from encoders.networks import TransformerTextTower
-from encoders.training.captions import write_caption
-from encoders.training.distil import train_tokenizer
+from voxdex.encoders.networks import TransformerTextTower
+from voxdex.encoders.training.captions import write_caption
+from voxdex.encoders.training.distil import train_tokenizer
 from tests.sounds import voice, write_sound
 
 RECIPE = """

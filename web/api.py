@@ -14,18 +14,18 @@ import numpy as np
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, UploadFile
 from fastapi.responses import FileResponse, Response
 
-from encoders import AudioError
-from encoders.machine import usable_cores
-from encoders.zero_shot import AttributeTagger
-from search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, questions
-from search.rendering import as_csv, as_playlist, clip_name
-from search.reranking import Prompt, Ranked
-from search.speech import embed_recording
-from web.listening import MOST_AROUND, TYPES, is_played, recording_of
-from web.packing import packed
-from web.schemas import Embeddings, PlaylistRequest, Refusal, Rewards, SearchAnswer, SearchRequest
-from web.services import Services, known_models
-from web.sounds import Kept, length_of
+from voxdex.encoders import AudioError
+from voxdex.encoders.machine import usable_cores
+from voxdex.encoders.zero_shot import AttributeTagger
+from voxdex.search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, questions
+from voxdex.search.rendering import as_csv, as_playlist, clip_name
+from voxdex.search.reranking import Prompt, Ranked
+from voxdex.search.speech import embed_recording
+from voxdex.web.listening import MOST_AROUND, TYPES, is_played, recording_of
+from voxdex.web.packing import packed
+from voxdex.web.schemas import Embeddings, PlaylistRequest, Refusal, Rewards, SearchAnswer, SearchRequest
+from voxdex.web.services import Services, known_models
+from voxdex.web.sounds import Kept, length_of
 
 MOST_FILES = 256
 Files = Annotated[list[UploadFile], File(description="Recordings, in any format that FFmpeg reads.", max_length=MOST_FILES)]

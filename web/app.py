@@ -10,14 +10,14 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from encoders import AudioError, ModelError, TextError
-from indexer import StoreError
-from indexer.store import FilterError
-from search import QueryError
-from web import api, pages
-from web.guard import Guard
-from web.meters import Metered
-from web.services import Services, UnknownClip
+from voxdex.encoders import AudioError, ModelError, TextError
+from voxdex.indexer import StoreError
+from voxdex.indexer.store import FilterError
+from voxdex.search import QueryError
+from voxdex.web import api, pages
+from voxdex.web.guard import Guard
+from voxdex.web.meters import Metered
+from voxdex.web.services import Services, UnknownClip
 
 STATIC = Path(__file__).parent / "static"
 WRONG = (QueryError, FilterError, TextError)

@@ -11,11 +11,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from encoders.files import replaced
-from encoders.zero_shot import heard_attributes
-from indexer.store import CLIP, KIND, StoreError
-from search.query import QueryError
-from web.library import Library, Opened
+from voxdex.encoders.files import replaced
+from voxdex.encoders.zero_shot import heard_attributes
+from voxdex.indexer.store import CLIP, KIND, StoreError
+from voxdex.search.query import QueryError
+from voxdex.web.library import Library, Opened
 
 MOST_CORNERS = 200
 
@@ -141,6 +141,6 @@ def _projected(vectors: np.ndarray) -> tuple[np.ndarray, str]:
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "vectors.npy", Path(folder) / "places.npy"
         np.save(given, vectors.astype(np.float32))
-        command = [sys.executable, "-m", "web.projection", str(given), str(made)]
+        command = [sys.executable, "-m", "voxdex.web.projection", str(given), str(made)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
         return np.load(made), done.stdout.strip()

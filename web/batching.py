@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from encoders import Model
+from voxdex.encoders import Model
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")

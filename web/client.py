@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from encoders import SAMPLE_RATE
-from encoders.remote import on_disk
-from indexer.store import All, Filter, write_filter
-from search import Clip, Hit, Query, Said, Shift, Sound, Wish
-from search.classification import Classified
-from search.query import DENIED
+from voxdex.encoders import SAMPLE_RATE
+from voxdex.encoders.remote import on_disk
+from voxdex.indexer.store import All, Filter, write_filter
+from voxdex.search import Clip, Hit, Query, Said, Shift, Sound, Wish
+from voxdex.search.classification import Classified
+from voxdex.search.query import DENIED
 
 Audio = np.ndarray | Path | str
 """float32 [samples], mono at 16 kHz in -1..1, or the path of a recording."""

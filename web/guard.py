@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.settings import Settings, is_loopback
+from voxdex.web.settings import Settings, is_loopback
 
 log = logging.getLogger("voxdex")
 

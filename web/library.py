@@ -9,14 +9,14 @@ from functools import cached_property
 from threading import Event, Lock, Thread
 from typing import Any
 
-from encoders.model_folder import locate
-from encoders.phonetic_model import PhoneticModel
-from indexer import Folder, Overview, Place, Progress, open_listener, overview
-from indexer.replica import copy_of, discard
-from indexer.running import running
-from indexer.store import EdgeStore, Filter, Store, StoreError
-from search import Background
-from web.batching import SharedModel
+from voxdex.encoders.model_folder import locate
+from voxdex.encoders.phonetic_model import PhoneticModel
+from voxdex.indexer import Folder, Overview, Place, Progress, open_listener, overview
+from voxdex.indexer.replica import copy_of, discard
+from voxdex.indexer.running import running
+from voxdex.indexer.store import EdgeStore, Filter, Store, StoreError
+from voxdex.search import Background
+from voxdex.web.batching import SharedModel
 
 log = logging.getLogger("voxdex")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders import AudioError
-from encoders.audio import read_audio
-from encoders.remote import Location, is_url
-from search import FoundClip, cut
+from voxdex.encoders import AudioError
+from voxdex.encoders.audio import read_audio
+from voxdex.encoders.remote import Location, is_url
+from voxdex.search import FoundClip, cut
 
 KEPT = 500
 """Clips that stay cut out."""

@@ -10,18 +10,18 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
-from encoders import TextError
-from encoders.zero_shot import heard_attributes
-from indexer import StoreError
-from indexer.store import FilterError
-from indexer.store.filters import group_fields
-from search import Facet, Hit, QueryError
-from search.finding import count_among
-from search.rendering import TOLD, short_name, span
-from web.library import Opened
-from web.listening import is_played
-from web.schemas import SearchRequest
-from web.services import Services, known_models
+from voxdex.encoders import TextError
+from voxdex.encoders.zero_shot import heard_attributes
+from voxdex.indexer import StoreError
+from voxdex.indexer.store import FilterError
+from voxdex.indexer.store.filters import group_fields
+from voxdex.search import Facet, Hit, QueryError
+from voxdex.search.finding import count_among
+from voxdex.search.rendering import TOLD, short_name, span
+from voxdex.web.library import Opened
+from voxdex.web.listening import is_played
+from voxdex.web.schemas import SearchRequest
+from voxdex.web.services import Services, known_models
 
 EXAMPLES = ("breathy, sad female voice", "an angry man, not shouting", "a calm old lady", "whispering", "a deep, rough voice")
 FACETED = 100
@@ -78,7 +78,7 @@ def routes(services: Services) -> APIRouter:
                 page["error"] = str(error)
             page |= {"clips": index.clips, "model": index.model.card, "says": index.store.says}
         page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}
-        return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
+        return TEMPLATES.TemplateResponse(request, "voxdex.search.html", page, 400 if page["error"] else 200)
 
     @pages.get("/clips/{id}", response_class=HTMLResponse)
     def recording(request: Request, id: str) -> HTMLResponse:

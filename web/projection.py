@@ -1,6 +1,6 @@
 """Embeddings in two dimensions, those that are alike near each other.
 
-    python -m web.projection VECTORS.npy PLACES.npy
+    python -m voxdex.web.projection VECTORS.npy PLACES.npy
 
 t-SNE (van der Maaten and Hinton 2008) where the package opentsne is installed, else the first two principal components.
 A program of its own, so that a server goes on answering while it works.

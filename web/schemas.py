@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from search import Asked, Hit, Ranking
+from voxdex.search import Asked, Hit, Ranking
 
 MOST_PARTS = 50
 Texts = Annotated[list[str], Field(default_factory=list, max_length=MOST_PARTS)]

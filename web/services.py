@@ -4,19 +4,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from encoders import find_models
-from encoders.model_folder import ModelCard, read_card, voxdex_home
-from indexer import Place
-from indexer.store import CLIP, KIND, All, Among
-from search import Asked, Clip, FoundClip, Hit, QueryError, find, find_said
-from search.query import Part, about_clip
-from web.atlas import Atlas
-from web.library import Library, Opened
-from web.listening import ClipSounds
-from web.meters import Meters
-from web.schemas import SearchRequest
-from web.settings import Settings
-from web.sounds import PREFIX, Sounds
+from voxdex.encoders import find_models
+from voxdex.encoders.model_folder import ModelCard, read_card, voxdex_home
+from voxdex.indexer import Place
+from voxdex.indexer.store import CLIP, KIND, All, Among
+from voxdex.search import Asked, Clip, FoundClip, Hit, QueryError, find, find_said
+from voxdex.search.query import Part, about_clip
+from voxdex.web.atlas import Atlas
+from voxdex.web.library import Library, Opened
+from voxdex.web.listening import ClipSounds
+from voxdex.web.meters import Meters
+from voxdex.web.schemas import SearchRequest
+from voxdex.web.settings import Settings
+from voxdex.web.sounds import PREFIX, Sounds
 
 
 class UnknownClip(QueryError):

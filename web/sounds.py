@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from encoders import SAMPLE_RATE, AudioError, AudioReader
-from encoders.files import move
-from encoders.model_folder import file_sha256
-from search import Sound
-from search.asking import split_span
-from search.query import QueryError
+from voxdex.encoders import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.files import move
+from voxdex.encoders.model_folder import file_sha256
+from voxdex.search import Sound
+from voxdex.search.asking import split_span
+from voxdex.search.query import QueryError
 
 PREFIX = "sound:"
 NAME = re.compile(r"[0-9a-f]{32}")

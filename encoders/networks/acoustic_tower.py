@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from encoders.ctc import BLANK
-from encoders.networks.functionals import mean_over
-from encoders.networks.masks import frame_mask
-from encoders.networks.mel import HOP, MelFrontEnd
-from encoders.networks.order_pooling import OrderPooling
-from encoders.networks.speech_tower import FLOOR, build_stages, gauge
+from voxdex.encoders.ctc import BLANK
+from voxdex.encoders.networks.functionals import mean_over
+from voxdex.encoders.networks.masks import frame_mask
+from voxdex.encoders.networks.mel import HOP, MelFrontEnd
+from voxdex.encoders.networks.order_pooling import OrderPooling
+from voxdex.encoders.networks.speech_tower import FLOOR, build_stages, gauge
 
 
 class Utterance(NamedTuple):

@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import nn
 
-from encoders.networks.acoustic_tower import AcousticTower
-from encoders.networks.dual_encoder import DualEncoder, Projection, ReluProjection
-from encoders.networks.errors import NetworkError
-from encoders.networks.phoneme_tower import PhonemeTower
-from encoders.networks.speech_tower import ConvNeXtSpeechTower
-from encoders.networks.text_tower import TransformerTextTower
-from encoders.networks.whisper_tower import WhisperSpeechTower
+from voxdex.encoders.networks.acoustic_tower import AcousticTower
+from voxdex.encoders.networks.dual_encoder import DualEncoder, Projection, ReluProjection
+from voxdex.encoders.networks.errors import NetworkError
+from voxdex.encoders.networks.phoneme_tower import PhonemeTower
+from voxdex.encoders.networks.speech_tower import ConvNeXtSpeechTower
+from voxdex.encoders.networks.text_tower import TransformerTextTower
+from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 
 PROJECTIONS = {"residual": Projection, "relu": ReluProjection}
 
@@ -58,12 +58,12 @@ def _build(part: str, kinds: dict[str, Callable[..., nn.Module]], description: d
 
 
 def _pretrained_speech(**options: Any) -> nn.Module:
-    from encoders.networks.pretrained import PretrainedSpeechTower  # transformers takes seconds to import
+    from voxdex.encoders.networks.pretrained import PretrainedSpeechTower  # transformers takes seconds to import
 
     return PretrainedSpeechTower(**options)
 
 
 def _pretrained_text(**options: Any) -> nn.Module:
-    from encoders.networks.pretrained import PretrainedTextTower
+    from voxdex.encoders.networks.pretrained import PretrainedTextTower
 
     return PretrainedTextTower(**options)

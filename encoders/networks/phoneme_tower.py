@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from encoders.networks.order_pooling import OrderPooling
-from encoders.networks.text_tower import TokenTransformer
+from voxdex.encoders.networks.order_pooling import OrderPooling
+from voxdex.encoders.networks.text_tower import TokenTransformer
 
 
 class PhonemeTower(TokenTransformer):

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from encoders.networks.functionals import Functionals, mean_over
-from encoders.networks.masks import frame_mask
-from encoders.networks.mel import MelFrontEnd
-from encoders.networks.pitch import BINS_PER_OCTAVE, HarmonicFrontEnd, PitchTrack
+from voxdex.encoders.networks.functionals import Functionals, mean_over
+from voxdex.encoders.networks.masks import frame_mask
+from voxdex.encoders.networks.mel import MelFrontEnd
+from voxdex.encoders.networks.pitch import BINS_PER_OCTAVE, HarmonicFrontEnd, PitchTrack
 
 FLOOR = 1e-5
 """Mel power that is 50 dB or more below the clip's level is not told from silence."""

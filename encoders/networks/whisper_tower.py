@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from encoders.networks.errors import NetworkError
-from encoders.networks.functionals import Functionals
-from encoders.networks.masks import frame_mask
-from encoders.networks.mel import HOP, SAMPLE_RATE, dft_kernels, power_spectrum
-from encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
-from encoders.networks.speech_tower import SEMITONES, Heard, StatisticsPooling, hear
-from encoders.networks.text_tower import TransformerBlock
+from voxdex.encoders.networks.errors import NetworkError
+from voxdex.encoders.networks.functionals import Functionals
+from voxdex.encoders.networks.masks import frame_mask
+from voxdex.encoders.networks.mel import HOP, SAMPLE_RATE, dft_kernels, power_spectrum
+from voxdex.encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
+from voxdex.encoders.networks.speech_tower import SEMITONES, Heard, StatisticsPooling, hear
+from voxdex.encoders.networks.text_tower import TransformerBlock
 
 WINDOW = 400
 """Samples of a frame of the spectrum: 25 ms."""

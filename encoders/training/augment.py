@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from encoders.audio import SAMPLE_RATE
+from voxdex.encoders.audio import SAMPLE_RATE
 
 NOISY_DB, CLEAN_DB = 12.0, 35.0
 """Signal-to-noise ratio below which added noise is heard, and from which on it is not."""

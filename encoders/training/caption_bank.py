@@ -1,6 +1,6 @@
 """Writes the bank of captions that ships with the search.
 
-python -m encoders.training.caption_bank search/captions.txt
+python -m voxdex.encoders.training.caption_bank search/captions.txt
 """
 
 import random
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from encoders.attributes import load_attributes
-from encoders.training.captions import Claim, write_caption
+from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.training.captions import Claim, write_caption
 
 ABOUT = (
     "gender",

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.networks import ConvNeXtSpeechTower, WhisperSpeechTower
-from encoders.training import losses
-from encoders.training.augment import augment, draw_surroundings
-from encoders.training.caption_writer import (
+from voxdex.encoders.networks import ConvNeXtSpeechTower, WhisperSpeechTower
+from voxdex.encoders.training import losses
+from voxdex.encoders.training.augment import augment, draw_surroundings
+from voxdex.encoders.training.caption_writer import (
     ATTRIBUTE_COLUMNS,
     EXCLUSIVE,
     PROMPTED,
@@ -22,13 +22,13 @@ from encoders.training.caption_writer import (
     tokens,
     twist,
 )
-from encoders.training.data import Clips
-from encoders.training.distributed import Place, gather
-from encoders.training.measured import played
-from encoders.training.recipe import Recipe, RecipeError
-from encoders.training.sources import Bundle
-from encoders.training.trainer import Trainer
-from encoders.training.validation import Validation, validate
+from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.distributed import Place, gather
+from voxdex.encoders.training.measured import played
+from voxdex.encoders.training.recipe import Recipe, RecipeError
+from voxdex.encoders.training.sources import Bundle
+from voxdex.encoders.training.trainer import Trainer
+from voxdex.encoders.training.validation import Validation, validate
 
 FITTED_CLIPS = 256
 """Clips on which a tower of our own is fitted to its inputs."""

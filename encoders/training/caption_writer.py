@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from encoders.attributes import load_attributes
-from encoders.training.captions import choose_claims, write_caption
-from encoders.training.data import CLAIMS, Clips
-from encoders.training.losses import match
+from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.training.captions import choose_claims, write_caption
+from voxdex.encoders.training.data import CLAIMS, Clips
+from voxdex.encoders.training.losses import match
 
 ALONE = 0.3
 """How many denials say nothing else."""

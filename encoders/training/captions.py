@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from encoders.attributes import Label, load_attributes
+from voxdex.encoders.attributes import Label, load_attributes
 
 if TYPE_CHECKING:
     from inflect import engine

@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from encoders.files import replaced
-from encoders.training.trainer import Trainer
+from voxdex.encoders.files import replaced
+from voxdex.encoders.training.trainer import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
 

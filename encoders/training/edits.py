@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from encoders.audio import SAMPLE_RATE
+from voxdex.encoders.audio import SAMPLE_RATE
 
 
 def _import_pyworld() -> ModuleType:

@@ -12,9 +12,9 @@ from scipy.fft import rfft
 from scipy.ndimage import binary_dilation, gaussian_filter1d
 from scipy.signal import find_peaks
 
-from encoders.audio import SAMPLE_RATE
-from encoders.training.voicing import HOP, frames_of, perturbation, pitch
-from encoders.voice_activity import CHUNK, SPEECH, VoiceActivity
+from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.training.voicing import HOP, frames_of, perturbation, pitch
+from voxdex.encoders.voice_activity import CHUNK, SPEECH, VoiceActivity
 
 LEAST_SPEECH_SECONDS = 0.3
 LEAST_VOICED_FRAMES = 15

@@ -11,25 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.audio import SAMPLE_RATE
-from encoders.batches import by_length, padded
-from encoders.corruption import corrupt
-from encoders.ctc import BLANK
-from encoders.espeak import phonemes_of
-from encoders.evidence import Spoken, evidence
-from encoders.manifest import ManifestError
-from encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
-from encoders.training import losses
-from encoders.training.alignment import align
-from encoders.training.augment import augment, draw_surroundings
-from encoders.training.data import Clips
-from encoders.training.distributed import Place, gather
-from encoders.training.padding import pad
-from encoders.training.phonetics import LONGEST
-from encoders.training.recipe import Recipe, RecipeError
-from encoders.training.sources import Bundle
-from encoders.training.trainer import Trainer
-from encoders.training.validation import Figure, Validation
+from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.batches import by_length, padded
+from voxdex.encoders.corruption import corrupt
+from voxdex.encoders.ctc import BLANK
+from voxdex.encoders.espeak import phonemes_of
+from voxdex.encoders.evidence import Spoken, evidence
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
+from voxdex.encoders.training import losses
+from voxdex.encoders.training.alignment import align
+from voxdex.encoders.training.augment import augment, draw_surroundings
+from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.distributed import Place, gather
+from voxdex.encoders.training.padding import pad
+from voxdex.encoders.training.phonetics import LONGEST
+from voxdex.encoders.training.recipe import Recipe, RecipeError
+from voxdex.encoders.training.sources import Bundle
+from voxdex.encoders.training.trainer import Trainer
+from voxdex.encoders.training.validation import Figure, Validation
 
 FEWEST_PHONEMES = 3
 """Of a part of an utterance."""

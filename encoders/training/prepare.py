@@ -1,6 +1,6 @@
 """The labelled speech that `mini` is trained on -> one manifest: measured attributes, edited copies, a split.
 
-    python -m encoders.training.prepare SPEECH --out DIR [--add FOLDER]
+    python -m voxdex.encoders.training.prepare SPEECH --out DIR [--add FOLDER]
 
 SPEECH and every further FOLDER are as encoders.training.corpora knows them: with a clips.csv, or as CREMA-D is distributed.
 The manifest has a column per attribute (attributes.toml). A cell names the label that holds, or several that it could be
@@ -21,15 +21,15 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from encoders.attributes import load_attributes
-from encoders.audio import SAMPLE_RATE, read_audio
-from encoders.manifest import ManifestError
-from encoders.training.annotate import MEASURES, MOST_SECONDS, in_processes, make_row
-from encoders.training.copies import edited_labels, write_edit
-from encoders.training.corpora import read_corpus
-from encoders.training.edits import EDITS
-from encoders.training.measured import load_measured
-from encoders.training.measures import measure
+from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.audio import SAMPLE_RATE, read_audio
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.training.annotate import MEASURES, MOST_SECONDS, in_processes, make_row
+from voxdex.encoders.training.copies import edited_labels, write_edit
+from voxdex.encoders.training.corpora import read_corpus
+from voxdex.encoders.training.edits import EDITS
+from voxdex.encoders.training.measured import load_measured
+from voxdex.encoders.training.measures import measure
 
 COLUMNS = (*"path dataset licence speaker split duration".split(), *load_attributes(), "style_not", *MEASURES)
 HELD_OUT_DATASETS = {"vctk", "ljspeech"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from encoders.networks import build_network
-from encoders.training.sources import (
+from voxdex.encoders.networks import build_network
+from voxdex.encoders.training.sources import (
     Bundle,
     SourceError,
     pretrained_description,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from encoders.attributes import load_attributes
+from voxdex.encoders.attributes import load_attributes
 
 LONGEST_CROP = 20
 """Seconds."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.training.data import Clips
-from encoders.training.recipe import Sampling
+from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.recipe import Sampling
 
 SORTED = 16
 """Batches whose clips are sorted together."""

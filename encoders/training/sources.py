@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from encoders.espeak import phonemes_of
-from encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
-from encoders.networks import DualEncoder, build_network
-from encoders.training.errors import SourceError
-from encoders.training.phonetics import phoneme_tokenizer
-from encoders.training.recipe import Recipe
-from encoders.training.whisper import convert_whisper, read_whisper, whisper_file
+from voxdex.encoders.espeak import phonemes_of
+from voxdex.encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
+from voxdex.encoders.networks import DualEncoder, build_network
+from voxdex.encoders.training.errors import SourceError
+from voxdex.encoders.training.phonetics import phoneme_tokenizer
+from voxdex.encoders.training.recipe import Recipe
+from voxdex.encoders.training.whisper import convert_whisper, read_whisper, whisper_file
 
 RUN, WEIGHTS, TEXT_TOWER = "run.json", "weights.safetensors", "text_tower.safetensors"
 MOST_TOKENS = 512
@@ -93,7 +93,7 @@ def begin_from(start: str) -> Bundle:
     """
     folder = Path(start)
     if folder.is_file():
-        from encoders.training.published import open_published
+        from voxdex.encoders.training.published import open_published
 
         return open_published(folder)
     if (folder / RUN).is_file():
@@ -198,7 +198,7 @@ def _from_hub(source: str, load: Callable[..., Any], file: str) -> Any:
 def _pretrained_weights(source: str, description: dict[str, Any]) -> dict[str, Tensor]:
     from transformers import AutoModel
 
-    from encoders.networks.pretrained import pretrained_config
+    from voxdex.encoders.networks.pretrained import pretrained_config
 
     config = pretrained_config(description)
     return _from_hub(source, lambda place: AutoModel.from_pretrained(place, config=config), "model.safetensors").state_dict()

@@ -1,6 +1,6 @@
 """Speech with transcripts -> one manifest for the recipe `scraps`: free licences alone, speakers and sentences held out.
 
-    python -m encoders.training.spoken SPEECH --add SYNTHETIC --hold-out kathleen --out spoken.csv
+    python -m voxdex.encoders.training.spoken SPEECH --add SYNTHETIC --hold-out kathleen --out spoken.csv
 
 SPEECH and every further FOLDER are as encoders.training.corpora knows them; clips without a transcript are left aside.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from encoders.training.corpora import read_corpus
+from voxdex.encoders.training.corpora import read_corpus
 
 COLUMNS = "path dataset licence speaker language transcript split duration".split()
 SHARED_SENTENCES = 0.13

@@ -1,6 +1,6 @@
 """Synthetic speech with known text, to widen what a phonetic model hears: espeak-ng in many voices, and flite where it is.
 
-    python -m encoders.training.synthesis --wordnet /usr/share/wordnet --out SYNTHETIC
+    python -m voxdex.encoders.training.synthesis --wordnet /usr/share/wordnet --out SYNTHETIC
 
 English sentences are the examples of WordNet; other languages are strings of words from Debian's word lists (wngerman, wdutch,
 wpolish). OUT has a clips.csv as encoders.training.corpora knows it, and a FLAC file a clip.
@@ -22,9 +22,9 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from encoders.audio import SAMPLE_RATE
-from encoders.espeak import Espeak, Voice
-from encoders.training.corpora import TABLE
+from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.espeak import Espeak, Voice
+from voxdex.encoders.training.corpora import TABLE
 
 COLUMNS = "path dataset licence speaker language transcript duration".split()
 VARIANTS = "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 klatt2 klatt3 linda steph Alex Annie anika".split()

@@ -18,20 +18,20 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
-from encoders.audio import SAMPLE_RATE
-from encoders.files import replace_file, replaced
-from encoders.manifest import ManifestError
-from encoders.model_folder import TOKENIZER
-from encoders.training.caption_trainer import CaptionTrainer
-from encoders.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from encoders.training.curves import draw_curves
-from encoders.training.data import Clips, Failure, load_clips, permitted, split
-from encoders.training.distributed import Place, join, leave
-from encoders.training.phonetic_trainer import PhoneticTrainer
-from encoders.training.recipe import Recipe, RecipeError
-from encoders.training.sources import RUN, WEIGHTS, begin
-from encoders.training.trainer import Trainer
-from encoders.training.validation import Figure, Validation, mean_score
+from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.files import replace_file, replaced
+from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.model_folder import TOKENIZER
+from voxdex.encoders.training.caption_trainer import CaptionTrainer
+from voxdex.encoders.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from voxdex.encoders.training.curves import draw_curves
+from voxdex.encoders.training.data import Clips, Failure, load_clips, permitted, split
+from voxdex.encoders.training.distributed import Place, join, leave
+from voxdex.encoders.training.phonetic_trainer import PhoneticTrainer
+from voxdex.encoders.training.recipe import Recipe, RecipeError
+from voxdex.encoders.training.sources import RUN, WEIGHTS, begin
+from voxdex.encoders.training.trainer import Trainer
+from voxdex.encoders.training.validation import Figure, Validation, mean_score
 
 LOG = "log.jsonl"
 

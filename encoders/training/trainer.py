@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from encoders.networks import DualEncoder
-from encoders.training.data import Clips
-from encoders.training.distributed import Place, average_gradients
-from encoders.training.recipe import Recipe
-from encoders.training.sampling import epoch_batches
-from encoders.training.sources import Bundle
-from encoders.training.validation import Validation
+from voxdex.encoders.networks import DualEncoder
+from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.distributed import Place, average_gradients
+from voxdex.encoders.training.recipe import Recipe
+from voxdex.encoders.training.sampling import epoch_batches
+from voxdex.encoders.training.sources import Bundle
+from voxdex.encoders.training.validation import Validation
 
 
 class Trainer(ABC):

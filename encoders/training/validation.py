@@ -9,13 +9,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from encoders.attributes import Attribute, load_attributes
-from encoders.metrics import area_under_curve, bootstrap, mean_interval, retrieval
-from encoders.networks import DualEncoder
-from encoders.training.calibration import fit_scale
-from encoders.training.caption_writer import draw_captions, fitting, tokens
-from encoders.training.captions import Claim
-from encoders.training.data import CLAIMS, Clips
+from voxdex.encoders.attributes import Attribute, load_attributes
+from voxdex.encoders.metrics import area_under_curve, bootstrap, mean_interval, retrieval
+from voxdex.encoders.networks import DualEncoder
+from voxdex.encoders.training.calibration import fit_scale
+from voxdex.encoders.training.caption_writer import draw_captions, fitting, tokens
+from voxdex.encoders.training.captions import Claim
+from voxdex.encoders.training.data import CLAIMS, Clips
 
 FEWEST = 20
 """Clips of a data set on which a figure is given; where less are held out in all, half of those."""

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from encoders.model_folder import voxdex_home
-from indexer.store.base import (
+from voxdex.encoders.model_folder import voxdex_home
+from voxdex.indexer.store.base import (
     CLIP,
     HEARD,
     KIND,
@@ -17,9 +17,9 @@ from indexer.store.base import (
     Store,
     StoreError,
 )
-from indexer.store.edge import EdgeStore
-from indexer.store.filters import EVERYTHING, All, Among, Condition, Filter, FilterError
-from indexer.store.language import parse_filter, write_filter
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filters import EVERYTHING, All, Among, Condition, Filter, FilterError
+from voxdex.indexer.store.language import parse_filter, write_filter
 
 DEFAULT_INDEX = "default"
 

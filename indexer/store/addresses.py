@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
-from indexer.store.base import StoreError
+from voxdex.indexer.store.base import StoreError
 
 PORT = 6333
 """Where a server listens whose address names no port."""

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from indexer.store.filters import EVERYTHING, Filter
-from indexer.store.patterns import PATH, PATH_TEXT
+from voxdex.indexer.store.filters import EVERYTHING, Filter
+from voxdex.indexer.store.patterns import PATH, PATH_TEXT
 
 FORMAT = 2
 """Of what an index holds."""

@@ -16,8 +16,8 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from indexer.store.addresses import as_address
-from indexer.store.base import StoreError
+from voxdex.indexer.store.addresses import as_address
+from voxdex.indexer.store.base import StoreError
 
 REQUEST_SECONDS = 60.0
 """After which a request is given up, and made again: a busy server may take long over a portion of clips."""

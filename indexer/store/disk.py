@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from indexer.store.base import StoreError
+from voxdex.indexer.store.base import StoreError
 
 LOCK = "lock"
 LOCK_SECONDS = 5.0

@@ -21,8 +21,8 @@ import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock
 
-from encoders.files import NEW, make_folder, move, read_json, replace_file
-from indexer.store.base import (
+from voxdex.encoders.files import NEW, make_folder, move, read_json, replace_file
+from voxdex.indexer.store.base import (
     BREADTH,
     CLIP,
     CLIPS,
@@ -45,10 +45,10 @@ from indexer.store.base import (
     in_portions,
     with_path_text,
 )
-from indexer.store.disk import copy_file, locked, released_on_error, see_to_room
-from indexer.store.filters import EVERYTHING, Filter, count_field, render
-from indexer.store.patterns import PATH, PATH_TEXT, path_text
-from indexer.store.shards import (
+from voxdex.indexer.store.disk import copy_file, locked, released_on_error, see_to_room
+from voxdex.indexer.store.filters import EVERYTHING, Filter, count_field, render
+from voxdex.indexer.store.patterns import PATH, PATH_TEXT, path_text
+from voxdex.indexer.store.shards import (
     INDEX,
     SHARD_ABOUT,
     Description,

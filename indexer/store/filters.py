@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from encoders.texts import short
-from indexer.store.patterns import forms, like
+from voxdex.encoders.texts import short
+from voxdex.indexer.store.patterns import forms, like
 
 LAYERS = ("metadata", "attributes", "measured", "tags")
 """Parts of the payload whose fields conditions name without the part; the first that a point has counts."""

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from encoders import load_attributes
-from encoders.texts import check_text, short
-from indexer.store.filters import EVERYTHING, All, Condition, Either, Filter, FilterError, Not, as_number, as_period
+from voxdex.encoders import load_attributes
+from voxdex.encoders.texts import check_text, short
+from voxdex.indexer.store.filters import EVERYTHING, All, Condition, Either, Filter, FilterError, Not, as_number, as_period
 
 if TYPE_CHECKING:
     import pyparsing as pp

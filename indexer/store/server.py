@@ -21,7 +21,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from indexer.store.base import (
+from voxdex.indexer.store.base import (
     BREADTH,
     CLIP,
     CLIPS,
@@ -47,9 +47,9 @@ from indexer.store.base import (
     other_format,
     with_path_text,
 )
-from indexer.store.connection import Connection
-from indexer.store.filters import EVERYTHING, Filter, count_field, render, value_at
-from indexer.store.patterns import GRAM, PATH, PATH_TEXT, grams, path_text
+from voxdex.indexer.store.connection import Connection
+from voxdex.indexer.store.filters import EVERYTHING, Filter, count_field, render, value_at
+from voxdex.indexer.store.patterns import GRAM, PATH, PATH_TEXT, grams, path_text
 
 log = logging.getLogger("voxdex")
 

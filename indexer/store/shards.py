@@ -19,10 +19,10 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from encoders.files import NEW, replace_file, sync
-from encoders.model_folder import ModelError, find_models, read_card, voxdex_home
-from indexer.store.base import CLIP, FORMAT, KIND, RECORDING, SAYS, Says, StoreError, as_vector, other_format
-from indexer.store.disk import copy_file, see_to_room
+from voxdex.encoders.files import NEW, replace_file, sync
+from voxdex.encoders.model_folder import ModelError, find_models, read_card, voxdex_home
+from voxdex.indexer.store.base import CLIP, FORMAT, KIND, RECORDING, SAYS, Says, StoreError, as_vector, other_format
+from voxdex.indexer.store.disk import copy_file, see_to_room
 
 INDEX, SHARD_ABOUT = "index.json", "about.json"
 SHARD = re.compile(r"shard-[0-9a-f]{12}")
