@@ -19,7 +19,7 @@ demo: $(RUN_TIME)
 	$(VENV)/bin/pip install --quiet --editable '.[cpu,demo,phonetic]'
 	$(VENV)/bin/python demo/make_archive.py demo/audio
 	rm -rf demo/index
-	./cli.py index demo/audio --index demo/index --says
+	./cli.py index demo/audio --index demo/index --phonetic
 	./cli.py search "a woman" --index demo/index -n 5
 	./cli.py search "a man with a deep voice" --index demo/index -n 5
 	./cli.py search "whispering" --index demo/index -n 5
@@ -63,10 +63,10 @@ runs/scraps/model/model.json: runs/spoken.csv
 	./cli.py train scraps $< --out runs/scraps
 
 runs/spoken.csv: runs/speech/clips.csv runs/synthetic/clips.csv
-	$(VENV)/bin/python -m voxdex.encoders.training.spoken runs/speech --add runs/synthetic $(HOLD_OUT:%=--hold-out %) --out $@
+	$(VENV)/bin/python -m voxdex.encoders.training.transcripts runs/speech --add runs/synthetic $(HOLD_OUT:%=--hold-out %) --out $@
 
 runs/synthetic/clips.csv: $(TRAIN)
-	$(VENV)/bin/python -m voxdex.encoders.training.synthesis --wordnet $(WORDNET) --out runs/synthetic
+	$(VENV)/bin/python -m voxdex.encoders.training.tts_corpus --wordnet $(WORDNET) --out runs/synthetic
 
 runs/%-held-out/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
 	./cli.py train $* $< --set text_tower.source=runs/text --out runs/$*-held-out

@@ -15,10 +15,10 @@ import click
 import numpy as np
 import torch
 
-from voxdex.encoders.files import replace_file
+from voxdex.encoders.paths import replace_file
 from voxdex.encoders.training.data import Clips, load_clips, split
+from voxdex.encoders.training.initial import begin_from
 from voxdex.encoders.training.recipe import load_recipe
-from voxdex.encoders.training.sources import begin_from
 from voxdex.encoders.training.train import train
 from voxdex.encoders.training.validation import validate
 

@@ -23,21 +23,29 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks.search import blended
-from voxdex.encoders import Model, default_model, open_model
-from voxdex.encoders.audio import Origin
-from voxdex.encoders.runtime import peak_memory
-from voxdex.encoders.zero_shot import Heard, heard_attributes
-from voxdex.indexer import Folder, Place, Server, Store, find_recordings, overview
-from voxdex.indexer import index as index_archive
-from voxdex.indexer.decoding import Decoded
-from voxdex.indexer.embedding import BATCH_CLIPS, Embedded, Span
-from voxdex.indexer.files import FileState
-from voxdex.indexer.measures import Measures
+from voxdex.encoders.audio.acoustics import AcousticMeasures
+from voxdex.encoders.audio.reader import Origin
+from voxdex.encoders.model import Model, open_model
+from voxdex.encoders.model_card import default_model
+from voxdex.encoders.onnx_session import peak_memory
+from voxdex.encoders.zero_shot import Prediction, supported_attributes
+from voxdex.indexer.index import index as index_archive
+from voxdex.indexer.location import IndexLocation, LocalIndex, ServerIndex
 from voxdex.indexer.metadata import Metadata
-from voxdex.indexer.reading import Done
-from voxdex.indexer.store import Filter, Point
-from voxdex.search import Background, CaptionBank, Query, ask, caption_vector, count_values, find, parse_filter
-from voxdex.web.library import Opened
+from voxdex.indexer.pipeline.decoder import DecodeSummary
+from voxdex.indexer.pipeline.embedder import BATCH_CLIPS, EmbeddedClip, EmbedEvent
+from voxdex.indexer.pipeline.reader import RecordingDone
+from voxdex.indexer.scan import FileState, find_recordings
+from voxdex.indexer.statistics import index_statistics
+from voxdex.indexer.store.base import Point, Store
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.filters import Filter
+from voxdex.search.caption import CaptionBank
+from voxdex.search.cohort import ScoreCohort
+from voxdex.search.engine import count_facet, search_index
+from voxdex.search.query import Query, ask
+from voxdex.search.query_vector import caption_vector
+from voxdex.web.index_reader import IndexSnapshot
 from voxdex.web.pages import FACETED, facets
 from voxdex.web.schemas import SearchRequest
 
@@ -95,12 +103,12 @@ class Hearing:
     """What reads recordings for the pipeline without looking into them; a clip of each."""
 
     def __init__(self, model: Model, real: np.ndarray) -> None:
-        self._real, self._attributes = real, heard_attributes(model)
+        self._real, self._attributes = real, supported_attributes(model)
 
-    def __call__(self, paths: Sequence[str], *_: Any) -> Iterator[list[Embedded]]:
+    def __call__(self, paths: Sequence[str], *_: Any) -> Iterator[list[EmbedEvent]]:
         rng = np.random.default_rng(2)
         vectors = (vector for part in blended(self._real, len(paths)) for vector in part)
-        batch: list[Embedded] = []
+        batch: list[EmbedEvent] = []
         for path, vector in tqdm(zip(paths, vectors, strict=True), total=len(paths), unit=" clips", disable=None):
             batch += self._recording(path, vector, rng)
             if len(batch) >= BATCH_CLIPS:
@@ -108,17 +116,17 @@ class Hearing:
                 batch = []
         yield batch
 
-    def _recording(self, path: str, vector: np.ndarray, rng: np.random.Generator) -> list[Embedded]:
+    def _recording(self, path: str, vector: np.ndarray, rng: np.random.Generator) -> list[EmbedEvent]:
         heard = {}
         for attribute in self._attributes:
             label = attribute.labels[rng.integers(len(attribute.labels))]
-            heard[attribute.name] = Heard(label.name, round(rng.uniform(0.3, 1), 4))
+            heard[attribute.name] = Prediction(label.name, round(rng.uniform(0.3, 1), 4))
         start, seconds = (round(each, 3) for each in rng.uniform((0, 1), (2, 10)))
-        measures = Measures(*(round(each, 2) for each in rng.normal((160, 3, -25, 4, 20), (40, 1, 4, 1, 6))))
-        span = Span(path, start, round(start + seconds, 3), measures, vector, heard, None, 0.0)
+        measures = AcousticMeasures(*(round(each, 2) for each in rng.normal((160, 3, -25, 4, 20), (40, 1, 4, 1, 6))))
+        span = EmbeddedClip(path, start, round(start + seconds, 3), measures, vector, heard, None, 0.0)
         origin = Origin("wav", "pcm_s16le", 16_000, 1, {"software": "recorder"})
-        decoded = Decoded(round(start + seconds + 1, 3), 0.5, origin)
-        return [span, Done(path, FileState.of(path), f"{Path(path).stem}{'0' * 56}", decoded)]
+        decoded = DecodeSummary(round(start + seconds + 1, 3), 0.5, origin)
+        return [span, RecordingDone(path, FileState.of(path), f"{Path(path).stem}{'0' * 56}", decoded)]
 
 
 class Bulk:
@@ -144,7 +152,7 @@ class Bulk:
         self._store.optimise()
 
 
-def fill(place: Place, archive: Path, clips: int, model: Model) -> dict[str, float]:
+def fill(place: IndexLocation, archive: Path, clips: int, model: Model) -> dict[str, float]:
     """Makes an index of an archive; seconds, and bytes of memory that this process held at most."""
     if not archive.exists():
         make_archive(archive, clips)
@@ -168,26 +176,26 @@ def milliseconds(question: Callable[[], Any], runs: int) -> float:
 
 def measure(store: Store, model: Model, runs: int) -> list[dict[str, Any]]:
     """Each question: a search as the command line makes it, with a facet, and as the page makes it, with all of its own."""
-    background = Background.of(store)
+    background = ScoreCohort.of(store)
     rows = []
     for name, conditions in tqdm(QUESTIONS.items(), unit=" questions", disable=None):
         where = parse_filter(*conditions)
         asked = SearchRequest(caption=CAPTION, where=list(conditions))
 
         def search(limit: int = FIRST, where: Filter = where) -> list[Any]:
-            return find(Query(ask(CAPTION), where, limit=limit), store, model, background)
+            return search_index(Query(ask(CAPTION), where, limit=limit), store, model, background)
 
         def page(search: Callable = search, asked: SearchRequest = asked) -> object:
-            fresh = Opened(store, model, background, 0, ())
+            fresh = IndexSnapshot(store, model, background, 0, ())
             return facets(fresh, search(FACETED), asked)
 
         def with_facet(search: Callable = search, where: Filter = where) -> object:
-            return count_values("emotion", search(), store, where)
+            return count_facet("emotion", search(), store, where)
 
         timed = {"search": search, "search and facet": with_facet, "page": page}
         row = {"question": name, "condition": " ".join(conditions), "clips": sum(store.facet("gender", where).values())}
         rows.append(row | {name: milliseconds(question, runs) for name, question in timed.items()})
-    rows.append({"question": "status", "condition": "", "search": milliseconds(lambda: overview(store), runs)})
+    rows.append({"question": "status", "condition": "", "search": milliseconds(lambda: index_statistics(store), runs)})
     return [row | {"ratio": row["search"] / rows[0]["search"]} for row in rows]
 
 
@@ -202,11 +210,11 @@ def main(clips: int, work: Path | None, url: str | None, runs: int, name: str | 
     model = open_model(name or default_model())
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        place = Server(url, f"conditions-{clips}") if url else Folder(folder / f"index-{clips}")
+        place = ServerIndex(url, f"conditions-{clips}") if url else LocalIndex(folder / f"index-{clips}")
         made = {} if place.exists() else fill(place, folder / f"archive-{clips}", clips, model)
         with place.open() as store:
             rows = measure(store, model, runs)
-            found = {"clips": store.count(), "bytes": overview(store).bytes, "peak_bytes": peak_memory()}
+            found = {"clips": store.count(), "bytes": index_statistics(store).bytes, "peak_bytes": peak_memory()}
     table = Table("question", "condition", "clips", "search (ms)", "over caption", "with a facet (ms)", "page (ms)")
     for row in rows:
         shown = [f"{row[each]:.1f}" if each in row else "" for each in ("search and facet", "page")]

@@ -24,15 +24,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from voxdex.encoders.audio import SAMPLE_RATE
-from voxdex.encoders.batches import padded
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.batching import padded
 from voxdex.encoders.machine import peak_memory, usable_cores
 from voxdex.encoders.model import Model
-from voxdex.encoders.model_folder import SPEECH
-from voxdex.encoders.runtime import CUDA
+from voxdex.encoders.model_card import SPEECH
+from voxdex.encoders.onnx_session import CUDA
 
 if TYPE_CHECKING:
-    from voxdex.encoders.training.sources import Bundle
+    from voxdex.encoders.training.initial import Bundle
 
 WAVLM = "wavlm-large"
 WAVLM_LARGE = {
@@ -128,8 +128,8 @@ def bundle_of(model: str) -> "Bundle":
     """A network by name; see above."""
     import torch
 
-    from voxdex.encoders.networks import build_network
-    from voxdex.encoders.training.sources import Bundle, begin_from
+    from voxdex.encoders.networks.factory import build_network
+    from voxdex.encoders.training.initial import Bundle, begin_from
 
     if model != WAVLM:
         return begin_from(model)
@@ -154,9 +154,9 @@ def make_clips(count: int) -> list[np.ndarray]:
 
 def export(model: str, precision: str, folder: Path, recordings: Path | None) -> float:
     """Writes the model folder; the worst cosine of its parity report."""
-    from voxdex.export.package import About, write_model
+    from voxdex.export.model_folder import ModelInfo, write_model
 
-    return write_model(bundle_of(model), About(name=folder.name), folder, precision, recordings).worst
+    return write_model(bundle_of(model), ModelInfo(name=folder.name), folder, precision, recordings).worst
 
 
 def time_way(model: str, folder: Path, way: Way, clips: Sequence[np.ndarray], device: str) -> Timed:

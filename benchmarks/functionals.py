@@ -12,8 +12,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 from tqdm import tqdm
 
-from voxdex.encoders.audio import SAMPLE_RATE, read_audio
-from voxdex.encoders.files import replaced
+from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
+from voxdex.encoders.paths import replaced
 
 SECONDS = 10.0
 MOST = 5.0

@@ -28,12 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.make_archive import SENTENCES, SPEAKERS, write
-from voxdex.encoders import SAMPLE_RATE, AudioReader, Model, open_model, read_audio
-from voxdex.encoders.espeak import Espeak
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader, read_audio
 from voxdex.encoders.machine import usable_cores
-from voxdex.indexer import find_recordings
-from voxdex.indexer.decoding import Piece
-from voxdex.indexer.reading import Reader
+from voxdex.encoders.model import Model, open_model
+from voxdex.encoders.phonetic.g2p import Espeak
+from voxdex.indexer.pipeline.decoder import SegmentedClip
+from voxdex.indexer.pipeline.reader import Reader
+from voxdex.indexer.scan import find_recordings
 
 CLI = [sys.executable, str(Path(__file__).parent.parent / "cli.py")]
 INDEX = [*CLI, "index"]
@@ -91,9 +92,9 @@ def decode_all(paths: list[Path]) -> float:
         return sum(pool.map(lambda path: sum(map(len, AudioReader(path))), paths)) / SAMPLE_RATE
 
 
-def read_all(paths: list[Path], seconds: float) -> list[Piece]:
+def read_all(paths: list[Path], seconds: float) -> list[SegmentedClip]:
     """What the decoding processes make of the recordings, with nothing beside them."""
-    return [event for event in Reader([], seconds).read(map(str, paths)) if isinstance(event, Piece)]
+    return [event for event in Reader([], seconds).read(map(str, paths)) if isinstance(event, SegmentedClip)]
 
 
 def new_index(folder: Path, recordings: Path, model: str) -> dict[str, Any]:

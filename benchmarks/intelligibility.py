@@ -26,12 +26,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from voxdex.encoders import SAMPLE_RATE
-from voxdex.encoders.corruption import replace_some
-from voxdex.encoders.disturbances import add_noise
-from voxdex.encoders.espeak import Espeak, Voice, to_phonemes
-from voxdex.encoders.manifest import read_manifest
-from voxdex.encoders.phonetic_model import PhoneticModel, open_phonetic_model
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.phonetic.corruption import replace_some
+from voxdex.encoders.phonetic.degradation import add_noise
+from voxdex.encoders.phonetic.g2p import Espeak, Voice, to_phonemes
+from voxdex.encoders.phonetic.model import PhoneticModel, open_phonetic_model
+from voxdex.encoders.tables import read_manifest
 from voxdex.search.phonetic_evaluation import read_spoken
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)

@@ -18,11 +18,11 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from voxdex.encoders.audio import read_audio
-from voxdex.encoders.networks import WhisperSpeechTower
+from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.networks.functionals import mean_over
+from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 from voxdex.encoders.training.corpora import read_corpus
-from voxdex.encoders.training.sources import whisper_encoder
+from voxdex.encoders.training.initial import whisper_encoder
 
 SECONDS = 10.0
 BATCH_SECONDS = 60.0

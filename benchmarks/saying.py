@@ -20,10 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from voxdex.encoders.espeak import to_phonemes
-from voxdex.encoders.manifest import read_manifest
-from voxdex.encoders.phonetic_model import open_phonetic_model
-from voxdex.encoders.spotting import pack
+from voxdex.encoders.phonetic.g2p import to_phonemes
+from voxdex.encoders.phonetic.model import open_phonetic_model
+from voxdex.encoders.phonetic.spotting import pack
+from voxdex.encoders.tables import read_manifest
 from voxdex.search.phonetic_evaluation import read_spoken
 
 LENGTHS = (1, 2, 4, 6)

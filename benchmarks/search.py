@@ -24,11 +24,15 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks.indexing import make_archive
-from voxdex.encoders import AudioError, Model, open_model
-from voxdex.indexer import EdgeStore, find_recordings
-from voxdex.indexer.store import Point
-from voxdex.search import CaptionBank, caption_vector, parse_filter
-from voxdex.search.speech import embed_recording
+from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.model import Model, open_model
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.base import Point
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.search.caption import CaptionBank
+from voxdex.search.embed import embed_recording
+from voxdex.search.query_vector import caption_vector
 
 FIRST, QUERIES, PORTION = 10, 200, 20_000
 NOISE = 0.5

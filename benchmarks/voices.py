@@ -23,16 +23,18 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from benchmarks.functionals import classifier, functionals, to_captions
-from voxdex.encoders import Model, load_attributes, open_model
-from voxdex.encoders.manifest import read_manifest
+from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.metrics import area_under_curve, classification, mean_interval
-from voxdex.encoders.model_folder import ModelCard
-from voxdex.encoders.training.captions import Claim, choose_claims, write_caption
+from voxdex.encoders.model import Model, open_model
+from voxdex.encoders.model_card import ModelCard
+from voxdex.encoders.tables import read_manifest
+from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
 from voxdex.encoders.training.data import CLAIMS, truth_of
-from voxdex.search import Background, caption_vector
-from voxdex.search.claims import Judge, read_claims
+from voxdex.search.caption_terms import TermScorer, parse_terms
+from voxdex.search.cohort import ScoreCohort
+from voxdex.search.engine import scores_of
 from voxdex.search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
-from voxdex.search.finding import scores_of
+from voxdex.search.query_vector import caption_vector
 
 FEWEST = 20
 """Clips of a set on which a figure is given."""
@@ -262,11 +264,14 @@ def _scores(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
 
 def _ranked(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
     """The same as `search` ranks them, word by word too."""
-    vectors, background = listener.heard.vectors, Background(listener.heard.vectors)
+    vectors, background = listener.heard.vectors, ScoreCohort(listener.heard.vectors)
     return np.stack(
         [
             scores_of(
-                vectors, caption_vector(text, listener.model), Judge(read_claims(text), listener.model, background), background
+                vectors,
+                caption_vector(text, listener.model),
+                TermScorer(parse_terms(text), listener.model, background),
+                background,
             )
             for text in wordings
         ],

@@ -6,23 +6,26 @@ from typing import Any
 
 import click
 
-from voxdex.commands.answers import caption, embed
-from voxdex.commands.archive import export_index_vectors, index, pull, push, reindex, status
-from voxdex.commands.classifying import classify
-from voxdex.commands.evaluation import evaluate
+from voxdex.commands.caption import caption, embed
+from voxdex.commands.classify import classify
+from voxdex.commands.console import all_printed, print_note, reason_of
+from voxdex.commands.evaluate import evaluate
+from voxdex.commands.index import export_index_vectors, index, pull, push, reindex, status
+from voxdex.commands.intelligibility import intelligibility
 from voxdex.commands.models import models
-from voxdex.commands.phonetics import intelligibility
-from voxdex.commands.reranking import rerank
-from voxdex.commands.searching import search
-from voxdex.commands.serving import serve
-from voxdex.commands.terminal import all_printed, note, reason_of
-from voxdex.commands.training import annotate, export, train
-from voxdex.encoders import AudioError, ModelError, TextError
-from voxdex.encoders.espeak import EspeakError
-from voxdex.encoders.manifest import ManifestError
-from voxdex.indexer import MetadataError, StoreError
-from voxdex.indexer.store import FilterError
-from voxdex.search import QueryError
+from voxdex.commands.rerank import rerank
+from voxdex.commands.search import search
+from voxdex.commands.serve import serve
+from voxdex.commands.train import annotate, export, train
+from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.model import ModelError
+from voxdex.encoders.phonetic.g2p import EspeakError
+from voxdex.encoders.tables import ManifestError
+from voxdex.encoders.texts import TextError
+from voxdex.indexer.metadata import MetadataError
+from voxdex.indexer.store.base import StoreError
+from voxdex.indexer.store.filters import FilterError
+from voxdex.search.query import QueryError
 
 EXPECTED = (ModelError, EspeakError, StoreError, MetadataError, FilterError, QueryError, TextError, ManifestError)
 """Errors whose message is for the user, as those of the system are; anything else is a defect and shows its traceback."""
@@ -39,7 +42,7 @@ class Commands(click.Group):
             sys.exit(1)
         except OSError as error:
             with suppress(OSError):  # what cannot be said either
-                note(f"Error: {reason_of(error)}")
+                print_note(f"Error: {reason_of(error)}")
             sys.exit(2)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -54,7 +57,7 @@ class Commands(click.Group):
             refusal.exit_code = 2
             raise refusal from error
         except KeyboardInterrupt:
-            note("Stopped. What is done is kept: run the same command again to go on.")
+            print_note("Stopped. What is done is kept: run the same command again to go on.")
             sys.exit(130)
 
 

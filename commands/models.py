@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from voxdex.commands.common import FOLDER, as_json, finish
-from voxdex.commands.terminal import new_table, note, print_json, print_table
-from voxdex.commands.training import PRECISION, add_training, print_parity, stage_note
-from voxdex.encoders import ModelError, find_models
-from voxdex.encoders.model_folder import ModelCard, read_card, voxdex_home
+from voxdex.commands.console import new_table, print_json, print_note, print_table
+from voxdex.commands.options import FOLDER, as_json, exit_with_failures
+from voxdex.commands.train import PRECISION, add_training, print_parity, stage_note
+from voxdex.encoders.model import ModelError
+from voxdex.encoders.model_card import ModelCard, find_models, read_card, voxdex_home
 
 SCORED = ("gender", "emotion", "pitch")
 """Attributes whose figures are shown."""
@@ -35,7 +35,7 @@ def models(context: click.Context, json_output: bool) -> None:
             failed.append({"path": str(folder), "reason": str(error)})
     if json_output:
         print_json({"models": [asdict(card) | {"space": card.space, "folder": str(folder)} for folder, card in cards]})
-        finish(bool(cards), failed)
+        exit_with_failures(bool(cards), failed)
         return
     table = new_table("name", "version", "MB", "speed", *SCORED, "licence")
     for folder, card in cards:
@@ -46,11 +46,11 @@ def models(context: click.Context, json_output: bool) -> None:
     print_table(table)
     for folder, card in cards:
         click.echo(f"{folder.name}: {card.description}")
-    note(
+    print_note(
         f"{', '.join(SCORED)}: zero-shot unweighted average recall on speakers who were held out, in percent, the mean over "
         "sets. speed: times real time, where it was exported."
     )
-    finish(bool(cards), failed)
+    exit_with_failures(bool(cards), failed)
 
 
 def mean_figure(card: ModelCard, question: str) -> str:
@@ -81,9 +81,9 @@ def add(
     voxdex models add paraspeechclap-intrinsic.pth.tar --speech ./wavlm-large --text ./granite
     """
     with add_training():
-        from voxdex.encoders.training.published import SPEECH_SOURCE, TEXT_SOURCE, open_published
-        from voxdex.export.package import write_model
-        from voxdex.export.published import about_published, find_published
+        from voxdex.encoders.training.paraspeechclap import SPEECH_SOURCE, TEXT_SOURCE, open_published
+        from voxdex.export.model_folder import write_model
+        from voxdex.export.paraspeechclap import about_published, find_published
 
         published = find_published(source, name)
         out = voxdex_home() / "models" / published.name
@@ -99,4 +99,4 @@ def add(
             {"name": published.name, "folder": str(out), "licence": card.licence, "space": card.space, "parity": asdict(parity)}
         )
     print_parity(parity)
-    note(f"{out}: {card.licence}. Use it by --model {published.name}.")
+    print_note(f"{out}: {card.licence}. Use it by --model {published.name}.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from voxdex.commands.common import check_folder_of
+from voxdex.commands.options import check_folder_of
 from voxdex.encoders.metrics import Classification
 from voxdex.search.evaluation import RetrievalFigures
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from voxdex.encoders.espeak import Espeak, EspeakError, Voice
+from voxdex.encoders.phonetic.g2p import Espeak, EspeakError, Voice
 
 CODECS = {".wav": "pcm_s16le", ".flac": "flac", ".mp3": "libmp3lame", ".opus": "libopus", ".m4a": "aac"}
 SENTENCES = (

@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from voxdex.encoders.batches import by_length, padded
-from voxdex.encoders.model_folder import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
-from voxdex.encoders.runtime import Device, Graph, Wanted, parse_device
+from voxdex.encoders.batching import by_length, padded
+from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
+from voxdex.encoders.onnx_session import Device, DeviceSpec, OnnxSession, parse_device
 from voxdex.encoders.texts import check_text
 
 __all__ = ["Model", "ModelError", "open_model"]
@@ -53,13 +53,13 @@ class Model:
         return self._speech.device
 
     @cached_property
-    def _speech(self) -> Graph:
-        return Graph(self.folder / SPEECH, self._wanted, self._bulk)
+    def _speech(self) -> OnnxSession:
+        return OnnxSession(self.folder / SPEECH, self._wanted, self._bulk)
 
     @cached_property
-    def _text(self) -> Graph:
+    def _text(self) -> OnnxSession:
         graph = PHONEMES if self.card.text == "phonemes" else TEXT
-        return Graph(self.folder / graph, Wanted("cpu", self._wanted.threads))
+        return OnnxSession(self.folder / graph, DeviceSpec("cpu", self._wanted.threads))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

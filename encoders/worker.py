@@ -76,7 +76,7 @@ class Worker:
 
     @staticmethod
     def _start() -> subprocess.Popen:
-        root = str(Path(__file__).parent.parent)
+        root = str(Path(__file__).parents[2])
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
             "OPENBLAS_NUM_THREADS": "1",  # its products are small, and waiting threads would starve the embedding

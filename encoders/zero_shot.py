@@ -7,7 +7,7 @@ import numpy as np
 
 from voxdex.encoders.attributes import Attribute, load_attributes
 from voxdex.encoders.model import Model
-from voxdex.encoders.model_folder import ModelCard
+from voxdex.encoders.model_card import ModelCard
 
 
 def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:
@@ -32,19 +32,19 @@ def probabilities(embeddings: np.ndarray, labels: np.ndarray, scale: float) -> n
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def scale_of(card: ModelCard, attribute: str) -> float:
+def logit_scale(card: ModelCard, attribute: str) -> float:
     """What cosines are multiplied with before the softmax over an attribute's labels: as calibrated, or as in training."""
     return card.scales.get(attribute, card.logit_scale)
 
 
-def heard_attributes(model: Model) -> list[Attribute]:
+def supported_attributes(model: Model) -> list[Attribute]:
     """The exclusive attributes that a model was measured on; all of them where it never was."""
     exclusive = [attribute for attribute in load_attributes().values() if attribute.exclusive]
     return [attribute for attribute in exclusive if attribute.name in model.card.scales] or exclusive
 
 
 @dataclass(frozen=True)
-class Heard:
+class Prediction:
     """A label, and how probable it is among the labels of its attribute."""
 
     label: str
@@ -56,7 +56,7 @@ class AttributeTagger:
 
     def __init__(self, model: Model) -> None:
         self._card = model.card
-        self._attributes = heard_attributes(model)
+        self._attributes = supported_attributes(model)
         self._labels = [
             classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
         ]
@@ -66,11 +66,11 @@ class AttributeTagger:
         """The attributes it knows."""
         return [attribute.name for attribute in self._attributes]
 
-    def __call__(self, embeddings: np.ndarray) -> list[dict[str, Heard]]:
+    def __call__(self, embeddings: np.ndarray) -> list[dict[str, Prediction]]:
         """[clips, dimension] -> attribute -> what is heard, for each clip."""
-        clips: list[dict[str, Heard]] = [{} for _ in embeddings]
+        clips: list[dict[str, Prediction]] = [{} for _ in embeddings]
         for attribute, labels in zip(self._attributes, self._labels, strict=True):
-            shares = probabilities(embeddings, labels, scale_of(self._card, attribute.name))
+            shares = probabilities(embeddings, labels, logit_scale(self._card, attribute.name))
             for clip, best, share in zip(clips, shares.argmax(axis=1), shares.max(axis=1), strict=True):
-                clip[attribute.name] = Heard(attribute.labels[best].name, round(float(share), 3))
+                clip[attribute.name] = Prediction(attribute.labels[best].name, round(float(share), 3))
         return clips

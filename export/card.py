@@ -1,6 +1,6 @@
 """The model card: what model.json says, for people."""
 
-from voxdex.encoders.model_folder import ModelCard
+from voxdex.encoders.model_card import ModelCard
 
 HEAD = """\
 # {name} {version}

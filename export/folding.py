@@ -3,7 +3,7 @@
 from torch import Tensor, cat, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from voxdex.encoders.networks import DualEncoder
+from voxdex.encoders.networks.dual_encoder import DualEncoder
 
 
 class FrameProduct(nn.Module):

@@ -12,10 +12,11 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from voxdex.encoders.model_folder import PHONEMES, SPEECH, TEXT
-from voxdex.encoders.networks import DualEncoder, PhonemeTower
-from voxdex.export.files import MOST_BYTES, save_graph
+from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT
+from voxdex.encoders.networks.dual_encoder import DualEncoder
+from voxdex.encoders.networks.phoneme_tower import PhonemeTower
 from voxdex.export.folding import fold
+from voxdex.export.graph_files import MOST_BYTES, save_graph
 from voxdex.export.precision import halve_weights, normalise_in_full, quantise
 
 OPSET = 20

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from voxdex.encoders.audio import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
+from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
 from voxdex.encoders.model import Model
-from voxdex.encoders.networks import DualEncoder
+from voxdex.encoders.networks.dual_encoder import DualEncoder
 
 LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "int8-static": 0.99}
 BATCHED = 160.0

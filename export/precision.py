@@ -10,8 +10,8 @@ from onnx import TensorProto
 from onnx.helper import make_node
 from onnx.numpy_helper import from_array, to_array
 
-from voxdex.encoders.batches import padded
-from voxdex.export.files import save_graph
+from voxdex.encoders.batching import padded
+from voxdex.export.graph_files import save_graph
 
 CALIBRATED = {"MatMulConstBOnly": True, "CalibMovingAverage": True}
 """Of static quantisation: products of activations with each other stay in fp32; one odd clip does not stretch the scales."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.model import Model
 
 CLIPS, CLIP_SECONDS = 4, 10.0

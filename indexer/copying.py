@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from voxdex.indexer.ledger import Ledger
-from voxdex.indexer.opening import Place
-from voxdex.indexer.summary import remember_overview
-from voxdex.indexer.store import CLIP, KIND, RECORDING, Store, StoreError
+from voxdex.indexer.catalog import Catalog
+from voxdex.indexer.location import IndexLocation
+from voxdex.indexer.statistics import cache_statistics
+from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Store, StoreError
 
 
 @dataclass
-class Copied:
+class CopyReport:
     """recordings: of the source; copied: of those, with `clips`; the others were there already. dropped: of the target."""
 
     recordings: int = 0
@@ -20,8 +20,8 @@ class Copied:
 
 
 def copy_index(
-    source: Store, target: Place, on_recording: Callable[[int], object] = lambda total: None, mirror: bool = False
-) -> Copied:
+    source: Store, target: IndexLocation, on_recording: Callable[[int], object] = lambda total: None, mirror: bool = False
+) -> CopyReport:
     """Copies what another index does not have, or has otherwise; it is made if it is not there. Interrupted, it goes on.
 
     Args:
@@ -38,7 +38,7 @@ def copy_index(
     if first is None:
         raise StoreError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
     store = target.open() if target.exists() else target.create(source.space, source.model, len(first.vector), source.says)
-    copied = Copied(total)
+    copied = CopyReport(total)
     with store:
         if store.space != source.space:
             raise StoreError(f"The index {target} holds embeddings of {store.space}, not of {source.space}.")
@@ -60,7 +60,7 @@ def copy_index(
                 store.delete({"content": content})
                 copied.dropped += 1
         store.optimise()
-        ledger = Ledger(store)
+        ledger = Catalog(store)
         ledger.remember()
-        remember_overview(store, ledger)
+        cache_statistics(store, ledger)
     return copied

@@ -3,24 +3,24 @@
 from collections.abc import Callable
 from functools import partial
 
-from voxdex.encoders import Model
-from voxdex.indexer.files import FileState, Walk, is_gone
-from voxdex.indexer.ledger import Ledger
+from voxdex.encoders.model import Model
+from voxdex.indexer.catalog import Catalog
+from voxdex.indexer.index import MOST_PRUNED, IndexReport, Progress, index
+from voxdex.indexer.location import IndexLocation, open_phonetic_encoder, reference
 from voxdex.indexer.metadata import stored_metadata
-from voxdex.indexer.opening import Place, open_listener, reference
-from voxdex.indexer.pipeline import MOST_PRUNED, IndexReport, Progress, index
-from voxdex.indexer.store import Says, Store, StoreError
+from voxdex.indexer.scan import FileState, ScanResult, is_gone
+from voxdex.indexer.store.base import PhoneticSpace, Store, StoreError
 
 
 def rebuild(
-    place: Place,
+    place: IndexLocation,
     model: Model,
     prune: bool = False,
     everything: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     prune_all: bool = False,
     drop_failed: bool = False,
-    says: Says | None = None,
+    says: PhoneticSpace | None = None,
 ) -> IndexReport:
     """Embeds all that an index knows anew, with another model or for what is said too; until then it answers as before.
 
@@ -43,7 +43,7 @@ def rebuild(
         if former.space == model.card.space and former.says == says:
             held = f"{former.space}, and of what is said" if says and former.says else former.space
             raise StoreError(f"The index {place} holds embeddings of {held} already.")
-        ledger = Ledger(former)
+        ledger = Catalog(former)
         known, paths = stored_metadata(former), sorted(ledger.paths)
         sound = set(filter(ledger.has_clips, paths))
     gone = [path for path in paths if is_gone(path)]
@@ -57,12 +57,12 @@ def rebuild(
             f"{len(gone)} of the {len(paths)} files of the index {place} are gone, such as {gone[0]}. See that their disk is "
             "mounted, or leave them out with --prune=all."
         )
-    there = Walk([])
+    there = ScanResult([])
     for path in sorted(set(paths) - set(gone)):
         there.take(path, partial(FileState.of, path))
     with _successor(place, model, says) as store:
         _forget_others(store, there)
-        listener = open_listener(store)
+        listener = open_phonetic_encoder(store)
         report = index(
             there, store, model, known,
             everything=everything, on_progress=on_progress, listener=listener, retry_failed=True,
@@ -78,7 +78,7 @@ def rebuild(
     return report
 
 
-def _successor(place: Place, model: Model, says: Says | None) -> Store:
+def _successor(place: IndexLocation, model: Model, says: PhoneticSpace | None) -> Store:
     """What is to become the index of a place: that one itself, where it only takes what is said in addition."""
     former = place.open()
     if former.adds_says and former.space == model.card.space and not former.says:
@@ -88,9 +88,9 @@ def _successor(place: Place, model: Model, says: Says | None) -> Store:
     return place.beside(model.card.space, reference(model), model.card.dimension, says)
 
 
-def _forget_others(store: Store, walk: Walk) -> None:
+def _forget_others(store: Store, walk: ScanResult) -> None:
     """Drop what an earlier try has embedded and the former index does not know any more."""
-    ledger = Ledger(store)
+    ledger = Catalog(store)
     for path in ledger.paths:
         if path not in walk.recordings:
             ledger.detach(path)

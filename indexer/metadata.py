@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from voxdex.encoders.remote import is_url
-from voxdex.indexer.files import beside
-from voxdex.indexer.store import RECORDING, Store
+from voxdex.encoders.audio.remote import is_url
+from voxdex.indexer.scan import beside
+from voxdex.indexer.store.base import RECORDING, Store
 from voxdex.indexer.store.filters import as_period, key_in
 
 KEY = "path"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders import AudioError, Model
-from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.metrics import Classification, Retrieval, bootstrap, classification, retrieval
-from voxdex.search.classification import question
-from voxdex.search.speech import embed_recording
+from voxdex.encoders.model import Model
+from voxdex.encoders.tables import ManifestError
+from voxdex.search.classify import label_set
+from voxdex.search.embed import embed_recording
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def embed_rows(model: Model, rows: list[dict[str, str]], root: Path, on_row: Cal
 
 
 @dataclass(frozen=True)
-class Answered:
+class ClassificationResult:
     """What zero-shot classification said of each clip: true and heard labels, of those of the `rows` that have a label."""
 
     attribute: str
@@ -84,7 +85,7 @@ class Answered:
 
 def evaluate_classification(
     model: Model, embedded: Embedded, attribute: str, labels: Sequence[str] = (), templates: Sequence[str] = ()
-) -> Answered:
+) -> ClassificationResult:
     """Zero-shot classification of `attribute` against the manifest's column of that name.
 
     Without `labels`, the choice is between the labels that the column holds. Rows of other labels are left out.
@@ -96,9 +97,9 @@ def evaluate_classification(
     rows = [i for i, row in enumerate(embedded.rows) if row[attribute] in labels]
     if not rows:
         raise ManifestError(f"No row has one of the labels {', '.join(labels)} in its column {attribute!r}.")
-    asked = question(model, attribute, labels, templates)
+    asked = label_set(model, attribute, labels, templates)
     best = asked.scores(embedded.vectors[rows], model).argmax(axis=1)
-    return Answered(attribute, labels, [embedded.rows[i][attribute] for i in rows], [labels[i] for i in best], rows)
+    return ClassificationResult(attribute, labels, [embedded.rows[i][attribute] for i in rows], [labels[i] for i in best], rows)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders import AudioError
-from voxdex.encoders.audio import Failure, read_short
-from voxdex.encoders.espeak import to_phonemes
-from voxdex.encoders.phonetic_model import PhoneticModel
+from voxdex.encoders.audio.reader import AudioError, Failure, read_short
+from voxdex.encoders.phonetic.g2p import to_phonemes
+from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.search.query import QueryError
 
 COLUMNS = ("text", "phonemes")
@@ -27,7 +26,7 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Judged:
+class IntelligibilityScore:
     """intelligibility: 0 to 1, see PhoneticModel.intelligibility. evidence: of the recording for its phonemes, nats."""
 
     recording: str
@@ -38,7 +37,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Clarity:
+class IntelligibilityReward:
     """Intelligibility as a second reward of takes.
 
     model: hears them. weight: how much it counts beside how they sound, 0 to 1. language: of what should be said.
@@ -55,13 +54,13 @@ class Clarity:
             AudioError: it cannot be read, or is longer than the model hears.
             QueryError: there is nothing to say in the text.
         """
-        found = next(judge([Utterance(take, text, language=self.language)], self.model))
+        found = next(score_intelligibility([Utterance(take, text, language=self.language)], self.model))
         if isinstance(found, Failure):
             raise AudioError(found.reason)
         return found.intelligibility
 
 
-def judge(utterances: Sequence[Utterance], model: PhoneticModel) -> Iterator[Judged | Failure]:
+def score_intelligibility(utterances: Sequence[Utterance], model: PhoneticModel) -> Iterator[IntelligibilityScore | Failure]:
     """Judges recordings, in order; those that cannot be read, or are too long, are failures.
 
     Raises:
@@ -75,7 +74,7 @@ def judge(utterances: Sequence[Utterance], model: PhoneticModel) -> Iterator[Jud
             continue
         evidence = float(model.evidence(next(model.listen([samples])), [phonemes])[0])
         clear = model.intelligibility(evidence, phonemes)
-        yield Judged(str(utterance.path), utterance.text, phonemes, round(clear, 4), round(evidence, 2))
+        yield IntelligibilityScore(str(utterance.path), utterance.text, phonemes, round(clear, 4), round(evidence, 2))
 
 
 def spoken(utterances: Sequence[Utterance]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tests of SCRAPS on recordings with transcripts; see encoders.phonetic_tests."""
+"""The tests of SCRAPS on recordings with transcripts; see encoders.phonetic.evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders import AudioError
-from voxdex.encoders.audio import Failure
-from voxdex.encoders.espeak import phonemes_of
-from voxdex.encoders.manifest import ManifestError
-from voxdex.encoders.phonetic_model import PhoneticModel
-from voxdex.encoders.phonetic_tests import Listener, Outcome, run_tests
+from voxdex.encoders.audio.reader import AudioError, Failure
+from voxdex.encoders.phonetic.evaluation import Listener, Outcome, run_tests
+from voxdex.encoders.phonetic.g2p import phonemes_of
+from voxdex.encoders.phonetic.model import PhoneticModel
+from voxdex.encoders.tables import ManifestError
 from voxdex.search.intelligibility import read_utterance
 
 FEWEST = 2
@@ -19,7 +18,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Tested:
+class PhoneticReport:
     """outcomes: see run_tests. failed: recordings that could not be read, or are too long. left_out: rows without words."""
 
     clips: int
@@ -71,7 +70,7 @@ def evaluate_phonetics(
     rows: Sequence[dict[str, str]],
     root: Path,
     on_recording: Callable[[], object] = lambda: None,
-) -> Tested:
+) -> PhoneticReport:
     """Runs the tests on recordings of a manifest; see read_spoken.
 
     Raises:
@@ -88,4 +87,4 @@ def evaluate_phonetics(
     )
     left_out = len(rows) - len(spoken.rows) - len(spoken.failed)
     outcomes = run_tests(listener, spoken.clips, listener.hear(spoken.clips), said)
-    return Tested(len(spoken.clips), outcomes, spoken.failed, left_out)
+    return PhoneticReport(len(spoken.clips), outcomes, spoken.failed, left_out)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from voxdex.encoders.remote import Location
-from voxdex.indexer.store import EVERYTHING, Filter, Neighbour, Point
+from voxdex.encoders.audio.remote import Location
+from voxdex.indexer.store.base import Point, ScoredPoint
+from voxdex.indexer.store.filters import MATCH_ALL, Filter
 
-DENIED = 0.7
+NEGATIVE_WEIGHT = 0.7
 """How much what is unwanted counts against a clip, over what is wanted; 0.5 to 1 serve equally well."""
 
 
@@ -27,28 +28,28 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipId:
     """A clip of the index, by its id."""
 
     id: str
 
 
 @dataclass(frozen=True)
-class Shift:
-    """From what one caption says towards what another one says: Shift("calm", "angry")."""
+class Direction:
+    """From what one caption says towards what another one says: Direction("calm", "angry")."""
 
     away: str
     towards: str
 
 
-Part = str | Sound | Clip | Shift
+QueryInput = str | Sound | ClipId | Direction
 
 
 @dataclass(frozen=True)
-class Wish:
+class QueryTerm:
     """A part of a query and how much it counts. weight: above 0 asks for it, below 0 for its opposite."""
 
-    part: Part
+    part: QueryInput
     weight: float = 1.0
 
 
@@ -86,8 +87,8 @@ class Query:
     skip: hits that were shown before.
     """
 
-    wishes: Sequence[Wish] = ()
-    where: Filter = EVERYTHING
+    wishes: Sequence[QueryTerm] = ()
+    where: Filter = MATCH_ALL
     liked: Sequence[str] = ()
     disliked: Sequence[str] = ()
     says: str = ""
@@ -97,7 +98,7 @@ class Query:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundClip:
+class ClipRecord:
     """What an index knows of a clip. id: in the index. start, end: seconds in the recording."""
 
     id: str
@@ -112,7 +113,7 @@ class FoundClip:
 
 
 @dataclass(frozen=True)
-class Said:
+class SpokenMatch:
     """Where something is said in a clip, and how surely. start, end: seconds in the recording. match: 0 to 1, see spotting."""
 
     start: float
@@ -121,7 +122,7 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hit(FoundClip):
+class Hit(ClipRecord):
     """A clip that fits.
 
     rank: from 1. score: what hits are ranked by, the cosine less what is doubtful of the captions' words. cosine: with the
@@ -138,12 +139,12 @@ class Hit(FoundClip):
     percentile: float | None
     meets: dict[str, bool]
     copies: int
-    said: Said | None = None
+    said: SpokenMatch | None = None
 
 
-def about_clip(point: Point | Neighbour) -> dict[str, Any]:
-    """What the index knows of a clip, by the names of FoundClip."""
-    return {"id": point.id} | {field.name: point.payload[field.name] for field in fields(FoundClip) if field.name != "id"}
+def clip_fields(point: Point | ScoredPoint) -> dict[str, Any]:
+    """What the index knows of a clip, by the names of ClipRecord."""
+    return {"id": point.id} | {field.name: point.payload[field.name] for field in fields(ClipRecord) if field.name != "id"}
 
 
 @dataclass(frozen=True)
@@ -164,16 +165,16 @@ def ask(
     like: Sounding | Sequence[Sounding] = (),
     without: str | Sequence[str] = (),
     unlike: Sounding | Sequence[Sounding] = (),
-) -> list[Wish]:
+) -> list[QueryTerm]:
     """Wishes from plain values: captions and sounds to look for, and those to stay away from, one or several of each."""
     wanted = [*captions, *map(_sound, _several(like))]
     unwanted = [*_several(without), *map(_sound, _several(unlike))]
-    return [*map(Wish, wanted), *(Wish(part, -DENIED) for part in unwanted)]
+    return [*map(QueryTerm, wanted), *(QueryTerm(part, -NEGATIVE_WEIGHT) for part in unwanted)]
 
 
 def _several(values: Any) -> Sequence[Any]:
     return [values] if isinstance(values, (str, Path, Hit)) else values
 
 
-def _sound(sound: Sounding) -> Sound | Clip:
-    return Clip(sound.id) if isinstance(sound, Hit) else Sound(sound)
+def _sound(sound: Sounding) -> Sound | ClipId:
+    return ClipId(sound.id) if isinstance(sound, Hit) else Sound(sound)

@@ -16,19 +16,22 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from voxdex.commands import main
 from demo.make_archive import main as make_archive
-from voxdex.encoders import Model, open_model
-from voxdex.encoders.model_folder import SHIPPED, SPEECH, file_sha256
-from voxdex.indexer import EdgeStore, find_recordings, index, read_metadata
 from tests.forks import Forks
 from tests.qdrant_double import Double, qdrant_double
+from voxdex.commands import main
+from voxdex.encoders.model import Model, open_model
+from voxdex.encoders.model_card import SHIPPED, SPEECH, file_sha256
+from voxdex.indexer.index import index
+from voxdex.indexer.metadata import read_metadata
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.edge import EdgeStore
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
 """Seconds after which something is taken to have hung: a hundred times what any of it takes on a machine with nothing to do."""
 
-IMPORTED = ("voxdex.encoders.worker", "qdrant_edge", "voxdex.search.phonetic_evaluation", "voxdex.indexer.pipeline")
+IMPORTED = ("voxdex.encoders.worker", "qdrant_edge", "voxdex.search.phonetic_evaluation", "voxdex.indexer.index")
 """Modules that commands import when they need them; none of them starts a thread, as ONNX Runtime does."""
 
 MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30
@@ -309,7 +312,7 @@ def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
     """
     import onnx
 
-    from voxdex.export import package
+    from voxdex.export import model_folder as package
 
     trace = package.trace_graphs
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from voxdex.encoders import Model, open_model
 from tests.sounds import voice
+from voxdex.encoders.model import Model, open_model
 
 GOLDEN = Path(__file__).with_suffix(".json")
 

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from voxdex.encoders.zero_shot import Heard
-from voxdex.search import CaptionBank, Prompt, QueryError, Reward, compose, rank, read_prompts
-from voxdex.search.captioning import BANK
 from tests.sounds import voice, write_sound
+from voxdex.encoders.zero_shot import Prediction
+from voxdex.search.caption import BANK, CaptionBank, compose
+from voxdex.search.query import QueryError
+from voxdex.search.rerank import Reward, TakeSet, rank, read_take_sets
 
 
 @pytest.fixture
@@ -65,21 +66,21 @@ def test_a_bank_that_cannot_be_used_is_refused(here, takes, tmp_path):
     ("heard", "caption"),
     [
         ({}, "A speaker."),
-        ({"gender": Heard("female", 0.9), "emotion": Heard("angry", 0.8)}, "An angry woman."),
+        ({"gender": Prediction("female", 0.9), "emotion": Prediction("angry", 0.8)}, "An angry woman."),
         (
-            {"gender": Heard("male", 0.9), "emotion": Heard("sad", 0.4), "pitch": Heard("low", 0.7)},
+            {"gender": Prediction("male", 0.9), "emotion": Prediction("sad", 0.4), "pitch": Prediction("low", 0.7)},
             "A man with a low-pitched voice.",
         ),
         (
             {
-                "age": Heard("old", 0.7),
-                "gender": Heard("female", 1),
-                "speed": Heard("slow", 0.7),
-                "phonation": Heard("whispered", 0.7),
+                "age": Prediction("old", 0.7),
+                "gender": Prediction("female", 1),
+                "speed": Prediction("slow", 0.7),
+                "phonation": Prediction("whispered", 0.7),
             },
             "An old woman, slow and whispered.",
         ),
-        ({"emotion": Heard("neutral", 0.9), "phonation": Heard("modal", 0.9)}, "A speaker."),
+        ({"emotion": Prediction("neutral", 0.9), "phonation": Prediction("modal", 0.9)}, "A speaker."),
     ],
 )
 def test_captions_are_composed_of_what_is_certain(heard, caption):
@@ -129,7 +130,7 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
         (("rerank", "w\udcf6man", "{take}"), "'w\\udcf6man' is not valid text"),
         (("rerank", "a man", "{take}", "--likeness", "nan"), "is not from 0 to 1"),
         (("rerank", "a man", "{take}", "--like", "{bytes}"), "cannot be read: it is not audio"),
-        (("rerank", "a man", "{take}", "--says", "..."), "There is nothing to say in '...'"),
+        (("rerank", "a man", "{take}", "--text", "..."), "There is nothing to say in '...'"),
         (("embed", "--caption", "...", "--out", "{folder}/x.npz"), "The caption '...' has no words"),
         (("caption", "{take}", "--captions", "{dots}"), "holds no captions"),
         (("intelligibility", "{take}", "--text", "..."), "There is nothing to say in '...'"),
@@ -195,24 +196,24 @@ def test_a_table_of_takes_is_ranked(here, takes, tmp_path):
         "second,,low.wav|high.wav|middle.wav,high.wav\n"
         "third,a man,,\n"
     )
-    assert [prompt.name for prompt in read_prompts(table)] == ["first", "second", "third"]
+    assert [prompt.name for prompt in read_take_sets(table)] == ["first", "second", "third"]
     done = here("rerank", table, "--json")
     assert done.status == 1 and "there are no takes of it" in done.err
     best = [result["takes"][0]["recording"].rpartition("/")[2] for result in done.json["results"] if result["takes"]]
     assert best == ["low.wav", "high.wav"]
     table.write_text("path\nlow.wav\n")
     with pytest.raises(QueryError, match="needs the columns 'caption' and 'takes'"):
-        read_prompts(table)
+        read_take_sets(table)
 
 
 def test_rewards_of_sound_and_of_files_are_the_same(mini, takes):
-    from voxdex.encoders import read_audio
+    from voxdex.encoders.audio.reader import read_audio
 
     reward, caption = Reward(mini), "a man with a deep voice"
     sounds = [read_audio(take) for take in takes]
     singly = [reward(take, caption) for take in takes]
     assert reward.many(sounds, [caption] * 3) == pytest.approx(singly, abs=1e-4)
-    ranked = rank(Prompt("x", caption, tuple(takes)), reward)
+    ranked = rank(TakeSet("x", caption, tuple(takes)), reward)
     assert [score for _, score in ranked.takes] == pytest.approx(sorted(singly, reverse=True), abs=1e-5)
     with pytest.raises(QueryError, match="nothing to rank takes by"):
         reward(sounds[0])

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxdex.encoders import SAMPLE_RATE, AudioError, AudioReader, read_audio
 from tests.sounds import tone, voice, write_sound
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader, read_audio
 
 FORMATS = [
     ("8bit.wav", {"codec": "pcm_u8", "rate": 8000}),

@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from voxdex.encoders import ModelError
-from voxdex.encoders.batches import batches_of, by_length, padded
-from voxdex.encoders.runtime import Graph, Wanted, parse_device
+from voxdex.encoders.batching import batches_of, by_length, padded
+from voxdex.encoders.model import ModelError
+from voxdex.encoders.onnx_session import DeviceSpec, OnnxSession, parse_device
 
 
 def test_batches_hold_all_items_and_keep_within_their_limits():
@@ -34,10 +34,10 @@ def test_answers_come_in_order_from_several_threads():
 @pytest.mark.parametrize(
     ("name", "device"),
     [
-        ("auto", Wanted("auto")),
-        ("cpu:3", Wanted("cpu", threads=3)),
-        ("cuda:0,2", Wanted("cuda", gpus=(0, 2))),
-        ("cuda:1", Wanted("cuda", gpus=(1,))),
+        ("auto", DeviceSpec("auto")),
+        ("cpu:3", DeviceSpec("cpu", threads=3)),
+        ("cuda:0,2", DeviceSpec("cuda", gpus=(0, 2))),
+        ("cuda:1", DeviceSpec("cuda", gpus=(1,))),
     ],
 )
 def test_devices_are_read(name, device):
@@ -56,11 +56,11 @@ def test_two_builds_of_the_runtime_are_noticed(mini, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "1.0")
     with pytest.raises(ModelError, match="overwrite each other"):
-        Graph(mini.folder / "speech.onnx", Wanted("cuda"))
+        OnnxSession(mini.folder / "speech.onnx", DeviceSpec("cuda"))
 
 
 def test_memory_of_a_gpu_is_a_number(mini, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setenv("VOXDEX_GPU_MEMORY", "much")
     with pytest.raises(ModelError, match=r"VOXDEX_GPU_MEMORY is a number of GiB, not 'much'"):
-        Graph(mini.folder / "speech.onnx", Wanted("auto"))
+        OnnxSession(mini.folder / "speech.onnx", DeviceSpec("auto"))

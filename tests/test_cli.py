@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from voxdex.commands import main
 from docs.commands import PAGE, page
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
+from voxdex.commands import main
 
 
 def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

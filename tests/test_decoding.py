@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from voxdex.indexer.decoding import Decoded, Decoder, Piece
 from tests.sounds import voice, write_sound
+from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary, SegmentedClip
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def decoder():
 def test_a_recording_comes_as_its_clips_and_what_it_was(decoder, tmp_path):
     path = write_sound(tmp_path / "a.flac", np.tile(voice(6.0), 4), codec="flac")
     *pieces, done = decoder.read(str(path), path)
-    assert all(isinstance(piece, Piece) and piece.path == str(path) for piece in pieces) and len(pieces) > 2
+    assert all(isinstance(piece, SegmentedClip) and piece.path == str(path) for piece in pieces) and len(pieces) > 2
     assert done.audio_seconds == pytest.approx(24.0) and done.origin.codec == "flac" and done.work_seconds > 0
     assert not done.failure and not done.is_passing
 
@@ -33,12 +33,12 @@ def test_a_crash_is_a_failure_of_one_recording_that_may_pass(decoder, tmp_path):
     next(events)
     os.kill(decoder._worker._process.pid, signal.SIGSEGV)
     *_, done = events
-    assert isinstance(done, Decoded) and "crashed" in done.failure and done.is_passing
+    assert isinstance(done, DecodeSummary) and "crashed" in done.failure and done.is_passing
     assert list(decoder.read(str(path), path))[-1].failure == ""
 
 
 def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path):
-    from voxdex.indexer import decoder_process
+    from voxdex.indexer.pipeline import decoder_worker as decoder_process
 
     def surprise(samples):
         raise RuntimeError("surprise")

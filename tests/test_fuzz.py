@@ -13,12 +13,15 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from voxdex.encoders import TextError
-from voxdex.indexer import EdgeStore
-from voxdex.indexer.store import FilterError, parse_filter
-from voxdex.search import Asked, QueryError, Ranking, count_values, find, question
-from voxdex.search.asking import sound_in_file
 from tests.sounds import voice, write_sound
+from voxdex.encoders.texts import TextError
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.filters import FilterError
+from voxdex.search.classify import label_set
+from voxdex.search.engine import count_facet, search_index
+from voxdex.search.query import QueryError, Ranking
+from voxdex.search.query_parser import QuerySpec, sound_in_file
 
 TIMES = int(os.environ.get("VOXDEX_FUZZ", 0))
 
@@ -128,7 +131,7 @@ def test_filters_are_met_or_refused(store, filter, field):
     try:
         where = parse_filter(filter)
         store.query(np.eye(1, 256, dtype=np.float32)[0], 5, where)
-        count_values(field, [], store, where)
+        count_facet(field, [], store, where)
     except REFUSALS as refused:
         assert is_sentence(str(refused))
 
@@ -150,8 +153,8 @@ def test_filters_are_met_or_refused(store, filter, field):
 @example(["a woman"], [], [], [], [], "", None, float("nan"), 0)
 def test_queries_are_answered_or_refused(store, mini, captions, without, move, where, like, says, group, fold, least):
     try:
-        asked = Asked(captions, like, without, (), move, (), (), where, says)
-        hits = find(asked.query(sound_in_file, str, Ranking(group, 1, fold, 0, least), 3), store, mini)
+        asked = QuerySpec(captions, like, without, (), move, (), (), where, says)
+        hits = search_index(asked.query(sound_in_file, str, Ranking(group, 1, fold, 0, least), 3), store, mini)
         json.dumps(asked.document(hits), allow_nan=False).encode()
     except REFUSALS as refused:
         assert is_sentence(str(refused))
@@ -165,7 +168,7 @@ def test_queries_are_answered_or_refused(store, mini, captions, without, move, w
 @example(["a", "w\udcf6man"], [], "label")
 def test_labels_are_put_into_words_or_refused(mini, labels, templates, name):
     try:
-        asked = question(mini, name, labels, templates)
+        asked = label_set(mini, name, labels, templates)
         assert np.isfinite(asked.vectors).all()
     except REFUSALS as refused:
         assert is_sentence(str(refused))
@@ -277,7 +280,7 @@ def test_bodies_are_read_or_refused(server, body):
 
 
 OPTIONS = (
-    "--not --like --unlike --move --liked --disliked --says --language --where --facet --group-by "
+    "--not --like --unlike --move --more --less --says --language --where --facet --group-by "
     "--min-score --fold --diverse -n --page --save"
 ).split()
 ARGUMENTS = st.one_of(

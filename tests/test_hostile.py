@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from voxdex.indexer import EdgeStore
 from tests.hostile import make_hostile
+from voxdex.indexer.store.edge import EdgeStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: FIFOs, sockets and such names")
 

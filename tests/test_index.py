@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import voxdex.indexer
-from voxdex.encoders import SAMPLE_RATE
-from voxdex.indexer import EdgeStore, IndexReport, MetadataError, Progress, Windows, find_recordings, read_metadata
-from voxdex.indexer.embedding import read_here
-from voxdex.indexer.store import Point, parse_filter
 from tests.sounds import voice, write_sound
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.indexer.index import IndexReport, Progress
+from voxdex.indexer.metadata import MetadataError, read_metadata
+from voxdex.indexer.pipeline.clips import Windows
+from voxdex.indexer.pipeline.embedder import embed_locally
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.base import Point
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filter_parser import parse_filter
 
 CLIPS = 7
 """Of the recordings below: one each of the short ones, five of the long one."""
@@ -30,7 +34,7 @@ def audio(tmp_path) -> Path:
 
 
 def index(paths: list[Path], *arguments, **options) -> IndexReport:
-    return indexer.index(find_recordings(paths), *arguments, **options)
+    return pipeline.index(find_recordings(paths), *arguments, **options)
 
 
 def stored(store: EdgeStore) -> dict[str, list[tuple[float, float]]]:
@@ -145,7 +149,7 @@ def test_a_failure_is_remembered_and_named_again_without_reading(store, audio, m
 def one_by_one(paths: Sequence[str], *arguments):
     """Reads a recording when the one before it is done, so that it is known what is stored when."""
     for path in paths:
-        yield from read_here([path], *arguments)
+        yield from embed_locally([path], *arguments)
 
 
 def test_an_interrupted_run_leaves_whole_recordings_and_goes_on(store, audio, mini):
@@ -255,7 +259,7 @@ def test_a_walk_that_was_wholly_known_is_not_looked_into_again(store, audio, min
     (audio / "broken.wav").write_bytes(b"no sound")
     first = index([audio], store, mini)
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.indexer.pipeline.Ledger", None)
+        patched.setattr("voxdex.indexer.index.Ledger", None)
         again = index([audio], store, mini)
         assert (again.recordings, again.unchanged, again.failed) == (4, 3, first.failed) and len(again.failed) == 1
     assert index([audio / "more"], store, mini).unchanged == 1

@@ -13,18 +13,16 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-from voxdex.encoders import find_models
-from voxdex.encoders.files import replace_file, replaced
-from voxdex.encoders.model_folder import read_card
-from voxdex.indexer import EdgeStore, StoreError
-from voxdex.indexer.pipeline import Progress
-from voxdex.indexer.replica import copy_of, discard
-from voxdex.indexer.running import announce, running
-from voxdex.indexer.store import Point, Says
-from voxdex.indexer.store.edge import AWAITED, CONFIG
-from voxdex.indexer.store.shards import SHARD_ABOUT, Description
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
+from voxdex.encoders.model_card import find_models, read_card
+from voxdex.encoders.paths import replace_file, replaced
+from voxdex.indexer.index import Progress
+from voxdex.indexer.progress_file import read_progress, write_progress
+from voxdex.indexer.snapshot import delete_snapshot, open_snapshot
+from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
+from voxdex.indexer.store.edge import AWAITED, CONFIG, EdgeStore
+from voxdex.indexer.store.shards import SHARD_ABOUT, Description
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
@@ -134,15 +132,15 @@ def test_a_copy_is_read_without_a_word_to_the_index_that_lost_its_description(in
         forget_about(index)
     (index / "index.json").unlink()
     before = contents(index)
-    copy = copy_of(index)
+    copy = open_snapshot(index)
     assert points(copy) == expected and copy.model == "mini"
-    discard(copy)
+    delete_snapshot(copy)
     assert contents(index) == before and (old or EdgeStore.revision(index))
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["described", "by its points"])
 def test_what_is_said_is_recovered_too(index, old):
-    says = Says(PHONETIC.space, "phonetic", PHONETIC.dimension)
+    says = PhoneticSpace(PHONETIC.space, "phonetic", PHONETIC.dimension)
     with EdgeStore.open(index) as store:
         store.add_says(says)
         store.upsert([recording(3, says=PHONETIC.space)])
@@ -314,10 +312,10 @@ def test_reading_makes_nothing(place, tmp_path, home, here):
         told = here(*command, "--index", folder)
         assert told.status == (0 if "--dry-run" in command else 2) and "Traceback" not in told.err
         assert sorted(path for path in tmp_path.rglob("*") if home not in (path, *path.parents)) == before
-    for read in (EdgeStore.open, copy_of, lambda folder: EdgeStore.copied(folder, tmp_path)):
+    for read in (EdgeStore.open, open_snapshot, lambda folder: EdgeStore.copied(folder, tmp_path)):
         with pytest.raises(StoreError, match="There is no index"):
             read(folder)
-    assert running(folder) is None and EdgeStore.revision(folder) == () and not EdgeStore.exists(folder)
+    assert read_progress(folder) is None and EdgeStore.revision(folder) == () and not EdgeStore.exists(folder)
     assert sorted(path for path in tmp_path.rglob("*") if home not in (path, *path.parents)) == before
     assert not home.exists() or not list(home.rglob("replicas/*"))
 
@@ -481,9 +479,9 @@ def test_what_a_kill_in_optimise_leaves_is_removed_and_not_copied(index, expecte
     segment = next(shard(index).glob("segments/*"))
     left = shard(index) / "temp_segments" / "segment_builder_x"
     shutil.copytree(segment, left / segment.name)
-    copy = copy_of(index)
+    copy = open_snapshot(index)
     assert points(copy) == expected and not list(copy.folder.rglob("segment_builder_x"))
-    discard(copy)
+    delete_snapshot(copy)
     assert left.exists()
     with EdgeStore.open(index) as store:
         assert not left.exists() and points(store) == expected
@@ -521,13 +519,13 @@ def test_side_files_are_on_disk_before_they_have_their_names(tmp_path, synced, m
         assert was_synced(AWAITED, shard(tmp_path).name)
         store.remember("recordings", lambda: [])
         assert was_synced(f"{shard(tmp_path).name}-recordings.memo.json", "index")
-        store.add_says(Says("s", "m", 3))
+        store.add_says(PhoneticSpace("s", "m", 3))
         assert "index" in synced and was_synced("index.json", "index")
     with EdgeStore.beside(tmp_path / "index", OTHER, "other", 4) as store:
         assert was_synced("about.json", shard(tmp_path, OTHER).name + ".new")
         store.take_over()
         assert was_synced("index.json", "index")
-    announce(Progress(1, 2, 3, 4.0), tmp_path / "index")
+    write_progress(Progress(1, 2, 3, 4.0), tmp_path / "index")
     assert synced == [] and (tmp_path / "index" / "running.json").exists()
 
 
@@ -555,14 +553,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 def test_a_collection_of_a_newer_version_is_not_to_be_deleted():
     qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from voxdex.indexer.store.connection import Connection
-    from voxdex.indexer.store.server import ServerStore
+    from voxdex.indexer.store.qdrant_connection import QdrantConnection
+    from voxdex.indexer.store.qdrant_server import ServerStore
 
     client = qdrant_client.QdrantClient(":memory:")
-    ServerStore.create(Connection([client]), "voices", MINI.space, "mini", 256)
+    ServerStore.create(QdrantConnection([client]), "voices", MINI.space, "mini", 256)
     [collection] = [found.name for found in client.get_collections().collections]
     about = next(point for point in client.scroll(collection)[0] if "format" in point.payload)
     client.set_payload(collection, {"format": 3}, [about.id])
     with pytest.raises(StoreError, match=r"newer Voxdex, in format 3.* Update Voxdex") as error:
-        ServerStore.open(Connection([client]), "voices")
+        ServerStore.open(QdrantConnection([client]), "voices")
     assert "elete" not in str(error.value)

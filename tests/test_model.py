@@ -5,11 +5,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from voxdex.encoders import ModelError, find_models, open_model
-from voxdex.encoders.model_folder import SHIPPED, file_sha256, read_card
-from voxdex.encoders.phonetic_model import open_phonetic_model
 from tests.golden import GOLDEN, first_numbers
 from tests.sounds import voice
+from voxdex.encoders.model import ModelError, open_model
+from voxdex.encoders.model_card import SHIPPED, file_sha256, find_models, read_card
+from voxdex.encoders.phonetic.model import open_phonetic_model
 
 LENGTHS = [0.05, 0.3, 0.7, 1.0, 1.5, 2.2, 3.0, 4.7, 6.0, 8.3, 10.0]
 

@@ -6,9 +6,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 transformers = pytest.importorskip("transformers", reason="transformers comes with the train extra")
 
-from voxdex.encoders.networks import MelFrontEnd, NetworkError, build_network
-from voxdex.encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
 from tests.sounds import voice
+from voxdex.encoders.networks.errors import NetworkError
+from voxdex.encoders.networks.factory import build_network
+from voxdex.encoders.networks.frontend import MelFrontEnd
+from voxdex.encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
 
 CONVNEXT = {"kind": "convnext", "mel_bins": 32, "widths": (16, 24), "depths": (1, 1)}
 TRANSFORMER = {"kind": "transformer", "vocabulary": 100, "hidden": 32, "layers": 1, "heads": 2, "features": 48}

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxdex.indexer import EdgeStore
-from voxdex.indexer.store import Condition, Point, parse_filter
-from voxdex.indexer.store.patterns import PATH_TEXT, forms, grams, matcher, path_text
 from tests.test_fuzz import fuzzed
 from tests.test_store import edge_store, server_store
+from voxdex.indexer.store.base import Point
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.filters import Condition
+from voxdex.indexer.store.patterns import PATH_TEXT, forms, grams, matcher, path_text
 
 PATHS = [
     "/archive/Interviews/Anna Müller/take 1.wav",

@@ -13,16 +13,17 @@ pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic ext
 
 from safetensors.torch import load_file
 
-from voxdex.encoders.manifest import ManifestError
-from voxdex.encoders.networks import AcousticTower, PhonemeTower
-from voxdex.encoders.phonetic_model import open_phonetic_model
-from voxdex.encoders.spotting import pack
-from voxdex.encoders.training.alignment import align
-from voxdex.encoders.training.phonetics import phoneme_tokenizer
-from voxdex.encoders.training.recipe import RecipeError, load_recipe
-from voxdex.encoders.training.spoken import is_open, split_rows
-from voxdex.encoders.training.train import train
 from tests.sounds import voice, write_sound
+from voxdex.encoders.networks.acoustic_tower import AcousticTower
+from voxdex.encoders.networks.phoneme_tower import PhonemeTower
+from voxdex.encoders.phonetic.model import open_phonetic_model
+from voxdex.encoders.phonetic.spotting import pack
+from voxdex.encoders.tables import ManifestError
+from voxdex.encoders.training.alignment import align
+from voxdex.encoders.training.phoneme_tokenizer import phoneme_tokenizer
+from voxdex.encoders.training.recipe import RecipeError, load_recipe
+from voxdex.encoders.training.train import train
+from voxdex.encoders.training.transcripts import is_open, split_rows
 
 SMALL = (
     "speech_tower.mel_bins=32", "speech_tower.widths=[16,24]", "speech_tower.depths=[1,1]", "speech_tower.kernels=[5,5]",

@@ -11,17 +11,17 @@ import pytest
 pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic extra")
 
 from demo.make_archive import SENTENCES, write
-from voxdex.encoders import read_audio
-from voxdex.encoders.corruption import corrupt, replace_some
-from voxdex.encoders.ctc import log_likelihoods
-from voxdex.encoders.disturbances import add_babble, add_noise, add_room
-from voxdex.encoders.espeak import Espeak, EspeakError, Voice, to_phonemes
-from voxdex.encoders.evidence import LEAST, Spoken, evidence
-from voxdex.encoders.phonetic_model import open_phonetic_model
-from voxdex.encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
-from voxdex.encoders.spotting import locate, match, pack, unpack
-from voxdex.indexer.store.disk import copy_file
 from tests.qdrant_double import qdrant_double
+from voxdex.encoders.audio.reader import read_audio
+from voxdex.encoders.phonetic.corruption import corrupt, replace_some
+from voxdex.encoders.phonetic.ctc import log_likelihoods
+from voxdex.encoders.phonetic.degradation import add_babble, add_noise, add_room
+from voxdex.encoders.phonetic.evaluation import Listener, fit_intelligibility, run_tests
+from voxdex.encoders.phonetic.g2p import Espeak, EspeakError, Voice, to_phonemes
+from voxdex.encoders.phonetic.model import open_phonetic_model
+from voxdex.encoders.phonetic.pmi import LEAST, PhoneticEmbedding, pmi
+from voxdex.encoders.phonetic.spotting import locate, match, pack, unpack
+from voxdex.indexer.store.files import copy_file
 
 HARBOUR = SENTENCES[2]
 
@@ -55,7 +55,7 @@ def spoken_home(spoken_archive, once, tmp_path_factory):
     from voxdex.commands import main
 
     def make(folder: Path) -> None:
-        done = CliRunner().invoke(main, ["index", str(spoken_archive), "--says"], env={"VOXDEX_HOME": str(folder)})
+        done = CliRunner().invoke(main, ["index", str(spoken_archive), "--phonetic"], env={"VOXDEX_HOME": str(folder)})
         assert done.exit_code == 0, done.output
 
     return shutil.copytree(once("spoken-home", make), tmp_path_factory.mktemp("spoken") / "home", copy_function=copy_file)
@@ -131,7 +131,7 @@ def test_a_model_that_hears_everything_passes_and_one_that_hears_nothing_does_no
 
     def listener(heard):
         return Listener(
-            hear=lambda sounds: [Spoken(vector, np.zeros((1, 1))) for vector in perfect(heard)],
+            hear=lambda sounds: [PhoneticEmbedding(vector, np.zeros((1, 1))) for vector in perfect(heard)],
             evidence=lambda spoken, sequences: 20 * perfect(sequences) @ spoken.vector,
             embed=perfect,
         )
@@ -159,7 +159,7 @@ def test_evidence_sums_over_all_ways_of_laying_phonemes_along_frames():
     with np.errstate(divide="ignore"):
         assert np.allclose(log_likelihoods(np.log(shares), sequences), np.log(expected), atol=1e-4)
     usual = np.array([0.1, 0.2, 0.3, 0.4])
-    found = evidence(Spoken(np.zeros(2), np.log(shares)), sequences, usual)
+    found = pmi(PhoneticEmbedding(np.zeros(2), np.log(shares)), sequences, usual)
     assert found[1] == pytest.approx(np.log(expected[1]) - np.log(0.2 * 0.3), abs=1e-4) and found[4] == 4 * LEAST
 
 
@@ -241,13 +241,13 @@ def test_what_is_said_and_who_says_it_are_fused(voxdex, indexed):
 def test_an_index_of_voices_learns_what_is_said_later(voxdex, spoken_archive):
     assert voxdex("index", spoken_archive).status == 0
     refused = voxdex("search", "--says", HARBOUR)
-    assert refused.status == 2 and "index it again with --says" in refused.err
-    foreseen = voxdex("index", spoken_archive, "--says", "--dry-run", "--json").json
+    assert refused.status == 2 and "index it again with --phonetic" in refused.err
+    foreseen = voxdex("index", spoken_archive, "--phonetic", "--dry-run", "--json").json
     assert (len(foreseen["changed"]), len(foreseen["unchanged"])) == (12, 0)
     assert len(voxdex("index", spoken_archive, "--dry-run", "--json").json["unchanged"]) == 12
-    again = voxdex("index", spoken_archive, "--says", "--json").json
+    again = voxdex("index", spoken_archive, "--phonetic", "--json").json
     assert (again["indexed"], again["unchanged"]) == (12, 0)
-    assert voxdex("index", spoken_archive, "--says", "--json").json["unchanged"] == 12
+    assert voxdex("index", spoken_archive, "--phonetic", "--json").json["unchanged"] == 12
     assert voxdex("index", spoken_archive, "--json").json["unchanged"] == 12
     assert Path(voxdex("search", "--says", HARBOUR, "-n", 1, "--json").json["hits"][0]["recording"]).stem[-1] == "2"
     assert voxdex("status", "--json").json["clips"] == 12
@@ -301,9 +301,9 @@ def test_a_table_of_utterances_is_judged(voxdex, here, spoken_archive, tmp_path)
 
 def test_takes_are_ranked_by_how_clearly_they_say_a_text(process, voxdex, spoken_archive):
     takes = [spoken_archive / f"en-us-f2-{i}.wav" for i in range(4)]
-    found = process("rerank", "", *takes, "--says", HARBOUR, "--json").json["results"][0]["takes"]
+    found = process("rerank", "", *takes, "--text", HARBOUR, "--json").json["results"][0]["takes"]
     assert found[0]["recording"] == str(takes[2]) and found[0]["score"] == found[0]["intelligibility"]
-    both = voxdex("rerank", "a woman", *takes, "--says", HARBOUR, "--clarity", 0.9)
+    both = voxdex("rerank", "a woman", *takes, "--text", HARBOUR, "--clarity", 0.9)
     assert both.status == 0 and "intelligibility" in both.out
 
 
@@ -321,12 +321,12 @@ def test_the_tests_of_scraps_run_on_a_manifest(voxdex, here, spoken_archive, tmp
 def test_the_page_and_the_api_search_by_what_is_said(spoken_home, home):
     from fastapi.testclient import TestClient
 
-    from voxdex.indexer import Folder
+    from voxdex.indexer.location import LocalIndex
     from voxdex.web.app import create_app
-    from voxdex.web.services import Services
     from voxdex.web.settings import Settings
+    from voxdex.web.state import AppState
 
-    services = Services.of(Folder(spoken_home / "indexes" / "default"), Settings(), "cpu")
+    services = AppState.of(LocalIndex(spoken_home / "indexes" / "default"), Settings(), "cpu")
     with TestClient(create_app(services), base_url="http://127.0.0.1:8765") as server:
         found = server.post("/api/search", json={"says": HARBOUR, "limit": 3})
         assert [Path(hit["recording"]).stem[-1] for hit in found.json()["hits"]] == ["2"] * 3, found.text

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from voxdex.encoders import AudioError, read_audio
-from voxdex.encoders.machine import usable_cores
-from voxdex.indexer import EdgeStore, Folder, find_recordings, index
-from voxdex.search import cut
 from tests.sounds import tone, voice, write_sound
+from voxdex.encoders.audio.reader import AudioError, read_audio
+from voxdex.encoders.machine import usable_cores
+from voxdex.indexer.index import index
+from voxdex.indexer.location import LocalIndex
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.search.clip_audio import extract_clips
 from voxdex.web.app import create_app
-from voxdex.web.services import Services
 from voxdex.web.settings import Settings
+from voxdex.web.state import AppState
 
 LIVE = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3600\n#EXTINF:8,\n{secret}.ts\n"
 FORMS = {
@@ -96,7 +99,7 @@ def served(tmp_path_factory, mini):
         assert index(find_recordings([path]), store, mini).clips == 1
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("VOXDEX_HOME", str(home))
-        services = Services.of(Folder(home / "index"), Settings(), "cpu")
+        services = AppState.of(LocalIndex(home / "index"), Settings(), "cpu")
         with TestClient(create_app(services), base_url="http://127.0.0.1:8765") as server:
             yield server, path
 
@@ -135,7 +138,7 @@ def test_a_recording_that_has_become_a_playlist_is_not_played(served, tmp_path, 
         answer = server.get(f"/api/clips/{hit['id']}/{door}")
         assert answer.status_code == 400 and REFUSED in answer.json()["error"]
     with pytest.raises(AudioError, match=REFUSED):
-        cut(path, 0.0, 1.0, tmp_path, "cut")
+        extract_clips(path, 0.0, 1.0, tmp_path, "cut")
 
 
 def test_uploads_have_names_of_our_own(served, demo_archive):

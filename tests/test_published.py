@@ -14,9 +14,9 @@ pytest.importorskip("onnxscript", reason="the exporter comes with the train extr
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from voxdex.encoders import open_model
 from tests.sounds import voice
 from tests.test_networks import SMALL, TEXT
+from voxdex.encoders.model import open_model
 
 CAPTIONS = ["a sad woman", "a deep raspy voice whispers", "calm"]
 
@@ -129,7 +129,7 @@ def old_spelling(state):
 
 
 def test_older_spellings_are_the_same_network(towers, state, tmp_path):
-    from voxdex.encoders.training.published import open_published
+    from voxdex.encoders.training.paraspeechclap import open_published
 
     torch.save(state, tmp_path / "new.pth.tar")
     torch.save(old_spelling(state), tmp_path / "old.pth.tar")
@@ -190,7 +190,7 @@ def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, here, tra
     for source, folder in (("microsoft/wavlm-large", "speech"), ("ibm-granite/granite-embedding-278m-multilingual", "text")):
         (home / "hub" / source).parent.mkdir(parents=True, exist_ok=True)
         (home / "hub" / source).symlink_to(towers / folder)
-    from voxdex.encoders.training.sources import begin_from
+    from voxdex.encoders.training.initial import begin_from
 
     weights = begin_from(str(place / "paraspeechclap-intrinsic.pth.tar")).network.state_dict()
     layer = "encoder.layers.1.feed_forward.intermediate_dense.weight"
@@ -214,8 +214,8 @@ def test_an_unknown_file_is_said_to_be_unknown(voxdex):
 
 @pytest.mark.parametrize("recipe", ["paraspeechclap-intrinsic", "paraspeechclap-combined", "ess-clap"])
 def test_the_papers_recipes_train_pretrained_towers(towers, material, tmp_path, recipe):
+    from voxdex.encoders.training.initial import begin_from, read_weights
     from voxdex.encoders.training.recipe import load_recipe
-    from voxdex.encoders.training.sources import begin_from, read_weights
     from voxdex.encoders.training.train import train
 
     changes = (

@@ -10,12 +10,13 @@ import fsspec
 import numpy as np
 import pytest
 
-from voxdex.encoders import AudioError, read_audio
-from voxdex.encoders.remote import is_url
-from voxdex.indexer import Folder, find_recordings, open_index
-from voxdex.indexer import index as index_recordings
-from voxdex.search.cutting import cut
 from tests.sounds import voice, write_sound
+from voxdex.encoders.audio.reader import AudioError, read_audio
+from voxdex.encoders.audio.remote import is_url
+from voxdex.indexer.index import index as index_recordings
+from voxdex.indexer.location import LocalIndex, open_index
+from voxdex.indexer.scan import find_recordings
+from voxdex.search.clip_audio import extract_clips
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -138,7 +139,7 @@ def test_any_file_system_of_fsspec_will_do(memory, folder, mini, tmp_path):
         memory.pipe(f"/archive/{path.relative_to(folder)}", path.read_bytes())
     walk = find_recordings(["memory://archive"])
     assert [*walk.recordings] == ["memory:///archive/a.wav", "memory:///archive/tapes/b.flac"] and all(walk.recordings.values())
-    store, _ = open_index(Folder(tmp_path / "index"), "mini", "cpu")
+    store, _ = open_index(LocalIndex(tmp_path / "index"), "mini", "cpu")
     with store:
         assert index_recordings(walk, store, mini).indexed == 2
         assert index_recordings(find_recordings(["memory://archive/"]), store, mini).unchanged == 2
@@ -150,7 +151,7 @@ def test_any_file_system_of_fsspec_will_do(memory, folder, mini, tmp_path):
             "memory:///archive/tapes/b.flac",
         }
     np.testing.assert_array_equal(read_audio("memory:///archive/moved.wav"), read_audio(folder / "a.wav"))
-    assert cut("memory:///archive/moved.wav", 0.5, 1.5, tmp_path, "part").suffix == ".wav"
+    assert extract_clips("memory:///archive/moved.wav", 0.5, 1.5, tmp_path, "part").suffix == ".wav"
 
 
 @pytest.mark.parametrize(

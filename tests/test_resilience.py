@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import voxdex.indexer
-from voxdex.encoders import Model
-from voxdex.indexer import EdgeStore, IndexReport, StoreError, find_recordings, read_metadata
-from voxdex.indexer.decoding import Decoded
-from voxdex.indexer.maintenance import rebuild
-from voxdex.indexer.measures import measure
-from voxdex.indexer.opening import Folder
-from voxdex.indexer.store import Point, PointError
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound
+from voxdex.encoders.audio.acoustics import measure
+from voxdex.encoders.model import Model
+from voxdex.indexer.index import IndexReport
+from voxdex.indexer.location import LocalIndex
+from voxdex.indexer.maintenance import rebuild
+from voxdex.indexer.metadata import read_metadata
+from voxdex.indexer.pipeline.decoder import DecodeSummary
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.base import Point, PointError, StoreError
+from voxdex.indexer.store.edge import EdgeStore
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 
@@ -35,7 +37,7 @@ def audio(tmp_path) -> Path:
 
 
 def index(paths: list[Path], *arguments, **options) -> IndexReport:
-    return indexer.index(find_recordings(paths), *arguments, **options)
+    return pipeline.index(find_recordings(paths), *arguments, **options)
 
 
 def names(failures) -> list[str]:
@@ -93,14 +95,14 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(store, mini
 
 
 def test_what_cannot_be_stored_of_one_recording_fails_that_one_alone(store, audio, mini, monkeypatch):
-    usual = indexer.pipeline._Writer._clip
+    usual = pipeline._Writer._clip
 
     def odd(self, done, decoded, span):
         point = usual(self, done, decoded, span)
         return Point(point.id, point.vector, point.payload | {"odd": float("nan")}) if "c.wav" in done.path else point
 
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.indexer.pipeline._Writer._clip", odd)
+        patched.setattr("voxdex.pipeline._Writer._clip", odd)
         report = index([audio], store, mini)
     assert (report.indexed, names(report.failed), store.count()) == (4, ["c.wav"], 4)
     assert "cannot be" in report.failed[0].reason
@@ -149,7 +151,7 @@ def failing(kind: str):
         if not path.endswith("b.wav"):
             yield from usual
         elif kind == "crash":
-            yield Decoded(failure="its decoder crashed on it (status -9)", is_passing=True)
+            yield DecodeSummary(failure="its decoder crashed on it (status -9)", is_passing=True)
         elif kind == "change":
             *_, done = usual
             os.utime(path, (1, 1))
@@ -169,7 +171,7 @@ def failing(kind: str):
     return read
 
 
-USUAL = indexer.decoding.Decoder.read
+USUAL = Decoder.read
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ USUAL = indexer.decoding.Decoder.read
 )
 def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monkeypatch, kind, reason):
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.indexer.decoding.Decoder.read", failing(kind))
+        patched.setattr("voxdex.Decoder.read", failing(kind))
         report = index([audio], store, mini)
     assert names(report.failed) == ["b.wav"] and report.indexed == 4
     assert re.search(reason, report.failed[0].reason)
@@ -194,7 +196,7 @@ def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monk
 
 
 def test_a_recording_that_may_not_be_read_is_tried_again(store, audio, mini, monkeypatch):
-    from voxdex.indexer import files
+    from voxdex.indexer import scan as files
 
     def refused(file):
         if str(file).endswith("b.wav"):
@@ -227,11 +229,11 @@ def names_of(ran) -> list[str]:
 
 def test_what_was_remembered_as_failed_is_indexed_once_it_can_be_read(store, audio, mini, monkeypatch):
     def refuse(self, path, file):
-        yield Decoded(failure="a former version could not read it")
+        yield DecodeSummary(failure="a former version could not read it")
 
     shutil.copy(audio / "a.wav", audio / "copy.wav")
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.indexer.decoding.Decoder.read", refuse)
+        patched.setattr("voxdex.Decoder.read", refuse)
         assert len(index([audio], store, mini).failed) == 6
     assert (len(index([audio], store, mini).failed), store.count()) == (6, 0)
     report = index([audio], store, mini, retry_failed=True)
@@ -271,7 +273,7 @@ import cli
 
 class Interrupting:
     def find_spec(name, path, target=None):
-        if name == "voxdex.commands.searching":
+        if name == "voxdex.commands.search":
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupting)
@@ -369,9 +371,9 @@ def test_an_index_of_which_nothing_can_be_read_is_never_replaced(voxdex, audio, 
 
 
 def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, mini, other_model):
-    from voxdex.encoders import open_model
+    from voxdex.encoders.model import open_model
 
-    place, other = Folder(tmp_path / "index"), open_model(str(other_model))
+    place, other = LocalIndex(tmp_path / "index"), open_model(str(other_model))
     with place.create(mini.card.space, "mini", mini.card.dimension) as store:
         index([audio], store, mini)
 
@@ -390,9 +392,9 @@ def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, 
 
 
 def test_an_index_made_again_does_not_lose_most_of_it_for_a_drive_that_is_away(audio, tmp_path, mini, other_model):
-    from voxdex.encoders import open_model
+    from voxdex.encoders.model import open_model
 
-    place, other = Folder(tmp_path / "index"), open_model(str(other_model))
+    place, other = LocalIndex(tmp_path / "index"), open_model(str(other_model))
     with place.create(mini.card.space, "mini", mini.card.dimension) as store:
         index([audio], store, mini)
     for name in "abc":
@@ -421,7 +423,7 @@ def with_words(said: dict) -> dict:
 def test_what_was_said_is_kept_when_what_is_spoken_is_added(voxdex, audio, tmp_path):
     sheet(audio, "a.wav,Anna,1999", "b.wav,Bert,2001")
     voxdex("index", audio, "--metadata", audio / "sheet.csv")
-    added = voxdex("index", audio, "--says", "--json")
+    added = voxdex("index", audio, "--phonetic", "--json")
     assert added.status == 0 and added.json["indexed"] == 5
     hits = voxdex("search", "a voice", "--where", "speaker=Anna and year<2000", "--json").json["hits"]
     assert [Path(hit["recording"]).name for hit in hits] == ["a.wav"]
@@ -458,10 +460,10 @@ def test_a_sheet_changes_what_it_names_and_nothing_else(store, audio, mini):
 
 
 def test_an_index_made_again_keeps_what_was_said_of_every_copy(audio, tmp_path, mini, other_model):
-    from voxdex.encoders import open_model
+    from voxdex.encoders.model import open_model
 
     shutil.copy(audio / "a.wav", audio / "copy.wav")
-    place, other = Folder(tmp_path / "index"), open_model(str(other_model))
+    place, other = LocalIndex(tmp_path / "index"), open_model(str(other_model))
     with place.create(mini.card.space, "mini", mini.card.dimension) as store:
         index([audio], store, mini, sheet(audio, "a.wav,Anna,1999", "copy.wav,Bert,2001"))
     rebuild(place, other)

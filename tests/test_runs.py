@@ -16,18 +16,18 @@ pytest.importorskip("onnxscript", reason="the exporter comes with the train extr
 import onnx
 from safetensors.torch import load_file
 
-from voxdex.encoders import open_model
-from voxdex.encoders.model_folder import SPEECH, TEXT, file_sha256
-from voxdex.encoders.training.caption_trainer import CaptionTrainer
-from voxdex.encoders.training.data import load_clips, split
-from voxdex.encoders.training.distributed import join
-from voxdex.encoders.training.recipe import load_recipe
-from voxdex.encoders.training.sources import begin, begin_from
-from voxdex.encoders.training.train import train
-from voxdex.export import About, write_model
-from voxdex.export.parity import LEAST_COSINE
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
+from voxdex.encoders.model import open_model
+from voxdex.encoders.model_card import SPEECH, TEXT, file_sha256
+from voxdex.encoders.training.caption_trainer import CaptionTrainer
+from voxdex.encoders.training.data import load_clips, split
+from voxdex.encoders.training.distributed import init_distributed
+from voxdex.encoders.training.initial import begin, begin_from
+from voxdex.encoders.training.recipe import load_recipe
+from voxdex.encoders.training.train import train
+from voxdex.export.model_folder import ModelInfo, write_model
+from voxdex.export.parity import LEAST_COSINE
 
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -124,9 +124,9 @@ def test_other_precisions_agree_with_torch(traced_run, here, sounds, tmp_path, p
 def test_8_bits_are_chosen_where_they_will_do(traced_run, sounds, tmp_path, monkeypatch, least, expected):
     monkeypatch.setitem(LEAST_COSINE, "int8", least)
     model = begin_from(str(traced_run))
-    assert write_model(model, About("chosen"), tmp_path / "chosen", "auto", sounds).precision == expected
+    assert write_model(model, ModelInfo("chosen"), tmp_path / "chosen", "auto", sounds).precision == expected
     assert open_model(tmp_path / "chosen").card.precision == expected
-    assert write_model(model, About("untold"), tmp_path / "untold", "auto").precision == "fp32"
+    assert write_model(model, ModelInfo("untold"), tmp_path / "untold", "auto").precision == "fp32"
 
 
 def test_static_8_bits_want_recordings(run, here, tmp_path):
@@ -135,14 +135,14 @@ def test_static_8_bits_want_recordings(run, here, tmp_path):
 
 
 def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(traced_run, sounds, tmp_path):
-    write_model(begin_from(str(traced_run)), About("still"), tmp_path / "still", "int8-static", sounds)
+    write_model(begin_from(str(traced_run)), ModelInfo("still"), tmp_path / "still", "int8-static", sounds)
     model, clip = open_model(tmp_path / "still", device="cpu"), voice(2.0, 140)
     alone, beside = next(model.embed_speech([clip])), next(model.embed_speech([clip, 0.9 * voice(2.0, 320)], batch_seconds=60))
     assert float(alone @ beside) > 0.99999
 
 
 def test_large_weights_go_into_a_file_of_their_own(traced_run, tmp_path):
-    assert write_model(begin_from(str(traced_run)), About("large"), tmp_path / "large", most_bytes=10_000).holds
+    assert write_model(begin_from(str(traced_run)), ModelInfo("large"), tmp_path / "large", most_bytes=10_000).holds
     model = open_model(tmp_path / "large")
     assert {"speech.onnx.data", "text.onnx.data"} <= set(model.card.sha256)
     assert (tmp_path / "large" / "speech.onnx").stat().st_size < (tmp_path / "large" / "speech.onnx.data").stat().st_size * 50
@@ -199,7 +199,7 @@ def trainer(material, *changes, manifest="labels.csv"):
     )
     clips, _ = load_clips([material / manifest], material / "cache")
     torch.manual_seed(recipe.schedule.seed)
-    return CaptionTrainer(recipe, begin(recipe, clips.rows), clips.select(split(clips.rows)[0]), join("cpu"))
+    return CaptionTrainer(recipe, begin(recipe, clips.rows), clips.select(split(clips.rows)[0]), init_distributed("cpu"))
 
 
 LOSSES = {

@@ -2,12 +2,18 @@ from pathlib import Path
 
 import pytest
 
-from voxdex.encoders import open_model
-from voxdex.indexer import EdgeStore, find_recordings, index, read_metadata
-from voxdex.indexer.store import FilterError
-from voxdex.search import Query, QueryError, Ranking, ask, classify_file, find, parse_filter, question
-from voxdex.search.wording import read_caption
 from tests.sounds import voice, write_sound
+from voxdex.encoders.model import open_model
+from voxdex.indexer.index import index
+from voxdex.indexer.metadata import read_metadata
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.filters import FilterError
+from voxdex.search.caption_parser import parse_caption
+from voxdex.search.classify import classify_file, label_set
+from voxdex.search.engine import search_index
+from voxdex.search.query import Query, QueryError, Ranking, ask
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +28,11 @@ def store(mini, demo_archive, tmp_path_factory):
 
 
 def speakers(store, mini, query):
-    return [hit.metadata["speaker"] for hit in find(query, store, mini)]
+    return [hit.metadata["speaker"] for hit in search_index(query, store, mini)]
 
 
 def test_hits_are_ranked_and_complete(store, mini):
-    hits = find(Query(ask("a woman"), limit=7), store, mini)
+    hits = search_index(Query(ask("a woman"), limit=7), store, mini)
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5, 6, 7]
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert all(-1 <= hit.score <= 1 and 0 <= hit.start < hit.end <= 10 and Path(hit.recording).exists() for hit in hits)
@@ -41,14 +47,16 @@ def test_captions_find_synthetic_voices_that_sound_so(store, mini):
 
 
 def test_a_recording_finds_itself_and_its_voice(store, mini, demo_archive):
-    hits = find(Query(ask(like=[demo_archive / "edgar-2.opus"]), limit=4), store, mini)
+    hits = search_index(Query(ask(like=[demo_archive / "edgar-2.opus"]), limit=4), store, mini)
     assert Path(hits[0].recording).name == "edgar-2.opus" and hits[0].score > 0.999
     assert sum(hit.metadata["speaker"] == "edgar" for hit in hits) >= 3
 
 
 def test_a_caption_and_a_recording_together(store, mini, demo_archive):
-    both = find(Query(ask("a woman", like=[demo_archive / "edgar-2.opus"]), limit=40, ranking=Ranking(fold=1)), store, mini)
-    alone = find(Query(ask("a woman"), limit=40, ranking=Ranking(fold=1)), store, mini)
+    both = search_index(
+        Query(ask("a woman", like=[demo_archive / "edgar-2.opus"]), limit=40, ranking=Ranking(fold=1)), store, mini
+    )
+    alone = search_index(Query(ask("a woman"), limit=40, ranking=Ranking(fold=1)), store, mini)
     place = {hit.recording: hit.rank for hit in alone}
     edgar = str(demo_archive / "edgar-2.opus")
     assert next(hit.rank for hit in both if hit.recording == edgar) < place[edgar]
@@ -56,22 +64,22 @@ def test_a_caption_and_a_recording_together(store, mini, demo_archive):
 
 def test_conditions_narrow_the_answer(store, mini):
     where = parse_filter("speaker=anna,frank", "duration<4")
-    hits = find(Query(ask("a woman"), where, limit=40), store, mini)
+    hits = search_index(Query(ask("a woman"), where, limit=40), store, mini)
     assert hits and {hit.metadata["speaker"] for hit in hits} <= {"anna", "frank"}
     assert all(hit.end - hit.start < 4 for hit in hits)
     with pytest.raises(FilterError, match="no field 'shoe'"):
-        find(Query(ask("a woman"), parse_filter("shoe=42")), store, mini)
+        search_index(Query(ask("a woman"), parse_filter("shoe=42")), store, mini)
 
 
 @pytest.mark.parametrize("query", [Query(), Query(ask("   "))])
 def test_empty_queries_are_refused(store, mini, query):
     with pytest.raises(QueryError, match="empty"):
-        find(query, store, mini)
+        search_index(query, store, mini)
 
 
 def test_a_sound_that_cannot_be_read_is_named(store, mini, tmp_path):
     with pytest.raises(QueryError, match=r"gone\.wav cannot be searched by: there is no such file"):
-        find(Query(ask(like=[tmp_path / "gone.wav"])), store, mini)
+        search_index(Query(ask(like=[tmp_path / "gone.wav"])), store, mini)
 
 
 def test_an_index_of_another_space_is_refused(store, mini, tmp_path):
@@ -79,11 +87,11 @@ def test_an_index_of_another_space_is_refused(store, mini, tmp_path):
         EdgeStore.create(tmp_path / "other", "mini@0:other", "mini", mini.card.dimension) as other,
         pytest.raises(QueryError, match="belongs to the space mini@0:other"),
     ):
-        find(Query(ask("a woman")), other, open_model("mini"))
+        search_index(Query(ask("a woman")), other, open_model("mini"))
 
 
 def test_classification_gives_probabilities(mini, demo_archive, tmp_path):
-    questions = [question(mini, "gender"), question(mini, "mood", ["bored", "excited"], ["someone who sounds {}"])]
+    questions = [label_set(mini, "gender"), label_set(mini, "mood", ["bored", "excited"], ["someone who sounds {}"])]
     (clip,) = classify_file(mini, demo_archive / "anna-1.wav", questions)
     assert set(clip.answers) == {"gender", "mood"}
     assert set(clip.answers["gender"]) == {"female", "male"} and set(clip.answers["mood"]) == {"bored", "excited"}
@@ -94,9 +102,9 @@ def test_classification_gives_probabilities(mini, demo_archive, tmp_path):
 
 def test_questions_that_make_no_sense_are_refused(mini):
     with pytest.raises(QueryError, match=r"no attribute 'mood'.*gender"):
-        question(mini, "mood")
+        label_set(mini, "mood")
     with pytest.raises(QueryError, match="where the label goes"):
-        question(mini, "gender", templates=["a voice"])
+        label_set(mini, "gender", templates=["a voice"])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_questions_that_make_no_sense_are_refused(mini):
     ],
 )
 def test_captions_are_taken_apart_into_what_they_say_and_deny(caption, says, denies):
-    assert read_caption(caption) == (says, denies)
+    assert parse_caption(caption) == (says, denies)
 
 
 def test_what_is_denied_is_not_found(store, mini):

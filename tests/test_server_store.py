@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
 
-from voxdex.indexer import StoreError
-from voxdex.indexer.store import Point, Says, parse_filter
-from voxdex.indexer.store.connection import connect
-from voxdex.indexer.store.server import FIELDS, ServerStore
 from tests.qdrant_double import qdrant_double
+from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.qdrant_connection import connect
+from voxdex.indexer.store.qdrant_server import FIELDS, ServerStore
 
 NEW = ("voices", "space", "mini", 4)
-SAYS = Says("sounds", "phonetic", 3)
+SAYS = PhoneticSpace("sounds", "phonetic", 3)
 
 
 def clips(count, **payload):
@@ -118,7 +118,7 @@ def test_a_collection_of_the_same_name_that_holds_something_else_is_left_alone(d
 
 
 def test_what_is_said_is_held_from_the_start_or_not_at_all(double):
-    with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --says"):
+    with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --phonetic"):
         store.add_says(SAYS)
     with ServerStore.beside(connect(double.url), *NEW, says=SAYS) as store:
         assert store.says == SAYS

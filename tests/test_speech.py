@@ -7,12 +7,12 @@ import av
 import numpy as np
 import pytest
 
-from voxdex.encoders import SAMPLE_RATE, read_audio
-from voxdex.encoders.voice_activity import VoiceActivity
-from voxdex.indexer import Windows
-from voxdex.indexer.measures import measure
-from voxdex.indexer.speech import SpeechClips
 from tests.sounds import tone, voice, write_sound
+from voxdex.encoders.audio.acoustics import measure
+from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
+from voxdex.encoders.audio.vad import SileroVad
+from voxdex.indexer.pipeline.clips import Windows
+from voxdex.indexer.pipeline.segmentation import SpeechClips
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def sentence(demo_archive) -> np.ndarray:
 
 def cut(samples: np.ndarray, block: int = 16_000) -> tuple[list[tuple[float, float]], SpeechClips]:
     blocks = [samples[start : start + block].astype(np.float32) for start in range(0, len(samples), block)]
-    clips = SpeechClips(blocks, 10.0, VoiceActivity())
+    clips = SpeechClips(blocks, 10.0, SileroVad())
     return [(clip.start, clip.end) for clip in clips], clips
 
 
@@ -122,7 +122,9 @@ def test_what_is_not_voiced_has_no_pitch(sound):
 
 
 def test_measures_agree_with_the_careful_ones(demo_archive):
-    careful = pytest.importorskip("voxdex.encoders.training.measures", reason="the measures of annotate come with the train extra")
+    careful = pytest.importorskip(
+        "voxdex.encoders.training.acoustics", reason="the measures of annotate come with the train extra"
+    )
     for path in sorted(demo_archive.rglob("*.wav")):
         if "whisper" not in path.name:
             sound = read_audio(path)
@@ -163,5 +165,5 @@ def test_what_is_no_speech_is_indexed_only_when_asked(tmp_path, voxdex):
     quiet = voxdex("index", tmp_path / "audio", "--index", tmp_path / "speech", "--json").json
     assert (quiet["indexed"], quiet["clips"], quiet["silent"]) == (1, 0, 1)
     assert quiet["other_seconds"] == pytest.approx(12.0, abs=0.5)
-    loud = voxdex("index", tmp_path / "audio", "--index", tmp_path / "all", "--everything", "--json").json
+    loud = voxdex("index", tmp_path / "audio", "--index", tmp_path / "all", "--no-vad", "--json").json
     assert (loud["indexed"], loud["clips"], loud["silent"]) == (1, 2, 0)

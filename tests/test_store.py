@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-from voxdex.indexer import EdgeStore, StoreError
-from voxdex.indexer.store import Discovery, FilterError, Point, parse_filter
-from voxdex.indexer.store.edge import AWAITED
-from voxdex.indexer.store.filters import render
 from tests.qdrant_double import qdrant_double
+from voxdex.indexer.store.base import DiscoveryQuery, Point, StoreError
+from voxdex.indexer.store.edge import AWAITED, EdgeStore
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.filters import FilterError, render
 
 PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
 RECORDED = {"anna": "2018-12-31", "ben": "2019-05-03", "cleo": "2021-12-31 23:59:59"}
@@ -27,8 +27,8 @@ def edge_store(folder):
 def server_store(folder):
     """On the double of a server."""
     pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from voxdex.indexer.store.connection import connect
-    from voxdex.indexer.store.server import ServerStore
+    from voxdex.indexer.store.qdrant_connection import connect
+    from voxdex.indexer.store.qdrant_server import ServerStore
 
     with qdrant_double() as double, ServerStore.create(connect(double.url), "voices", "space", "mini", 4) as store:
         yield store
@@ -259,7 +259,7 @@ def test_values_are_counted(any_store):
 
 def test_liked_and_disliked_points_narrow_what_is_near(any_store):
     anna, _, cleo, dan = np.eye(4, dtype=np.float32)
-    found = any_store.query(Discovery(np.array([4, 3, 2, 1], np.float32), [(cleo + dan, anna)]), 4)
+    found = any_store.query(DiscoveryQuery(np.array([4, 3, 2, 1], np.float32), [(cleo + dan, anna)]), 4)
     assert [hit.payload["content"] for hit in found][:2] == ["cleo", "dan"]
     assert found[2].payload["content"] == "ben" and found[3].payload["content"] == "anna"
 
@@ -370,7 +370,7 @@ def test_a_disk_that_fills_up_stops_the_writing_and_loses_nothing(tmp_path, monk
     point = Point(str(uuid.uuid4()), np.eye(4, dtype=np.float32)[0], {"kind": "clip", "recording": "a"})
     with EdgeStore.create(tmp_path / "index", "space", "mini", 4) as store:
         store.upsert([point])
-        monkeypatch.setattr("voxdex.indexer.store.disk.LEAST_FREE", 1 << 60)
+        monkeypatch.setattr("voxdex.indexer.store.files.LEAST_FREE", 1 << 60)
         with pytest.raises(StoreError, match=r"only \d+ MB left.*run the same command again"):
             store.upsert([point])
         with pytest.raises(StoreError, match="MB left"):

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxdex.indexer import EdgeStore
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import voice, write_sound
+from voxdex.indexer.store.edge import EdgeStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 

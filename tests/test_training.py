@@ -13,15 +13,17 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("safetensors", reason="safetensors comes with the train extra")
 
-from voxdex.encoders import load_attributes
-from voxdex.encoders.manifest import ManifestError
+from tests.sounds import voice, write_sound
+from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training.augment import augment, draw_surroundings
 from voxdex.encoders.training.calibration import calibration_error, fit_scale
-from voxdex.encoders.training.caption_writer import draw_captions, fitting, twist
-from voxdex.encoders.training.captions import Claim, write_caption
+from voxdex.encoders.training.caption_sampling import draw_captions, fitting, twist
+from voxdex.encoders.training.caption_templates import Claim, write_caption
 from voxdex.encoders.training.corpora import read_corpus
 from voxdex.encoders.training.data import CLAIMS, Clips, split, truth_of
 from voxdex.encoders.training.distil import caption_texts, wordnet_texts
+from voxdex.encoders.training.label_rules import load_measured, played
 from voxdex.encoders.training.losses import (
     attribute_classification,
     contrastive,
@@ -30,10 +32,8 @@ from voxdex.encoders.training.losses import (
     soft_matches,
     tag_classification,
 )
-from voxdex.encoders.training.measured import load_measured, played
 from voxdex.encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
 from voxdex.encoders.training.sampling import balanced_order, epoch_batches, share_weights
-from tests.sounds import voice, write_sound
 
 
 def labelled(
@@ -132,7 +132,7 @@ def test_augmentation_keeps_shape_and_silence_after_the_end():
 
 def test_vocoder_edits_do_what_they_are_called():
     pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
-    from voxdex.encoders.training.edits import EDITS, analyse, pitch_track, synthesise
+    from voxdex.encoders.training.vocoder_edits import EDITS, analyse, pitch_track, synthesise
 
     original = voice(2.0, 130)
     analysis = analyse(original)
@@ -348,8 +348,8 @@ def test_labels_follow_the_speed_that_a_clip_is_played_at(measures, cells, speed
 
 def test_labels_after_a_change_of_speed_are_those_of_the_sound_as_it_is_then():
     """Against measuring the changed sound itself, for pitches and speeds all over the range."""
+    from voxdex.encoders.training.acoustics import measure
     from voxdex.encoders.training.annotate import make_row
-    from voxdex.encoders.training.measures import measure
 
     for f0 in (100, 109, 118, 140, 170):
         sound = voice(3.0, f0, f0)

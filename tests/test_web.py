@@ -25,20 +25,29 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from voxdex.encoders import read_audio
-from voxdex.indexer import EdgeStore, Folder, StoreError, find_recordings, index
-from voxdex.indexer.running import announce
-from voxdex.indexer.store.disk import LOCK
-from voxdex.search import CaptionBank, Query, Ranking, Reward, Shift, Sound, Wish, ask, caption_vector, classify_file, find, question
 from tests.browser import WAY, find_chromium
 from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import voice, write_sound
-from voxdex.web import Client, ServerError
+from voxdex.encoders.audio.reader import read_audio
+from voxdex.indexer.index import index
+from voxdex.indexer.location import LocalIndex
+from voxdex.indexer.progress_file import write_progress
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.base import StoreError
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.files import LOCK
+from voxdex.search.caption import CaptionBank
+from voxdex.search.classify import classify_file, label_set
+from voxdex.search.engine import search_index
+from voxdex.search.query import Direction, Query, QueryTerm, Ranking, Sound, ask
+from voxdex.search.query_vector import caption_vector
+from voxdex.search.rerank import Reward
 from voxdex.web.app import create_app
-from voxdex.web.batching import Together
-from voxdex.web.services import Services
+from voxdex.web.batching import DynamicBatcher
+from voxdex.web.client import Client, ServerError
 from voxdex.web.settings import Settings
-from voxdex.web.sounds import Sounds
+from voxdex.web.state import AppState
+from voxdex.web.uploads import UploadStore
 
 
 def serving(folder: Path, **settings) -> TestClient:
@@ -46,8 +55,8 @@ def serving(folder: Path, **settings) -> TestClient:
     return TestClient(create_app(open_services(folder, **settings)), base_url="http://127.0.0.1:8765")
 
 
-def open_services(folder: Path, **settings) -> Services:
-    return Services.of(Folder(folder), Settings(**settings), "cpu")
+def open_services(folder: Path, **settings) -> AppState:
+    return AppState.of(LocalIndex(folder), Settings(**settings), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +83,7 @@ def server(folder, tmp_path_factory):
 def hits(folder, mini):
     """What Python answers."""
     with EdgeStore.open(folder) as store:
-        return find(Query(ask("a whispering woman")), store, mini)
+        return search_index(Query(ask("a whispering woman")), store, mini)
 
 
 def sent(path: Path) -> tuple[str, bytes]:
@@ -197,7 +206,7 @@ def test_what_breaks_is_told_in_json_and_logged(server, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(Services, "search", broken)
+    monkeypatch.setattr(AppState, "search", broken)
     answer = server.post("/api/search", json={"caption": "x"})
     assert answer.status_code == 500 and "broke" in answer.json()["error"] and "defect" not in answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff" and "a defect" in caplog.text
@@ -233,7 +242,7 @@ def test_sounds_that_cannot_be_used_are_refused(server, tmp_path):
 def test_a_sound_that_goes_while_another_comes_is_no_matter(tmp_path):
     (tmp_path / "new-1").symlink_to("gone")
     sound = io.BytesIO(write_sound(tmp_path / "sent.wav", voice(1.0)).read_bytes())
-    sounds = Sounds(tmp_path, 10.0)
+    sounds = UploadStore(tmp_path, 10.0)
     assert sounds.find(sounds.keep(sound).name).path.is_file()
 
 
@@ -245,10 +254,10 @@ def test_embeddings_labels_and_captions_are_those_of_python(server, demo_archive
     assert found["clips"][0].startswith(f"{path.name}#0.0-") and found["space"] == mini.card.space
 
     labelled = server.post("/api/classify", data={"attributes": ["phonation"]}, files={"files": sent(path)}).json()["results"]
-    expected = classify_file(mini, path, [question(mini, "phonation")])[0].document()
+    expected = classify_file(mini, path, [label_set(mini, "phonation")])[0].document()
     assert labelled[0] == expected | {"recording": path.name}
     own = server.post("/api/classify", data={"labels": ["whispering", "shouting"]}, files={"files": sent(path)}).json()
-    expected = classify_file(mini, path, [question(mini, "label", ["whispering", "shouting"])])[0].document()
+    expected = classify_file(mini, path, [label_set(mini, "label", ["whispering", "shouting"])])[0].document()
     assert own["results"][0]["label"] == expected["label"]
     assert server.post("/api/classify", data={"labels": ["one"]}, files={"files": sent(path)}).status_code == 400
 
@@ -449,7 +458,7 @@ def test_it_answers_while_a_run_writes_and_then_finds_what_is_new(tmp_path, mini
     assert len(answer().json()["hits"]) == 1
     write_sound(audio / "b.wav", voice(2.0, 200))
     with EdgeStore.open(folder) as store:
-        index(find_recordings([audio]), store, mini, on_progress=partial(announce, folder=folder))
+        index(find_recordings([audio]), store, mini, on_progress=partial(write_progress, folder=folder))
         library.refresh()
         assert len(answer().json()["hits"]) == 1 and server.get("/api/status").json()["running"]["done"] == 2
         assert "2 of 2 recordings" in server.get("/status").text
@@ -506,7 +515,7 @@ def test_what_comes_together_runs_together():
             raise ValueError("no")
         return [2 * number for number in numbers]
 
-    together = Together(double, ran.append)
+    together = DynamicBatcher(double, ran.append)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(together, [100])
         begun.wait()
@@ -541,7 +550,7 @@ def address(folder, tmp_path_factory):
 @contextmanager
 def started(folder: Path, home: Path, *options: str) -> Iterator[str]:
     """A server in a process of its own, as a user starts it: its address."""
-    many = ("--most-requests", "1000000")  # a quick machine asks for more in a minute than one person may
+    many = ("--rate-limit", "1000000")  # a quick machine asks for more in a minute than one person may
     command = [sys.executable, str(ROOT / "cli.py"), "serve", "--index", str(folder), "--port", "0", *many, *options]
     environment = os.environ | {"VOXDEX_HOME": str(home), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -559,18 +568,22 @@ def test_the_client_answers_as_python_does(address, clips, folder, mini, demo_ar
     path = next(demo_archive.glob("george*.flac"))
     queries = [
         Query(ask("a whispering woman", without="shouting"), limit=5),
-        Query([Wish("a man", 2.0), Wish(Shift("calm", "angry")), Wish(Shift("low", "high"), -0.5)], limit=5, skip=5),
+        Query(
+            [QueryTerm("a man", 2.0), QueryTerm(Direction("calm", "angry")), QueryTerm(Direction("low", "high"), -0.5)],
+            limit=5,
+            skip=5,
+        ),
         Query(ask(like=path, unlike=next(demo_archive.glob("anna*"))), ranking=Ranking("speaker", diversity=0.3)),
-        Query([Wish(Sound(path, 0.5, 1.5))]),
+        Query([QueryTerm(Sound(path, 0.5, 1.5))]),
     ]
-    from voxdex.indexer.store import parse_filter
+    from voxdex.indexer.store.filter_parser import parse_filter
 
     queries.append(
         Query(ask("a voice"), where=parse_filter('not whispered and (speaker=anna or duration:1..4) and path~"*-1.*"'))
     )
     with Client(address, timeout=PATIENCE) as voices, EdgeStore.open(folder) as store:
         for query in queries:
-            expected, found = find(query, store, mini), voices.find(query)
+            expected, found = search_index(query, store, mini), voices.find(query)
             assert [hit.id for hit in found] == [hit.id for hit in expected]
             assert [replace(hit, score=0, cosine=0) for hit in found] == [replace(hit, score=0, cosine=0) for hit in expected]
         liked = voices.find(Query(ask("a man"), liked=[found[0].id]))
@@ -819,12 +832,13 @@ def test_the_map_is_drawn_heard_and_searched(page, clips):
 
 def test_a_server_s_index_is_served_too(folder, home):
     pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
-    from voxdex.indexer import Server, copy_index
     from tests.qdrant_double import qdrant_double
+    from voxdex.indexer.copying import copy_index
+    from voxdex.indexer.location import ServerIndex
 
     with qdrant_double() as double:
-        place = Server(double.url, "voices")
-        services = Services.of(place, Settings(), "cpu")
+        place = ServerIndex(double.url, "voices")
+        services = AppState.of(place, Settings(), "cpu")
         server = TestClient(create_app(services), base_url="http://127.0.0.1:8765")
         asked = {"caption": "a whispering woman", "where": "speaker!=anna", "facets": "speaker"}
         assert server.get("/api/search", params=asked).status_code == 503

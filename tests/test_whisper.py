@@ -11,17 +11,17 @@ transformers = pytest.importorskip("transformers", reason="transformers comes wi
 
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as TheirEncoder
 
-from voxdex.encoders import open_model
-from voxdex.encoders.networks import NetworkError, WhisperSpeechTower
-from voxdex.encoders.networks.whisper_tower import SILENCE_AFTER
+from tests.sounds import voice
+from tests.tiny import RECIPE, make_material
+from voxdex.encoders.model import open_model
+from voxdex.encoders.networks.errors import NetworkError
+from voxdex.encoders.networks.whisper_tower import SILENCE_AFTER, WhisperSpeechTower
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
 from voxdex.encoders.training.checkpoint import load_checkpoint, save_checkpoint
 from voxdex.encoders.training.data import load_clips
-from voxdex.encoders.training.distributed import Place
+from voxdex.encoders.training.distributed import ProcessGroup
+from voxdex.encoders.training.initial import SourceError, begin, whisper_encoder
 from voxdex.encoders.training.recipe import load_recipe
-from voxdex.encoders.training.sources import SourceError, begin, whisper_encoder
-from tests.sounds import voice
-from tests.tiny import RECIPE, make_material
 
 SHAPE = {"mel_bins": 20, "width": 24, "heads": 2}
 CONFIG = transformers.WhisperConfig(
@@ -279,7 +279,7 @@ def begin_training(material, tmp_path_factory):
 
     def trainer() -> CaptionTrainer:
         torch.manual_seed(5)
-        return CaptionTrainer(recipe, begin(recipe, clips.rows), clips, Place(0, 1, torch.device("cpu")))
+        return CaptionTrainer(recipe, begin(recipe, clips.rows), clips, ProcessGroup(0, 1, torch.device("cpu")))
 
     return trainer
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from voxdex.encoders import AudioReader, worker
-from voxdex.encoders.audio import AudioError, PassingAudioError
-from voxdex.encoders.worker import Pool, Worker, WorkerError, show_life
 from tests.sounds import voice, write_sound
+from voxdex.encoders import worker
+from voxdex.encoders.audio.reader import AudioError, AudioReader, PassingAudioError
+from voxdex.encoders.worker import Pool, Worker, WorkerError, show_life
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to kill with")
 
@@ -140,7 +140,7 @@ def test_a_pool_hands_a_worker_to_one_thread_at_a_time():
 
 @needs_signals
 def test_a_reader_whose_decoder_is_killed_says_so_and_the_next_one_reads(one, tmp_path, monkeypatch):
-    monkeypatch.setattr("voxdex.encoders.audio.idle_worker", lambda: nullcontext(one))
+    monkeypatch.setattr("voxdex.encoders.audio.reader.idle_worker", lambda: nullcontext(one))
     path = write_sound(tmp_path / "a.wav", voice(60.0))
     reader = iter(AudioReader(path))
     next(reader)
@@ -154,4 +154,4 @@ def test_what_lies_in_the_working_folder_is_not_imported(one, tmp_path, monkeypa
     (tmp_path / "numpy.py").write_text("raise RuntimeError('not the real one')")
     monkeypatch.chdir(tmp_path)
     path = write_sound(Path("a.wav"), voice(2.0))
-    assert len(list(one.run("voxdex.encoders.audio:_decode", path, 60.0))) > 1
+    assert len(list(one.run("voxdex.encoders.audio.reader:_decode", path, 60.0))) > 1

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from voxdex.encoders.networks import TransformerTextTower
-from voxdex.encoders.training.captions import write_caption
-from voxdex.encoders.training.distil import train_tokenizer
 from tests.sounds import voice, write_sound
+from voxdex.encoders.networks.text_tower import TransformerTextTower
+from voxdex.encoders.training.caption_templates import write_caption
+from voxdex.encoders.training.distil import train_tokenizer
 
 RECIPE = """
 [speech_tower]

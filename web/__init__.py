@@ -1,5 +1,1 @@
-"""The page and the HTTP API over search/: `voxdex serve`, and the client of the API."""
-
-from voxdex.web.client import Client, ServerError
-
-__all__ = ["Client", "ServerError"]
+"""The page and the HTTP API."""

@@ -14,26 +14,30 @@ import numpy as np
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, UploadFile
 from fastapi.responses import FileResponse, Response
 
-from voxdex.encoders import AudioError
+from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.machine import usable_cores
 from voxdex.encoders.zero_shot import AttributeTagger
-from voxdex.search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, questions
-from voxdex.search.rendering import as_csv, as_playlist, clip_name
-from voxdex.search.reranking import Prompt, Ranked
-from voxdex.search.speech import embed_recording
-from voxdex.web.listening import MOST_AROUND, TYPES, is_played, recording_of
+from voxdex.search.caption import CaptionBank, caption_file
+from voxdex.search.classify import classify_file, label_sets
+from voxdex.search.embed import embed_recording
+from voxdex.search.engine import count_facet
+from voxdex.search.formats import as_csv, as_playlist, clip_name
+from voxdex.search.query import ClipRecord
+from voxdex.search.query_vector import caption_vector
+from voxdex.search.rerank import RankedTakes, Reward, TakeSet
+from voxdex.web.clip_audio import MOST_AROUND, TYPES, is_played, recording_of
 from voxdex.web.packing import packed
-from voxdex.web.schemas import Embeddings, PlaylistRequest, Refusal, Rewards, SearchAnswer, SearchRequest
-from voxdex.web.services import Services, known_models
-from voxdex.web.sounds import Kept, length_of
+from voxdex.web.schemas import Embeddings, ErrorResponse, PlaylistRequest, Rewards, SearchAnswer, SearchRequest
+from voxdex.web.state import AppState, known_models
+from voxdex.web.uploads import Upload, length_of
 
 MOST_FILES = 256
 Files = Annotated[list[UploadFile], File(description="Recordings, in any format that FFmpeg reads.", max_length=MOST_FILES)]
 
 
-def routes(services: Services) -> APIRouter:
+def routes(services: AppState) -> APIRouter:
     """All of /api."""
-    api = APIRouter(prefix="/api", tags=["api"], responses={400: {"model": Refusal}, 503: {"model": Refusal}})
+    api = APIRouter(prefix="/api", tags=["api"], responses={400: {"model": ErrorResponse}, 503: {"model": ErrorResponse}})
     opened = services.library.opened
     decoders = asyncio.Semaphore(usable_cores())
 
@@ -48,7 +52,7 @@ def routes(services: Services) -> APIRouter:
         with opened() as index:
             asked, hits = services.search(index, request)
             where = asked.filter()
-            counted = [count_values(field, hits, index.store, where) for field in request.facets]
+            counted = [count_facet(field, hits, index.store, where) for field in request.facets]
             return asked.document(hits, counted)
 
     @api.post("/search", response_model=SearchAnswer)
@@ -62,7 +66,7 @@ def routes(services: Services) -> APIRouter:
         return answer(request)
 
     @api.post("/sounds", **takes_sounds)
-    def send_sound(file: UploadFile) -> Kept:
+    def send_sound(file: UploadFile) -> Upload:
         """Keeps a sound, so that searches can name it under `like` and `unlike`; ":1.5-3" behind its name takes a part."""
         return services.sounds.keep(file.file)
 
@@ -94,7 +98,7 @@ def routes(services: Services) -> APIRouter:
         if len(labels) == 1:
             raise HTTPException(400, "One label leaves nothing to choose; give two or more.")
         with opened() as index, received(files, services) as paths:
-            asked = questions(index.model, attributes, labels, templates)
+            asked = label_sets(index.model, attributes, labels, templates)
             heard = [clip for path in paths for clip in classify_file(index.model, path, asked)]
             return {
                 "results": [clip.document(unsure_below) | {"recording": sent_name(files, clip.recording)} for clip in heard]
@@ -137,12 +141,12 @@ def routes(services: Services) -> APIRouter:
             ranked = [(Path(sent_name(sent, take)), reward) for take, reward, asked in rewarded if asked == text]
             ranked.sort(key=lambda pair: -pair[1])
             reference_name = Path(sent_name(sent, like)) if like else None
-            prompt = Prompt("best", text, tuple(take for take, _ in ranked), reference_name)
-            results.append(Ranked(prompt, ranked, []).document())
+            prompt = TakeSet("best", text, tuple(take for take, _ in ranked), reference_name)
+            results.append(RankedTakes(prompt, ranked, []).document())
         return Rewards(rewards=rewards, results=results)
 
-    @api.get("/clips/{id}", response_model=FoundClip)
-    def clip(id: str) -> FoundClip:
+    @api.get("/clips/{id}", response_model=ClipRecord)
+    def clip(id: str) -> ClipRecord:
         """What the index knows of a clip."""
         with opened() as index:
             return services.clip(index, id)
@@ -205,8 +209,8 @@ def routes(services: Services) -> APIRouter:
         attributes = {name: {"labels": of.labels, "codes": of.codes.tolist()} for name, of in drawn.attributes.items()}
         return {"ready": True, "how": drawn.how, "x": x, "y": y, "attributes": attributes}
 
-    @api.get("/map/{number}", response_model=FoundClip)
-    def clip_on_map(number: int) -> FoundClip:
+    @api.get("/map/{number}", response_model=ClipRecord)
+    def clip_on_map(number: int) -> ClipRecord:
         """A clip of the map, by its place in the lists."""
         drawn = services.atlas.map()
         if drawn is None or not 0 <= number < len(drawn.ids):
@@ -227,7 +231,7 @@ def routes(services: Services) -> APIRouter:
 
 
 @contextmanager
-def received(files: Sequence[UploadFile], services: Services) -> Iterator[list[Path]]:
+def received(files: Sequence[UploadFile], services: AppState) -> Iterator[list[Path]]:
     """Sent files as files on disk, in order, under names of our own; gone afterwards. sent_name() tells what each was called.
 
     Raises:

@@ -10,21 +10,23 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from voxdex.encoders import AudioError, ModelError, TextError
-from voxdex.indexer import StoreError
-from voxdex.indexer.store import FilterError
-from voxdex.search import QueryError
+from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.model import ModelError
+from voxdex.encoders.texts import TextError
+from voxdex.indexer.store.base import StoreError
+from voxdex.indexer.store.filters import FilterError
+from voxdex.search.query import QueryError
 from voxdex.web import api, pages
-from voxdex.web.guard import Guard
-from voxdex.web.meters import Metered
-from voxdex.web.services import Services, UnknownClip
+from voxdex.web.metrics import MetricsMiddleware
+from voxdex.web.security import SecurityMiddleware
+from voxdex.web.state import AppState, UnknownClip
 
 STATIC = Path(__file__).parent / "static"
 WRONG = (QueryError, FilterError, TextError)
 ABSENT = (StoreError, ModelError)
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: AppState) -> FastAPI:
     """The application over an index; it closes the services when it ends."""
 
     @asynccontextmanager
@@ -78,6 +80,6 @@ def create_app(services: Services) -> FastAPI:
             def told(request: Request, error: Exception, status: int = status) -> Response:
                 return refuse(request, status, str(error))
 
-    app.add_middleware(Guard, settings=services.settings)
-    app.add_middleware(Metered, meters=services.meters)
+    app.add_middleware(SecurityMiddleware, settings=services.settings)
+    app.add_middleware(MetricsMiddleware, meters=services.meters)
     return app

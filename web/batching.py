@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from voxdex.encoders import Model
+from voxdex.encoders.model import Model
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -21,7 +21,7 @@ WINDOW = 64
 """Clips of one recording that are embedded at a time."""
 
 
-class Together(Generic[Item, Found]):
+class DynamicBatcher(Generic[Item, Found]):
     """Calls `run` for what several threads ask at the same time: nobody waits for others to come, but all who have come go at
     once as soon as the call before is done.
 
@@ -73,8 +73,8 @@ class SharedModel(Model):
     def __init__(self, folder: Path, device: str, on_run: Callable[[str, int], None]) -> None:
         super().__init__(folder, device)
         speech, text = super().embed_speech, super().embed_text
-        self._speeches = Together(lambda clips: list(speech(clips)), partial(on_run, "speech"))
-        self._texts = Together(lambda texts: list(text(texts)), partial(on_run, "text"))
+        self._speeches = DynamicBatcher(lambda clips: list(speech(clips)), partial(on_run, "speech"))
+        self._texts = DynamicBatcher(lambda texts: list(text(texts)), partial(on_run, "text"))
 
     def embed_speech(self, clips: Iterable[np.ndarray], batch_seconds: float | None = None) -> Iterator[np.ndarray]:
         clips = iter(clips)

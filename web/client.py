@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from voxdex.encoders import SAMPLE_RATE
-from voxdex.encoders.remote import on_disk
-from voxdex.indexer.store import All, Filter, write_filter
-from voxdex.search import Clip, Hit, Query, Said, Shift, Sound, Wish
-from voxdex.search.classification import Classified
-from voxdex.search.query import DENIED
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.audio.remote import on_disk
+from voxdex.indexer.store.filter_parser import write_filter
+from voxdex.indexer.store.filters import And, Filter
+from voxdex.search.classify import ClipPrediction
+from voxdex.search.query import NEGATIVE_WEIGHT, ClipId, Direction, Hit, Query, QueryTerm, Sound, SpokenMatch
 
 Audio = np.ndarray | Path | str
 """float32 [samples], mono at 16 kHz in -1..1, or the path of a recording."""
@@ -81,7 +81,7 @@ class Client:
             "page": page + 1,
         }
         found = self._ask("POST", "/api/search", json=request)["hits"]
-        return [Hit(**hit | {"said": Said(**hit["said"]) if hit["said"] else None}) for hit in found]
+        return [Hit(**hit | {"said": SpokenMatch(**hit["said"]) if hit["said"] else None}) for hit in found]
 
     def embed(self, captions: Sequence[str] = (), audios: Sequence[Audio] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Unit vectors of captions, and of recordings clip by clip: float32 [captions, dimension], [clips, dimension]."""
@@ -90,12 +90,12 @@ class Client:
 
     def classify(
         self, audio: Audio, attributes: Sequence[str] = (), labels: Sequence[str] = (), templates: Sequence[str] = ()
-    ) -> list[Classified]:
+    ) -> list[ClipPrediction]:
         """What each clip of a recording sounds like; see search.question for attributes, labels and templates."""
         data = {"attributes": list(attributes), "labels": list(labels), "templates": list(templates)}
         found = self._ask("POST", "/api/classify", data=data, files=_files([audio]))["results"]
         return [
-            Classified(
+            ClipPrediction(
                 clip.pop("recording"), clip.pop("start"), clip.pop("end"), {name: each["scores"] for name, each in clip.items()}
             )
             for clip in found
@@ -114,15 +114,15 @@ class Client:
         """What is in the index, and how far a run is that writes it."""
         return self._ask("GET", "/api/status")
 
-    def _written(self, wish: Wish) -> tuple[str, str]:
+    def _written(self, wish: QueryTerm) -> tuple[str, str]:
         """Which part of a request a wish is, and its text."""
         part, weight = wish.part, wish.weight
-        if isinstance(part, Shift):
+        if isinstance(part, Direction):
             away, towards = (part.away, part.towards) if weight > 0 else (part.towards, part.away)
             return "move", f"{away} -> {towards}::{abs(weight):g}"
-        count = f"::{weight if weight > 0 else -weight / DENIED:g}"
+        count = f"::{weight if weight > 0 else -weight / NEGATIVE_WEIGHT:g}"
         match part:
-            case Clip(id):
+            case ClipId(id):
                 return "like" if weight > 0 else "unlike", id + count
             case Sound():
                 return "like" if weight > 0 else "unlike", self._sent(part) + count
@@ -146,7 +146,7 @@ class Client:
 
 
 def _conditions(where: Filter) -> list[str]:
-    return [write_filter(part) for part in (where.parts if isinstance(where, All) else (where,))]
+    return [write_filter(part) for part in (where.parts if isinstance(where, And) else (where,))]
 
 
 def _files(audios: Sequence[Audio]) -> list[tuple[str, tuple[str, bytes]]]:

@@ -10,18 +10,17 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
-from voxdex.encoders import TextError
-from voxdex.encoders.zero_shot import heard_attributes
-from voxdex.indexer import StoreError
-from voxdex.indexer.store import FilterError
-from voxdex.indexer.store.filters import group_fields
-from voxdex.search import Facet, Hit, QueryError
-from voxdex.search.finding import count_among
-from voxdex.search.rendering import TOLD, short_name, span
-from voxdex.web.library import Opened
-from voxdex.web.listening import is_played
+from voxdex.encoders.texts import TextError
+from voxdex.encoders.zero_shot import supported_attributes
+from voxdex.indexer.store.base import StoreError
+from voxdex.indexer.store.filters import FilterError, group_fields
+from voxdex.search.engine import count_among
+from voxdex.search.formats import TOLD, short_name, span
+from voxdex.search.query import Facet, Hit, QueryError
+from voxdex.web.clip_audio import is_played
+from voxdex.web.index_reader import IndexSnapshot
 from voxdex.web.schemas import SearchRequest
-from voxdex.web.services import Services, known_models
+from voxdex.web.state import AppState, known_models
 
 EXAMPLES = ("breathy, sad female voice", "an angry man, not shouting", "a calm old lady", "whispering", "a deep, rough voice")
 FACETED = 100
@@ -36,7 +35,7 @@ TEMPLATES.env.globals["told"] = TOLD
 
 
 @dataclass(frozen=True)
-class Choice:
+class FacetValue:
     """A value of a facet: how many hits have it, and all; whether it is chosen, and where that can be changed."""
 
     value: str
@@ -47,7 +46,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Part:
+class QueryChip:
     """A part of the query that has no box of its own, and the address of the query without it."""
 
     kind: str
@@ -55,7 +54,7 @@ class Part:
     address: str
 
 
-def routes(services: Services) -> APIRouter:
+def routes(services: AppState) -> APIRouter:
     """All pages."""
     pages = APIRouter()
 
@@ -98,7 +97,7 @@ def routes(services: Services) -> APIRouter:
     @pages.get("/map", response_class=HTMLResponse)
     def map_page(request: Request) -> HTMLResponse:
         with services.library.opened() as index:
-            return TEMPLATES.TemplateResponse(request, "map.html", {"attributes": heard_attributes(index.model)})
+            return TEMPLATES.TemplateResponse(request, "map.html", {"attributes": supported_attributes(index.model)})
 
     @pages.get("/status", response_class=HTMLResponse)
     def status(request: Request) -> HTMLResponse:
@@ -118,7 +117,7 @@ def routes(services: Services) -> APIRouter:
     return pages
 
 
-def refusal(request: Request, status: int, reason: str, services: Services) -> HTMLResponse:
+def refusal(request: Request, status: int, reason: str, services: AppState) -> HTMLResponse:
     """A page that says why there is none."""
     page = {"reason": reason, "progress": services.library.progress()}
     return TEMPLATES.TemplateResponse(request, "refusal.html", page, status)
@@ -139,7 +138,7 @@ def address(asked: SearchRequest, **changes: Any) -> str:
     return "/?" + urlencode({name: value for name, value in values.items() if value and (name, value) != ("page", 1)}, True)
 
 
-def parts(asked: SearchRequest, hits: Sequence[Hit]) -> list[Part]:
+def parts(asked: SearchRequest, hits: Sequence[Hit]) -> list[QueryChip]:
     """What of a query is shown above its hits, to be taken away again."""
     names = {hit.id: f"{short_name(hit.recording)} {span(hit.start, hit.end)}" for hit in hits}
     values = asked.model_dump(by_alias=True)
@@ -149,24 +148,24 @@ def parts(asked: SearchRequest, hits: Sequence[Hit]) -> list[Part]:
             rest = [other for other in values[kind] if other != text]
             sound = "a sound that was sent" if text.startswith("sound:") else f"clip {text[:8]}"
             words = text if kind in ("not", "move") else names.get(text, sound)
-            shown.append(Part(kind, words, address(asked, **{kind: rest})))
+            shown.append(QueryChip(kind, words, address(asked, **{kind: rest})))
     if asked.region:
-        shown.append(Part("region", "of the map", address(asked, region=None)))
+        shown.append(QueryChip("region", "of the map", address(asked, region=None)))
     return shown
 
 
-def facets(index: Opened, hits: Sequence[Hit], asked: SearchRequest) -> Mapping[str, list[Choice]]:
+def facets(index: IndexSnapshot, hits: Sequence[Hit], asked: SearchRequest) -> Mapping[str, list[FacetValue]]:
     """How often values occur in the hits and in all clips that meet the conditions; what can be chosen, by field."""
     known = group_fields(key for key, kind in index.store.schema().items() if kind == "text")
     stored = [name for name, keys in known.items() if keys[0].startswith("metadata.")]
-    named = [attribute.name for attribute in heard_attributes(index.model)]
+    named = [attribute.name for attribute in supported_attributes(index.model)]
     fields = [name for name in dict.fromkeys(stored + named) if name in known][:MOST_FACETS]
     where = asked.asked().filter()
     counted = (Facet(name, count_among(name, hits, index.store), index.values(name, where)) for name in fields)
     return {facet.field: choices(facet, asked) for facet in counted if len(facet.all) > 1 or facet.hits}
 
 
-def choices(facet: Facet, asked: SearchRequest) -> list[Choice]:
+def choices(facet: Facet, asked: SearchRequest) -> list[FacetValue]:
     """The commonest values of a field, and links that choose them or let them go."""
     values = sorted(facet.all, key=lambda value: (-facet.hits.get(value, 0), -facet.all[value], value))[:MOST_VALUES]
     found = []
@@ -174,5 +173,5 @@ def choices(facet: Facet, asked: SearchRequest) -> list[Choice]:
         condition = f'"{facet.field}"="{value}"' if '"' not in value else f'"{facet.field}"={value}'
         chosen = condition in asked.where
         where = [each for each in asked.where if each != condition] + ([] if chosen else [condition])
-        found.append(Choice(value, facet.hits.get(value, 0), facet.all[value], chosen, address(asked, where=where)))
+        found.append(FacetValue(value, facet.hits.get(value, 0), facet.all[value], chosen, address(asked, where=where)))
     return found

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxdex.search import Asked, Hit, Ranking
+from voxdex.search.query import Hit, Ranking
+from voxdex.search.query_parser import QuerySpec
 
 MOST_PARTS = 50
 Texts = Annotated[list[str], Field(default_factory=list, max_length=MOST_PARTS)]
@@ -47,11 +48,11 @@ class SearchRequest(BaseModel):
     limit: int = Field(10, ge=1, le=1000)
     page: int = Field(1, ge=1, le=10_000)
 
-    def asked(self) -> Asked:
+    def asked(self) -> QuerySpec:
         """The query as it was written."""
         captions = [*([self.caption] if self.caption and self.caption not in self.captions else []), *self.captions]
         voices = (captions, self.like, self.without, self.unlike, self.move, self.liked, self.disliked)
-        return Asked(*voices, self.where, self.says, self.language)
+        return QuerySpec(*voices, self.where, self.says, self.language)
 
     def ranking(self) -> Ranking:
         """How hits are ranked."""
@@ -89,7 +90,7 @@ class PlaylistRequest(BaseModel):
     clips: list[str] = Field(min_length=1, max_length=1000)
 
 
-class Refusal(BaseModel):
+class ErrorResponse(BaseModel):
     """A sentence that says what was wrong."""
 
     error: str

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from voxdex.encoders.ctc import BLANK
+from voxdex.encoders.networks.frontend import HOP, MelFrontEnd
 from voxdex.encoders.networks.functionals import mean_over
 from voxdex.encoders.networks.masks import frame_mask
-from voxdex.encoders.networks.mel import HOP, MelFrontEnd
 from voxdex.encoders.networks.order_pooling import OrderPooling
 from voxdex.encoders.networks.speech_tower import FLOOR, build_stages, gauge
+from voxdex.encoders.phonetic.ctc import BLANK
 
 
 class Utterance(NamedTuple):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from voxdex.encoders.networks.mel import dft_kernels, power_spectrum
+from voxdex.encoders.networks.frontend import dft_kernels, power_spectrum
 
 LOWEST_HZ = 60.0
 BINS_PER_OCTAVE = 24

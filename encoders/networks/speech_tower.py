@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from voxdex.encoders.networks.frontend import MelFrontEnd
 from voxdex.encoders.networks.functionals import Functionals, mean_over
 from voxdex.encoders.networks.masks import frame_mask
-from voxdex.encoders.networks.mel import MelFrontEnd
 from voxdex.encoders.networks.pitch import BINS_PER_OCTAVE, HarmonicFrontEnd, PitchTrack
 
 FLOOR = 1e-5

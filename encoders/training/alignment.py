@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from voxdex.encoders.ctc import lay_out
+from voxdex.encoders.phonetic.ctc import lay_out
 
 
 def align(log_shares: np.ndarray, frames: Sequence[int], sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from voxdex.encoders.audio import SAMPLE_RATE, AudioError, AudioReader, Failure
-from voxdex.encoders.manifest import CAPTION_SEPARATOR
-from voxdex.encoders.training.captions import Claim, choose_claims, write_caption
-from voxdex.encoders.training.measured import load_measured
-from voxdex.encoders.training.measures import LEAST_SPEECH_SECONDS, Measures, measure
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader, Failure
+from voxdex.encoders.tables import CAPTION_SEPARATOR
+from voxdex.encoders.training.acoustics import LEAST_SPEECH_SECONDS, Measures, measure
+from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
+from voxdex.encoders.training.label_rules import load_measured
 
 MOST_SECONDS = 60.0
 """What is measured of a recording: its beginning, which is also what training keeps of it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.audio.reader import SAMPLE_RATE
 
 NOISY_DB, CLEAN_DB = 12.0, 35.0
 """Signal-to-noise ratio below which added noise is heard, and from which on it is not."""
@@ -15,7 +15,7 @@ ECHOING_DB, ECHOING_SECONDS = 6.0, 0.3
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RecordingConditions:
     """What clips are put through: each a tensor of [clips, ...].
 
     changed: bool, whether a clip is changed at all. response_db: smooth curve over frequency, at 9 knots. low_hz, high_hz:
@@ -38,8 +38,8 @@ class Surroundings:
     def __len__(self) -> int:
         return len(self.changed)
 
-    def __getitem__(self, rows: slice) -> "Surroundings":
-        return Surroundings(*(getattr(self, field.name)[rows] for field in fields(self)))
+    def __getitem__(self, rows: slice) -> "RecordingConditions":
+        return RecordingConditions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def labels(self) -> list[dict[str, str]]:
         """For each clip the cells that its surroundings change, "" for what is no longer known."""
@@ -57,7 +57,7 @@ class Surroundings:
         return cells
 
 
-def draw_surroundings(clips: int, generator: torch.Generator, chance: float = 0.8) -> Surroundings:
+def draw_surroundings(clips: int, generator: torch.Generator, chance: float = 0.8) -> RecordingConditions:
     """Random surroundings for `clips` clips, of which a share of `chance` is changed."""
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -68,7 +68,7 @@ def draw_surroundings(clips: int, generator: torch.Generator, chance: float = 0.
 
     telephone, muffled = maybe(0.12), maybe(0.2)
     low_pass = torch.where(muffled, uniform(3500, 7800), torch.full((clips,), SAMPLE_RATE / 2))
-    return Surroundings(
+    return RecordingConditions(
         changed=maybe(chance),
         response_db=uniform(-8, 8, 9) * maybe(0.7)[:, None],
         low_hz=torch.where(telephone, uniform(80, 400), torch.zeros(clips)),
@@ -83,7 +83,7 @@ def draw_surroundings(clips: int, generator: torch.Generator, chance: float = 0.
     )
 
 
-def augment(waveform: Tensor, lengths: Tensor, surroundings: Surroundings, generator: torch.Generator) -> Tensor:
+def augment(waveform: Tensor, lengths: Tensor, surroundings: RecordingConditions, generator: torch.Generator) -> Tensor:
     """Puts each clip through its surroundings.
 
     Args:
@@ -126,7 +126,7 @@ def _band(hz: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return -(48 * (below + above)).clamp(max=60)
 
 
-def _rooms(surroundings: Surroundings, generator: torch.Generator) -> Tensor:
+def _rooms(surroundings: RecordingConditions, generator: torch.Generator) -> Tensor:
     """Impulse responses of 0.5 s, [batch, samples]: a direct sound, and after it decaying noise where there is a room."""
     time = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
     decay = 10 ** (-3 * time / surroundings.decay_seconds[:, None])

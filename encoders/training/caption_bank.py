@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.training.captions import Claim, write_caption
+from voxdex.encoders.training.caption_templates import Claim, write_caption
 
 ABOUT = (
     "gender",

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voxdex.encoders.networks import ConvNeXtSpeechTower, WhisperSpeechTower
+from voxdex.encoders.networks.speech_tower import ConvNeXtSpeechTower
+from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 from voxdex.encoders.training import losses
 from voxdex.encoders.training.augment import augment, draw_surroundings
-from voxdex.encoders.training.caption_writer import (
+from voxdex.encoders.training.caption_sampling import (
     ATTRIBUTE_COLUMNS,
     EXCLUSIVE,
     PROMPTED,
@@ -23,10 +24,10 @@ from voxdex.encoders.training.caption_writer import (
     twist,
 )
 from voxdex.encoders.training.data import Clips
-from voxdex.encoders.training.distributed import Place, gather
-from voxdex.encoders.training.measured import played
+from voxdex.encoders.training.distributed import ProcessGroup, gather
+from voxdex.encoders.training.initial import Bundle
+from voxdex.encoders.training.label_rules import played
 from voxdex.encoders.training.recipe import Recipe, RecipeError
-from voxdex.encoders.training.sources import Bundle
 from voxdex.encoders.training.trainer import Trainer
 from voxdex.encoders.training.validation import Validation, validate
 
@@ -55,7 +56,7 @@ class Batch:
 class CaptionTrainer(Trainer):
     """Trains speech and captions into one space, with a frozen teacher if the recipe wants one."""
 
-    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: Place) -> None:
+    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: ProcessGroup) -> None:
         tags = [clip_tags(row, recipe.loss.tag_columns) for row in clips.rows]
         self.tag_names = sorted(set().union(*tags))
         if not self.tag_names and (recipe.loss.tags or recipe.sampling.order == "balanced"):

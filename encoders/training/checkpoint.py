@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from voxdex.encoders.files import replaced
+from voxdex.encoders.paths import replaced
 from voxdex.encoders.training.trainer import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"

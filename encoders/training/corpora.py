@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from voxdex.encoders.manifest import ManifestError, read_manifest
+from voxdex.encoders.tables import ManifestError, read_manifest
 
 COLUMNS = "path dataset licence speaker gender age emotion intensity style duration".split()
 TABLE = "clips.csv"

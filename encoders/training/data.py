@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.audio import SAMPLE_RATE, AudioError, Failure, read_audio
-from voxdex.encoders.files import replace_file, replaced
-from voxdex.encoders.manifest import CAPTION_SEPARATOR, ManifestError, read_manifest
-from voxdex.encoders.training.captions import Claim
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, Failure, read_audio
+from voxdex.encoders.paths import replace_file, replaced
+from voxdex.encoders.tables import CAPTION_SEPARATOR, ManifestError, read_manifest
+from voxdex.encoders.training.caption_templates import Claim
 
 CLAIMS = tuple(Claim(name, label.name) for name, attribute in load_attributes().items() for label in attribute.labels)
 """Everything a caption can claim, in the order of the columns of a truth table."""

@@ -15,7 +15,7 @@ LONGEST_WAIT = timedelta(hours=4)
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessGroup:
     """Which of how many processes this is, and the device it computes on."""
 
     rank: int
@@ -33,7 +33,7 @@ class Place:
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
-def join(device: str = "auto") -> Place:
+def init_distributed(device: str = "auto") -> ProcessGroup:
     """Joins the processes that torchrun started, or says that this one is alone.
 
     Args:
@@ -52,21 +52,21 @@ def join(device: str = "auto") -> Place:
         torch.cuda.set_device(chosen)
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
-    return Place(rank, world, chosen)
+    return ProcessGroup(rank, world, chosen)
 
 
-def leave() -> None:
+def end_distributed() -> None:
     """Ends what join began."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def gather(vectors: Tensor, place: Place) -> Tensor:
+def gather(vectors: Tensor, place: ProcessGroup) -> Tensor:
     """[part, width] of every process, in order of rank -> [all, width]; gradients flow back to where they belong."""
     return torch.cat(all_gather(vectors)) if place.world > 1 else vectors
 
 
-def average_gradients(parameters: Iterable[nn.Parameter], place: Place) -> None:
+def average_gradients(parameters: Iterable[nn.Parameter], place: ProcessGroup) -> None:
     """Gives every process the mean of all processes' gradients.
 
     Every process computes the whole batch's loss from gathered embeddings, and the backward of the gathering sums what

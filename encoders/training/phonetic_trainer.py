@@ -11,25 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voxdex.encoders.audio import SAMPLE_RATE
-from voxdex.encoders.batches import by_length, padded
-from voxdex.encoders.corruption import corrupt
-from voxdex.encoders.ctc import BLANK
-from voxdex.encoders.espeak import phonemes_of
-from voxdex.encoders.evidence import Spoken, evidence
-from voxdex.encoders.manifest import ManifestError
-from voxdex.encoders.phonetic_tests import Listener, fit_intelligibility, run_tests
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.batching import by_length, padded
+from voxdex.encoders.phonetic.corruption import corrupt
+from voxdex.encoders.phonetic.ctc import BLANK
+from voxdex.encoders.phonetic.evaluation import Listener, fit_intelligibility, run_tests
+from voxdex.encoders.phonetic.g2p import phonemes_of
+from voxdex.encoders.phonetic.pmi import PhoneticEmbedding, pmi
+from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training import losses
 from voxdex.encoders.training.alignment import align
 from voxdex.encoders.training.augment import augment, draw_surroundings
 from voxdex.encoders.training.data import Clips
-from voxdex.encoders.training.distributed import Place, gather
+from voxdex.encoders.training.distributed import ProcessGroup, gather
+from voxdex.encoders.training.initial import Bundle
 from voxdex.encoders.training.padding import pad
-from voxdex.encoders.training.phonetics import LONGEST
+from voxdex.encoders.training.phoneme_tokenizer import LONGEST
 from voxdex.encoders.training.recipe import Recipe, RecipeError
-from voxdex.encoders.training.sources import Bundle
 from voxdex.encoders.training.trainer import Trainer
-from voxdex.encoders.training.validation import Figure, Validation
+from voxdex.encoders.training.validation import Metric, Validation
 
 FEWEST_PHONEMES = 3
 """Of a part of an utterance."""
@@ -58,7 +58,7 @@ class Batch:
 class PhoneticTrainer(Trainer):
     """Trains speech and phonemes into one space."""
 
-    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: Place) -> None:
+    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: ProcessGroup) -> None:
         if recipe.schedule.parts > 1:
             raise RecipeError("schedule.parts is for captions: phonemes are trained in one part.")
         short = np.flatnonzero(clips.lengths <= recipe.schedule.crop_seconds[1] * SAMPLE_RATE)
@@ -79,13 +79,14 @@ class PhoneticTrainer(Trainer):
         said = [self.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(short.rows)]
 
         @torch.inference_mode()
-        def hear(sounds: list[np.ndarray]) -> list[Spoken]:
+        def hear(sounds: list[np.ndarray]) -> list[PhoneticEmbedding]:
             waveform, lengths = (torch.from_numpy(side).to(device) for side in padded(sounds).values())
             heard = network.speech_tower.listen(waveform, lengths)
             vectors = network.project_speech(network.speech_tower.pool(heard.states, heard.weights))
             sides = (side.float().cpu().numpy() for side in (vectors, heard.log_shares))
             return [
-                Spoken(vector, shares[:frames]) for vector, shares, frames in zip(*sides, heard.frames.tolist(), strict=True)
+                PhoneticEmbedding(vector, shares[:frames])
+                for vector, shares, frames in zip(*sides, heard.frames.tolist(), strict=True)
             ]
 
         def ids_of(sequences: list[list[str]]) -> list[list[int]]:
@@ -97,13 +98,13 @@ class PhoneticTrainer(Trainer):
 
         listener = Listener(
             hear=lambda sounds: list(by_length(sounds, hear, most=32)),
-            evidence=lambda spoken, sequences: evidence(spoken, ids_of(sequences), np.array(self.phoneme_shares)),
+            evidence=lambda spoken, sequences: pmi(spoken, ids_of(sequences), np.array(self.phoneme_shares)),
             embed=lambda sequences: np.stack(list(by_length(sequences, embed, most=256))),
         )
         sounds = [short.samples(i) for i in range(len(short))]
         clear = listener.hear(sounds)
         outcomes, curve = run_tests(listener, sounds, clear, said), fit_intelligibility(listener, clear, said)
-        named = [Figure(found.question, "held out", *list(vars(found).values())[1:]) for found in outcomes]
+        named = [Metric(found.question, "held out", *list(vars(found).values())[1:]) for found in outcomes]
         return Validation(named, intelligibility=curve)
 
     def _backward(self) -> dict[str, Tensor]:

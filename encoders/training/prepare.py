@@ -5,7 +5,7 @@
 SPEECH and every further FOLDER are as encoders.training.corpora knows them: with a clips.csv, or as CREMA-D is distributed.
 The manifest has a column per attribute (attributes.toml). A cell names the label that holds, or several that it could be
 ("neutral|calm"); an empty cell is unknown. `style` keeps only words that hold, `style_not` those that do not. Beside them are
-the measures (encoders.training.measures) that labels follow from, and from which they change when a clip is played faster.
+the measures (encoders.training.acoustics) that labels follow from, and from which they change when a clip is played faster.
 """
 
 import csv
@@ -22,14 +22,14 @@ import soundfile
 from tqdm import tqdm
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.audio import SAMPLE_RATE, read_audio
-from voxdex.encoders.manifest import ManifestError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
+from voxdex.encoders.tables import ManifestError
+from voxdex.encoders.training.acoustics import measure
 from voxdex.encoders.training.annotate import MEASURES, MOST_SECONDS, in_processes, make_row
-from voxdex.encoders.training.copies import edited_labels, write_edit
 from voxdex.encoders.training.corpora import read_corpus
-from voxdex.encoders.training.edits import EDITS
-from voxdex.encoders.training.measured import load_measured
-from voxdex.encoders.training.measures import measure
+from voxdex.encoders.training.edit_labels import edited_labels, write_edit
+from voxdex.encoders.training.label_rules import load_measured
+from voxdex.encoders.training.vocoder_edits import EDITS
 
 COLUMNS = (*"path dataset licence speaker split duration".split(), *load_attributes(), "style_not", *MEASURES)
 HELD_OUT_DATASETS = {"vctk", "ljspeech"}

@@ -18,20 +18,20 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
-from voxdex.encoders.audio import SAMPLE_RATE
-from voxdex.encoders.files import replace_file, replaced
-from voxdex.encoders.manifest import ManifestError
-from voxdex.encoders.model_folder import TOKENIZER
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.model_card import TOKENIZER
+from voxdex.encoders.paths import replace_file, replaced
+from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
 from voxdex.encoders.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from voxdex.encoders.training.curves import draw_curves
 from voxdex.encoders.training.data import Clips, Failure, load_clips, permitted, split
-from voxdex.encoders.training.distributed import Place, join, leave
+from voxdex.encoders.training.distributed import ProcessGroup, end_distributed, init_distributed
+from voxdex.encoders.training.initial import RUN, WEIGHTS, begin
 from voxdex.encoders.training.phonetic_trainer import PhoneticTrainer
 from voxdex.encoders.training.recipe import Recipe, RecipeError
-from voxdex.encoders.training.sources import RUN, WEIGHTS, begin
 from voxdex.encoders.training.trainer import Trainer
-from voxdex.encoders.training.validation import Figure, Validation, mean_score
+from voxdex.encoders.training.validation import Metric, Validation, mean_score
 
 LOG = "log.jsonl"
 
@@ -43,7 +43,7 @@ class Progress:
     step: int
     total: int
     losses: dict[str, float]
-    figures: list[Figure] | None
+    figures: list[Metric] | None
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Result:
     folder: Path
     steps: int
     kept_step: int
-    before: list[Figure]
-    after: list[Figure]
+    before: list[Metric]
+    after: list[Metric]
     failed: list[Failure]
 
 
 @dataclass
-class Memory:
+class RunState:
     """What a run remembers of its validations: before the first step, and where and how good the kept weights were."""
 
     before: list[dict[str, Any]] = field(default_factory=list)
@@ -98,11 +98,11 @@ def train(
         RecipeError, SourceError, NetworkError, ManifestError: what was asked for cannot be done; out is of another run.
         FloatingPointError: the loss is no longer a number.
     """
-    place = join(device)
+    place = init_distributed(device)
     try:
         return _train(recipe, manifests, out, cache, root, place, on_clip, on_step)
     finally:
-        leave()
+        end_distributed()
 
 
 def _train(
@@ -111,7 +111,7 @@ def _train(
     out: Path,
     cache: Path,
     root: Path | None,
-    place: Place,
+    place: ProcessGroup,
     on_clip: Callable[[int], object],
     on_step: Callable[[Progress], object],
 ) -> Result | None:
@@ -131,7 +131,7 @@ def _train(
         _claim(out, about)
         trainer.tokenizer.save(str(out / TOKENIZER))
     remembered = load_checkpoint(trainer, out)
-    memory = Memory(**remembered) if remembered else Memory()
+    memory = RunState(**remembered) if remembered else RunState()
     if place.first:
         _trim_log(out / LOG, trainer.step_number)
     every = recipe.schedule.validate_every or trainer.steps_per_epoch
@@ -173,7 +173,7 @@ def _train(
     }
     _write_run(out, about | finished)
     (out / CHECKPOINT).unlink(missing_ok=True)
-    before, after = ([Figure(**row) for row in rows] for rows in (memory.before, memory.kept))
+    before, after = ([Metric(**row) for row in rows] for rows in (memory.before, memory.kept))
     return Result(out, trainer.total_steps, memory.kept_step, before, after, failed)
 
 
@@ -232,8 +232,8 @@ def _write_run(out: Path, about: dict[str, Any]) -> None:
     replace_file(out / RUN, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
-def _better(figures: list[Figure], kept: list[dict[str, Any]]) -> bool:
-    return not kept or mean_score(figures) > mean_score([Figure(**row) for row in kept])
+def _better(figures: list[Metric], kept: list[dict[str, Any]]) -> bool:
+    return not kept or mean_score(figures) > mean_score([Metric(**row) for row in kept])
 
 
 def _save_weights(trainer: Trainer, out: Path) -> None:
@@ -254,7 +254,7 @@ def _trim_log(path: Path, step: int) -> None:
         replace_file(path, "".join(f"{line}\n" for line in kept))
 
 
-def _first_then_others(place: Place, load: Callable[[], Any]) -> Any:
+def _first_then_others(place: ProcessGroup, load: Callable[[], Any]) -> Any:
     """Lets the first process fill the cache before the others read it."""
     if place.world == 1:
         return load()

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from voxdex.encoders.networks import DualEncoder
+from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.training.data import Clips
-from voxdex.encoders.training.distributed import Place, average_gradients
+from voxdex.encoders.training.distributed import ProcessGroup, average_gradients
+from voxdex.encoders.training.initial import Bundle
 from voxdex.encoders.training.recipe import Recipe
 from voxdex.encoders.training.sampling import epoch_batches
-from voxdex.encoders.training.sources import Bundle
 from voxdex.encoders.training.validation import Validation
 
 
@@ -27,7 +27,7 @@ class Trainer(ABC):
 
     phoneme_shares: Sequence[float] = ()
 
-    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: Place, tags: Sequence[set[str]]) -> None:
+    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: ProcessGroup, tags: Sequence[set[str]]) -> None:
         self.recipe, self.clips, self.place = recipe, clips, place
         self.schedule, self.loss = recipe.schedule, recipe.loss
         self.tags = tags

@@ -11,10 +11,10 @@ from torch import nn
 
 from voxdex.encoders.attributes import Attribute, load_attributes
 from voxdex.encoders.metrics import area_under_curve, bootstrap, mean_interval, retrieval
-from voxdex.encoders.networks import DualEncoder
+from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.training.calibration import fit_scale
-from voxdex.encoders.training.caption_writer import draw_captions, fitting, tokens
-from voxdex.encoders.training.captions import Claim
+from voxdex.encoders.training.caption_sampling import draw_captions, fitting, tokens
+from voxdex.encoders.training.caption_templates import Claim
 from voxdex.encoders.training.data import CLAIMS, Clips
 
 FEWEST = 20
@@ -25,7 +25,7 @@ FEWEST_OF_EACH = 5
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """A figure in percent with its 95 % interval, what it is of, on how many clips of which set, and what chance would give."""
 
     question: str
@@ -45,10 +45,10 @@ class Validation:
     """figures: of retrieval and of every attribute, or of phonemes.
 
     scales: by exclusive attribute that is heard, see fit_scale. intelligibility: see fit_intelligibility in
-    encoders.phonetic_tests.
+    encoders.phonetic.evaluation.
     """
 
-    figures: list[Figure]
+    figures: list[Metric]
     scales: dict[str, float] = field(default_factory=dict)
     intelligibility: list[list[float]] = field(default_factory=list)
 
@@ -84,14 +84,14 @@ def embed_captions(network: DualEncoder, texts: list[str], tokenizer: Tokenizer,
     return np.concatenate([network.embed_text(*(side.to(device) for side in part)).float().cpu().numpy() for part in parts])
 
 
-def mean_score(figures: list[Figure]) -> float:
+def mean_score(figures: list[Metric]) -> float:
     """One number for a validation: the mean of its figures."""
     return float(np.mean([figure.figure for figure in figures])) if figures else 0.0
 
 
 def _retrieval_figures(
     network: DualEncoder, clips: Clips, speech: np.ndarray, tokenizer: Tokenizer, device: torch.device
-) -> list[Figure]:
+) -> list[Metric]:
     """Over de-duplicated captions, one drawn for each clip; one made from labels is right wherever it fits."""
     captions = draw_captions(clips, random.Random(0))
     first = {text: i for i, text in reversed(list(enumerate(captions.texts)))}
@@ -130,7 +130,7 @@ def _scales(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> dict[str, flo
     return scales
 
 
-def _attribute_figures(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> list[Figure]:
+def _attribute_figures(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> list[Metric]:
     """For each attribute and data set, the UAR of exclusive labels, and the mean AUC of labels that can hold together."""
     groups = np.array(
         ["edit" if name.startswith("edit-") else name for name in (row.get("dataset") or "all" for row in clips.rows)]
@@ -145,7 +145,7 @@ def _attribute_figures(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> li
     return figures
 
 
-def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Figure | None:
+def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
     known = {label.name for label in attribute.labels}
     rows = np.array([row for row in rows if clips.rows[row].get(attribute.name) in known], dtype=int)
     truth = np.array([clips.rows[row][attribute.name] for row in rows])
@@ -157,7 +157,7 @@ def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
     return _figure(attribute.name, group, right, truth, 100 / len(present))
 
 
-def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Figure | None:
+def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
     columns = [CLAIMS.index(Claim(attribute.name, label.name)) for label in attribute.labels]
     truth, scores = clips.truth[np.ix_(rows, columns)], scores[rows]
     judged = [i for i, known in enumerate(truth.T) if min((known == 1).sum(), (known == -1).sum()) >= FEWEST_OF_EACH]
@@ -176,12 +176,12 @@ def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
     known = np.flatnonzero((truth[:, judged] != 0).any(axis=1))
     low, high = bootstrap(lambda drawn: mean_area(known[drawn]), len(known), draws=200)["AUC"]
     mean = mean_area(known)["AUC"]
-    return Figure(f"{attribute.name} (AUC)", group, len(known), *(round(value, 1) for value in (mean, low, high)), 50.0)
+    return Metric(f"{attribute.name} (AUC)", group, len(known), *(round(value, 1) for value in (mean, low, high)), 50.0)
 
 
-def _figure(question: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Figure:
+def _figure(question: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Metric:
     """The mean of values of 0 to 1, over groups if there are any."""
     names = np.zeros(len(values)) if groups is None else groups
     mean = np.mean([np.mean(values[names == name]) for name in np.unique(names)])
     shown = (round(100 * float(value), 1) for value in (mean, *mean_interval(values, groups)))
-    return Figure(question, group, len(values), *shown, round(chance, 1))
+    return Metric(question, group, len(values), *shown, round(chance, 1))

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.fft import irfft, rfft
 from scipy.ndimage import label
 
-from voxdex.encoders.audio import SAMPLE_RATE
+from voxdex.encoders.audio.reader import SAMPLE_RATE
 
 HOP = 160
 """Samples between frames: 10 ms."""

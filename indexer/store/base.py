@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from voxdex.indexer.store.filters import EVERYTHING, Filter
+from voxdex.indexer.store.filters import MATCH_ALL, Filter
 from voxdex.indexer.store.patterns import PATH, PATH_TEXT
 
 FORMAT = 2
@@ -31,9 +31,9 @@ INTERNAL = (KIND, "content", PATH_TEXT)
 """Payload keys that have an index, but that no condition names."""
 
 
-VOICE, SAYS = "", "says"
+VOICE, PHONETIC = "", "says"
 """The names of a clip's vectors: of its voice, and of what is said in it."""
-HEARD = "heard"
+POSTERIORGRAM = "heard"
 """The payload key of the phonemes that were heard in a clip, frame by frame; told only where what is said is asked."""
 
 
@@ -46,7 +46,7 @@ class PointError(StoreError):
 
 
 @dataclass(frozen=True)
-class Says:
+class PhoneticSpace:
     """The embeddings of what is said that an index holds beside those of voices: their space, model and dimension."""
 
     space: str
@@ -69,13 +69,13 @@ class Point:
     @property
     def vectors(self) -> dict[str, list]:
         """As engines take them, by name."""
-        named = {VOICE: self.vector, SAYS: self.says}
+        named = {VOICE: self.vector, PHONETIC: self.says}
         return {name: vector.tolist() for name, vector in named.items() if vector is not None}
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """A point near a query. score: cosine with it, -1 to 1, or as Discovery says. vector: None where it was not asked for."""
+class ScoredPoint:
+    """A point near a query. score: cosine with it, -1 to 1, or as DiscoveryQuery says. vector: None where it was not asked for."""
 
     id: str
     score: float
@@ -84,7 +84,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Discovery:
+class DiscoveryQuery:
     """What is nearest to a target [dimension] among the points that lie nearer to the first of each pair than to its second.
 
     Scores: for how many pairs more that is so than not, and a little more the nearer a point is (Qdrant's discovery search).
@@ -126,12 +126,12 @@ class Record(Protocol):
 
 def as_point(record: Record) -> Point:
     """What an engine gives, as a point."""
-    return Point(str(record.id), as_vector(record.vector), _shown(record), as_vector(record.vector, SAYS))
+    return Point(str(record.id), as_vector(record.vector), _shown(record), as_vector(record.vector, PHONETIC))
 
 
-def as_neighbour(record: Any) -> Neighbour:
+def as_neighbour(record: Any) -> ScoredPoint:
     """A scored record, as a neighbour."""
-    return Neighbour(str(record.id), record.score, _shown(record), as_vector(record.vector))
+    return ScoredPoint(str(record.id), record.score, _shown(record), as_vector(record.vector))
 
 
 def with_path_text(payload: Payload, spell: Callable[[str], str]) -> Payload:
@@ -180,7 +180,7 @@ class Store(Protocol):
     model: str
     """The name or folder of the model that made them."""
 
-    says: Says | None
+    says: PhoneticSpace | None
     """Of the embeddings of what is said, where it holds those too."""
 
     adds_says: bool
@@ -189,7 +189,7 @@ class Store(Protocol):
     versions: Mapping[str, str]
     """Of the engine, and of what speaks with it, by their names."""
 
-    def add_says(self, says: Says) -> None:
+    def add_says(self, says: PhoneticSpace) -> None:
         """Makes room for embeddings of what is said.
 
         Raises:
@@ -219,15 +219,15 @@ class Store(Protocol):
 
     def query(
         self,
-        wish: np.ndarray | Discovery,
+        wish: np.ndarray | DiscoveryQuery,
         limit: int,
-        where: Filter = EVERYTHING,
+        where: Filter = MATCH_ALL,
         vectors: bool = False,
         says: bool = False,
-    ) -> list[Neighbour]:
+    ) -> list[ScoredPoint]:
         """The clips nearest to a vector [dimension], or found by discovery, best first, among those that meet a filter.
 
-        With `says`, those whose vectors of what is said are nearest to it, with what was heard of them (HEARD).
+        With `says`, those whose vectors of what is said are nearest to it, with what was heard of them (POSTERIORGRAM).
 
         Raises:
             FilterError: the filter names an unknown field, or compares what has no order.
@@ -239,7 +239,7 @@ class Store(Protocol):
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
         """The points of these ids that there are, whole."""
 
-    def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> dict[str, int]:
+    def facet(self, field: str, where: Filter = MATCH_ALL, exact: bool = True) -> dict[str, int]:
         """How many clips that meet a filter have each value of a field of text, the commonest first; about, if not exact.
 
         Raises:

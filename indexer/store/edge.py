@@ -21,23 +21,23 @@ import numpy as np
 import qdrant_edge as edge
 from filelock import FileLock
 
-from voxdex.encoders.files import NEW, make_folder, move, read_json, replace_file
+from voxdex.encoders.paths import NEW, make_folder, move, read_json, replace_file
 from voxdex.indexer.store.base import (
     BREADTH,
     CLIP,
     CLIPS,
     GRAPH,
-    HEARD,
     INTERNAL,
     KIND,
     MOST_VALUES,
-    SAYS,
+    PHONETIC,
+    POSTERIORGRAM,
     VOICE,
-    Discovery,
-    Neighbour,
+    DiscoveryQuery,
     Payload,
+    PhoneticSpace,
     Point,
-    Says,
+    ScoredPoint,
     StoreError,
     as_matrix,
     as_neighbour,
@@ -45,8 +45,8 @@ from voxdex.indexer.store.base import (
     in_portions,
     with_path_text,
 )
-from voxdex.indexer.store.disk import copy_file, locked, released_on_error, see_to_room
-from voxdex.indexer.store.filters import EVERYTHING, Filter, count_field, render
+from voxdex.indexer.store.files import copy_file, locked, released_on_error, see_to_room
+from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, render
 from voxdex.indexer.store.patterns import PATH, PATH_TEXT, path_text
 from voxdex.indexer.store.shards import (
     INDEX,
@@ -97,7 +97,7 @@ class EdgeStore:
         self._description, self._lock, self._indexing, self._written = description, lock, Lock(), 0
 
     @classmethod
-    def create(cls, folder: Path, space: str, model: str, dimension: int, says: Says | None = None) -> "EdgeStore":
+    def create(cls, folder: Path, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> "EdgeStore":
         """Makes a new, empty index; what an interrupted creation left is cleared away.
 
         Raises:
@@ -112,7 +112,7 @@ class EdgeStore:
         return store
 
     @classmethod
-    def beside(cls, folder: Path, space: str, model: str, dimension: int, says: Says | None = None) -> "EdgeStore":
+    def beside(cls, folder: Path, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> "EdgeStore":
         """What is to become the index of a folder (see take_over) while that keeps the one that it has; begun, it goes on.
 
         Raises:
@@ -154,11 +154,11 @@ class EdgeStore:
         remove_shard(self._folder)
         move(new, self._folder)
 
-    def add_says(self, says: Says) -> None:
+    def add_says(self, says: PhoneticSpace) -> None:
         if self.says is not None:
             raise StoreError(f"The index at {self.folder} holds what is said as {self.says.space} hears it already.")
         shape = (says.dimension, edge.Distance.Cosine, None, edge.VectorStorageDatatype.Float16)
-        self._update(edge.UpdateOperation.create_dense_vector(SAYS, *shape))
+        self._update(edge.UpdateOperation.create_dense_vector(PHONETIC, *shape))
         self.flush()
         with explained(self.folder):
             self._describe(replace(self._description, says=says))
@@ -348,18 +348,18 @@ class EdgeStore:
 
     def query(
         self,
-        wish: np.ndarray | Discovery,
+        wish: np.ndarray | DiscoveryQuery,
         limit: int,
-        where: Filter = EVERYTHING,
+        where: Filter = MATCH_ALL,
         vectors: bool = False,
         says: bool = False,
-    ) -> list[Neighbour]:
+    ) -> list[ScoredPoint]:
         request = edge.QueryRequest(
             limit=limit,
-            query=_asked(wish, SAYS if says else None),
+            query=_asked(wish, PHONETIC if says else None),
             filter=self._render(where),
             params=edge.SearchParams(hnsw_ef=max(BREADTH, limit)),
-            with_payload=edge.PayloadSelector.Exclude([PATH_TEXT] if says else [PATH_TEXT, HEARD]),
+            with_payload=edge.PayloadSelector.Exclude([PATH_TEXT] if says else [PATH_TEXT, POSTERIORGRAM]),
             with_vector=[VOICE] if vectors else False,
         )
         with explained(self.folder):
@@ -373,10 +373,10 @@ class EdgeStore:
         with explained(self.folder):
             return [as_point(record) for record in self._shard.retrieve(list(ids), with_payload=True, with_vector=True)]
 
-    def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
+    def facet(self, field: str, where: Filter = MATCH_ALL, exact: bool = True) -> Counter[str]:
         return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
-    def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
+    def _count_values(self, key: str, where: Filter = MATCH_ALL, exact: bool = True) -> Counter[str]:
         return self._count(key, self._render(where), exact)
 
     def _count(self, key: str, among: edge.Filter, exact: bool = False) -> Counter[str]:
@@ -455,8 +455,8 @@ class EdgeStore:
         return self.folder / f"{self._folder.name}-{name}{MEMO}"
 
 
-def _asked(wish: np.ndarray | Discovery, using: str | None) -> edge.Query:
-    if not isinstance(wish, Discovery):
+def _asked(wish: np.ndarray | DiscoveryQuery, using: str | None) -> edge.Query:
+    if not isinstance(wish, DiscoveryQuery):
         return edge.Query.Nearest(wish.tolist(), using)
     pairs = [edge.ContextPair(near.tolist(), far.tolist()) for near, far in wish.pairs]
     return edge.Query.Discover(edge.DiscoverQuery(wish.target.tolist(), pairs))
@@ -480,7 +480,7 @@ def _config(description: Description) -> edge.EdgeConfig:
     vectors = {VOICE: edge.EdgeVectorParams(size=description.dimension, distance=edge.Distance.Cosine)}
     if description.says:
         kept = {"distance": edge.Distance.Cosine, "datatype": edge.VectorStorageDatatype.Float16}
-        vectors[SAYS] = edge.EdgeVectorParams(size=description.says.dimension, **kept)
+        vectors[PHONETIC] = edge.EdgeVectorParams(size=description.says.dimension, **kept)
     return edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)
 
 

@@ -45,38 +45,38 @@ class Not:
 
 
 @dataclass(frozen=True)
-class All:
+class And:
     """What meets all of some filters; every clip meets none."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True)
-class Either:
+class Or:
     """What meets one of some filters."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True)
-class Absent:
+class IsEmpty:
     """What has nothing at a payload key."""
 
     key: str
 
 
 @dataclass(frozen=True)
-class Among:
+class HasId:
     """The clips of these ids."""
 
     ids: tuple[str, ...]
 
 
-Filter = Condition | Not | All | Either | Absent | Among
-EVERYTHING = All(())
+Filter = Condition | Not | And | Or | IsEmpty | HasId
+MATCH_ALL = And(())
 
 
-class Engine(Protocol, Generic[Term]):
+class FilterBackend(Protocol, Generic[Term]):
     """The terms of an engine's filters, and the values that a payload key has among what meets one.
 
     containing: what has a text in what path_text() makes of the path at a key; None where the engine cannot tell.
@@ -92,27 +92,27 @@ class Engine(Protocol, Generic[Term]):
     def values(self, key: str, among: Term) -> Iterable[str]: ...
 
 
-def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> Term:
+def render(filter: Filter, schema: Mapping[str, str], engine: FilterBackend[Term]) -> Term:
     """A filter in an engine's terms.
 
     Args:
         filter: what is asked.
         schema: payload key -> "text", "number" or "date".
-        engine: see Engine.
+        engine: see FilterBackend.
 
     Raises:
         FilterError: a condition names an unknown field, compares what has no order, or has a pattern for what is no text.
     """
     match filter:
-        case All(parts):
+        case And(parts):
             return engine.join(must=[render(part, schema, engine) for part in parts])
-        case Either(parts):
+        case Or(parts):
             return engine.join(should=[render(part, schema, engine) for part in parts])
         case Not(part):
             return engine.join(must_not=[render(part, schema, engine)])
-        case Absent(key):
+        case IsEmpty(key):
             return engine.absent(key)
-        case Among(ids):
+        case HasId(ids):
             return engine.among(ids)
     keys = keys_of(filter.field, schema)
     if filter.operator == "~":
@@ -156,7 +156,7 @@ def count_field(field: str, where: Filter, schema: Mapping[str, str], count: Cal
         raise FilterError(f"The field {field!r} is a number, of which nothing is counted; ask for a range with --where.")
     counts = Counter()
     for place, key in enumerate(keys):
-        counts += count(key, All((where, *(Absent(earlier) for earlier in keys[:place]))))
+        counts += count(key, And((where, *(IsEmpty(earlier) for earlier in keys[:place]))))
     return counts
 
 
@@ -173,7 +173,7 @@ def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:
     return keys
 
 
-def _on_key(condition: Condition, key: str, kind: str, engine: Engine[Term]) -> Term | None:
+def _on_key(condition: Condition, key: str, kind: str, engine: FilterBackend[Term]) -> Term | None:
     """A condition on a payload key, in terms of the index that its kind has; None where no value is of that kind.
 
     A number is asked for as a range, a date as what it spans: engines match text alone, and some refuse other questions than
@@ -195,7 +195,7 @@ def _on_key(condition: Condition, key: str, kind: str, engine: Engine[Term]) -> 
     return engine.within(key, _bounds(condition, as_number))
 
 
-def _like(key: str, patterns: Sequence[str], engine: Engine[Term]) -> Term:
+def _like(key: str, patterns: Sequence[str], engine: FilterBackend[Term]) -> Term:
     """What is like one of some patterns; of those that the engine cannot decide, the values that are left are looked at."""
     decided, narrowed, doubtful = [], [], set()
     for pattern in patterns:

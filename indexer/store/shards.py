@@ -19,10 +19,20 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from voxdex.encoders.files import NEW, replace_file, sync
-from voxdex.encoders.model_folder import ModelError, find_models, read_card, voxdex_home
-from voxdex.indexer.store.base import CLIP, FORMAT, KIND, RECORDING, SAYS, Says, StoreError, as_vector, other_format
-from voxdex.indexer.store.disk import copy_file, see_to_room
+from voxdex.encoders.model_card import ModelError, find_models, read_card, voxdex_home
+from voxdex.encoders.paths import NEW, replace_file, sync
+from voxdex.indexer.store.base import (
+    CLIP,
+    FORMAT,
+    KIND,
+    PHONETIC,
+    RECORDING,
+    PhoneticSpace,
+    StoreError,
+    as_vector,
+    other_format,
+)
+from voxdex.indexer.store.files import copy_file, see_to_room
 
 INDEX, SHARD_ABOUT = "index.json", "about.json"
 SHARD = re.compile(r"shard-[0-9a-f]{12}")
@@ -49,7 +59,7 @@ class Description:
     space: str
     model: str
     dimension: int
-    says: Says | None = None
+    says: PhoneticSpace | None = None
     turn: int = 1
 
     @property
@@ -92,7 +102,7 @@ def _read(file: Path, folder: Path) -> Description:
         raw = json.loads(text)
         if type(raw["format"]) is int and raw["format"] != FORMAT:
             raise StoreError(other_format(f"index at {folder}", raw["format"]))
-        says = Says(**raw["says"]) if raw.get("says") else None
+        says = PhoneticSpace(**raw["says"]) if raw.get("says") else None
         found = Description(raw["space"], raw["model"], raw.get("dimension", 0), says, raw.get("turn", 1))
         found.space.encode()
     except KeyError as error:
@@ -204,14 +214,14 @@ def _told_by(engine: edge.EdgeShard, folder: Path) -> Description | None:
     space = next((payload["space"] for payload in payloads if payload.get("space")), None)
     if space is None:
         return None
-    heard = next((payload[SAYS] for payload in recordings if payload.get(SAYS)), None)
-    says = Says(heard, *_model_of(heard, folder)) if heard else None
+    heard = next((payload[PHONETIC] for payload in recordings if payload.get(PHONETIC)), None)
+    says = PhoneticSpace(heard, *_model_of(heard, folder)) if heard else None
     return Description(space, _model_of(space, folder)[0], len(as_vector(clip.vector)) if clip else 0, says)
 
 
 def _scroll(engine: edge.EdgeShard, kind: str, with_vector: bool = False) -> Iterator[edge.Record]:
     offset, of_kind = None, edge.Filter(must=[edge.FieldCondition(KIND, match=edge.MatchValue(kind))])
-    keys = edge.PayloadSelector.Include(["space", SAYS])
+    keys = edge.PayloadSelector.Include(["space", PHONETIC])
     while True:
         request = edge.ScrollRequest(offset=offset, limit=1000, filter=of_kind, with_payload=keys, with_vector=with_vector)
         records, offset = engine.scroll(request)

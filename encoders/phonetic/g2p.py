@@ -1,0 +1,147 @@
+"""espeak-ng, from the package espeakng-loader (library and voices): text to phonemes, and to synthetic speech."""
+
+import ctypes
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from voxdex.encoders.tables import ManifestError
+from voxdex.encoders.texts import check_text
+
+SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
+RATE, PITCH, RANGE = 1, 3, 4
+ALIASES = {"en": "en-us", "english": "en-us", "fr": "fr-fr", "nl-be": "nl"}
+"""Languages by other names than espeak-ng has for them."""
+MISSING = "needs the package {}, which is not installed: pip install 'voxdex[phonetic]'"
+_ALONE = Lock()
+"""espeak-ng says one thing at a time."""
+
+
+class EspeakError(Exception):
+    """espeak-ng is missing, or has no such language or voice. The message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """An espeak-ng voice. rate: words a minute. pitch, range: 0 to 99, 50 is the voice's own."""
+
+    name: str
+    espeak: str
+    rate: int = 170
+    pitch: int = 50
+    range: int = 50
+
+
+class Espeak:
+    """The library, speaking into memory.
+
+    Raises:
+        EspeakError: it is not installed or does not start.
+    """
+
+    def __init__(self) -> None:
+        loader = _loader()
+        self._library = ctypes.CDLL(loader.get_library_path())
+        self.sample_rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, loader.get_data_path().encode(), 0)
+        if self.sample_rate <= 0:
+            raise EspeakError("espeak-ng does not start; install espeakng-loader again.")
+        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self._blocks: list[np.ndarray] = []
+        self._callback = callback(self._collect)
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def _collect(self, samples: Any, count: int, _events: Any) -> int:
+        if samples and count:
+            self._blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def say(self, text: str, voice: Voice) -> np.ndarray:
+        """int16 samples at `sample_rate`.
+
+        Raises:
+            EspeakError: there is no such voice.
+        """
+        if self._library.espeak_SetVoiceByName(voice.espeak.encode()) != 0:
+            raise EspeakError(f"espeak-ng has no voice {voice.espeak}.")
+        for parameter, value in ((RATE, voice.rate), (PITCH, voice.pitch), (RANGE, voice.range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        self._blocks.clear()
+        spoken = text.encode()
+        self._library.espeak_Synth(spoken, len(spoken) + 1, 0, POSITION_CHARACTER, 0, CHARS_UTF8, None, None)
+        return np.concatenate(self._blocks)
+
+
+def to_phonemes(texts: Sequence[str], language: str = "en-us") -> list[str]:
+    """Texts as IPA, as espeak-ng would read them: words with spaces between them, no stress marks.
+
+    Args:
+        texts: in one language.
+        language: one of espeak-ng's hundred codes: "en-us", "en-gb", "de", "nl", "pl" ...; "en" is American English. What
+            stands behind the code, as in "en, German accent", counts for nothing.
+
+    Raises:
+        EspeakError: a package is missing, or espeak-ng does not know the language.
+        TextError: a text is not valid text.
+    """
+    texts = [" ".join(check_text(text).replace("\x00", " ").split()) for text in texts]
+    with _ALONE:
+        return [" ".join(said.split()) for said in _backend(_code(language)).phonemize(texts)]
+
+
+def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The phonemes of each row of a manifest: its cell `phonemes`, else its `transcript` as read in its `language` (English).
+
+    Raises:
+        ManifestError: a row has neither. EspeakError: text cannot be made phonemes.
+    """
+    found = [row.get("phonemes", "") for row in rows]
+    by_language = defaultdict(list)
+    for i, row in enumerate(rows):
+        if not found[i]:
+            if not row.get("transcript"):
+                raise ManifestError(f"{row['path']} has neither a transcript nor phonemes in the manifest.")
+            by_language[row.get("language") or "en-us"].append(i)
+    for language, chosen in by_language.items():
+        for i, phonemes in zip(chosen, to_phonemes([rows[i]["transcript"] for i in chosen], language), strict=True):
+            found[i] = phonemes
+    return found
+
+
+def _code(language: str) -> str:
+    """espeak-ng's code for what people write."""
+    code = re.match(r"[A-Za-z0-9-]*", language)[0].lower()
+    return ALIASES.get(code, code)
+
+
+@cache
+def _backend(language: str) -> Any:
+    loader = _loader()
+    try:
+        from phonemizer.backend import EspeakBackend
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+    except ModuleNotFoundError as error:
+        raise EspeakError(f"Text to phonemes {MISSING.format('phonemizer')}.") from error
+    EspeakWrapper.set_library(loader.get_library_path())
+    EspeakWrapper.set_data_path(loader.get_data_path())
+    quiet = logging.getLogger("voxdex.phonemes")
+    quiet.setLevel(logging.ERROR)  # it remarks on every word that espeak-ng joins to the next
+    try:
+        return EspeakBackend(language, with_stress=False, language_switch="remove-flags", logger=quiet)
+    except RuntimeError as error:
+        known = ", ".join(sorted(EspeakBackend.supported_languages()))
+        raise EspeakError(f"espeak-ng has no language {language!r}. Known: {known}.") from error
+
+
+def _loader() -> Any:
+    try:
+        import espeakng_loader
+    except ModuleNotFoundError as error:
+        raise EspeakError(f"espeak-ng {MISSING.format('espeakng-loader')}.") from error
+    return espeakng_loader

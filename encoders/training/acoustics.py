@@ -1,0 +1,162 @@
+"""What can be measured of a recording without knowing what is said or by whom: pitch, loudness, rate, noise, room, timbre.
+
+Everything is measured where somebody speaks (Silero VAD); pitch and what hangs on it where the voice is periodic.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pyloudnorm
+from scipy.fft import rfft
+from scipy.ndimage import binary_dilation, gaussian_filter1d
+from scipy.signal import find_peaks
+
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.audio.vad import CHUNK, SPEECH, SileroVad
+from voxdex.encoders.training.voicing import HOP, frames_of, perturbation, pitch
+
+LEAST_SPEECH_SECONDS = 0.3
+LEAST_VOICED_FRAMES = 15
+QUANTISATION = 1e-10
+"""Power of what 16 bits cannot tell from silence."""
+SYLLABLE_BINS = slice(10, 80)
+"""312 to 2500 Hz."""
+BAND_EDGES = np.array([8, 10, 13, 17, 23, 30, 40, 52, 68, 89, 117, 152, 200])
+"""Bins of the bands in which sound dies away, 250 to 6250 Hz."""
+DECAY_FRAMES = 25
+DECAYS_TO_RT60 = ([0.31, 0.33, 0.37, 0.475, 0.59, 0.735, 0.875, 1.17, 1.6], [0.15, 0.22, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0])
+"""The first quartile of the decays found (s) and the RT60 behind it (s), from clean speech in rooms of decaying noise."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured; None where it cannot be: no speech, nothing voiced (a whisper), no pause, no decay.
+
+    speech_seconds: how long somebody speaks. pitch_hz: median F0. pitch_range_semitones: standard deviation of F0,
+    creak and octave errors left out. loudness_lufs: integrated and gated (ITU-R BS.1770-4). syllables_per_second: syllable
+    nuclei a second of speech. snr_db: speech over what is heard in pauses. rt60_seconds: blind estimate of the room's
+    reverberation time. centroid_hz: centre of gravity of the power spectrum of voiced frames. hnr_db:
+    harmonics-to-noise ratio. jitter_percent, shimmer_percent: mean change of a cycle's length and amplitude from one to the
+    next.
+    """
+
+    speech_seconds: float
+    pitch_hz: float | None = None
+    pitch_range_semitones: float | None = None
+    loudness_lufs: float | None = None
+    syllables_per_second: float | None = None
+    snr_db: float | None = None
+    rt60_seconds: float | None = None
+    centroid_hz: float | None = None
+    hnr_db: float | None = None
+    jitter_percent: float | None = None
+    shimmer_percent: float | None = None
+
+
+def measure(samples: np.ndarray) -> Measures:
+    """Measures a recording: float32 samples in -1..1, mono, 16 kHz, of any length (a few seconds of speech are best)."""
+    sound = samples.astype(np.float64)
+    speaking = speech_chunks(sound)
+    seconds = float(np.count_nonzero(speaking) * CHUNK / SAMPLE_RATE)
+    measured = Measures(seconds, loudness_lufs=loudness(sound))
+    if seconds < LEAST_SPEECH_SECONDS:
+        return measured
+    spectrum = magnitudes(sound)
+    speech = np.repeat(speaking, CHUNK)[np.minimum(np.arange(len(spectrum)) * HOP, len(speaking) * CHUNK - 1)]
+    measured = replace(measured, rt60_seconds=reverberation(spectrum, speech))
+    f0, periodicity = pitch(sound, speech)
+    voiced = f0 > 0
+    if np.count_nonzero(voiced) < LEAST_VOICED_FRAMES:
+        return measured
+    jitter, shimmer = perturbation(sound, f0)
+    return replace(
+        measured,
+        pitch_hz=float(np.median(f0[voiced])),
+        pitch_range_semitones=_spread(f0[voiced]),
+        syllables_per_second=syllables(spectrum, speech, voiced) / seconds,
+        snr_db=signal_to_noise(sound, speaking),
+        centroid_hz=centroid(spectrum[voiced]),
+        hnr_db=float(np.mean(10 * np.log10(periodicity[voiced] / (1 - periodicity[voiced])))),
+        jitter_percent=jitter,
+        shimmer_percent=shimmer,
+    )
+
+
+def _spread(f0: np.ndarray) -> float:
+    """Standard deviation in semitones, without creak and octave errors: what lies far from the median."""
+    semitones = 12 * np.log2(f0 / np.median(f0))
+    return float(np.std(semitones[(semitones > -7.5) & (semitones < 11)]))
+
+
+@cache
+def _activity() -> SileroVad:
+    return SileroVad()
+
+
+def speech_chunks(sound: np.ndarray) -> np.ndarray:
+    """Whether somebody speaks, for every CHUNK: bool [chunks]."""
+    return np.array(list(_activity().probabilities(sound))) >= SPEECH
+
+
+def magnitudes(sound: np.ndarray) -> np.ndarray:
+    """Magnitude spectra of 32 ms around every 10 ms: float32 [frames, 257]."""
+    return np.abs(rfft(frames_of(sound, np.arange(0, len(sound), HOP), 512) * np.hanning(512).astype(np.float32)))
+
+
+def loudness(sound: np.ndarray) -> float | None:
+    """LUFS, None below the gate of -70 or for less than 0.4 s. ITU-R BS.1770-4 through pyloudnorm."""
+    meter = pyloudnorm.Meter(SAMPLE_RATE)
+    if len(sound) < meter.block_size * SAMPLE_RATE:
+        return None
+    level = float(meter.integrated_loudness(sound))
+    return level if np.isfinite(level) else None
+
+
+def syllables(spectrum: np.ndarray, speech: np.ndarray, voiced: np.ndarray) -> int:
+    """Syllable nuclei: voiced peaks of intensity that stand 2 dB above the dips beside them (de Jong and Wempe 2009)."""
+    intensity = 20 * np.log10(gaussian_filter1d(spectrum[:, SYLLABLE_BINS].sum(axis=1), 1.2) + 1e-9)
+    peaks, _ = find_peaks(intensity, height=np.percentile(intensity[speech], 95) - 25, prominence=2)
+    return int(np.count_nonzero(binary_dilation(voiced)[peaks]))
+
+
+def signal_to_noise(sound: np.ndarray, speaking: np.ndarray) -> float | None:
+    """dB of the mean power of speech over the median power of pauses; None without 0.1 s of pause.
+
+    Digital zero at the ends is no pause. Whispers are heard badly by the VAD, so they need another judge.
+    """
+    power = np.square(sound[: len(speaking) * CHUNK]).reshape(-1, CHUNK).mean(axis=1)
+    pauses = ~binary_dilation(speaking, iterations=2) & (power.cumsum() > 0) & (power[::-1].cumsum()[::-1] > 0)
+    if np.count_nonzero(pauses) < 3:
+        return None
+    noise = max(float(np.median(power[pauses])), QUANTISATION)
+    return float(10 * np.log10(max(np.mean(power[speaking]) / noise - 1, 1e-3)))
+
+
+def centroid(spectrum: np.ndarray) -> float:
+    """Centre of gravity of the power spectrum in Hz, the mean over frames; power, as noise moves that of magnitudes more."""
+    hz, power = np.linspace(0, SAMPLE_RATE / 2, spectrum.shape[1]), spectrum**2
+    return float(np.mean(power @ hz / (power.sum(axis=1) + 1e-12)))
+
+
+def reverberation(spectrum: np.ndarray, speech: np.ndarray) -> float | None:
+    """Reverberation time in seconds, from how fast sound dies away in bands; None with fewer than 10 decays.
+
+    As Prego et al., "A blind algorithm for reverberation-time estimation using subband decomposition of speech signals"
+    (2012): straight lines through decays of a quarter of a second, of which speech makes some slower than the room does, and
+    a table that turns their first quartile into RT60. Dry speech itself decays at about 0.3 s.
+    """
+    first, last = BAND_EDGES[0], BAND_EDGES[-1]
+    level = 10 * np.log10(np.add.reduceat(spectrum[:, first:last] ** 2, BAND_EDGES[:-1] - first, axis=1) + 1e-10)
+    if len(level) < DECAY_FRAMES:
+        return None
+    decays = np.lib.stride_tricks.sliding_window_view(level, DECAY_FRAMES, axis=0)
+    seconds = (np.arange(DECAY_FRAMES) - (DECAY_FRAMES - 1) / 2) * HOP / SAMPLE_RATE
+    slope = decays @ seconds / (seconds @ seconds)
+    straight = slope**2 * (seconds @ seconds) > 0.9 * DECAY_FRAMES * decays.var(axis=-1)
+    steep = slope < -6 / (DECAY_FRAMES * HOP / SAMPLE_RATE)
+    above_noise = decays[..., -1] > np.percentile(level, 5, axis=0) + 6
+    loud = decays[..., 0] > np.percentile(level, 98, axis=0) - 35
+    near_speech = binary_dilation(speech, iterations=20)[: len(decays), None]
+    slopes = slope[straight & steep & above_noise & loud & near_speech]
+    return float(np.interp(np.percentile(-60 / slopes, 25), *DECAYS_TO_RT60)) if len(slopes) >= 10 else None

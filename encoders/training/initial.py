@@ -1,0 +1,228 @@
+"""Where training begins: towers from the transformers library or distilled ones, a former run, or a model folder."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
+from voxdex.encoders.networks.dual_encoder import DualEncoder
+from voxdex.encoders.networks.factory import build_network
+from voxdex.encoders.phonetic.g2p import phonemes_of
+from voxdex.encoders.training.errors import SourceError
+from voxdex.encoders.training.phoneme_tokenizer import phoneme_tokenizer
+from voxdex.encoders.training.recipe import Recipe
+from voxdex.encoders.training.whisper import convert_whisper, read_whisper, whisper_file
+
+RUN, WEIGHTS, TEXT_TOWER = "run.json", "weights.safetensors", "text_tower.safetensors"
+MOST_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network, its description (see build_network) and its tokenizer: all that training starts from and export needs."""
+
+    network: DualEncoder
+    architecture: dict[str, dict[str, Any]]
+    tokenizer: Tokenizer
+
+
+def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
+    """The network that a recipe starts with, given the manifests' rows.
+
+    With `recipe.start`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
+    `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", the same or a
+    CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.distil for kind "transformer".
+    A tower of kind "phonemes" needs none: its tokenizer knows the phonemes
+    of the rows.
+
+    Raises:
+        SourceError: a source is missing or does not fit. NetworkError: the network cannot be built.
+    """
+    if recipe.start:
+        return begin_from(recipe.start)
+    speech, text = dict(recipe.speech_tower), dict(recipe.text_tower)
+    speech_source, text_source = speech.pop("source", ""), text.pop("source", "")
+    if text["kind"] == "phonemes" and not text_source:
+        return _begin_phonetic(recipe, phoneme_tokenizer(phonemes_of(rows)))
+    if not text_source:
+        raise SourceError(
+            "The recipe names no text_tower.source, so there is no tokenizer. Give one with --set text_tower.source=..."
+        )
+    heard: dict[str, Tensor] = {}
+    if speech["kind"] == "pretrained":
+        speech = pretrained_speech(speech_source, **speech)
+    if speech["kind"] == "whisper" and speech_source:
+        shape, heard = whisper_encoder(speech_source)
+        speech |= {name: shape[name] for name in ("mel_bins", "width", "heads")}
+    if text["kind"] == "pretrained":
+        text["config"] = pretrained_description(text_source, text.get("config"))
+        tokenizer = pretrained_tokenizer(text_source)
+    else:
+        tokenizer = read_tokenizer(Path(text_source))
+    architecture = {"speech_tower": speech, "text_tower": text, "projection": dict(recipe.projection)}
+    network = build_network(architecture)
+    for part, source in (("speech_tower", speech_source), ("text_tower", text_source)):
+        tower = getattr(network, part)
+        if architecture[part]["kind"] == "pretrained":
+            _load(tower.model, _pretrained_weights(source, architecture[part]["config"]), source)
+        elif part == "speech_tower" and heard:
+            _load(tower.encoder, heard, source)
+        elif source:
+            _load(tower, read_weights(Path(source) / TEXT_TOWER), source)
+    return Bundle(network, architecture, tokenizer)
+
+
+def _begin_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> Bundle:
+    known = {"vocabulary": tokenizer.get_vocab_size()}
+    towers = {"speech_tower": recipe.speech_tower | known, "text_tower": recipe.text_tower | known}
+    architecture = towers | {"projection": dict(recipe.projection)}
+    return Bundle(build_network(architecture), architecture, tokenizer)
+
+
+def begin_from(start: str) -> Bundle:
+    """A run of ours, by its folder; a model with towers of our own in fp32, by name or folder; a published checkpoint's file.
+
+    Raises:
+        SourceError: it is none of these, or its weights cannot be used.
+    """
+    folder = Path(start)
+    if folder.is_file():
+        from voxdex.encoders.training.paraspeechclap import open_published
+
+        return open_published(folder)
+    if (folder / RUN).is_file():
+        architecture = json.loads((folder / RUN).read_text(encoding="utf-8"))["architecture"]
+        weights = read_weights(folder / WEIGHTS)
+    else:
+        try:
+            folder = locate(start)
+            card = read_card(folder)
+        except ModelError as error:
+            raise SourceError(f"{start} is neither a training run (a folder with {RUN}) nor a model. {error}") from error
+        architecture, weights = card.architecture, _graph_weights(folder, card.logit_scale)
+    network = build_network(architecture)
+    _load(network, weights, start)
+    return Bundle(network, architecture, read_tokenizer(folder))
+
+
+def whisper_encoder(source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Shape (the arguments of WhisperEncoder, with all its blocks) and weights of a Whisper model's encoder.
+
+    Args:
+        source: a CTranslate2 file as whisper_file() finds it, else a folder of the transformers library or a name on the hub.
+    """
+    path = whisper_file(source)
+    if path:
+        return read_whisper(path)
+    from transformers import WhisperConfig, WhisperModel
+
+    config = _from_hub(source, WhisperConfig.from_pretrained, "config.json").to_dict()
+    return convert_whisper(_from_hub(source, WhisperModel.from_pretrained, "model.safetensors").state_dict(), config, source)
+
+
+def pretrained_speech(source: str, **options: Any) -> dict[str, Any]:
+    """The description of a pretrained speech tower: its config, and whether its feature extractor normalises."""
+    options["config"] = pretrained_description(source, options.get("config"))
+    if "normalise" not in options:
+        from transformers import AutoFeatureExtractor
+
+        extractor = _from_hub(source, AutoFeatureExtractor.from_pretrained, "preprocessor_config.json")
+        if extractor.sampling_rate != 16_000:
+            raise SourceError(f"{source} hears sound at {extractor.sampling_rate} Hz; Voxdex works at 16000 Hz.")
+        options["normalise"] = bool(extractor.do_normalize)
+    return options
+
+
+def pretrained_description(source: str, changes: dict[str, Any] | None) -> dict[str, Any]:
+    """to_dict() of a transformers config, from a folder or the hub, with changes."""
+    from transformers import AutoConfig
+
+    return _from_hub(source, AutoConfig.from_pretrained, "config.json").to_dict() | (changes or {})
+
+
+def pretrained_tokenizer(source: str) -> Tokenizer:
+    """The tokenizer of a text transformer, padding and cutting as the model wants."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    wrapped = _from_hub(source, AutoTokenizer.from_pretrained, "tokenizer.json")
+    config = _from_hub(source, AutoConfig.from_pretrained, "config.json")
+    tokenizer = Tokenizer.from_str(wrapped.backend_tokenizer.to_str())
+    positions = getattr(config, "max_position_embeddings", MOST_TOKENS)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        positions -= config.pad_token_id + 1  # positions are counted from after the padding's id
+    tokenizer.enable_truncation(min(positions, wrapped.model_max_length, MOST_TOKENS))
+    tokenizer.enable_padding(pad_id=wrapped.pad_token_id, pad_token=wrapped.pad_token)
+    return tokenizer
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """tokenizer.json of a folder."""
+    try:
+        return Tokenizer.from_file(str(folder / TOKENIZER))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise SourceError(f"{folder / TOKENIZER} cannot be read ({error}).") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A safetensors file."""
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own and OSError
+        raise SourceError(f"{path} cannot be read as safetensors ({error}).") from error
+
+
+def _from_hub(source: str, load: Callable[..., Any], file: str) -> Any:
+    """Loads from a folder, from where the user has put the hub's files, or from the hub."""
+    if not source:
+        raise SourceError("A pretrained tower needs a source: a folder, or a name on the HuggingFace hub.")
+    brought = voxdex_home() / "hub" / source
+    place = next((path for path in (Path(source), brought) if path.is_dir()), None)
+    try:
+        return load(str(place or source))
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if place:
+            raise SourceError(f"{place} has no {file} that can be read ({reason}).") from error
+        raise SourceError(
+            f"{source} is not a folder here, and the HuggingFace hub does not give it ({reason}). "
+            f"Bring its files to {brought}, or give a folder that holds them; {file} is one of them."
+        ) from error
+
+
+def _pretrained_weights(source: str, description: dict[str, Any]) -> dict[str, Tensor]:
+    from transformers import AutoModel
+
+    from voxdex.encoders.networks.pretrained import pretrained_config
+
+    config = pretrained_config(description)
+    return _from_hub(source, lambda place: AutoModel.from_pretrained(place, config=config), "model.safetensors").state_dict()
+
+
+def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
+    """The weights of a network from the initializers of its graphs; export names them as the network does."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    weights = {"log_logit_scale": torch.tensor(logit_scale).log()}
+    for file in (SPEECH, PHONEMES if (folder / PHONEMES).exists() else TEXT):
+        for tensor in onnx.load(str(folder / file)).graph.initializer:
+            array = torch.tensor(to_array(tensor))
+            weights[tensor.name.removesuffix(".T")] = array.T.contiguous() if tensor.name.endswith(".T") else array
+    return weights
+
+
+def _load(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    own = module.state_dict()
+    missing = sorted(set(own) - set(weights))
+    wrong = sorted(name for name in set(own) & set(weights) if own[name].shape != weights[name].shape)
+    if missing or wrong:
+        what = f"has no {missing[0]}" if missing else f"has a {wrong[0]} of another shape"
+        raise SourceError(f"{source} cannot be started from: it {what} ({len(missing) + len(wrong)} such weights).")
+    module.load_state_dict({name: weights[name] for name in own})

@@ -1,0 +1,136 @@
+"""The language in which people write filters: gender=female and (age>=60 or not whispered)."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.texts import check_text, short
+from voxdex.indexer.store.filters import MATCH_ALL, And, Condition, Filter, FilterError, Not, Or, as_number, as_period
+
+if TYPE_CHECKING:
+    import pyparsing as pp
+
+EXAMPLES = 'gender=female, emotion=sad,angry, duration<5, recorded:2019..2021, path~"interviews/*" or not whispered'
+MOST_CHARACTERS, DEEPEST = 10_000, 40
+"""Of all filters of a query, and of what stands in parentheses or behind "not" in each other."""
+TOO_DEEP = f'nests parentheses and "not" more than {DEEPEST} deep; write it flatter.'
+ORDER = ("<", ">", "<=", ">=")
+WORDS = r'(?i)(?!(?:not|and|or)\b)[^\s=<>!~:()",]+(?:[ \t]+(?!(?:not|and|or)\b)[^\s=<>!~:()",]+)*'
+VALUE = r'(?i)(?!(?:and|or)\b)[^\s,()"]+(?:[ \t]+(?!(?:and|or)\b)[^\s,()"]+)*'
+
+
+def parse_filter(*texts: str) -> Filter:
+    """Reads filters, all of which are to be met.
+
+    `field=value,value`, `!=`, `<`, `<=`, `>`, `>=`, `field:from..to`, `field~pattern`, or the word for a label that an
+    attribute has, such as `whispered`; joined by `not`, `and`, `or` and parentheses. Names and values that hold any of
+    these go in quotation marks.
+
+    Raises:
+        FilterError: one is not of that form, too long or too deep; or a comparison has no number or date.
+        TextError: one is not valid text.
+    """
+    if not texts:
+        return MATCH_ALL
+    if sum(map(len, texts)) > MOST_CHARACTERS:
+        raise FilterError(f"Conditions of {sum(map(len, texts))} characters are too long; say it in {MOST_CHARACTERS} at most.")
+    import pyparsing as pp  # of no use to most commands
+
+    filters = []
+    for text in texts:
+        try:
+            filters.extend(_grammar().parse_string(check_text(text), parse_all=True))
+            depth = _depth(filters[-1])
+        except RecursionError:
+            depth = DEEPEST + 1
+        except pp.ParseBaseException as error:
+            where = f"; {short(text[error.loc :])} is where it fails" if 0 < error.loc < len(text) else ""
+            raise FilterError(f"{short(text)} is not a condition{where}. Write {EXAMPLES}.") from None
+        if depth > DEEPEST:
+            raise FilterError(f"{short(text)} {TOO_DEEP}")
+    return And(tuple(filters))
+
+
+def write_filter(filter: Filter) -> str:
+    """A filter in the language that parse_filter reads; "" for the one that everything meets.
+
+    Raises:
+        FilterError: it has no words for the filter.
+    """
+    match filter:
+        case Condition(field, operator, values):
+            if any('"' in text for text in (field, *values)):
+                raise FilterError(f"A condition on {field!r} holds quotation marks, which cannot be written.")
+            operator, values = (":", ("..".join(values),)) if operator == ".." else (operator, values)
+            return f'"{field}"{operator}' + ",".join(f'"{value}"' for value in values)
+        case Not(part):
+            return f"not ({write_filter(part)})"
+        case And(parts) | Or(parts):
+            return (" and " if isinstance(filter, And) else " or ").join(f"({write_filter(part)})" for part in parts)
+    raise FilterError("There are no words for a filter by ids.")
+
+
+def _depth(filter: Filter) -> int:
+    match filter:
+        case Not(part):
+            return 1 + _depth(part)
+        case And(parts) | Or(parts):
+            return 1 + max(map(_depth, parts))
+    return 0
+
+
+@cache
+def _grammar() -> "pp.ParserElement":
+    import pyparsing as pp
+
+    quoted = pp.QuotedString('"')
+    values = pp.Group(pp.DelimitedList(quoted | pp.Regex(VALUE)))
+    operator = pp.one_of("!= <= >= == = < > ~ :")
+    compared = ((quoted | pp.Regex(WORDS)) + operator + values).set_parse_action(lambda found: _condition(*found))
+    word = pp.Regex(WORDS).set_parse_action(lambda found: _label(found[0]))
+    return pp.infix_notation(
+        compared | word,
+        [
+            (pp.CaselessKeyword("not"), 1, pp.OpAssoc.RIGHT, lambda found: Not(found[0][1])),
+            (pp.CaselessKeyword("and"), 2, pp.OpAssoc.LEFT, lambda found: And(tuple(found[0][::2]))),
+            (pp.CaselessKeyword("or"), 2, pp.OpAssoc.LEFT, lambda found: Or(tuple(found[0][::2]))),
+        ],
+    )
+
+
+def _condition(field: str, operator: str, values: Iterable[str]) -> Filter:
+    field, values = field.strip(), tuple(value.strip() for value in values)
+    low, dots, high = values[0].partition("..")
+    if operator in ("=", ":", "==") and dots and len(values) == 1 and (low or high):
+        return Condition(field, "..", tuple(_comparable(field, bound) if bound else "" for bound in (low, high)))
+    if operator in ORDER:
+        if len(values) > 1:
+            raise _refusal(field, ",".join(values))
+        return Condition(field, operator, (_comparable(field, values[0]),))
+    condition = Condition(field, "~" if operator == "~" else "=", values)
+    return Not(condition) if operator == "!=" else condition
+
+
+def _comparable(field: str, value: str) -> str:
+    if as_number(value) is None and as_period(value) is None:
+        raise _refusal(field, value)
+    return value
+
+
+def _refusal(field: str, value: str) -> FilterError:
+    return FilterError(f"{short(field)} is compared with {short(value)}, which is not a number or a date.")
+
+
+def _label(word: str) -> Condition:
+    """ "whispered" is phonation=whispered."""
+    found = [
+        Condition(attribute.name, "=", (label.name,))
+        for attribute in load_attributes().values()
+        if attribute.exclusive and (label := attribute.find(word.strip()))
+    ]
+    if not found:
+        raise FilterError(f"{short(word)} is no label of an attribute, nor a condition. Write {EXAMPLES}.")
+    if len(found) > 1:
+        raise FilterError(f"{word!r} may mean {' or '.join(f'{each.field}={each.values[0]}' for each in found)}.")
+    return found[0]

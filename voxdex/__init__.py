@@ -1,0 +1,96 @@
+"""Find a voice by describing it: the public interface of Voxdex.
+
+from pathlib import Path
+from voxdex import EdgeStore, Query, ask, find, find_recordings, index, open_model
+
+model = open_model("mini")
+with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dimension) as store:
+    report = index(find_recordings([Path("audio")]), store, model)
+    for hit in find(Query(ask("a whispering old man")), store, model):
+        print(hit.score, hit.recording, hit.start, hit.end)
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxdex.encoders.audio.reader import AudioError, AudioReader, read_audio
+    from voxdex.encoders.model import Model, ModelError, open_model
+    from voxdex.indexer.index import IndexReport, index
+    from voxdex.indexer.location import LocalIndex, ServerIndex, index_folder, open_index
+    from voxdex.indexer.metadata import read_metadata
+    from voxdex.indexer.scan import find_recordings
+    from voxdex.indexer.store.base import StoreError
+    from voxdex.indexer.store.edge import EdgeStore
+    from voxdex.indexer.store.filter_parser import parse_filter
+    from voxdex.search.clip_audio import extract_clips
+    from voxdex.search.engine import search_index
+    from voxdex.search.query import ClipId, Direction, Hit, Query, QueryError, QueryTerm, Ranking, Sound, ask
+    from voxdex.search.rerank import Reward, rank
+    from voxdex.web.client import Client
+
+try:
+    __version__ = version("voxdex")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
+
+MODULES = {
+    "encoders.audio.reader": "AudioError AudioReader read_audio",
+    "encoders.model": "Model ModelError open_model",
+    "indexer.index": "IndexReport index",
+    "indexer.location": "Folder Server index_folder open_index",
+    "indexer.metadata": "read_metadata",
+    "indexer.scan": "find_recordings",
+    "indexer.store.base": "StoreError",
+    "indexer.store.edge": "EdgeStore",
+    "indexer.store.filter_parser": "parse_filter",
+    "search.clip_audio": "cut",
+    "search.engine": "find",
+    "search.query": "Clip Hit Query QueryError Ranking Shift Sound Wish ask",
+    "search.rerank": "Reward rank",
+    "web.client": "Client",
+}
+"""The modules that the public names come from, imported when they are first asked for: each of them takes a while."""
+NAMES = {name: module for module, names in MODULES.items() for name in names.split()}
+__all__ = [
+    "AudioError",
+    "AudioReader",
+    "Client",
+    "Clip",
+    "EdgeStore",
+    "Folder",
+    "Hit",
+    "IndexReport",
+    "Model",
+    "ModelError",
+    "Query",
+    "QueryError",
+    "Ranking",
+    "Reward",
+    "Server",
+    "Shift",
+    "Sound",
+    "StoreError",
+    "Wish",
+    "__version__",
+    "ask",
+    "cut",
+    "find",
+    "find_recordings",
+    "index",
+    "index_folder",
+    "open_index",
+    "open_model",
+    "parse_filter",
+    "rank",
+    "read_audio",
+    "read_metadata",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in NAMES:
+        raise AttributeError(f"module 'voxdex' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"voxdex.{NAMES[name]}"), name)
+    return value

@@ -1,0 +1,159 @@
+"""The index that is asked: by many at once, and beside a run that writes it."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from threading import Event, Lock, Thread
+from typing import Any
+
+from voxdex.encoders.model_card import locate
+from voxdex.encoders.phonetic.model import PhoneticModel
+from voxdex.indexer.index import Progress
+from voxdex.indexer.location import IndexLocation, LocalIndex, open_phonetic_encoder
+from voxdex.indexer.progress_file import read_progress
+from voxdex.indexer.snapshot import delete_snapshot, open_snapshot
+from voxdex.indexer.statistics import IndexStatistics, index_statistics
+from voxdex.indexer.store.base import Store, StoreError
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filters import Filter
+from voxdex.search.cohort import ScoreCohort
+from voxdex.web.batching import SharedModel
+
+log = logging.getLogger("voxdex")
+
+MOST_COUNTED = 1000
+LOOK_SECONDS = 2.0
+"""How often it is seen whether the index has changed."""
+
+
+@dataclass
+class IndexSnapshot:
+    """An index as it was at some time, and what answering about it takes. users: who ask it now."""
+
+    store: Store
+    model: SharedModel
+    background: ScoreCohort
+    clips: int
+    revision: tuple[Any, ...]
+    since: datetime = field(default_factory=datetime.now)
+    users: int = 0
+    is_past: bool = False
+    _values: dict[tuple[str, Filter], Mapping[str, int]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def listener(self) -> PhoneticModel | None:
+        """What embeds what is said, where the index holds that."""
+        return open_phonetic_encoder(self.store)
+
+    @cached_property
+    def index_statistics(self) -> IndexStatistics:
+        """What is in it; counted once, as it does not change."""
+        return index_statistics(self.store)
+
+    def values(self, field: str, where: Filter) -> Mapping[str, int]:
+        """How many clips that meet a filter have each value of a field, about; kept, as it is asked again and again."""
+        if len(self._values) > MOST_COUNTED:
+            self._values.clear()
+        found = self._values.get((field, where))
+        if found is None:
+            found = self._values[field, where] = self.store.facet(field, where, exact=False)
+        return found
+
+    def close(self) -> None:
+        """Lets go of it, and of the copy."""
+        if isinstance(self.store, EdgeStore):
+            delete_snapshot(self.store)
+        else:
+            self.store.close()
+
+
+class IndexReader:
+    """Keeps an index open for reading; of an embedded one a copy, which follows whatever runs change.
+
+    Args:
+        place: where the index is.
+        device: see open_model.
+        on_run: see SharedModel.
+
+    Raises:
+        ModelError: the model of the index cannot be opened.
+    """
+
+    def __init__(self, place: IndexLocation, device: str, on_run: Callable[[str, int], None]) -> None:
+        self.place = place
+        self._device, self._on_run = device, on_run
+        self._opened: IndexSnapshot | None = None
+        self._lock, self._closed = Lock(), Event()
+        self._reason = ""
+        self.refresh()
+
+    @contextmanager
+    def opened(self) -> Iterator[IndexSnapshot]:
+        """The index, for as long as a question takes.
+
+        Raises:
+            StoreError: there is none, or none could be opened yet.
+        """
+        with self._lock:
+            opened = self._opened
+            if opened is None:
+                raise StoreError(self._reason)
+            opened.users += 1
+        try:
+            yield opened
+        finally:
+            with self._lock:
+                opened.users -= 1
+                self._close_if_past(opened)
+
+    def refresh(self) -> None:
+        """Opens the index as it is now, where it has changed since it was opened, and nobody writes it."""
+        try:
+            revision = self.place.revision()
+            if self._opened and (revision == self._opened.revision or not revision or self.progress()):
+                return
+            store = open_snapshot(self.place.path) if isinstance(self.place, LocalIndex) else self.place.open()
+        except StoreError as error:
+            self._reason = str(error)
+            return
+        former = self._opened
+        is_same = former is not None and former.store.space == store.space
+        model = former.model if is_same else SharedModel(locate(store.model), self._device, self._on_run)
+        fresh = IndexSnapshot(store, model, ScoreCohort.of(store), store.count(), revision)
+        with self._lock:
+            self._opened = fresh
+            if former:
+                former.is_past = True
+                self._close_if_past(former)
+
+    def progress(self) -> Progress | None:
+        """How far a run is that writes the index; None where there is none, or on a server."""
+        return read_progress(self.place.path) if isinstance(self.place, LocalIndex) else None
+
+    def watch(self) -> None:
+        """Follows what runs change, in the background, until close()."""
+        Thread(target=self._watch, daemon=True).start()
+
+    def close(self) -> None:
+        """Lets go of the index, once nobody asks it any more."""
+        self._closed.set()
+        with self._lock:
+            if self._opened:
+                self._opened.is_past = True
+                self._close_if_past(self._opened)
+            self._opened, self._reason = None, "The index is closed."
+
+    def _watch(self) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            try:
+                self.refresh()
+            except Exception:
+                log.exception("The index could not be opened again; the one before it goes on answering.")
+
+    @staticmethod
+    def _close_if_past(opened: IndexSnapshot) -> None:
+        if opened.is_past and not opened.users:
+            opened.close()
