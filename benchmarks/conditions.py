@@ -25,9 +25,9 @@ from tqdm import tqdm
 from benchmarks.search import blended
 from voxdex.encoders.audio.acoustics import AcousticMeasures
 from voxdex.encoders.audio.reader import Origin
+from voxdex.encoders.machine import peak_memory
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import default_model
-from voxdex.encoders.onnx_session import peak_memory
 from voxdex.encoders.zero_shot import Prediction, supported_attributes
 from voxdex.indexer.index import index as index_archive
 from voxdex.indexer.location import IndexLocation, LocalIndex, ServerIndex

@@ -332,7 +332,7 @@ def push(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) 
 
     \b
     voxdex push --url http://localhost:6333 --collection oral-history
-    voxdex push --url http://node-1:6333 --url http://node-2:6333 --qdrant-shards 3 --qdrant-replicas 2 --mirror
+    voxdex push --url http://node-1:6333 --url http://node-2:6333 --qdrant-replicas 2
     """
     show_copied(LocalIndex(index_folder(index_name)), server, mirror, json_output)
 

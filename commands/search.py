@@ -13,7 +13,7 @@ from voxdex.commands.output import RowsFile
 from voxdex.commands.search_options import find_sound
 from voxdex.encoders.model import open_model
 from voxdex.indexer.location import IndexLocation, open_phonetic_encoder
-from voxdex.search.engine import count_facet, search_index
+from voxdex.search.engine import count_fields, search_index
 from voxdex.search.formats import heard_as, span
 from voxdex.search.query import Facet, Hit, Ranking
 from voxdex.search.query_parser import QuerySpec
@@ -99,7 +99,7 @@ def search(
             if query.says
             else search_index(query, store, encoder)
         )
-        counted = [count_facet(field, hits, store, query.where) for field in facets]
+        counted = count_fields(facets, hits, store, query.where)
     remember_hits(hits)
     if json_output:
         print_json(asked.document(hits, counted))

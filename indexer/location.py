@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from voxdex.indexer.store.qdrant_server import ServerStore
 
 DEFAULT_INDEX = "default"
-PATIENCE_ASKING, PATIENCE_WRITING = 2.0, 600.0
+PATIENCE_ASKING, PATIENCE_WRITING = 2, 600
 """Seconds for which a server that is away is waited for: by who asks, and by a run, which outlasts the restart of a cluster."""
 
 

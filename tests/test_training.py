@@ -131,7 +131,10 @@ def test_augmentation_keeps_shape_and_silence_after_the_end():
 
 
 def test_vocoder_edits_do_what_they_are_called():
-    pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
+    pytest.importorskip(
+        "voxdex.encoders.training.vocoder_edits",
+        reason="pyworld comes with the train and test extras, and needs a C++ compiler to install",
+    )
     from voxdex.encoders.training.vocoder_edits import EDITS, analyse, pitch_track, synthesise
 
     original = voice(2.0, 130)
@@ -200,8 +203,12 @@ def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
     assert done.exit_code == 1 and "has neither a clips.csv" in done.output
 
 
-def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
-    pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
+def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path, monkeypatch):
+    pytest.importorskip(
+        "voxdex.encoders.training.vocoder_edits",
+        reason="pyworld comes with the train and test extras, and needs a C++ compiler to install",
+    )
+    from voxdex.encoders.training.acoustics import measure
     from voxdex.encoders.training.prepare import main as prepare
 
     votes = "ann1: clear, very raspy || ann2: slightly clear, raspy || ann3: calm"
@@ -236,6 +243,19 @@ def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
     whispered = next(row for row in edits if row["dataset"] == "edit-whispered")
     assert (whispered["phonation"], whispered["pitch"], whispered["emotion"]) == ("whispered", "", "")
     assert all(Path(row["path"]).exists() for row in rows)
+
+    manifest, journal = tmp_path / "out" / "manifest.csv", tmp_path / "out" / "measured.jsonl"
+    whole, lines = manifest.read_bytes(), journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(
+        b"".join(lines[:4]) + lines[4][:30]
+    )  # as an interrupted run leaves it: three recordings, and half of one
+    measured = []
+    monkeypatch.setattr(
+        "voxdex.encoders.training.prepare.measure", lambda samples: measured.append(samples) or measure(samples)
+    )
+    assert CliRunner().invoke(prepare, [str(argument) for argument in arguments], catch_exceptions=False).exit_code == 0
+    assert manifest.read_bytes() == whole and journal.read_bytes() == b"".join(lines)
+    assert len(measured) == len(rows) - len(edits) - 3
 
 
 def test_the_dictionary_is_read_for_people_and_voices(tmp_path):

@@ -20,7 +20,7 @@ from voxdex.encoders.zero_shot import AttributeTagger
 from voxdex.search.caption import CaptionBank, caption_file
 from voxdex.search.classify import classify_file, label_sets
 from voxdex.search.embed import embed_recording
-from voxdex.search.engine import count_facet
+from voxdex.search.engine import count_fields
 from voxdex.search.formats import as_csv, as_playlist, clip_name
 from voxdex.search.query import ClipRecord
 from voxdex.search.query_vector import caption_vector
@@ -52,7 +52,7 @@ def routes(services: AppState) -> APIRouter:
         with opened() as index:
             asked, hits = services.search(index, request)
             where = asked.filter()
-            counted = [count_facet(field, hits, index.store, where) for field in request.facets]
+            counted = count_fields(request.facets, hits, index.store, where)
             return asked.document(hits, counted)
 
     @api.post("/search", response_model=SearchAnswer)

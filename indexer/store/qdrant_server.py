@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -179,7 +179,7 @@ class ServerStore:
             StoreError: the name is none, or is another program's; or the server refuses.
         """
         check_name(name)
-        if _has_collection(server, name):
+        if name in _collections(server):
             raise StoreError(
                 f"There is a collection {name!r} on {server.url or 'the server'} that is not Voxdex's. "
                 "It is left alone: choose another name with --collection."
@@ -193,7 +193,7 @@ class ServerStore:
 
     def _make(self, vectors: dict[str, models.VectorParams], shards: int | None, replicas: int | None) -> None:
         """Makes the collection, or what is not there of it yet: every step may be taken twice, and by two processes."""
-        if not _has_collection(self._server, self._collection):
+        if self._collection not in _collections(self._server):
             self._server.ask(lambda client: _create(client, self._collection, vectors, shards, replicas))
         found = _about(self._server, self._collection)
         if found is None and self._server.ask(lambda client: client.scroll(self._collection, limit=1, with_payload=False))[0]:
@@ -217,13 +217,23 @@ class ServerStore:
         )
 
     def take_over(self) -> None:
-        """Becomes the index of its name, in one step, and drops the one that was."""
-        former = _aliases(self._server).get(self.name)
-        self._take_name()
-        if former and former != self._collection:
-            self._server.ask(lambda client: client.delete_collection(former))
+        """Becomes the index of its name, in one step, and drops the one that was, and what else was begun beside it."""
+        former = self._take_name()
+        for collection in {former, *self._begun()} - {None, self._collection}:
+            self._server.ask(lambda client, collection=collection: client.delete_collection(collection))
 
-    def _take_name(self) -> None:
+    def _begun(self) -> list[str]:
+        """Collections that were to become the index of this name, and are of no other use."""
+        ours = re.compile(rf"{re.escape(self.name)}-[0-9a-f]{{12}}")
+        used = set(_aliases(self._server).values())
+        return [
+            each
+            for each in _collections(self._server)
+            if ours.fullmatch(each) and each not in used and _about(self._server, each) is not None
+        ]
+
+    def _take_name(self) -> str | None:
+        """Lets the name stand for this collection; the one that it stood for."""
         former = _aliases(self._server).get(self.name)
         change: list[models.AliasOperations] = []
         if former:
@@ -232,6 +242,7 @@ class ServerStore:
         change.append(models.CreateAliasOperation(create_alias=new))
         if former != self._collection:
             self._server.ask(lambda client: client.update_collection_aliases(change))
+        return former
 
     @classmethod
     def open(cls, server: QdrantConnection, name: str) -> "ServerStore":
@@ -391,10 +402,15 @@ class ServerStore:
         return [as_point(record) for record in found]
 
     def facet(self, field: str, where: Filter = MATCH_ALL, exact: bool = True) -> Counter[str]:
-        return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
+        return self.facets([field], where, exact)[field]
 
-    def _count_values(self, key: str, where: Filter = MATCH_ALL, exact: bool = True) -> Counter[str]:
-        return self._count(key, self._rendered(where), exact)
+    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, exact: bool = True) -> dict[str, Counter[str]]:
+        schema, terms, clips = self.schema(), self._terms, self._rendered(where)
+
+        def count(key: str, without: Sequence[str]) -> Counter[str]:
+            return self._count(key, models.Filter(must=[clips, *map(terms.absent, without)]), exact)
+
+        return {field: count_field(field, schema, count) for field in fields}
 
     def _count(self, key: str, among: models.Condition, exact: bool = False) -> Counter[str]:
         """How many clips have each value of a payload key; where the server tells but the commonest, they are looked at."""
@@ -406,9 +422,12 @@ class ServerStore:
         values = (value_at(record.payload or {}, [key]) for record in self._scroll(clips, with_payload=[key]))
         return Counter(sorted(value for value in values if value is not None))
 
+    @property
+    def _terms(self) -> "_Terms":
+        return _Terms(self._count, bool(self._about.get(PATH_TEXT)), self._limits.values)
+
     def _rendered(self, where: Filter) -> models.Condition:
-        terms = _Terms(self._count, bool(self._about.get(PATH_TEXT)), self._limits.values)
-        return render(where, self.schema(), terms)
+        return render(where, self.schema(), self._terms)
 
     def _clips(self, where: Filter) -> models.Filter:
         return models.Filter(must=[_equals(CLIPS), self._rendered(where)])
@@ -521,9 +540,9 @@ def _collection_of(name: str, space: str, says: PhoneticSpace | None) -> str:
     return f"{name}-{hashlib.sha256(held.encode()).hexdigest()[:12]}"
 
 
-def _has_collection(server: QdrantConnection, name: str) -> bool:
-    """Whether a collection has that name itself, not an alias of it."""
-    return name in {each.name for each in server.ask(lambda client: client.get_collections()).collections}
+def _collections(server: QdrantConnection) -> set[str]:
+    """The names of all collections, without aliases of them."""
+    return {each.name for each in server.ask(lambda client: client.get_collections()).collections}
 
 
 def _aliases(server: QdrantConnection) -> dict[str, str]:
