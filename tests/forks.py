@@ -124,4 +124,4 @@ if __name__ == "__main__":
     for module in ("cli", *sys.argv[3:]):
         import_module(module)
     for _ in requests(sys.argv[1], int(sys.argv[2])):
-        import_module("cli").main()
+        import_module("voxdex.__main__").main()
