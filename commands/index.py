@@ -82,7 +82,7 @@ class Share(click.ParamType):
 
 
 everything_option = click.option(
-    "--no-vad", is_flag=True, help="Make clips of all sound, not of speech alone: screams, breaths, effects."
+    "--everything", is_flag=True, help="Make clips of all sound, not of speech alone: screams, breaths, effects."
 )
 
 
@@ -98,16 +98,16 @@ everything_option = click.option(
 @everything_option
 @click.option("--says", is_flag=True, help="Hold what is said as well, for `search --says`; once is enough.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--partition", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
+@click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
 @click.option(
-    "--backend",
-    type=click.Choice(["local", "ray"]),
-    default="local",
+    "--engine",
+    type=click.Choice(["here", "ray"]),
+    default="here",
     show_default=True,
     help="What reads and embeds.",
 )
 @click.option(
-    "--ray-address", default="auto", show_default=True, help="Of the Ray cluster; local starts one on this machine alone."
+    "--address", default="auto", show_default=True, help="Of the Ray cluster; local starts one on this machine alone."
 )
 @click.option("--profile", is_flag=True, help="Say where the time went.")
 @device_option
@@ -242,10 +242,10 @@ def reindex(
 
     \b
     voxdex reindex --model mini-open
-    voxdex reindex --phonetic --url http://localhost:6333
+    voxdex reindex --says --url http://localhost:6333
     """
     if not (model or says):
-        raise click.UsageError("Name the model to embed with (--model), or add what is said (--phonetic).")
+        raise click.UsageError("Name the model to embed with (--model), or add what is said (--says).")
     if not model:
         with place.open() as store:
             model = store.model

@@ -106,9 +106,7 @@ def server_options(required: bool = False, writes: bool = False) -> Callable:
         def served(*arguments: Any, urls: tuple[str, ...], collection: str, api_key: str | None, **options: Any) -> Any:
             chosen = {name: options.pop(name) for name in ("shards", "replicas", "patience") if writes}
             if not urls and (chosen.get("shards") or chosen.get("replicas")):
-                raise click.UsageError(
-                    "--qdrant-shards and --qdrant-replicas are of a collection on a server: name that with --url."
-                )
+                raise click.UsageError("--shards and --replicas are of a collection on a server: name that with --url.")
             if not urls:
                 return command(*arguments, server=None, **options)
             if writes:
@@ -135,10 +133,8 @@ def _writing(command: Callable) -> Callable:
             metavar="SECONDS",
             help="How long a server that is away is waited for.",
         ),
-        click.option(
-            "--qdrant-replicas", type=click.IntRange(1), help="Copies of each shard of a new collection, in a cluster."
-        ),
-        click.option("--qdrant-shards", type=click.IntRange(1), help="Of a new collection, in a cluster."),
+        click.option("--replicas", type=click.IntRange(1), help="Copies of each shard of a new collection, in a cluster."),
+        click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster."),
     ):
         command = option(command)
     return command

@@ -34,7 +34,7 @@ from voxdex.search.rerank import RankedTakes, Reward, TakeSet, keep_best, rank, 
     "--likeness", default=0.5, show_default=True, type=Fraction(),
     help="How much the reference counts beside the caption.",
 )  # fmt: skip
-@click.option("--text", default="", metavar="TEXT", help="What the takes should say: those that say it clearly come first.")
+@click.option("--says", default="", metavar="TEXT", help="What the takes should say: those that say it clearly come first.")
 @language_option
 @click.option(
     "--clarity", default=0.5, show_default=True, type=Fraction(),
@@ -68,7 +68,7 @@ def rerank(
     \b
     voxdex rerank "a tired old man" take1.wav take2.wav take3.wav
     voxdex rerank "" take*.wav --like reference.wav
-    voxdex rerank "whispering" take*.wav --text "kids are talking by the door"
+    voxdex rerank "whispering" take*.wav --says "kids are talking by the door"
     voxdex rerank tts_outputs --out best
     """
     prompts = [TakeSet("best", caption, takes, like, says)] if takes else read_batch(caption, like, says)

@@ -29,9 +29,9 @@ SOUND = "FILE[:START-END] or @HIT"
 @click.option("--not", "without", multiple=True, metavar="CAPTION", help="Voices that are not like that.")
 @click.option("--unlike", multiple=True, metavar=SOUND, help="Voices unlike this one.")
 @click.option("--move", "moves", multiple=True, metavar="'CAPTION -> CAPTION'", help="But moved, as in 'calm -> angry'.")
-@click.option("--more", multiple=True, metavar="@HIT", help="More like this hit of the last search.")
-@click.option("--less", multiple=True, metavar="@HIT", help="Less like this hit of the last search.")
-@click.option("--says", default="", metavar="TEXT", help="Clips that say this, or IPA between slashes; see `index --phonetic`.")
+@click.option("--liked", multiple=True, metavar="@HIT", help="More like this hit of the last search.")
+@click.option("--disliked", multiple=True, metavar="@HIT", help="Less like this hit of the last search.")
+@click.option("--says", default="", metavar="TEXT", help="Clips that say this, or IPA between slashes; see `index --says`.")
 @language_option
 @click.option("--where", multiple=True, metavar="EXPR", help="gender=female, age>=60, path~'tapes/*' or not whispered ...")
 @click.option("--facet", "facets", multiple=True, metavar="FIELD", help="Count the values of a field, in the hits and in all.")
@@ -85,7 +85,7 @@ def search(
     voxdex search "breathy, sad female voice"
     voxdex search "an angry man" --not "shouting" --where "duration>2" --group-by recording
     voxdex search --like reference.wav:3.5-7 --move "calm -> angry"
-    voxdex search "an old woman" --more @1 --less @4
+    voxdex search "an old woman" --liked @1 --disliked @4
     voxdex search "whispering" --says "kids are talking by the door"
     """
     asked = QuerySpec(captions, like, without, unlike, moves, liked, disliked, where, says, language)

@@ -24,11 +24,11 @@ KEPT_SECONDS = 60
 @click.option(
     "--token", envvar="VOXDEX_TOKEN", show_envvar=True, help="What everybody must show; made up where --host needs one."
 )
-@click.option("--max-upload-mb", default=100, show_default=True, type=click.IntRange(1, 10_000), help="MB of one request.")
+@click.option("--most-upload", default=100, show_default=True, type=click.IntRange(1, 10_000), help="MB of one request.")
 @click.option(
-    "--max-audio-seconds", default=600, show_default=True, type=click.IntRange(1, 86_400), help="Seconds of a sound sent."
+    "--longest-sound", default=600, show_default=True, type=click.IntRange(1, 86_400), help="Seconds of a sound sent."
 )
-@click.option("--rate-limit", default=6000, show_default=True, type=click.IntRange(1), help="Of one address in a minute.")
+@click.option("--most-requests", default=6000, show_default=True, type=click.IntRange(1), help="Of one address in a minute.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @device_option
 def serve(

@@ -20,7 +20,7 @@ class ScoreCohort:
     vectors: np.ndarray
 
     @classmethod
-    def of(cls, store: Store) -> "Background":
+    def of(cls, store: Store) -> "ScoreCohort":
         return cls(store.sample(SAMPLE))
 
     def spread(self, vector: np.ndarray) -> float:

@@ -43,7 +43,7 @@ def search_spoken(
     background = background or ScoreCohort.of(store)
     check(query, store, model, background)
     if store.says is None:
-        raise QueryError("The index does not hold what is said: index it again with --phonetic.")
+        raise QueryError("The index does not hold what is said: index it again with --says.")
     if store.says.space != listener.card.space:
         raise QueryError(f"The index holds what is said as {store.says.space} hears it, not {listener.card.space}.")
     wanted = query.skip + query.limit

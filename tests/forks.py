@@ -129,4 +129,4 @@ if __name__ == "__main__":
         import_module(module)
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork has one of its threads alone"
     for _ in requests(sys.argv[1], int(sys.argv[2])):
-        import_module("cli").main()
+        import_module("voxdex.__main__").main()

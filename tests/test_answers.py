@@ -130,7 +130,7 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
         (("rerank", "w\udcf6man", "{take}"), "'w\\udcf6man' is not valid text"),
         (("rerank", "a man", "{take}", "--likeness", "nan"), "is not from 0 to 1"),
         (("rerank", "a man", "{take}", "--like", "{bytes}"), "cannot be read: it is not audio"),
-        (("rerank", "a man", "{take}", "--text", "..."), "There is nothing to say in '...'"),
+        (("rerank", "a man", "{take}", "--says", "..."), "There is nothing to say in '...'"),
         (("embed", "--caption", "...", "--out", "{folder}/x.npz"), "The caption '...' has no words"),
         (("caption", "{take}", "--captions", "{dots}"), "holds no captions"),
         (("intelligibility", "{take}", "--text", "..."), "There is nothing to say in '...'"),

@@ -50,7 +50,7 @@ def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Without, *sys.meta_path])
-    refused = here("index", demo_archive, "--backend", "ray")
+    refused = here("index", demo_archive, "--engine", "ray")
     assert refused.status == 2 and "ray]" in refused.err
 
 
@@ -62,10 +62,8 @@ def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive
     shutil.copy(next(archive.glob("*.wav")), archive / "copy.wav")
     (archive / "broken.wav").write_bytes(b"no sound")
     first, alone = tmp_path / "ray", tmp_path / "alone"
-    told = [voxdex("index", archive, "--index", alone, "--phonetic", "--json")]
-    told.append(
-        voxdex("index", archive, "--index", first, "--phonetic", "--backend", "ray", "--ray-address", "local", "--json")
-    )
+    told = [voxdex("index", archive, "--index", alone, "--says", "--json")]
+    told.append(voxdex("index", archive, "--index", first, "--says", "--engine", "ray", "--address", "local", "--json"))
     assert [each.status for each in told] == [1, 1], told[1].err
     reports = [each.json for each in told]
     for field in ("recordings", "indexed", "unchanged", "clips", "failed", "damaged", "silent"):
@@ -73,16 +71,14 @@ def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive
     assert reports[0]["audio_seconds"] == pytest.approx(reports[1]["audio_seconds"])
     assert_alike(points(alone), points(first))
     (archive / "later.wav").write_bytes((archive / "copy.wav").read_bytes()[:60_000])
-    again = voxdex(
-        "index", archive, "--index", first, "--phonetic", "--backend", "ray", "--ray-address", "local", "--json"
-    ).json
+    again = voxdex("index", archive, "--index", first, "--says", "--engine", "ray", "--address", "local", "--json").json
     assert (again["indexed"], again["unchanged"]) == (1, reports[0]["indexed"] + reports[0]["unchanged"])
 
 
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
-    refused = voxdex("index", demo_archive, "--backend", "ray", "--ray-address", "127.0.0.1:9")
+    refused = voxdex("index", demo_archive, "--engine", "ray", "--address", "127.0.0.1:9")
     assert refused.status == 2 and "no Ray cluster at '127.0.0.1:9'" in refused.err and "Traceback" not in refused.err
 
 
@@ -90,6 +86,6 @@ def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
 def test_a_cluster_writes_to_a_server(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     with qdrant_double() as double:
-        done = voxdex("index", demo_archive, "--url", double.url, "--backend", "ray", "--ray-address", "local", "--json")
+        done = voxdex("index", demo_archive, "--url", double.url, "--engine", "ray", "--address", "local", "--json")
         assert done.status == 0, done.err
         assert voxdex("status", "--url", double.url, "--json").json["clips"] == done.json["clips"] > 0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.sounds import voice, write_sound
 from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.indexer import index as pipeline
 from voxdex.indexer.index import IndexReport, Progress
 from voxdex.indexer.metadata import MetadataError, read_metadata
 from voxdex.indexer.pipeline.clips import Windows

@@ -55,7 +55,7 @@ def spoken_home(spoken_archive, once, tmp_path_factory):
     from voxdex.commands import main
 
     def make(folder: Path) -> None:
-        done = CliRunner().invoke(main, ["index", str(spoken_archive), "--phonetic"], env={"VOXDEX_HOME": str(folder)})
+        done = CliRunner().invoke(main, ["index", str(spoken_archive), "--says"], env={"VOXDEX_HOME": str(folder)})
         assert done.exit_code == 0, done.output
 
     return shutil.copytree(once("spoken-home", make), tmp_path_factory.mktemp("spoken") / "home", copy_function=copy_file)
@@ -241,13 +241,13 @@ def test_what_is_said_and_who_says_it_are_fused(voxdex, indexed):
 def test_an_index_of_voices_learns_what_is_said_later(voxdex, spoken_archive):
     assert voxdex("index", spoken_archive).status == 0
     refused = voxdex("search", "--says", HARBOUR)
-    assert refused.status == 2 and "index it again with --phonetic" in refused.err
-    foreseen = voxdex("index", spoken_archive, "--phonetic", "--dry-run", "--json").json
+    assert refused.status == 2 and "index it again with --says" in refused.err
+    foreseen = voxdex("index", spoken_archive, "--says", "--dry-run", "--json").json
     assert (len(foreseen["changed"]), len(foreseen["unchanged"])) == (12, 0)
     assert len(voxdex("index", spoken_archive, "--dry-run", "--json").json["unchanged"]) == 12
-    again = voxdex("index", spoken_archive, "--phonetic", "--json").json
+    again = voxdex("index", spoken_archive, "--says", "--json").json
     assert (again["indexed"], again["unchanged"]) == (12, 0)
-    assert voxdex("index", spoken_archive, "--phonetic", "--json").json["unchanged"] == 12
+    assert voxdex("index", spoken_archive, "--says", "--json").json["unchanged"] == 12
     assert voxdex("index", spoken_archive, "--json").json["unchanged"] == 12
     assert Path(voxdex("search", "--says", HARBOUR, "-n", 1, "--json").json["hits"][0]["recording"]).stem[-1] == "2"
     assert voxdex("status", "--json").json["clips"] == 12
@@ -301,9 +301,9 @@ def test_a_table_of_utterances_is_judged(voxdex, here, spoken_archive, tmp_path)
 
 def test_takes_are_ranked_by_how_clearly_they_say_a_text(process, voxdex, spoken_archive):
     takes = [spoken_archive / f"en-us-f2-{i}.wav" for i in range(4)]
-    found = process("rerank", "", *takes, "--text", HARBOUR, "--json").json["results"][0]["takes"]
+    found = process("rerank", "", *takes, "--says", HARBOUR, "--json").json["results"][0]["takes"]
     assert found[0]["recording"] == str(takes[2]) and found[0]["score"] == found[0]["intelligibility"]
-    both = voxdex("rerank", "a woman", *takes, "--text", HARBOUR, "--clarity", 0.9)
+    both = voxdex("rerank", "a woman", *takes, "--says", HARBOUR, "--clarity", 0.9)
     assert both.status == 0 and "intelligibility" in both.out
 
 

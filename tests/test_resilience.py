@@ -15,11 +15,12 @@ from tests.conftest import PATIENCE, ROOT, until
 from tests.sounds import RATE, voice, write_sound
 from voxdex.encoders.audio.acoustics import measure
 from voxdex.encoders.model import Model
+from voxdex.indexer import index as pipeline
 from voxdex.indexer.index import IndexReport
 from voxdex.indexer.location import LocalIndex
 from voxdex.indexer.maintenance import rebuild
 from voxdex.indexer.metadata import read_metadata
-from voxdex.indexer.pipeline.decoder import DecodeSummary
+from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary
 from voxdex.indexer.scan import find_recordings
 from voxdex.indexer.store.base import Point, PointError, StoreError
 from voxdex.indexer.store.edge import EdgeStore
@@ -423,7 +424,7 @@ def with_words(said: dict) -> dict:
 def test_what_was_said_is_kept_when_what_is_spoken_is_added(voxdex, audio, tmp_path):
     sheet(audio, "a.wav,Anna,1999", "b.wav,Bert,2001")
     voxdex("index", audio, "--metadata", audio / "sheet.csv")
-    added = voxdex("index", audio, "--phonetic", "--json")
+    added = voxdex("index", audio, "--says", "--json")
     assert added.status == 0 and added.json["indexed"] == 5
     hits = voxdex("search", "a voice", "--where", "speaker=Anna and year<2000", "--json").json["hits"]
     assert [Path(hit["recording"]).name for hit in hits] == ["a.wav"]

@@ -165,9 +165,9 @@ def test_the_last_search_can_be_pointed_at(search):
     assert search("a man", "-n", "2").status == 0
     more = search("a man", "--page", "2", "-n", "2", "--json").json["hits"]
     assert [hit["rank"] for hit in more] == [3, 4]
-    assert search("a man", "--more", "@1", "--less", "@4", "-n", "2").status == 0
+    assert search("a man", "--liked", "@1", "--disliked", "@4", "-n", "2").status == 0
     for place in ("@9", "9", "@x"):
-        refused = search("a man", "--more", place)
+        refused = search("a man", "--liked", place)
         assert refused.status == 2 and "is no hit of the last search" in refused.err
 
 

@@ -118,7 +118,7 @@ def test_a_collection_of_the_same_name_that_holds_something_else_is_left_alone(d
 
 
 def test_what_is_said_is_held_from_the_start_or_not_at_all(double):
-    with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --phonetic"):
+    with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --says"):
         store.add_says(SAYS)
     with ServerStore.beside(connect(double.url), *NEW, says=SAYS) as store:
         assert store.says == SAYS

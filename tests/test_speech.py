@@ -165,5 +165,5 @@ def test_what_is_no_speech_is_indexed_only_when_asked(tmp_path, voxdex):
     quiet = voxdex("index", tmp_path / "audio", "--index", tmp_path / "speech", "--json").json
     assert (quiet["indexed"], quiet["clips"], quiet["silent"]) == (1, 0, 1)
     assert quiet["other_seconds"] == pytest.approx(12.0, abs=0.5)
-    loud = voxdex("index", tmp_path / "audio", "--index", tmp_path / "all", "--no-vad", "--json").json
+    loud = voxdex("index", tmp_path / "audio", "--index", tmp_path / "all", "--everything", "--json").json
     assert (loud["indexed"], loud["clips"], loud["silent"]) == (1, 2, 0)

@@ -1,12 +1,12 @@
 """Find a voice by describing it: the public interface of Voxdex.
 
 from pathlib import Path
-from voxdex import EdgeStore, Query, ask, find, find_recordings, index, open_model
+from voxdex import EdgeStore, Query, ask, find_recordings, index, open_model, search_index
 
 model = open_model("mini")
 with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dimension) as store:
     report = index(find_recordings([Path("audio")]), store, model)
-    for hit in find(Query(ask("a whispering old man")), store, model):
+    for hit in search_index(Query(ask("a whispering old man")), store, model):
         print(hit.score, hit.recording, hit.start, hit.end)
 """
 
@@ -39,15 +39,15 @@ MODULES = {
     "encoders.audio.reader": "AudioError AudioReader read_audio",
     "encoders.model": "Model ModelError open_model",
     "indexer.index": "IndexReport index",
-    "indexer.location": "Folder Server index_folder open_index",
+    "indexer.location": "LocalIndex ServerIndex index_folder open_index",
     "indexer.metadata": "read_metadata",
     "indexer.scan": "find_recordings",
     "indexer.store.base": "StoreError",
     "indexer.store.edge": "EdgeStore",
     "indexer.store.filter_parser": "parse_filter",
-    "search.clip_audio": "cut",
-    "search.engine": "find",
-    "search.query": "Clip Hit Query QueryError Ranking Shift Sound Wish ask",
+    "search.clip_audio": "extract_clips",
+    "search.engine": "search_index",
+    "search.query": "ClipId Hit Query QueryError Ranking Direction Sound QueryTerm ask",
     "search.rerank": "Reward rank",
     "web.client": "Client",
 }
@@ -57,26 +57,25 @@ __all__ = [
     "AudioError",
     "AudioReader",
     "Client",
-    "Clip",
+    "ClipId",
+    "Direction",
     "EdgeStore",
-    "Folder",
     "Hit",
     "IndexReport",
+    "LocalIndex",
     "Model",
     "ModelError",
     "Query",
     "QueryError",
+    "QueryTerm",
     "Ranking",
     "Reward",
-    "Server",
-    "Shift",
+    "ServerIndex",
     "Sound",
     "StoreError",
-    "Wish",
     "__version__",
     "ask",
-    "cut",
-    "find",
+    "extract_clips",
     "find_recordings",
     "index",
     "index_folder",
@@ -86,6 +85,7 @@ __all__ = [
     "rank",
     "read_audio",
     "read_metadata",
+    "search_index",
 ]
 
 

@@ -77,7 +77,7 @@ def routes(services: AppState) -> APIRouter:
                 page["error"] = str(error)
             page |= {"clips": index.clips, "model": index.model.card, "says": index.store.says}
         page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}
-        return TEMPLATES.TemplateResponse(request, "voxdex.search.html", page, 400 if page["error"] else 200)
+        return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 
     @pages.get("/clips/{id}", response_class=HTMLResponse)
     def recording(request: Request, id: str) -> HTMLResponse:

@@ -1,0 +1,1 @@
+"""Phonemes and sound in one space, after SCRAPS."""

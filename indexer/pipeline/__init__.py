@@ -1,0 +1,1 @@
+"""From recordings to embedded clips: decode, segment, embed, here or on Ray."""

@@ -142,7 +142,7 @@ def _connect(address: str) -> ModuleType:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise StoreError(f"--backend ray needs the package {error.name}: pip install 'voxdex[cpu,server,ray]'.") from error
+        raise StoreError(f"--engine ray needs the package {error.name}: pip install 'voxdex[cpu,server,ray]'.") from error
     host = urlsplit(address if "//" in address else f"//{address}")
     try:
         if host.port:  # Ray itself would wait for minutes

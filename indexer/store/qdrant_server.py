@@ -212,9 +212,7 @@ class ServerStore:
 
     def add_says(self, says: PhoneticSpace) -> None:
         held = "spoken text of another model" if self.says else "no spoken text, and a server adds none to the clips it has"
-        raise StoreError(
-            f"The index {self.name!r} holds {held}. Make it again with that, beside it: voxdex reindex --phonetic."
-        )
+        raise StoreError(f"The index {self.name!r} holds {held}. Make it again with that, beside it: voxdex reindex --says.")
 
     def take_over(self) -> None:
         """Becomes the index of its name, in one step, and drops the one that was, and what else was begun beside it."""
