@@ -99,8 +99,8 @@ class PhoneticModel(Model):
         """Embeds a stream of phoneme sequences, in order, with a state for each phoneme, which no frames of sound shape.
 
         Args:
-            sequences: IPA, such as "kɪdz ɑːɹ tɔːkɪŋ"; see encoders.phonetic.g2p.to_phonemes for text. Stress marks and spaces count
-                for nothing; what is over 256 phonemes is cut.
+            sequences: IPA, such as "kɪdz ɑːɹ tɔːkɪŋ"; to_phonemes() makes it from text. Stress marks and spaces are ignored;
+                a sequence is cut after 256 phonemes.
 
         Raises:
             TextError: a sequence has no phoneme.

@@ -75,7 +75,7 @@ class Point:
 
 @dataclass(frozen=True)
 class ScoredPoint:
-    """A point near a query. score: cosine with it, -1 to 1, or as DiscoveryQuery says. vector: None where it was not asked for."""
+    """A point and its score: cosine with the query, -1 to 1, or as DiscoveryQuery says. vector: None if not asked for."""
 
     id: str
     score: float
