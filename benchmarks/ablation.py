@@ -6,7 +6,6 @@ Trains every variant with every seed (those that are finished are not trained ag
 writes the table. Ends with one JSON object on the last line.
 """
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from voxdex.encoders.paths import replace_file
+from voxdex.encoders.tables import read_csv, write_csv
 from voxdex.encoders.training.data import Clips, load_clips, split
 from voxdex.encoders.training.initial import begin_from
 from voxdex.encoders.training.recipe import load_recipe
@@ -75,13 +75,9 @@ VARIANTS = (
 def write_side(prepared: Path, side: str, out: Path) -> Path:
     """The manifest of one side."""
     datasets, columns = SIDES[side]
-    with prepared.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"].startswith(datasets)]
+    rows = [row for row in read_csv(prepared) if row["dataset"].startswith(datasets)]
     path = out / f"{side}.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*KEPT, *columns], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(row for row in rows if any(row[column] for column in columns))
+    write_csv(path, [row for row in rows if any(row[column] for column in columns)], [*KEPT, *columns])
     return path
 
 

@@ -42,7 +42,7 @@ MOST = 100
 
 def judge(model: PhoneticModel, clips: list[np.ndarray], phonemes: list[str]) -> np.ndarray:
     """The intelligibility of each clip, 0 to 1."""
-    scores = [model.evidence(spoken, [said])[0] for spoken, said in zip(model.listen(clips), phonemes, strict=True)]
+    scores = [model.pmi(spoken, [said])[0] for spoken, said in zip(model.listen(clips), phonemes, strict=True)]
     return np.array([model.intelligibility(float(score), said) for score, said in zip(scores, phonemes, strict=True)])
 
 

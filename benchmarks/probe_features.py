@@ -21,6 +21,7 @@ from tqdm import tqdm
 from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.networks.functionals import mean_over
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
+from voxdex.encoders.paths import replaced
 from voxdex.encoders.training.corpora import read_corpus
 from voxdex.encoders.training.initial import whisper_encoder
 
@@ -113,10 +114,8 @@ def main(speech: Path, datasets: tuple[str, ...], cache: Path, source: str, leve
             back = np.argsort(np.concatenate(groups))
             pooled, statistics, levels = (np.concatenate(kind)[back] for kind in zip(*found, strict=True))
             names = [str(Path(row["path"]).relative_to(speech.absolute())) for row in part]
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
+            with replaced(path) as new, new.open("wb") as file:
                 np.savez(file, pooled=pooled.astype(np.float16), statistics=statistics, levels=levels, paths=names)
-            partial.replace(path)
 
 
 def _order(row: dict[str, str]) -> tuple[bool, str]:

@@ -17,43 +17,31 @@ from voxdex.commands.rerank import rerank
 from voxdex.commands.search import search
 from voxdex.commands.serve import serve
 from voxdex.commands.train import annotate, export, train
-from voxdex.encoders.audio.reader import AudioError
-from voxdex.encoders.model import ModelError
-from voxdex.encoders.phonetic.g2p import EspeakError
-from voxdex.encoders.tables import ManifestError
-from voxdex.encoders.texts import TextError
-from voxdex.indexer.metadata import MetadataError
-from voxdex.indexer.store.base import StoreError
-from voxdex.indexer.store.filters import FilterError
-from voxdex.search.query import QueryError
-
-EXPECTED = (ModelError, EspeakError, StoreError, MetadataError, FilterError, QueryError, TextError, ManifestError)
-"""Errors whose message is for the user, as those of the system are; anything else is a defect and shows its traceback."""
+from voxdex.encoders.errors import VoxdexError
 
 
 class Commands(click.Group):
-    """Turns expected errors into one sentence and exit status 2, and Ctrl-C into 130."""
+    """Turns a VoxdexError, or an OSError, into a sentence and exit status 2, and Ctrl-C into 130.
+
+    Any other exception is a defect and shows its traceback.
+    """
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         try:
             with all_printed():
                 return super().main(*arguments, **options)
-        except BrokenPipeError:  # who read has read enough
+        except BrokenPipeError:  # the reader of a pipe has closed it
             sys.exit(1)
         except OSError as error:
-            with suppress(OSError):  # what cannot be said either
+            with suppress(OSError):  # stderr may be closed too
                 print_note(f"Error: {reason_of(error)}")
             sys.exit(2)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except EXPECTED as error:
-            refusal = click.ClickException(str(error))
-            refusal.exit_code = 2
-            raise refusal from error
-        except AudioError as error:
-            refusal = click.ClickException(f"A sound cannot be used: {error}.")
+        except VoxdexError as error:
+            refusal = click.ClickException(error.sentence)
             refusal.exit_code = 2
             raise refusal from error
         except KeyboardInterrupt:

@@ -11,8 +11,8 @@ from voxdex.commands.console import new_table, print_json, print_table, short_pa
 from voxdex.commands.evaluate import evaluate, manifest_argument, root_option
 from voxdex.commands.options import RECORDING, as_json, device_option, exit_with_failures, language_option
 from voxdex.commands.output import RowsFile, save_rows
-from voxdex.encoders.audio.reader import Failure
 from voxdex.encoders.audio.remote import Location
+from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.model import open_phonetic_model
 from voxdex.encoders.tables import read_manifest
 from voxdex.search.intelligibility import IntelligibilityScore, Utterance, read_utterances, score_intelligibility

@@ -6,8 +6,7 @@ from contextlib import suppress
 
 import click
 
-from voxdex.encoders.model_card import voxdex_home
-from voxdex.encoders.paths import read_json, replace_file
+from voxdex.encoders.paths import read_json, replace_file, voxdex_home
 from voxdex.search.query import Hit
 
 LAST = "last-search.json"

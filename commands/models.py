@@ -7,9 +7,10 @@ import click
 
 from voxdex.commands.console import new_table, print_json, print_note, print_table
 from voxdex.commands.options import FOLDER, as_json, exit_with_failures
-from voxdex.commands.train import PRECISION, add_training, print_parity, stage_note
+from voxdex.commands.train import PRECISION, print_parity, stage_note, training_packages
 from voxdex.encoders.model import ModelError
-from voxdex.encoders.model_card import ModelCard, find_models, read_card, voxdex_home
+from voxdex.encoders.model_card import ModelCard, find_models, read_card
+from voxdex.encoders.paths import voxdex_home
 
 SCORED = ("gender", "emotion", "pitch")
 """Attributes whose figures are shown."""
@@ -80,7 +81,7 @@ def add(
     voxdex models add ajd12342/paraspeechclap-combined
     voxdex models add paraspeechclap-intrinsic.pth.tar --speech ./wavlm-large --text ./granite
     """
-    with add_training():
+    with training_packages():
         from voxdex.encoders.training.paraspeechclap import SPEECH_SOURCE, TEXT_SOURCE, open_published
         from voxdex.export.model_folder import write_model
         from voxdex.export.paraspeechclap import about_published, find_published

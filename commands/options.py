@@ -16,9 +16,9 @@ from voxdex.commands.console import Waiting, print_note
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.audio.remote import Location, as_location, is_folder, is_url
 from voxdex.encoders.model import Model, ModelError, open_model
-from voxdex.encoders.model_card import ModelCard, default_model, voxdex_home
+from voxdex.encoders.model_card import ModelCard, default_model
 from voxdex.encoders.onnx_session import DEVICES, parse_device
-from voxdex.encoders.paths import replace_file
+from voxdex.encoders.paths import replace_file, voxdex_home
 from voxdex.indexer.location import DEFAULT_INDEX, PATIENCE_WRITING, LocalIndex, ServerIndex, index_folder
 from voxdex.indexer.scan import find_recordings, printable
 

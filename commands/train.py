@@ -1,6 +1,5 @@
 """Commands that make models: train, export, annotate. They need the training packages, which nothing else does."""
 
-import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from voxdex.commands.console import new_table, print_json, print_note, print_table
 from voxdex.commands.options import FILE, FOLDER, as_json, check_folder_of, exit_with_failures
 from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.tables import write_csv
 from voxdex.indexer.scan import find_recordings
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ PRECISION = click.option(
 
 
 @contextmanager
-def add_training() -> Iterator[None]:
-    """Runs what needs the training packages, and says so where they are missing; their refusals become sentences."""
+def training_packages() -> Iterator[None]:
+    """Report training packages that are missing, before or in the block, as a sentence."""
     try:
         import safetensors  # noqa: F401
         import torch  # noqa: F401
@@ -43,17 +43,8 @@ def add_training() -> Iterator[None]:
         raise click.ClickException(
             f"This needs the training packages ({error.name} is missing): pip install '.[cpu,train]' in the same environment."
         ) from error
-    from voxdex.encoders.networks.errors import NetworkError
-    from voxdex.encoders.training.initial import SourceError
-    from voxdex.encoders.training.recipe import RecipeError
-    from voxdex.export.model_folder import ExportError
-
     try:
         yield
-    except (NetworkError, RecipeError, SourceError, ExportError, FloatingPointError) as error:
-        refusal = click.ClickException(str(error))
-        refusal.exit_code = 2
-        raise refusal from error
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"This needs the package {error.name}: pip install '.[cpu,train]' in the same environment."
@@ -97,7 +88,7 @@ def train(
     voxdex train paraspeechclap-combined intrinsic.csv situational.csv --out runs/combined --set schedule.batch=32
     torchrun --nproc-per-node 4 cli.py train paraspeechclap-situational situational.csv --out runs/situational
     """
-    with add_training():
+    with training_packages():
         from voxdex.encoders.training.recipe import load_recipe
         from voxdex.encoders.training.train import train as train_network
         from voxdex.export.trained_run import export_run
@@ -147,7 +138,7 @@ def export(
     \b
     voxdex export runs/mine --out mine-int8 --precision int8 --clips ./audio
     """
-    with add_training():
+    with training_packages():
         from voxdex.export.trained_run import export_run
 
         parity = export_run(checkpoint, out, precision, clips, name, measured, stage_note)
@@ -177,7 +168,7 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
     voxdex train fine-tune annotated.csv --out runs/annotated
     """
     check_folder_of(out)
-    with add_training():
+    with training_packages():
         from voxdex.encoders.training.annotate import COLUMNS, Annotations
         from voxdex.encoders.training.annotate import annotate as annotate_recordings
 
@@ -192,10 +183,7 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
 
                 copies = edited_copies(found.rows, out.with_suffix(""), edits, seed, captions, bar.on_edit)
     rows = found.rows + copies.rows
-    with out.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out, rows, COLUMNS)
     failed = [asdict(failure) for failure in (*walk.failed, *found.failed, *copies.failed)]
     if json_output:
         said = {"recordings": len(walk.recordings), "annotated": len(found.rows), "edited": len(copies.rows)}

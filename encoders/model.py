@@ -10,9 +10,9 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from voxdex.encoders.batching import by_length, padded
+from voxdex.encoders.errors import check_text
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelCard, ModelError, locate, read_card
 from voxdex.encoders.onnx_session import Device, DeviceSpec, OnnxSession, parse_device
-from voxdex.encoders.texts import check_text
 
 __all__ = ["Model", "ModelError", "open_model"]
 

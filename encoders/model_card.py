@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import platformdirs
+from voxdex.encoders.errors import VoxdexError
+from voxdex.encoders.paths import voxdex_home
 
 SHIPPED = Path(__file__).parent / "models"
 SPEECH, TEXT, TOKENIZER, CARD, README = "speech.onnx", "text.onnx", "tokenizer.json", "model.json", "README.md"
@@ -15,8 +16,10 @@ PHONEMES = "phonemes.onnx"
 """In the folder of a model for what is said, instead of text.onnx."""
 
 
-class ModelError(Exception):
-    """A model that cannot be found, opened or run. The message says what to do next."""
+class ModelError(VoxdexError):
+    """A model that cannot be found, opened or run."""
+
+    http_status = 503
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,6 @@ class ModelCard:
         return f"{self.name}@{self.version}:{digest[:12]}"
 
 
-def voxdex_home() -> Path:
-    """Where indexes and added models of this user live; VOXDEX_HOME moves it."""
-    return Path(os.environ.get("VOXDEX_HOME") or platformdirs.user_data_dir("voxdex"))
-
-
 def default_model() -> str:
     """The model that is used where none is named: that of VOXDEX_MODEL, or mini."""
     return os.environ.get("VOXDEX_MODEL") or "mini"
@@ -119,9 +117,3 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error
     except KeyError as error:
         raise ModelError(f"{folder / CARD} has no field {error}. Export the model again.") from error
-
-
-def file_sha256(path: Path) -> str:
-    """Hex checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

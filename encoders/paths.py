@@ -1,5 +1,6 @@
-"""Files and folders that are replaced whole, and brought to disk before anything relies on them."""
+"""Paths of the user's data, checksums, and writes that survive a crash or a power cut."""
 
+import hashlib
 import json
 import os
 import threading
@@ -8,8 +9,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 NEW = ".new"
 """The end of the name of what is yet to get its own; left behind where a process was killed."""
+
+
+def voxdex_home() -> Path:
+    """Return the folder of the user's indexes and added models; the environment variable VOXDEX_HOME overrides it."""
+    return Path(os.environ.get("VOXDEX_HOME") or platformdirs.user_data_dir("voxdex"))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 checksum of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_file(file: Path, content: str | bytes, durable: bool = True) -> None:

@@ -12,10 +12,11 @@ import onnxruntime
 import torch
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError
+from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.model import Model
-from voxdex.encoders.model_card import CARD, README, TOKENIZER, ModelCard, Phonetics, file_sha256
+from voxdex.encoders.model_card import CARD, README, TOKENIZER, ModelCard, Phonetics
 from voxdex.encoders.onnx_session import CUDA
-from voxdex.encoders.paths import move
+from voxdex.encoders.paths import file_sha256, move
 from voxdex.encoders.training.initial import Bundle
 from voxdex.export.card import model_card
 from voxdex.export.graph_files import MOST_BYTES
@@ -32,8 +33,8 @@ NORMALISATIONS = {
 }
 
 
-class ExportError(RuntimeError):
-    """A model that cannot be exported. The message is a sentence for the user."""
+class ExportError(VoxdexError):
+    """A model that cannot be exported."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxdex.encoders.model_card import voxdex_home
+from voxdex.encoders.paths import voxdex_home
 from voxdex.encoders.training.paraspeechclap import SPEECH_SOURCE, TEXT_SOURCE
 from voxdex.export.model_folder import ExportError, ModelInfo
 

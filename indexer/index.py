@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from voxdex.encoders.audio.acoustics import AcousticMeasures
-from voxdex.encoders.audio.reader import Failure
+from voxdex.encoders.errors import Failure
 from voxdex.encoders.machine import peak_memory, usable_cores
 from voxdex.encoders.model import Model
 from voxdex.encoders.phonetic.model import PhoneticModel

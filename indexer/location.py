@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from voxdex.encoders.model import Model, open_model
-from voxdex.encoders.model_card import default_model, find_models, locate, read_card, voxdex_home
+from voxdex.encoders.model_card import default_model, find_models, locate, read_card
+from voxdex.encoders.paths import voxdex_home
 from voxdex.encoders.phonetic.model import PHONETIC, PhoneticModel, open_phonetic_model
 from voxdex.indexer.store.base import PhoneticSpace, Store, StoreError
 from voxdex.indexer.store.edge import EdgeStore

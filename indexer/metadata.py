@@ -1,6 +1,5 @@
 """What a user already knows about recordings: a table with a row a recording."""
 
-import csv
 import json
 import os
 import re
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from voxdex.encoders.audio.remote import is_url
+from voxdex.encoders.errors import VoxdexError
+from voxdex.encoders.tables import read_csv
 from voxdex.indexer.scan import beside
 from voxdex.indexer.store.base import RECORDING, Store
 from voxdex.indexer.store.filters import as_period, key_in
@@ -18,7 +19,7 @@ KEY = "path"
 """The column that names the recordings."""
 
 
-class MetadataError(ValueError):
+class MetadataError(VoxdexError):
     """A metadata file that cannot be used. The message is a sentence for the user."""
 
 
@@ -103,12 +104,7 @@ def stored_metadata(store: Store) -> Metadata:
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines, restkey=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MetadataError(f"{file} cannot be read as CSV in UTF-8 ({error}).") from error
-    return [{name: cell for name, cell in row.items() if name and cell} for row in rows]
+    return [{name: cell for name, cell in row.items() if cell} for row in read_csv(file)]
 
 
 def _read_json_lines(file: Path) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, AudioError, Failure
+from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, AudioError
 from voxdex.encoders.audio.remote import (
     FetchError,
     Location,
@@ -23,7 +23,8 @@ from voxdex.encoders.audio.remote import (
     on_disk,
     size_and_version,
 )
-from voxdex.encoders.model_card import file_sha256
+from voxdex.encoders.errors import Failure
+from voxdex.encoders.paths import file_sha256
 
 ABSENT = "there is no such file or folder"
 MOST_MTIME = 2**63 - 1

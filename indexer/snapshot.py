@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from voxdex.encoders.model_card import voxdex_home
+from voxdex.encoders.paths import voxdex_home
 from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.files import LOCK

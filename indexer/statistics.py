@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from voxdex.encoders.audio.reader import Failure
 from voxdex.encoders.audio.remote import is_url
+from voxdex.encoders.errors import Failure
 from voxdex.indexer.catalog import ABOUT, Catalog
 from voxdex.indexer.scan import gone_of
 from voxdex.indexer.store.base import CLIP, RECORDING, Store

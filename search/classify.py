@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from voxdex.encoders.attributes import Attribute, load_attributes
+from voxdex.encoders.errors import short
 from voxdex.encoders.model import Model
-from voxdex.encoders.texts import short
 from voxdex.encoders.zero_shot import classifier, logit_scale, probabilities, supported_attributes
 from voxdex.indexer.store.base import CLIP, KIND, Store
 from voxdex.search.caption_parser import has_words

@@ -1,13 +1,12 @@
 """Hits and other answers as text: for people, tables, playlists and audio editors."""
 
-import csv
-import io
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from voxdex.encoders.tables import csv_text
 from voxdex.search.query import ClipRecord, Hit
 
 TOLD = ("gender", "emotion", "pitch", "phonation")
@@ -62,12 +61,7 @@ def as_labels(hits: Sequence[Hit]) -> dict[str, str]:
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table; what is nested is in columns such as attributes.gender."""
-    flat = [_flat(row) for row in rows]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in flat for name in row)))
-    writer.writeheader()
-    writer.writerows(flat)
-    return out.getvalue()
+    return csv_text([_flat(row) for row in rows])
 
 
 def as_json_lines(rows: Sequence[Mapping[str, Any]]) -> str:

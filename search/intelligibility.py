@@ -1,15 +1,17 @@
 """How clearly a known text is spoken: for synthesisers, recordings and speakers."""
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError, Failure, read_short
+from voxdex.encoders.audio.reader import AudioError, read_short
+from voxdex.encoders.audio.remote import Location
+from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.g2p import to_phonemes
 from voxdex.encoders.phonetic.model import PhoneticModel
+from voxdex.encoders.tables import read_csv
 from voxdex.search.query import QueryError
 
 COLUMNS = ("text", "phonemes")
@@ -72,7 +74,7 @@ def score_intelligibility(utterances: Sequence[Utterance], model: PhoneticModel)
         except AudioError as error:
             yield Failure(str(utterance.path), str(error))
             continue
-        evidence = float(model.evidence(next(model.listen([samples])), [phonemes])[0])
+        evidence = float(model.pmi(next(model.listen([samples])), [phonemes])[0])
         clear = model.intelligibility(evidence, phonemes)
         yield IntelligibilityScore(str(utterance.path), utterance.text, phonemes, round(clear, 4), round(evidence, 2))
 
@@ -102,20 +104,17 @@ def read_utterance(path: Path, longest: float) -> np.ndarray:
     return samples
 
 
-def read_utterances(table: Path, language: str) -> list[Utterance]:
+def read_utterances(table: Location, language: str) -> list[Utterance]:
     """Rows of a CSV table: `path`, from the table's folder on, and `text` or `phonemes`; perhaps `language`.
 
     Raises:
-        QueryError: it cannot be read, or lacks the columns.
+        TableError: it cannot be read. QueryError: it lacks the columns.
     """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            rows: Iterable[dict[str, str]] = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise QueryError(f"{table} cannot be read as CSV in UTF-8 ({error}).") from error
+    rows = read_csv(table)
     if not rows or "path" not in rows[0] or not rows[0].keys() & set(COLUMNS):
         raise QueryError(f"{table} needs the columns 'path' and 'text' (or 'phonemes'), and rows.")
+    folder = Path(table).parent
     return [
-        Utterance(table.parent / row["path"], row.get("text") or "", row.get("phonemes") or "", row.get("language") or language)
+        Utterance(folder / row["path"], row.get("text") or "", row.get("phonemes") or "", row.get("language") or language)
         for row in rows
     ]

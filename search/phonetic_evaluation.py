@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError, Failure
+from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.evaluation import Listener, Outcome, run_tests
 from voxdex.encoders.phonetic.g2p import phonemes_of
 from voxdex.encoders.phonetic.model import PhoneticModel
@@ -82,7 +83,7 @@ def evaluate_phonetics(
     said = [[phoneme for phoneme in tokens if phoneme != unknown] for tokens in read]
     listener = Listener(
         hear=lambda sounds: list(model.listen(sounds)),
-        evidence=lambda heard, sequences: model.evidence(heard, [" ".join(sequence) for sequence in sequences]),
+        evidence=lambda heard, sequences: model.pmi(heard, [" ".join(sequence) for sequence in sequences]),
         embed=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
     )
     left_out = len(rows) - len(spoken.rows) - len(spoken.failed)

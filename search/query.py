@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from voxdex.encoders.audio.remote import Location
+from voxdex.encoders.errors import VoxdexError
 from voxdex.indexer.store.base import Point, ScoredPoint
 from voxdex.indexer.store.filters import MATCH_ALL, Filter
 
@@ -14,7 +15,7 @@ NEGATIVE_WEIGHT = 0.7
 """How much what is unwanted counts against a clip, over what is wanted; 0.5 to 1 serve equally well."""
 
 
-class QueryError(ValueError):
+class QueryError(VoxdexError):
     """A query that cannot be answered. The message is a sentence for the user."""
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from voxdex.encoders.audio.remote import as_location
+from voxdex.encoders.errors import short
 from voxdex.encoders.phonetic.g2p import EspeakError, to_phonemes
-from voxdex.encoders.texts import short
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import Filter
 from voxdex.search.caption_parser import has_words

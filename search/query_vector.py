@@ -3,8 +3,8 @@
 import numpy as np
 
 from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.errors import check_text, short
 from voxdex.encoders.model import Model
-from voxdex.encoders.texts import check_text, short
 from voxdex.indexer.store.base import Store
 from voxdex.search.caption_parser import parse_caption
 from voxdex.search.cohort import ScoreCohort

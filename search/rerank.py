@@ -1,6 +1,5 @@
 """Best of N: the takes of a speech synthesiser, ranked by how well they follow a caption or a reference (ParaSpeechCLAP)."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, Failure, read_short
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, read_short
 from voxdex.encoders.audio.remote import is_folder
+from voxdex.encoders.errors import Failure
 from voxdex.encoders.model import Model
+from voxdex.encoders.tables import read_csv
 from voxdex.search.embed import embed_recording
 from voxdex.search.intelligibility import IntelligibilityReward
 from voxdex.search.query import QueryError
@@ -200,11 +201,7 @@ def read_take_sets(place: Path) -> list[TakeSet]:
 
 
 def _from_table(file: Path) -> list[TakeSet]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise QueryError(f"{file} cannot be read as CSV in UTF-8 ({error}).") from error
+    rows = read_csv(file)
     if not rows or not {"caption", "takes"} <= rows[0].keys():
         raise QueryError(f"{file} needs the columns 'caption' and 'takes', and rows.")
     return [

@@ -21,7 +21,8 @@ from tests.forks import Forks
 from tests.qdrant_double import Double, qdrant_double
 from voxdex.commands import main
 from voxdex.encoders.model import Model, open_model
-from voxdex.encoders.model_card import SHIPPED, SPEECH, file_sha256
+from voxdex.encoders.model_card import SHIPPED, SPEECH
+from voxdex.encoders.paths import file_sha256
 from voxdex.indexer.index import index
 from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.scan import find_recordings

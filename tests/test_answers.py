@@ -134,6 +134,8 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
         (("embed", "--caption", "...", "--out", "{folder}/x.npz"), "The caption '...' has no words"),
         (("caption", "{take}", "--captions", "{dots}"), "holds no captions"),
         (("intelligibility", "{take}", "--text", "..."), "There is nothing to say in '...'"),
+        (("intelligibility", "https://host.invalid/x.csv"), "x.csv is a URL, and tables are read from this machine only"),
+        (("intelligibility", "{folder}"), "cannot be read as CSV"),
         (("intelligibility", "{take}", "--phonemes", "---"), "There is no phoneme in '---'"),
         (("intelligibility", "{take}", "--text", "w\udcf6"), "is not valid text"),
         (("evaluate", "classification", "{take}", "--attribute", "x", "--plot", "x.xyz"), "must end with one of"),

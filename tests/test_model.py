@@ -8,7 +8,8 @@ import pytest
 from tests.golden import GOLDEN, first_numbers
 from tests.sounds import voice
 from voxdex.encoders.model import ModelError, open_model
-from voxdex.encoders.model_card import SHIPPED, file_sha256, find_models, read_card
+from voxdex.encoders.model_card import SHIPPED, find_models, read_card
+from voxdex.encoders.paths import file_sha256
 from voxdex.encoders.phonetic.model import open_phonetic_model
 
 LENGTHS = [0.05, 0.3, 0.7, 1.0, 1.5, 2.2, 3.0, 4.7, 6.0, 8.3, 10.0]

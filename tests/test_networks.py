@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 transformers = pytest.importorskip("transformers", reason="transformers comes with the train extra")
 
 from tests.sounds import voice
-from voxdex.encoders.networks.errors import NetworkError
+from voxdex.encoders.errors import NetworkError
 from voxdex.encoders.networks.factory import build_network
 from voxdex.encoders.networks.frontend import MelFrontEnd
 from voxdex.encoders.networks.pitch import HarmonicFrontEnd, PitchTrack

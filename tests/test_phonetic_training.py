@@ -83,7 +83,7 @@ def test_a_run_becomes_a_model(voxdex, manifest, tmp_path):
     spoken = next(model.listen([voice(3.0, 120)]))
     assert spoken.vector.shape == (16,) and len(spoken.log_shares) == 76
     assert 0 < model.match("aeb", [pack(spoken.log_shares)])[0] <= 1
-    assert 0 <= model.intelligibility(float(model.evidence(spoken, ["aeb"])[0]), "aeb") <= 1
+    assert 0 <= model.intelligibility(float(model.pmi(spoken, ["aeb"])[0]), "aeb") <= 1
     assert sum(model.card.phonetics.shares) == pytest.approx(1, abs=1e-5)
     further = ("schedule.steps=2", "schedule.batch=4", f"start={tmp_path / 'run' / 'model'}")
     assert train(load_recipe("scraps", further), [manifest], tmp_path / "further", tmp_path / "cache").steps == 2

@@ -211,10 +211,10 @@ def test_what_is_said_is_told_from_what_is_not(listener, spoken_archive):
     right = (speech @ text.T).argmax(axis=1) == [int(path.stem[-1]) for path in paths]
     assert right.sum() >= 10
     said = to_phonemes(SENTENCES)
-    sure = [listener.evidence(spoken, said).argmax() for spoken in listener.listen(read_audio(path, 10) for path in paths)]
+    sure = [listener.pmi(spoken, said).argmax() for spoken in listener.listen(read_audio(path, 10) for path in paths)]
     assert sure == [int(path.stem[-1]) for path in paths]
     with pytest.raises(ValueError, match="no phoneme"):
-        listener.evidence(next(listener.listen([read_audio(paths[0], 10)])), ["..."])
+        listener.pmi(next(listener.listen([read_audio(paths[0], 10)])), ["..."])
 
 
 # commands

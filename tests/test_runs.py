@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 from voxdex.encoders.model import open_model
-from voxdex.encoders.model_card import SPEECH, TEXT, file_sha256
+from voxdex.encoders.model_card import SPEECH, TEXT
+from voxdex.encoders.paths import file_sha256
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
 from voxdex.encoders.training.data import load_clips, split
 from voxdex.encoders.training.distributed import init_distributed
@@ -349,6 +350,12 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(material, here, tmp_path, 
     )
     assert done.status == 2 and words in " ".join(done.err.split()), done.err
     assert "Traceback" not in done.err
+
+
+def test_a_gpu_that_is_not_there_is_named(material, here, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = here("train", material / "tiny.toml", material / "labels.csv", "--out", tmp_path / "run", "--device", "cuda")
+    assert done.status == 2 and "--device cpu" in done.err and "Traceback" not in done.err
 
 
 def test_export_wants_a_finished_run_and_an_empty_place(run, here, tmp_path):

@@ -13,14 +13,14 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Their
 
 from tests.sounds import voice
 from tests.tiny import RECIPE, make_material
+from voxdex.encoders.errors import NetworkError, SourceError
 from voxdex.encoders.model import open_model
-from voxdex.encoders.networks.errors import NetworkError
 from voxdex.encoders.networks.whisper_tower import SILENCE_AFTER, WhisperSpeechTower
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
 from voxdex.encoders.training.checkpoint import load_checkpoint, save_checkpoint
 from voxdex.encoders.training.data import load_clips
 from voxdex.encoders.training.distributed import ProcessGroup
-from voxdex.encoders.training.initial import SourceError, begin, whisper_encoder
+from voxdex.encoders.training.initial import begin, whisper_encoder
 from voxdex.encoders.training.recipe import load_recipe
 
 SHAPE = {"mel_bins": 20, "width": 24, "heads": 2}

@@ -10,20 +10,13 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from voxdex.encoders.audio.reader import AudioError
-from voxdex.encoders.model import ModelError
-from voxdex.encoders.texts import TextError
-from voxdex.indexer.store.base import StoreError
-from voxdex.indexer.store.filters import FilterError
-from voxdex.search.query import QueryError
+from voxdex.encoders.errors import VoxdexError
 from voxdex.web import api, pages
 from voxdex.web.metrics import MetricsMiddleware
 from voxdex.web.security import SecurityMiddleware
-from voxdex.web.state import AppState, UnknownClip
+from voxdex.web.state import AppState
 
 STATIC = Path(__file__).parent / "static"
-WRONG = (QueryError, FilterError, TextError)
-ABSENT = (StoreError, ModelError)
 
 
 def create_app(services: AppState) -> FastAPI:
@@ -60,9 +53,9 @@ def create_app(services: AppState) -> FastAPI:
             return JSONResponse({"error": reason}, status)
         return pages.refusal(request, status, reason, services)
 
-    @app.exception_handler(AudioError)
-    def unheard(request: Request, error: AudioError) -> Response:
-        return refuse(request, 400, f"The sound cannot be used: {error}.")
+    @app.exception_handler(VoxdexError)
+    def failed(request: Request, error: VoxdexError) -> Response:
+        return refuse(request, error.http_status, error.sentence)
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
@@ -72,13 +65,6 @@ def create_app(services: AppState) -> FastAPI:
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         return refuse(request, 400, f"{'.'.join(map(str, first['loc'][1:])) or 'The request'}: {first['msg']}.")
-
-    for status, kinds in ((400, WRONG), (404, [UnknownClip]), (503, ABSENT)):
-        for kind in kinds:
-
-            @app.exception_handler(kind)
-            def told(request: Request, error: Exception, status: int = status) -> Response:
-                return refuse(request, status, str(error))
 
     app.add_middleware(SecurityMiddleware, settings=services.settings)
     app.add_middleware(MetricsMiddleware, meters=services.meters)

@@ -16,6 +16,7 @@ import numpy as np
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.audio.remote import on_disk
+from voxdex.encoders.errors import VoxdexError
 from voxdex.indexer.store.filter_parser import write_filter
 from voxdex.indexer.store.filters import And, Filter
 from voxdex.search.classify import ClipPrediction
@@ -25,7 +26,7 @@ Audio = np.ndarray | Path | str
 """float32 [samples], mono at 16 kHz in -1..1, or the path of a recording."""
 
 
-class ServerError(Exception):
+class ServerError(VoxdexError):
     """A request that the server refused or did not answer. The message is a sentence for the user."""
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
-from voxdex.encoders.texts import TextError
+from voxdex.encoders.errors import TextError
 from voxdex.encoders.zero_shot import supported_attributes
 from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.filters import FilterError, group_fields

@@ -4,7 +4,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voxdex.encoders.model_card import voxdex_home
+from voxdex.encoders.paths import voxdex_home
 
 
 @dataclass(frozen=True)

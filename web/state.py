@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from voxdex.encoders.model_card import ModelCard, find_models, read_card, voxdex_home
+from voxdex.encoders.model_card import ModelCard, find_models, read_card
+from voxdex.encoders.paths import voxdex_home
 from voxdex.indexer.location import IndexLocation
 from voxdex.indexer.store.base import CLIP, KIND
 from voxdex.indexer.store.filters import And, HasId
@@ -23,6 +24,8 @@ from voxdex.web.uploads import PREFIX, UploadStore
 
 class UnknownClip(QueryError):
     """A clip that the index does not hold."""
+
+    http_status = 404
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
-from voxdex.encoders.model_card import file_sha256
-from voxdex.encoders.paths import move
+from voxdex.encoders.paths import file_sha256, move
 from voxdex.search.query import QueryError, Sound
 from voxdex.search.query_parser import split_span
 

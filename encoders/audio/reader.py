@@ -16,6 +16,7 @@ from av.audio.frame import format_dtypes
 
 from voxdex.encoders.audio.remote import FetchError, Location, is_folder, on_disk
 from voxdex.encoders.audio.truncation import is_cut_short
+from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.worker import WorkerError, idle_worker, show_life
 
 SAMPLE_RATE = 16_000
@@ -87,14 +88,6 @@ PASSING = frozenset(
 
 
 @dataclass(frozen=True)
-class Failure:
-    """An input that could not be used, with the reason as a sentence."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Origin:
     """What a file says of itself.
 
@@ -109,8 +102,12 @@ class Origin:
     tags: dict[str, str]
 
 
-class AudioError(Exception):
-    """A recording that cannot be read. The message is one sentence for the user, without the path."""
+class AudioError(VoxdexError):
+    """A recording that cannot be read. The message is a clause without the path, for a Failure."""
+
+    @property
+    def sentence(self) -> str:
+        return f"The recording cannot be used: {self}."
 
 
 class PassingAudioError(AudioError):

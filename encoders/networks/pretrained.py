@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from voxdex.encoders.networks.errors import NetworkError
+from voxdex.encoders.errors import NetworkError
 from voxdex.encoders.networks.masks import frame_mask, masked_mean
 
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # WavLM's masks, in transformers

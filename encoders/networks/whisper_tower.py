@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from voxdex.encoders.networks.errors import NetworkError
+from voxdex.encoders.errors import NetworkError
 from voxdex.encoders.networks.frontend import HOP, SAMPLE_RATE, dft_kernels, power_spectrum
 from voxdex.encoders.networks.functionals import Functionals
 from voxdex.encoders.networks.masks import frame_mask

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from voxdex.encoders.errors import VoxdexError, check_text
 from voxdex.encoders.tables import ManifestError
-from voxdex.encoders.texts import check_text
 
 SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
 RATE, PITCH, RANGE = 1, 3, 4
@@ -24,8 +24,8 @@ _ALONE = Lock()
 """espeak-ng says one thing at a time."""
 
 
-class EspeakError(Exception):
-    """espeak-ng is missing, or has no such language or voice. The message is a sentence for the user."""
+class EspeakError(VoxdexError):
+    """espeak-ng is missing, or lacks a language or voice."""
 
 
 @dataclass(frozen=True)

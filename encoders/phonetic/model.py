@@ -9,12 +9,12 @@ import numpy as np
 from tokenizers import Encoding
 
 from voxdex.encoders.batching import by_length, padded
+from voxdex.encoders.errors import TextError, check_text, short
 from voxdex.encoders.model import CAPTIONS, EMBEDDING, Model, ModelError, inputs_of
 from voxdex.encoders.model_card import locate as find_folder
 from voxdex.encoders.model_card import read_card
 from voxdex.encoders.phonetic.pmi import PhoneticEmbedding, pmi
 from voxdex.encoders.phonetic.spotting import locate, match
-from voxdex.encoders.texts import TextError, check_text, short
 
 PHONETIC = "phonetic"
 """The model for what is said that ships."""

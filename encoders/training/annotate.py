@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader, Failure
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
 from voxdex.encoders.training.acoustics import LEAST_SPEECH_SECONDS, Measures, measure
 from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption

@@ -1,10 +1,9 @@
 """Folders of labelled speech -> rows: CREMA-D as it is distributed, or any folder with a table of its clips."""
 
-import csv
 from collections import Counter
 from pathlib import Path
 
-from voxdex.encoders.tables import ManifestError, read_manifest
+from voxdex.encoders.tables import ManifestError, read_csv, read_manifest
 
 COLUMNS = "path dataset licence speaker gender age emotion intensity style duration".split()
 TABLE = "clips.csv"
@@ -48,8 +47,7 @@ def _with_ages(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def _crema_d(folder: Path) -> list[dict[str, str]]:
     """Cao et al. 2014: 1001_DFA_ANG_XX.wav is the actor, the sentence, the emotion and how strongly it is played."""
-    with (folder / CREMA_D_ACTORS).open(encoding="utf-8", newline="") as file:
-        actors = {row["ActorID"]: row for row in csv.DictReader(file)}
+    actors = {row["ActorID"]: row for row in read_csv(folder / CREMA_D_ACTORS)}
     rows = []
     for path in sorted((folder / CREMA_D_CLIPS).glob("*.wav")):
         parts = path.stem.split("_")

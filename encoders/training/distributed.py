@@ -10,6 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 
+from voxdex.encoders.errors import DeviceError
+
 LONGEST_WAIT = timedelta(hours=4)
 """While the first process decodes or validates, the others wait."""
 
@@ -40,11 +42,11 @@ def init_distributed(device: str = "auto") -> ProcessGroup:
         device: "auto" (a GPU where torch sees one), "cpu" or "cuda".
 
     Raises:
-        RuntimeError: "cuda" was asked for and torch sees no GPU.
+        DeviceError: "cuda" was asked for and torch sees no GPU.
     """
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
-        raise RuntimeError("torch sees no CUDA device. Install a CUDA build of torch and a driver, or train with --device cpu.")
+        raise DeviceError("torch sees no CUDA device. Install a CUDA build of torch and a driver, or train with --device cpu.")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = torch.device("cpu")
     if cuda and device != "cpu":

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card, voxdex_home
+from voxdex.encoders.errors import SourceError
+from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.networks.factory import build_network
+from voxdex.encoders.paths import voxdex_home
 from voxdex.encoders.phonetic.g2p import phonemes_of
-from voxdex.encoders.training.errors import SourceError
 from voxdex.encoders.training.phoneme_tokenizer import phoneme_tokenizer
 from voxdex.encoders.training.recipe import Recipe
 from voxdex.encoders.training.whisper import convert_whisper, read_whisper, whisper_file

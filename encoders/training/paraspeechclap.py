@@ -7,14 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from voxdex.encoders.errors import SourceError
 from voxdex.encoders.networks.factory import build_network
-from voxdex.encoders.training.initial import (
-    Bundle,
-    SourceError,
-    pretrained_description,
-    pretrained_speech,
-    pretrained_tokenizer,
-)
+from voxdex.encoders.training.initial import Bundle, pretrained_description, pretrained_speech, pretrained_tokenizer
 
 SPEECH_SOURCE = "microsoft/wavlm-large"
 TEXT_SOURCE = "ibm-granite/granite-embedding-278m-multilingual"

@@ -8,7 +8,6 @@ The manifest has a column per attribute (attributes.toml). A cell names the labe
 the measures (encoders.training.acoustics) that labels follow from, and from which they change when a clip is played faster.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
-from voxdex.encoders.tables import ManifestError
+from voxdex.encoders.tables import ManifestError, write_csv
 from voxdex.encoders.training.acoustics import measure
 from voxdex.encoders.training.annotate import MEASURES, MOST_SECONDS, in_processes, make_row
 from voxdex.encoders.training.corpora import read_corpus
@@ -211,10 +210,7 @@ def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int
     edited = tqdm(resumed(edit, tasks, out / "edited.jsonl"), total=len(tasks), desc="edit", mininterval=10)
     manifest.extend(row for row in edited if row)
 
-    with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(manifest)
+    write_csv(out / "manifest.csv", manifest, COLUMNS)
     held_out = {row["speaker"] for row in manifest if row["split"] == "valid"}
     print(f"{len(manifest)} clips in {out / 'manifest.csv'}, {len(held_out)} speakers held out")
 

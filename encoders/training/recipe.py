@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.errors import VoxdexError
 
 LONGEST_CROP = 20
 """Seconds."""
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class RecipeError(ValueError):
+class RecipeError(VoxdexError):
     """A recipe that cannot be used. The message is a sentence for the user."""
 
 

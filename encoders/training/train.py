@@ -19,13 +19,14 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.errors import Failure
 from voxdex.encoders.model_card import TOKENIZER
 from voxdex.encoders.paths import replace_file, replaced
 from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
 from voxdex.encoders.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from voxdex.encoders.training.curves import draw_curves
-from voxdex.encoders.training.data import Clips, Failure, load_clips, permitted, split
+from voxdex.encoders.training.data import Clips, load_clips, permitted, split
 from voxdex.encoders.training.distributed import ProcessGroup, end_distributed, init_distributed
 from voxdex.encoders.training.initial import RUN, WEIGHTS, begin
 from voxdex.encoders.training.phonetic_trainer import PhoneticTrainer
@@ -96,7 +97,7 @@ def train(
 
     Raises:
         RecipeError, SourceError, NetworkError, ManifestError: what was asked for cannot be done; out is of another run.
-        FloatingPointError: the loss is no longer a number.
+        DivergenceError: the loss is no longer a number.
     """
     place = init_distributed(device)
     try:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from voxdex.encoders.errors import DivergenceError
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.training.data import Clips
 from voxdex.encoders.training.distributed import ProcessGroup, average_gradients
@@ -82,7 +83,7 @@ class Trainer(ABC):
         self.step_number += 1
         values = {name: part.item() for name, part in parts.items()}
         if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"The loss is {values['loss']} at step {self.step_number}: lower schedule.learning_rate.")
+            raise DivergenceError(f"The loss is {values['loss']} at step {self.step_number}: lower schedule.learning_rate.")
         return values | {"learning_rate": self.schedule.learning_rate * self.rate(self.step_number - 1)}
 
     def rate(self, step: int) -> float:

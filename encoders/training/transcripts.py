@@ -5,7 +5,6 @@
 SPEECH and every further FOLDER are as encoders.training.corpora knows them; clips without a transcript are left aside.
 """
 
-import csv
 import hashlib
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from voxdex.encoders.tables import write_csv
 from voxdex.encoders.training.corpora import read_corpus
 
 COLUMNS = "path dataset licence speaker language transcript split duration".split()
@@ -66,10 +66,7 @@ def main(speech: Path, add: tuple[Path, ...], hold_out: tuple[str, ...], out: Pa
     if unknown:
         raise click.ClickException(f"Nobody is called {sorted(unknown)[0]!r} in the column `speaker`.")
     rows = split_rows(rows, set(hold_out))
-    with out.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-        table.writeheader()
-        table.writerows(rows)
+    write_csv(out, rows, COLUMNS)
     for (dataset, split), count in sorted(Counter((row["dataset"], row["split"]) for row in rows).items()):
         click.echo(f"{dataset:24} {split:6} {count}")
 

@@ -6,7 +6,6 @@ English sentences are the examples of WordNet; other languages are strings of wo
 wpolish). OUT has a clips.csv as encoders.training.corpora knows it, and a FLAC file a clip.
 """
 
-import csv
 import random
 import re
 import shutil
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.phonetic.g2p import Espeak, Voice
+from voxdex.encoders.tables import write_csv
 from voxdex.encoders.training.corpora import TABLE
 
 COLUMNS = "path dataset licence speaker language transcript duration".split()
@@ -111,10 +111,7 @@ def main(wordnet: Path, dictionaries: Path, out: Path, flite: int, english: int,
         known = {"path": path, "dataset": f"synthetic-{line.engine}", "licence": "free software's output"}
         known |= {"speaker": line.voice, "language": line.language, "transcript": line.text}
         rows.append(known | {"duration": round(len(samples) / SAMPLE_RATE, 3)})
-    with (out / TABLE).open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        table.writerows(rows)
+    write_csv(out / TABLE, rows, COLUMNS)
 
 
 if __name__ == "__main__":

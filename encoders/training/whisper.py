@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voxdex.encoders.errors import SourceError
 from voxdex.encoders.networks.whisper_tower import MOST_POSITIONS, sinusoids
-from voxdex.encoders.training.errors import SourceError
 
 MODEL_FILE = "model.bin"
 """A CTranslate2 model's weights, beside its config.json and vocabulary."""

@@ -9,7 +9,7 @@ from queue import Full, Queue
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.machine import usable_cores
-from voxdex.encoders.model_card import file_sha256
+from voxdex.encoders.paths import file_sha256
 from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary, SegmentedClip
 from voxdex.indexer.scan import FileState, hashed_file
 

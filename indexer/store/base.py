@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from voxdex.encoders.errors import VoxdexError
 from voxdex.indexer.store.filters import MATCH_ALL, Filter
 from voxdex.indexer.store.patterns import PATH, PATH_TEXT
 
@@ -37,8 +38,10 @@ POSTERIORGRAM = "heard"
 """The payload key of the phonemes that were heard in a clip, frame by frame; told only where what is said is asked."""
 
 
-class StoreError(Exception):
+class StoreError(VoxdexError):
     """An index that cannot be opened or written. The message says what to do next."""
+
+    http_status = 503
 
 
 class PointError(StoreError):

@@ -5,7 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.texts import check_text, short
+from voxdex.encoders.errors import check_text, short
 from voxdex.indexer.store.filters import MATCH_ALL, And, Condition, Filter, FilterError, Not, Or, as_number, as_period
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from voxdex.encoders.texts import short
+from voxdex.encoders.errors import VoxdexError, short
 from voxdex.indexer.store.patterns import forms, like
 
 LAYERS = ("metadata", "attributes", "measured", "tags")
@@ -20,7 +20,7 @@ ALIASES = {"path": "recording"}
 Term = TypeVar("Term")
 
 
-class FilterError(ValueError):
+class FilterError(VoxdexError):
     """A condition that cannot be understood, or a field that the index does not have."""
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from voxdex.encoders.model_card import ModelError, find_models, read_card, voxdex_home
-from voxdex.encoders.paths import NEW, replace_file, sync
+from voxdex.encoders.model_card import ModelError, find_models, read_card
+from voxdex.encoders.paths import NEW, replace_file, sync, voxdex_home
 from voxdex.indexer.store.base import (
     CLIP,
     FORMAT,
