@@ -50,7 +50,7 @@ $(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh
 mini mini-4 mini-open: %: runs/models/%/model.json
 
 runs/models/%/model.json: runs/%/model/model.json runs/%-held-out/model/model.json
-	./cli.py export runs/$* --measured runs/$*-held-out --clips runs/speech --name $* --out runs/models/$*
+	./cli.py export runs/$* --metrics-from runs/$*-held-out --clips runs/speech --name $* --out runs/models/$*
 
 phonetic: runs/models/phonetic/model.json
 
@@ -58,7 +58,7 @@ runs/models/phonetic/model.json: runs/phonetic/model/model.json
 	./cli.py export runs/phonetic --clips runs/speech --name phonetic --out runs/models/phonetic
 
 runs/phonetic/model/model.json: runs/scraps/model/model.json
-	./cli.py train phonetic runs/spoken.csv --start runs/scraps --out runs/phonetic
+	./cli.py train phonetic runs/spoken.csv --init-from runs/scraps --out runs/phonetic
 
 runs/scraps/model/model.json: runs/spoken.csv
 	./cli.py train scraps $< --out runs/scraps

@@ -17,7 +17,7 @@ import torch
 from voxdex.encoders.paths import replace_file
 from voxdex.encoders.tables import read_csv, write_csv
 from voxdex.encoders.training.data import Clips, load_clips, split
-from voxdex.encoders.training.initial import begin_from
+from voxdex.encoders.training.initial import load_trained
 from voxdex.encoders.training.recipe import load_recipe
 from voxdex.encoders.training.train import train
 from voxdex.encoders.training.validation import validate
@@ -37,19 +37,20 @@ SIDES = {
 KEPT = ("path", "dataset", "licence", "speaker", "split", "duration")
 TAGS = ("loss.tags=1.0",)
 BALANCED = ('sampling.order="balanced"',)
-FITTING = ('loss.positives="fitting"',)
+MULTI_POSITIVE = ('loss.positives="labels"',)
 RELU = ('projection.kind="relu"', "projection.dropout=0.0")
-SECOND_STAGE = ("loss.contrastive=0.0", "loss.soft_matches=1.0", "schedule.learning_rate=5e-4")
+SECOND_STAGE = ("loss.contrastive=0.0", "loss.self_distillation=1.0", "schedule.learning_rate=5e-4")
+SQUARED = 'loss.distillation_form="squared"'
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table: its name, the sides it is trained on, what it changes, and the variant it starts from, if any."""
+    """A row of the table: the sides it is trained on, its changes, and the variant whose weights it starts from, if any."""
 
     name: str
     sides: tuple[str, ...]
     changes: tuple[str, ...] = ()
-    start: str = ""
+    init_from: str = ""
 
 
 VARIANTS = (
@@ -57,18 +58,16 @@ VARIANTS = (
     Variant("intrinsic: + tags (bare cosine)", ("intrinsic",), TAGS),
     Variant("intrinsic: + tags (logit scale)", ("intrinsic",), (*TAGS, 'loss.tag_scale="logit"')),
     Variant("intrinsic: + tags + balanced", ("intrinsic",), TAGS + BALANCED),
-    Variant("intrinsic: + tags + balanced + multi-positive", ("intrinsic",), TAGS + BALANCED + FITTING),
-    Variant("intrinsic: multi-positive", ("intrinsic",), FITTING),
-    Variant("intrinsic: text-similar targets", ("intrinsic",), ('loss.positives="similar"',)),
+    Variant("intrinsic: + tags + balanced + multi-positive", ("intrinsic",), TAGS + BALANCED + MULTI_POSITIVE),
+    Variant("intrinsic: multi-positive", ("intrinsic",), MULTI_POSITIVE),
+    Variant("intrinsic: text-similar targets", ("intrinsic",), ('loss.positives="text_similarity"',)),
     Variant("situational: contrastive", ("situational",)),
-    Variant("situational: multi-positive", ("situational",), FITTING),
+    Variant("situational: multi-positive", ("situational",), MULTI_POSITIVE),
     Variant("situational: ESS-CLAP", ("situational",), RELU),
     Variant("situational: RA-CLAP, cross-entropy", ("situational",), SECOND_STAGE, "situational: ESS-CLAP"),
-    Variant(
-        "situational: RA-CLAP, squared", ("situational",), (*SECOND_STAGE, 'loss.soft_form="squared"'), "situational: ESS-CLAP"
-    ),
+    Variant("situational: RA-CLAP, squared", ("situational",), (*SECOND_STAGE, SQUARED), "situational: ESS-CLAP"),
     Variant("combined: contrastive", ("intrinsic", "situational")),
-    Variant("combined: multi-positive", ("intrinsic", "situational"), FITTING),
+    Variant("combined: multi-positive", ("intrinsic", "situational"), MULTI_POSITIVE),
 )
 
 
@@ -83,22 +82,22 @@ def write_side(prepared: Path, side: str, out: Path) -> Path:
 
 def measure(run: Path, sides: dict[str, Clips]) -> dict[str, dict[str, float]]:
     """For each side, R@1 and mAP@10 both ways, and UAR and AUC averaged over attributes and data sets, of held-out speakers."""
-    beginning = begin_from(str(run))
+    bundle = load_trained(str(run))
     measured = {}
     for side, clips in sides.items():
-        found = validate(beginning.network, clips, beginning.tokenizer, torch.device("cpu")).figures
+        found = validate(bundle.network, clips, bundle.tokenizer, torch.device("cpu")).metrics
         values: dict[str, list[float]] = {}
-        for figure in found:
-            if not figure.question.endswith("R@10"):
-                values.setdefault(_column(figure.question), []).append(figure.figure)
-        measured[side] = {column: float(np.mean(figures)) for column, figures in values.items()}
+        for metric in found:
+            if not metric.name.endswith("R@10"):
+                values.setdefault(_column(metric.name), []).append(metric.value)
+        measured[side] = {column: float(np.mean(metrics)) for column, metrics in values.items()}
     return measured
 
 
-def _column(question: str) -> str:
-    if "@" in question:
-        return question
-    return "AUC" if question.endswith("(AUC)") else "UAR"
+def _column(name: str) -> str:
+    if "@" in name:
+        return name
+    return "AUC" if name.endswith("(AUC)") else "UAR"
 
 
 @click.command()
@@ -120,20 +119,20 @@ def main(prepared: Path, text: Path, work: Path, table: Path, seeds: tuple[int, 
     for seed in seeds:
         for variant in VARIANTS:
             run = place(work, variant.name, seed)
-            figures = run / "held-out.json"
-            if not figures.exists():
+            metrics = run / "held-out.json"
+            if not metrics.exists():
                 changes = (
                     f"text_tower.source={str(text)!r}",
                     f"schedule.seed={seed}",
                     f"schedule.steps={steps}",
                     *variant.changes,
                 )
-                if variant.start:
-                    changes += (f"schedule.steps={steps // 2}", f"start={str(place(work, variant.start, seed))!r}")
+                if variant.init_from:
+                    changes += (f"schedule.steps={steps // 2}", f"init_from={str(place(work, variant.init_from, seed))!r}")
                 if not finished(run):
                     train(load_recipe(RECIPE, changes), [manifests[side] for side in variant.sides], run, work / "cache")
-                replace_file(figures, json.dumps(measure(run, held_out)))
-            results[variant.name].append(json.loads(figures.read_text()))
+                replace_file(metrics, json.dumps(measure(run, held_out)))
+            results[variant.name].append(json.loads(metrics.read_text()))
             print(seed, variant.name, json.dumps(results[variant.name][-1]), flush=True)
     tables = write_tables(results)
     table.write_text(tables, encoding="utf-8")
@@ -148,7 +147,7 @@ def place(work: Path, name: str, seed: int) -> Path:
 
 def finished(run: Path) -> bool:
     """Whether a run came to its end."""
-    return (run / "run.json").exists() and "figures" in json.loads((run / "run.json").read_text())
+    return (run / "run.json").exists() and "metrics" in json.loads((run / "run.json").read_text())
 
 
 def write_tables(results: dict[str, list[dict[str, dict[str, float]]]]) -> str:

@@ -25,14 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
-from voxdex.encoders.batching import padded
 from voxdex.encoders.machine import peak_memory, usable_cores
 from voxdex.encoders.model import Model
 from voxdex.encoders.model_card import SPEECH
-from voxdex.encoders.onnx_session import CUDA
+from voxdex.encoders.onnx_session import CUDA, pad_clips
 
 if TYPE_CHECKING:
-    from voxdex.encoders.training.initial import Bundle
+    from voxdex.encoders.training.initial import TrainingBundle
 
 WAVLM = "wavlm-large"
 WAVLM_LARGE = {
@@ -124,27 +123,27 @@ GPU_WAYS = [
 ]
 
 
-def bundle_of(model: str) -> "Bundle":
+def bundle_of(model: str) -> "TrainingBundle":
     """A network by name; see above."""
     import torch
 
     from voxdex.encoders.networks.factory import build_network
-    from voxdex.encoders.training.initial import Bundle, begin_from
+    from voxdex.encoders.training.initial import TrainingBundle, load_trained
 
     if model != WAVLM:
-        return begin_from(model)
+        return load_trained(model)
     from transformers import WavLMConfig
 
-    mini = begin_from("mini")
+    mini = load_trained("mini")
     tower = {"kind": "pretrained", "config": WavLMConfig(**WAVLM_LARGE).to_dict()}
     architecture = mini.architecture | {"speech_tower": tower}
     torch.manual_seed(0)
-    return Bundle(build_network(architecture), architecture, mini.tokenizer)
+    return TrainingBundle(build_network(architecture), architecture, mini.tokenizer)
 
 
 def make_clips(count: int) -> list[np.ndarray]:
     """Voice-like sounds of SHORTEST to LONGEST seconds, in no order."""
-    from voxdex.export.parity import synthetic_clips
+    from voxdex.export.report import synthetic_clips
 
     rng, sounds = np.random.default_rng(0), synthetic_clips(2, LONGEST)[-1]
     lengths = (rng.uniform(SHORTEST, LONGEST, count) * SAMPLE_RATE).astype(int)
@@ -198,7 +197,7 @@ def _torch_embedder(model: str, way: Way, device: str) -> Callable[[Sequence[np.
         found = []
         with torch.autocast(device, torch.float16, enabled=way.precision == "fp16"):
             for start in range(0, len(clips), way.clips):
-                batch = padded(clips[start : start + way.clips])
+                batch = pad_clips(clips[start : start + way.clips])
                 inputs = (torch.from_numpy(side).to(device) for side in batch.values())
                 found.append(network.embed_speech(*inputs).float())
         return torch.cat(found).cpu().numpy()
@@ -207,7 +206,7 @@ def _torch_embedder(model: str, way: Way, device: str) -> Callable[[Sequence[np.
 
 
 def _runtime_embedder(folder: Path, way: Way, device: str) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
-    model = Model(folder, device, way.bulk)
+    model = Model(folder, device, bulk=way.bulk)
     return lambda clips: np.stack(list(model.embed_speech(clips, way.seconds)))
 
 
@@ -218,7 +217,7 @@ def operators_elsewhere(folder: Path, clips: Sequence[np.ndarray]) -> list[str]:
     options = ort.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = True, str(folder / "profile")
     session = ort.InferenceSession(str(folder / SPEECH), options, providers=[CUDA, "CPUExecutionProvider"])
-    session.run(None, padded(clips))
+    session.run(None, pad_clips(clips))
     profile = Path(session.end_profiling())
     events = json.loads(profile.read_text())
     profile.unlink()
@@ -352,7 +351,7 @@ def show(rows: list[dict], console: Console) -> None:
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), help="Keeps the exported models for another run.")
 def main(models: tuple[str, ...], device: str, folder: Path | None, count: int | None, work: Path | None) -> None:
     """Time embedding."""
-    from voxdex.export.parity import recorded_clips
+    from voxdex.export.report import recorded_clips
 
     count = count or (16 if device == "cpu" else 512)
     clips = recorded_clips(folder, count) if folder else make_clips(count)

@@ -3,8 +3,8 @@
     python -m benchmarks.folds SPEECH --cache DIR [--try NAME]...
 
 SPEECH has a clips.csv; DIR is what benchmarks.probe_features made of it. Each fold leaves one emotional corpus out, trains on
-the others and is tested on the one left out, on the labels that both have. No setting is chosen inside a fold, so a figure on
-which a setting was chosen is no held-out figure. Prints a table for each experiment: UAR in percent, its 95 % interval over
+the others and is tested on the one left out, on the labels that both have. No setting is chosen inside a fold, so a metric on
+which a setting was chosen is no held-out metric. Prints a table for each experiment: UAR in percent, its 95 % interval over
 speakers, the same with scores centred on the corpus; calibration error as it comes, and with a scale fitted on what the
 other folds left out; and one JSON object as the last line.
 """
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from benchmarks.probe_features import load_features
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.metrics import Classification, bootstrap
-from voxdex.encoders.training.calibration import calibration_error, fit_scale
 from voxdex.encoders.training.corpora import read_corpus
+from voxdex.encoders.training.validation import calibration_error, fit_scale
 
 EMOTIONS = tuple(label.name for label in load_attributes()["emotion"].labels)
 FOLDS = ("nemo", "ravdess", "emotiontts-ko", "turev", "indian-emospeech")
@@ -213,9 +213,9 @@ def contrast(hidden: Tensor, truth: Tensor, corpora: Tensor) -> Tensor:
     across = corpora[:, None] != corpora[None]
     positive = (same & across).float()
     against = (same & ~across) | torch.eye(len(hidden), dtype=torch.bool)
-    log_shares = logits.masked_fill(against, -1e4).log_softmax(dim=1)
+    log_probs = logits.masked_fill(against, -1e4).log_softmax(dim=1)
     count = positive.sum(dim=1)
-    return (-(positive * log_shares).sum(dim=1)[count > 0] / count[count > 0]).mean() if (count > 0).any() else hidden.sum() * 0
+    return (-(positive * log_probs).sum(dim=1)[count > 0] / count[count > 0]).mean() if (count > 0).any() else hidden.sum() * 0
 
 
 def train_probe(inputs: Tensor, truth: Tensor, corpora: Tensor, weights: np.ndarray, setting: Setting, seed: int) -> Probe:
@@ -228,8 +228,8 @@ def train_probe(inputs: Tensor, truth: Tensor, corpora: Tensor, weights: np.ndar
     for _ in range(STEPS):
         rows = rng.choice(len(inputs), BATCH, p=weights / weights.sum())
         hidden = probe.first(inputs[rows])
-        log_shares = probe.emotions(hidden).log_softmax(dim=1)
-        loss = -log_shares.masked_fill(~truth[rows], -1e4).logsumexp(dim=1).mean()
+        log_probs = probe.emotions(hidden).log_softmax(dim=1)
+        loss = -log_probs.masked_fill(~truth[rows], -1e4).logsumexp(dim=1).mean()
         if setting.adversary:
             told = probe.corpora(Reversed.apply(hidden, setting.adversary))
             loss = loss + nn.functional.cross_entropy(told, corpora[rows])
@@ -279,30 +279,30 @@ def main(speech: Path, cache: Path, tried: tuple[str, ...]) -> None:
                 loaded[setting.level] = load_corpora(speech, cache, setting.level)
                 sizes = Counter(loaded[setting.level].names.tolist())
                 print(f"({setting.level} level: {', '.join(f'{corpus} {count}' for corpus, count in sizes.items())})\n")
-            figures = _figures(loaded[setting.level], setting)
-            results[f"{experiment}: {name}"] = figures
+            metrics = _metrics(loaded[setting.level], setting)
+            results[f"{experiment}: {name}"] = metrics
             if name == next(iter(EXPERIMENTS[experiment])):
-                print(f"| | {' | '.join(figures)} |\n|---|{'---|' * len(figures)}")
-            print(f"| {name} | {' | '.join(_cell(figure) for figure in figures.values())} |", flush=True)
+                print(f"| | {' | '.join(metrics)} |\n|---|{'---|' * len(metrics)}")
+            print(f"| {name} | {' | '.join(_cell(metric) for metric in metrics.values())} |", flush=True)
     print(json.dumps(results))
 
 
-def _figures(corpora: Corpora, setting: Setting) -> dict[str, dict[str, float]]:
+def _metrics(corpora: Corpora, setting: Setting) -> dict[str, dict[str, float]]:
     tested = {name: run_fold(corpora, corpora.names == name, setting) for name in FOLDS}
     logs = {name: np.log(fold.scale()) for name, fold in tested.items()}
-    figures = {}
+    metrics = {}
     for name, fold in tested.items():
         others = float(np.exp(np.mean([log for other, log in logs.items() if other != name])))
-        figures |= _figure(name, fold, fold.scaled(others))
-    keys = next(iter(figures.values()))
-    figures["mean"] = {key: float(np.mean([figure[key] for figure in figures.values()])) for key in keys}
+        metrics |= _metric(name, fold, fold.scaled(others))
+    keys = next(iter(metrics.values()))
+    metrics["mean"] = {key: float(np.mean([metric[key] for metric in metrics.values()])) for key in keys}
     some = sorted(set(corpora.speakers[corpora.names == ACTORS].tolist()))[-HELD_BACK:]
     held_back = run_fold(corpora, np.isin(corpora.speakers, some), setting)
     scaled = held_back.scaled(float(np.exp(np.mean(list(logs.values())))))
-    return figures | _figure(f"{HELD_BACK} speakers of {ACTORS}", held_back, scaled)
+    return metrics | _metric(f"{HELD_BACK} speakers of {ACTORS}", held_back, scaled)
 
 
-def _figure(name: str, tested: Tested, scaled: Tested) -> dict[str, dict[str, float]]:
+def _metric(name: str, tested: Tested, scaled: Tested) -> dict[str, dict[str, float]]:
     plain, low, high = tested.uar(centred=False)
     return {
         f"{name} ({len(tested.labels)})": {
@@ -316,9 +316,9 @@ def _figure(name: str, tested: Tested, scaled: Tested) -> dict[str, dict[str, fl
     }
 
 
-def _cell(figure: dict[str, float]) -> str:
-    uar = f"{figure['UAR']:.1f} ({figure['low']:.0f}-{figure['high']:.0f}), {figure['centred']:.1f}"
-    return f"{uar}; {figure['ECE']:.0f}, {figure['ECE_scaled']:.0f}"
+def _cell(metric: dict[str, float]) -> str:
+    uar = f"{metric['UAR']:.1f} ({metric['low']:.0f}-{metric['high']:.0f}), {metric['centred']:.1f}"
+    return f"{uar}; {metric['ECE']:.0f}, {metric['ECE_scaled']:.0f}"
 
 
 if __name__ == "__main__":

@@ -157,27 +157,27 @@ def main(folder: Path | None, files: tuple[int, ...], hours: tuple[float, ...], 
         if folder is None:
             make_archive(folder := temporary / "voices")
         speech = np.concatenate([read_audio(path) for path in [*map(Path, find_recordings([folder]).recordings)][:40]])
-        figures = {"cores": usable_cores()} | parts(folder, model, temporary, runs)
+        metrics = {"cores": usable_cores()} | parts(folder, model, temporary, runs)
         for count in files:
             small = temporary / f"small-{count}"
             make_small_files(small, count, speech)
             place = temporary / f"index-{count}"
             report = new_index(place, small, str(model.folder))
             again = cold_seconds([*INDEX, str(small), "--index", str(place)], 2)
-            figures[f"{count} small files, ms each"] = 1000 * report["seconds"] / count
-            figures[f"{count} small files again, over walking"] = again / walk_seconds(small)
-            figures[f"{count} small files, memory, MB"] = report["peak_bytes"] / 1e6
+            metrics[f"{count} small files, ms each"] = 1000 * report["seconds"] / count
+            metrics[f"{count} small files again, over walking"] = again / walk_seconds(small)
+            metrics[f"{count} small files, memory, MB"] = report["peak_bytes"] / 1e6
         for length in hours:
             (temporary / f"long-{length}").mkdir()
             make_long_file(temporary / f"long-{length}" / "tape.flac", length, speech)
             report = new_index(temporary / f"index-{length}", temporary / f"long-{length}", str(model.folder))
-            figures[f"{length:g} h in one file, x real time"] = report["audio_seconds"] / report["seconds"]
-            figures[f"{length:g} h in one file, memory, MB"] = report["peak_bytes"] / 1e6
-    table = Table("figure", "value")
-    for figure, value in figures.items():
-        table.add_row(figure, f"{value:.4g}")
+            metrics[f"{length:g} h in one file, x real time"] = report["audio_seconds"] / report["seconds"]
+            metrics[f"{length:g} h in one file, memory, MB"] = report["peak_bytes"] / 1e6
+    table = Table("metric", "value")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4g}")
     Console().print(table)
-    print(json.dumps({figure: round(float(value), 4) for figure, value in figures.items()}))
+    print(json.dumps({name: round(float(value), 4) for name, value in metrics.items()}))
 
 
 if __name__ == "__main__":

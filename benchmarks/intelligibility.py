@@ -27,8 +27,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
-from voxdex.encoders.phonetic.corruption import replace_some
-from voxdex.encoders.phonetic.degradation import add_noise
+from voxdex.encoders.phonetic.evaluation import add_noise, replace_some
 from voxdex.encoders.phonetic.g2p import Espeak, Voice, to_phonemes
 from voxdex.encoders.phonetic.model import PhoneticModel, open_phonetic_model
 from voxdex.encoders.tables import read_manifest
@@ -107,15 +106,15 @@ def main(manifest: Path, model: str, seed: int) -> None:
     }
     shares = [f"{share:.0%}" for share in SHARES]
     table = Table("speech", "clips", "Spearman", *shares, title="median intelligibility at a share of", box=None)
-    figures = {}
+    metrics = {}
     for name, (truth, scores) in found.items():
         correlation = float(spearmanr(truth, scores).statistic)
         nearest = np.abs(truth[:, None] - np.array(SHARES)).argmin(axis=1)
         medians = [float(np.median(scores[nearest == i])) if (nearest == i).any() else float("nan") for i in range(len(SHARES))]
-        figures[name] = {"clips": len(scores), "spearman": round(correlation, 3)}
+        metrics[name] = {"clips": len(scores), "spearman": round(correlation, 3)}
         table.add_row(name, str(len(scores)), f"{correlation:.3f}", *(f"{median:.2f}" for median in medians))
     Console().print(table)
-    print(json.dumps({"model": listener.card.space, "figures": figures}))
+    print(json.dumps({"model": listener.card.space, "metrics": metrics}))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from voxdex.encoders.audio.reader import read_audio
-from voxdex.encoders.networks.functionals import mean_over
+from voxdex.encoders.networks.speech_tower import mean_over
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 from voxdex.encoders.paths import replaced
 from voxdex.encoders.training.corpora import read_corpus

@@ -20,9 +20,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from voxdex.encoders.phonetic.ctc import pack_posteriorgram
 from voxdex.encoders.phonetic.g2p import to_phonemes
 from voxdex.encoders.phonetic.model import open_phonetic_model
-from voxdex.encoders.phonetic.spotting import pack
 from voxdex.encoders.tables import read_manifest
 from voxdex.search.phonetic_evaluation import read_spoken
 
@@ -72,9 +72,9 @@ def main(manifest: Path, model: str, seed: int) -> None:
     said = [" ".join(re.findall(r"[\w']+", row["transcript"])) for row in spoken.rows]
     language = spoken.rows[0].get("language") or "en-us"
     heard = list(listener.listen(spoken.clips))
-    vectors, frames = np.stack([each.vector for each in heard]), [pack(each.log_shares) for each in heard]
+    vectors, frames = np.stack([each.vector for each in heard]), [pack_posteriorgram(each.log_probs) for each in heard]
     table = Table("asked", "queries", "R@1", "R@10", "ms", "whole clips: R@1", "R@10", title=f"{len(said)} clips")
-    figures = {}
+    metrics = {}
     for words in (0, *reversed(LENGTHS)):
         asked = phrases(sorted(set(said)), words, rng)
         name = f"{words} words" if words else "sentences"
@@ -85,12 +85,12 @@ def main(manifest: Path, model: str, seed: int) -> None:
         whole = [vectors @ query for query in listener.embed_text(queries)]
         ranks = [[rank_of(each, said, one) for each, one in zip(asked, way, strict=True)] for way in (spotted, whole)]
         shares = [100 * float(np.mean(np.array(places) <= first)) for places in ranks for first in (1, 10)]
-        figures[name] = dict(zip(("R@1", "R@10", "whole R@1", "whole R@10"), shares, strict=True))
-        figures[name] |= {"queries": len(asked), "milliseconds": milliseconds}
+        metrics[name] = dict(zip(("R@1", "R@10", "whole R@1", "whole R@10"), shares, strict=True))
+        metrics[name] |= {"queries": len(asked), "milliseconds": milliseconds}
         cells = [f"{share:.1f}" for share in shares]
         table.add_row(name, str(len(asked)), *cells[:2], f"{milliseconds:.0f}", *cells[2:])
     Console().print(table)
-    print(json.dumps({"clips": len(said), "model": listener.card.space, "figures": figures}))
+    print(json.dumps({"clips": len(said), "model": listener.card.space, "metrics": metrics}))
 
 
 if __name__ == "__main__":

@@ -138,9 +138,9 @@ def _measured(count: int, real: np.ndarray, queries: np.ndarray, space: str, fol
         yield {"clips": count, "how": "numpy, exact", "recall@10": 100.0, **scanned}
         found, asked = timed(lambda query: [int(hit.payload["content"]) for hit in store.query(query, FIRST)], queries)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        figures = {"recall@10": recall(found, vectors, queries, exact), **asked}
+        metrics = {"recall@10": recall(found, vectors, queries, exact), **asked}
         built = {"write_seconds": written, "build_seconds": optimised, "bytes": size}
-        yield {"clips": count, "how": "engine, as index leaves it", **figures, **built}
+        yield {"clips": count, "how": "engine, as index leaves it", **metrics, **built}
         where = parse_filter("speaker=s7")
         _, filtered = timed(lambda query: store.query(query, FIRST, where), queries)
         yield {"clips": count, "how": "engine, one speaker of 500", **filtered}

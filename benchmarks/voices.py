@@ -3,7 +3,7 @@
     python -m benchmarks.voices PREPARED/manifest.csv --captioned CLIPS.csv --model mini-open --shipped mini --table FIGURES.md
 
 A model that ships may have learned from everybody in the end: of what is asked of held-out speakers, --shipped gives the
-figures that its card has from a run of training without them; sets with captions, which are never trained on, it hears.
+metrics that its card has from a run of training without them; sets with captions, which are never trained on, it hears.
 The manifest is that of encoders.training.prepare: rows of its split "train" teach the baseline, the others are heard by all.
 Needs the bench extra. Prints a table, then one JSON object as the last line.
 """
@@ -37,7 +37,7 @@ from voxdex.search.evaluation import Embedded, embed_rows, evaluate_classificati
 from voxdex.search.query_vector import caption_vector
 
 FEWEST = 20
-"""Clips of a set on which a figure is given."""
+"""Clips of a set on which a metric is given."""
 FEWEST_OF_EACH = 5
 """Clips that have all, and that lack just one, of what a conjunction says; and of which a denial is true, and false."""
 CONJUNCTIONS = 400
@@ -48,7 +48,7 @@ OTHERS = 3000
 CAPTIONED = "captioned-"
 """How the names of sets with captions begin."""
 Cell = tuple[float, float, float]
-"""A figure and its 95 % interval."""
+"""A metric and its 95 % interval."""
 
 
 INTRODUCTION = """\
@@ -62,7 +62,7 @@ captions are synthetic speech beside the caption that it was made for, and were 
 belongs together is among the first ten.
 
 mini 1 is the first model of this repository. Of mini 3, which has learned from the held-out speakers too in the end,
-questions have the figures of its model card, from a run of the same recipe without them, heard on the same clips.
+questions have the metrics of its model card, from a run of the same recipe without them, heard on the same clips.
 
 Made by `python -m benchmarks.voices`; [model-log.md](model-log.md) tells how the models came about.
 
@@ -71,13 +71,13 @@ Made by `python -m benchmarks.voices`; [model-log.md](model-log.md) tells how th
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. figures: by who answered, "classical" or the name of a model."""
+    """A line of the table. metrics: by who answered, "classical" or the name of a model."""
 
-    question: str
+    name: str
     set: str
     clips: int
     chance: float
-    figures: dict[str, Cell]
+    metrics: dict[str, Cell]
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,15 @@ def questions(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
             chosen = [i for i in chosen if held_out[i][name] in present]
             if len(present) < 2 or len(chosen) < FEWEST:
                 continue
-            heard, figures = [held_out[i] for i in chosen], {}
+            heard, metrics = [held_out[i] for i in chosen], {}
             if {row[name] for row in classical.rows} >= set(present):
                 guessed = classical.classify(name, present, heard)
-                figures["classical"] = _uar([row[name] for row in heard], guessed, present)
+                metrics["classical"] = _uar([row[name] for row in heard], guessed, present)
             for listener in listeners:
                 embedded = Embedded(heard, listener.heard.vectors[chosen], [])
                 answered = evaluate_classification(listener.model, embedded, name, present)
-                figures[listener.name] = _uar(answered.truth, answered.heard, present)
-            rows.append(Row(name, group, len(chosen), 100 / len(present), figures))
+                metrics[listener.name] = _uar(answered.truth, answered.heard, present)
+            rows.append(Row(name, group, len(chosen), 100 / len(present), metrics))
     return rows
 
 
@@ -178,9 +178,9 @@ def conjunctions(listeners: Sequence[Listener]) -> list[Row]:
             for against, lacking in (("all but one", 1), ("none", size)):
                 judged = [_judged(truth[:, said], lacking) for said in drawn]
                 asked = [i for i, (_, right) in enumerate(judged) if _enough(right)]
-                figures = {name: _mean([_area(found[i], *judged[i]) for i in asked]) for name, found in scores.items()}
+                metrics = {name: _mean([_area(found[i], *judged[i]) for i in asked]) for name, found in scores.items()}
                 clips = len(set().union(*(judged[i][0].tolist() for i in asked)))
-                rows.append(Row(f"{size} words: all above {against}{how}, AUC", "held-out", clips, 50.0, figures))
+                rows.append(Row(f"{size} words: all above {against}{how}, AUC", "held-out", clips, 50.0, metrics))
             known = [np.flatnonzero((truth[:, said] != 0).all(axis=1)) for said in drawn]
             right = [(truth[clips][:, said] == 1).all(axis=1) for clips, said in zip(known, drawn, strict=True)]
             firsts = {
@@ -204,7 +204,7 @@ def denials(listeners: Sequence[Listener]) -> list[Row]:
     rows = []
     for attribute, columns in by_attribute.items():
         for holds in (True, False):
-            figures = {}
+            metrics = {}
             captions = {
                 column: [write_caption([CLAIMS[column]._replace(holds=holds)], rng) for _ in range(2 * WORDINGS)]
                 for column in columns
@@ -215,21 +215,21 @@ def denials(listeners: Sequence[Listener]) -> list[Row]:
                     judged = np.flatnonzero(truth[:, column])
                     right = (truth[judged, column] == 1) == holds
                     areas.append(_area(_scores(listener, captions[column]), judged, right))
-                figures[listener.name] = _mean(areas)
+                metrics[listener.name] = _mean(areas)
             clips = int((truth[:, columns] != 0).any(axis=1).sum())
             said = "the word" if holds else "the word denied"
-            rows.append(Row(f"{attribute}: {said}, AUC", "held-out", clips, 50.0, figures))
+            rows.append(Row(f"{attribute}: {said}, AUC", "held-out", clips, 50.0, metrics))
     return rows
 
 
 def add_cards(rows: Sequence[Row], cards: Sequence[ModelCard]) -> None:
     """Adds to the rows of questions what the cards of models say."""
     for card in cards:
-        for figure in card.metrics["figures"]:
-            group = "vocoder edits" if figure["set"] == "edit" else figure["set"]
+        for metric in card.metrics["evaluation"]:
+            group = "vocoder edits" if metric["set"] == "edit" else metric["set"]
             for row in rows:
-                if (row.question, row.set) == (figure["question"], group):
-                    row.figures[_name(card)] = (figure["figure"], figure["low"], figure["high"])
+                if (row.name, row.set) == (metric["name"], group):
+                    row.metrics[_name(card)] = (metric["value"], metric["low"], metric["high"])
 
 
 def _name(card: ModelCard) -> str:
@@ -336,17 +336,17 @@ def listen(name: str, rows: list[dict[str, str]], captioned_rows: dict[str, list
 
 
 def write_table(rows: Sequence[Row]) -> str:
-    """Markdown: a line for each figure, the interval behind it."""
-    names = list(dict.fromkeys(name for row in rows for name in row.figures))
+    """Markdown: a line for each metric, the interval behind it."""
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
     lines = ["| question | set | clips | chance | " + " | ".join(names) + " |", "|---" * (len(names) + 4) + "|"]
     for row in rows:
-        cells = [_cell(row.figures.get(name)) for name in names]
-        lines.append(f"| {row.question} | {row.set} | {row.clips} | {row.chance:.1f} | " + " | ".join(cells) + " |")
+        cells = [_cell(row.metrics.get(name)) for name in names]
+        lines.append(f"| {row.name} | {row.set} | {row.clips} | {row.chance:.1f} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(figure: Cell | None) -> str:
-    return f"{figure[0]:.1f} ({figure[1]:.0f}-{figure[2]:.0f})" if figure else ""
+def _cell(metric: Cell | None) -> str:
+    return f"{metric[0]:.1f} ({metric[1]:.0f}-{metric[2]:.0f})" if metric else ""
 
 
 @click.command()
@@ -385,12 +385,12 @@ def main(
     finished = [listen(name, [], by_set) for name in shipped]
     asked = questions(listeners, classical)
     add_cards(asked, [listener.model.card for listener in finished])
-    figures = asked + captioned([*listeners, *finished], classical) + conjunctions(listeners) + denials(listeners)
-    text = write_table(figures)
+    metrics = asked + captioned([*listeners, *finished], classical) + conjunctions(listeners) + denials(listeners)
+    text = write_table(metrics)
     if table:
         table.write_text(INTRODUCTION + text, encoding="utf-8")
     print(text)
-    print(json.dumps([vars(row) for row in figures]))
+    print(json.dumps([vars(row) for row in metrics]))
 
 
 def _recordings(manifest: Path) -> list[dict[str, str]]:

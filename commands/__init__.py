@@ -1,4 +1,4 @@
-"""The commands: parse, call, print. Each module holds the commands of one kind; `main` gathers them."""
+"""The command line: `main` is the group of all commands, one module each."""
 
 import sys
 from contextlib import suppress
@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from voxdex.commands.caption import caption, embed
+from voxdex.commands.caption import caption
 from voxdex.commands.classify import classify
 from voxdex.commands.console import all_printed, print_note, reason_of
+from voxdex.commands.embed import embed
 from voxdex.commands.evaluate import evaluate
 from voxdex.commands.index import export_index_vectors, index, pull, push, reindex, status
 from voxdex.commands.intelligibility import intelligibility

@@ -1,4 +1,4 @@
-"""The command that answers which label fits."""
+"""The command `classify`: zero-shot labels of recordings."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from voxdex.commands.console import new_table, print_json, print_table, short_path
-from voxdex.commands.evaluate import classified, print_classification
+from voxdex.commands.evaluate import classification_document, print_classification
 from voxdex.commands.options import (
     FILE,
     RECORDING,
@@ -36,18 +36,23 @@ from voxdex.search.formats import span
 @click.command()
 @click.argument("files", nargs=-1, type=RECORDING, metavar="[FILE_OR_FOLDER]...")
 @click.option("--indexed", is_flag=True, help="Classify the clips of the index instead of files.")
-@click.option("--attribute", "attributes", multiple=True, metavar="NAME", help="gender, emotion, pitch ...; repeatable.")
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="NAME", help="An attribute: gender, emotion, pitch ...; repeatable."
+)
 @click.option("--labels", help='The labels to choose from, as in "angry,happy,sad"; any words will do.')
 @click.option("--template", "templates", multiple=True, help='A prompt with {} for the label, as in "a {} voice"; repeatable.')
 @click.option(
-    "--unsure-below",
-    "least",
+    "--min-probability",
     default=0.0,
     type=Fraction(),
-    help="Say unsure where no label is as probable as that.",
+    help="Answer `unsure` where no label is at least this probable (0 to 1).",
 )
-@click.option("--truth", type=FILE, help="A .csv file with the column path and the true labels: shows what is taken for what.")
-@click.option("--save", type=RowsFile(), help="Write the answers to a .csv or .jsonl file.")
+@click.option(
+    "--truth",
+    type=FILE,
+    help="A .csv file with the column path and true labels: also print the confusion matrix.",
+)
+@click.option("--save", type=RowsFile(), help="Write the predictions to a .csv or .jsonl file.")
 @model_option
 @device_option
 @at_index
@@ -58,7 +63,7 @@ def classify(
     attributes: tuple[str, ...],
     labels: str | None,
     templates: tuple[str, ...],
-    least: float,
+    min_probability: float,
     truth: Path | None,
     save: Path | None,
     model: str,
@@ -66,69 +71,75 @@ def classify(
     place: IndexLocation,
     json_output: bool,
 ) -> None:
-    """Say which label fits a clip best, for attributes that ship or labels of your own.
+    """Predict the label of each clip, for attributes that ship or labels of your own.
 
     \b
     voxdex classify take1.wav take2.wav --attribute gender --attribute emotion
     voxdex classify take1.wav --labels "bored,excited" --template "someone who sounds {}"
-    voxdex classify ./takes --attribute emotion --unsure-below 0.6 --save emotions.csv
+    voxdex classify ./takes --attribute emotion --min-probability 0.6 --save emotions.csv
     voxdex classify --indexed --labels "laughing,crying" --save all.jsonl
     """
     choices = parse_labels(labels)
     if (choices or templates) and len(attributes) > 1:
         raise click.UsageError("--labels and --template go with one --attribute at most.")
     if len(choices) == 1:
-        raise click.UsageError(f"--labels {labels!r} leaves nothing to choose; give two or more.")
+        raise click.UsageError(f"--labels {labels!r} is a single label: give two or more.")
     if bool(files) == indexed:
         raise click.UsageError("Give recordings or folders, or --indexed for the clips of the index.")
 
-    asked = attributes, choices, templates
     if indexed:
         with place.open() as store:
             encoder = open_model(store.model)
-            results, failed = list(classify_index(encoder, store, label_sets(encoder, *asked))), []
+            sets = label_sets(encoder, attributes, choices, templates)
+            predictions, failed = list(classify_index(encoder, store, sets)), []
     else:
         encoder = open_encoder(model, device)
-        wanted = label_sets(encoder, *asked)
-        found, unread = recordings_in(files)
-        results, failed = each_file(found, lambda path: classify_file(encoder, path, wanted))
-        failed = unread + failed
-    answers = [clip.document(least) for clip in results]
+        sets = label_sets(encoder, attributes, choices, templates)
+        recordings, unlisted = recordings_in(files)
+        predictions, unread = each_file(recordings, lambda path: classify_file(encoder, path, sets))
+        failed = unlisted + unread
+    results = [prediction.document(min_probability) for prediction in predictions]
     if save:
-        save_rows(answers, save)
-    compared = compare(results, truth) if truth else []
+        save_rows(results, save)
+    compared = compare(predictions, truth) if truth else []
     if json_output:
-        figures = {each.attribute: classified(each) for each in compared}
-        print_json({"results": answers, "failed": failed} | ({"truth": figures} if truth else {}))
+        document = {"results": results, "failed": failed}
+        if truth:
+            document["truth"] = {result.attribute: classification_document(result) for result in compared}
+        print_json(document)
     else:
         if not save:
-            print_answers(answers)
-        for each in compared:
-            print_classification(each)
-    exit_with_failures(bool(results), failed)
+            print_predictions(results)
+        for result in compared:
+            print_classification(result)
+    exit_with_failures(bool(predictions), failed)
 
 
-def print_answers(answers: Sequence[dict[str, Any]]) -> None:
+def print_predictions(results: Sequence[dict[str, Any]]) -> None:
     table = new_table("attribute", "label", "probability", "runner-up", "seconds", "recording")
-    for answer in answers:
-        for name in [name for name in answer if name not in ("recording", "start", "end")]:
-            best, second, *_ = sorted(answer[name]["scores"].items(), key=lambda item: -item[1])
-            where = (span(answer["start"], answer["end"]), short_path(answer["recording"]))
-            table.add_row(name, answer[name]["label"], f"{best[1]:.0%}", f"{second[0]} {second[1]:.0%}", *where)
+    for result in results:
+        location = (span(result["start"], result["end"]), short_path(result["recording"]))
+        for name in [name for name in result if name not in ("recording", "start", "end")]:
+            (_, best), (second, less), *_ = sorted(result[name]["scores"].items(), key=lambda item: -item[1])
+            table.add_row(name, result[name]["label"], f"{best:.0%}", f"{second} {less:.0%}", *location)
     print_table(table)
 
 
-def compare(results: Iterable[ClipPrediction], truth: Path) -> list[ClassificationResult]:
-    """What was heard of recordings whose true labels a table has, for each attribute that is a column of it."""
+def compare(predictions: Iterable[ClipPrediction], truth: Path) -> list[ClassificationResult]:
+    """Return true and predicted labels of each attribute that is a column of the table of truth."""
     rows = {beside(truth, row["path"]): row for row in read_manifest(truth)}
-    known = [(clip, row) for clip in results if (row := rows.get(absolute(as_location(clip.recording))))]
-    names = [name for name in (known[0][0].answers if known else ()) if any(row.get(name) for _, row in known)]
+    labelled = [(clip, row) for clip in predictions if (row := rows.get(absolute(as_location(clip.recording))))]
+    names = [name for name in (labelled[0][0].answers if labelled else ()) if any(row.get(name) for _, row in labelled)]
     if not names:
-        raise click.ClickException(f"{truth} has a true label for none of these recordings, in no column that was asked for.")
+        raise click.ClickException(
+            f"{truth} has no true label of these recordings in a column named like a classified attribute."
+        )
     compared = []
     for name in names:
-        labels = tuple(known[0][0].answers[name])
-        pairs = [(row[name], clip.label(name)) for clip, row in known if row.get(name) in labels]
+        labels = tuple(labelled[0][0].answers[name])
+        pairs = [(row[name], clip.label(name)) for clip, row in labelled if row.get(name) in labels]
         if pairs:
-            compared.append(ClassificationResult(name, labels, *map(list, zip(*pairs, strict=True))))
+            true = [pair[0] for pair in pairs]
+            predicted = [pair[1] for pair in pairs]
+            compared.append(ClassificationResult(name, labels, true, predicted))
     return compared

@@ -180,5 +180,5 @@ def clip_place(recording: str, start: float, end: float) -> str:
     return f"{short_path(recording)}:{start:.2f}-{end:.2f}"
 
 
-def rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 2) for name, value in figures.items()}
+def rounded(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in metrics.items()}

@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from voxdex.commands.console import print_note
-from voxdex.commands.output import make, save_rows, write
+from voxdex.commands.output import make_folder, save_rows, write_text
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.search.clip_audio import extract_clips
 from voxdex.search.formats import as_labels, as_playlist, clip_name, short_name
@@ -32,7 +32,7 @@ PLAYERS = (
 def save_hits(hits: Sequence[Hit], file: Path) -> None:
     """Writes hits as a table (.csv), a line of JSON each (.jsonl), or a playlist (.m3u8)."""
     if file.suffix.lower() == ".m3u8":
-        write(file, as_playlist(hits, hits[0].rank if hits else 1))
+        write_text(file, as_playlist(hits, hits[0].rank if hits else 1))
         print_note(f"{len(hits)} hits in {file}.")
     else:
         save_rows([asdict(hit) for hit in hits], file)
@@ -40,17 +40,17 @@ def save_hits(hits: Sequence[Hit], file: Path) -> None:
 
 def save_labels(hits: Sequence[Hit], folder: Path) -> None:
     """Writes label tracks for Audacity, a file for each recording that has hits."""
-    make(folder)
+    make_folder(folder)
     taken: set[str] = set()
     tracks = as_labels(hits)
     for recording, labels in tracks.items():
-        write(folder / f"{_unused(short_name(recording), taken)}.txt", labels)
+        write_text(folder / f"{_unused(short_name(recording), taken)}.txt", labels)
     print_note(f"Labels of {len(tracks)} recordings in {folder}.")
 
 
 def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
     """Cuts the clips out of their recordings, as 01 NAME 3.5-7.2.wav; what failed."""
-    make(folder)
+    make_folder(folder)
     failed = []
     for hit in tqdm(hits, unit=" clips", disable=None):
         try:

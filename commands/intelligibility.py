@@ -1,4 +1,4 @@
-"""Commands about what is said: intelligibility, evaluate phonetics."""
+"""The command `intelligibility`: how clearly a known text is spoken."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,28 +8,28 @@ import click
 from tqdm import tqdm
 
 from voxdex.commands.console import new_table, print_json, print_table, short_path
-from voxdex.commands.evaluate import evaluate, manifest_argument, root_option
-from voxdex.commands.options import RECORDING, as_json, device_option, exit_with_failures, language_option
+from voxdex.commands.options import (
+    RECORDING,
+    as_json,
+    device_option,
+    exit_with_failures,
+    language_option,
+    phonetic_model_option,
+)
 from voxdex.commands.output import RowsFile, save_rows
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.model import open_phonetic_model
-from voxdex.encoders.tables import read_manifest
 from voxdex.search.intelligibility import IntelligibilityScore, Utterance, read_utterances, score_intelligibility
-from voxdex.search.phonetic_evaluation import PhoneticReport, evaluate_phonetics
-
-phonetic_option = click.option(
-    "--model", default="phonetic", show_default=True, metavar="NAME_OR_FOLDER", help="A model for what is said."
-)
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=RECORDING, metavar="FILE...")
-@click.option("--text", help="What should be said.")
-@click.option("--phonemes", help="The same in IPA.")
+@click.option("--text", help="The text that is spoken in every FILE.")
+@click.option("--phonemes", help="The phonemes that are spoken in every FILE, in IPA, instead of --text.")
 @language_option
 @click.option("--save", type=RowsFile(), help="Write the scores to a .csv or .jsonl file.")
-@phonetic_option
+@phonetic_model_option
 @device_option
 @as_json
 def intelligibility(
@@ -55,53 +55,21 @@ def intelligibility(
     else:
         utterances = [utterance for file in files for utterance in read_utterances(file, language)]
     encoder = open_phonetic_model(model, device)
-    shown = tqdm(utterances, unit=" recordings", disable=None)
-    found = list(score_intelligibility(shown, encoder))
-    judged = [each for each in found if isinstance(each, IntelligibilityScore)]
-    failed = [asdict(each) for each in found if isinstance(each, Failure)]
+    outcomes = list(score_intelligibility(tqdm(utterances, unit=" recordings", disable=None), encoder))
+    scores = [outcome for outcome in outcomes if isinstance(outcome, IntelligibilityScore)]
+    failed = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Failure)]
     if json_output:
-        print_json({"results": [asdict(each) for each in judged], "failed": failed})
+        print_json({"results": [asdict(score) for score in scores], "failed": failed})
     else:
-        print_judged(judged)
+        print_scores(scores)
     if save:
-        save_rows([asdict(each) for each in judged], save)
-    exit_with_failures(bool(judged), failed)
+        save_rows([asdict(score) for score in scores], save)
+    exit_with_failures(bool(scores), failed)
 
 
-@evaluate.command("phonetics")
-@manifest_argument
-@root_option
-@phonetic_option
-@device_option
-@as_json
-def evaluate_phonemes(manifest: Path, root: Path | None, model: str, device: str, json_output: bool) -> None:
-    """The tests of SCRAPS: are wrong phonemes noticed, and sentences found, with noise, other voices and a room too?
-
-    MANIFEST.csv has a row a recording: path and transcript (with language) or phonemes; rows whose split is "train" are left
-    out, and recordings that are longer than the model hears.
-    """
-    encoder, rows = open_phonetic_model(model, device), read_manifest(manifest)
-    with tqdm(unit=" recordings", disable=None) as bar:
-        tested = evaluate_phonetics(encoder, rows, root or manifest.parent, bar.update)
-    failed = [asdict(failure) for failure in tested.failed]
-    if json_output:
-        figures = [asdict(outcome) for outcome in tested.outcomes]
-        print_json({"clips": tested.clips, "figures": figures, "left_out": tested.left_out, "failed": failed})
-    else:
-        print_outcomes(tested)
-    exit_with_failures(True, failed)
-
-
-def print_outcomes(tested: PhoneticReport) -> None:
-    table = new_table(f"on {tested.clips} recordings", "%", "95 %", "chance")
-    for outcome in tested.outcomes:
-        table.add_row(outcome.question, str(outcome.figure), f"{outcome.low}-{outcome.high}", str(outcome.chance))
-    print_table(table)
-
-
-def print_judged(judged: Sequence[IntelligibilityScore]) -> None:
+def print_scores(scores: Sequence[IntelligibilityScore]) -> None:
     table = new_table("intelligibility", "evidence", "text", "recording")
-    for each in sorted(judged, key=lambda each: -each.intelligibility):
-        cells = (f"{each.intelligibility:.2f}", f"{each.evidence:.1f}", each.text or each.phonemes)
-        table.add_row(*cells, short_path(each.recording))
+    for score in sorted(scores, key=lambda score: -score.intelligibility):
+        cells = (f"{score.intelligibility:.2f}", f"{score.evidence:.1f}", score.text or score.phonemes)
+        table.add_row(*cells, short_path(score.recording))
     print_table(table)

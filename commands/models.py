@@ -1,4 +1,4 @@
-"""Commands about models: list them, add published ones."""
+"""The commands `models` and `models add`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +13,14 @@ from voxdex.encoders.model_card import ModelCard, find_models, read_card
 from voxdex.encoders.paths import voxdex_home
 
 SCORED = ("gender", "emotion", "pitch")
-"""Attributes whose figures are shown."""
+"""Attributes whose recall is shown."""
 
 
 @click.group(invoke_without_command=True)
 @as_json
 @click.pass_context
 def models(context: click.Context, json_output: bool) -> None:
-    """List the models that can be used, with their licences, or add one.
+    """List the installed models with their licences, or add a published one.
 
     \b
     voxdex models
@@ -42,40 +42,40 @@ def models(context: click.Context, json_output: bool) -> None:
     for folder, card in cards:
         size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
         speed = card.metrics.get("speed", {}).get("audio_seconds_per_second")
-        scores = (mean_figure(card, name) for name in SCORED)
+        scores = (mean_value(card, name) for name in SCORED)
         table.add_row(folder.name, card.version, f"{size:.0f}", f"{speed:.0f}x" if speed else "", *scores, card.licence)
     print_table(table)
     for folder, card in cards:
         click.echo(f"{folder.name}: {card.description}")
     print_note(
-        f"{', '.join(SCORED)}: zero-shot unweighted average recall on speakers who were held out, in percent, the mean over "
-        "sets. speed: times real time, where it was exported."
+        f"{', '.join(SCORED)}: zero-shot unweighted average recall on held-out speakers in percent, averaged over data sets. "
+        "speed: times real time, on the machine that exported the model."
     )
     exit_with_failures(bool(cards), failed)
 
 
-def mean_figure(card: ModelCard, question: str) -> str:
-    """The mean over sets of what a model was measured to hear; "" where it never was."""
-    found = [figure["figure"] for figure in card.metrics.get("figures", ()) if figure["question"] == question]
-    return f"{sum(found) / len(found):.0f}" if found else ""
+def mean_value(card: ModelCard, name: str) -> str:
+    """Return the mean of a metric over data sets, as text; "" if the model was not evaluated."""
+    values = [metric["value"] for metric in card.metrics.get("evaluation", ()) if metric["name"] == name]
+    return f"{sum(values) / len(values):.0f}" if values else ""
 
 
 @models.command("add")
 @click.argument("source", metavar="FILE_OR_HUB_NAME")
-@click.option("--name", help="What to call it.  [default: by the file, as in paraspeechclap-combined]")
-@click.option("--speech", metavar="DIR_OR_HUB_NAME", help="The speech tower's config.  [default: microsoft/wavlm-large]")
+@click.option("--name", help="The name of the model.  [default: that of the file, as in paraspeechclap-combined]")
+@click.option("--speech", metavar="DIR_OR_HUB_NAME", help="The config of the speech tower.  [default: microsoft/wavlm-large]")
 @click.option(
-    "--text", metavar="DIR_OR_HUB_NAME", help="The text tower's config and tokenizer.  [default: granite-embedding-278m]"
+    "--text", metavar="DIR_OR_HUB_NAME", help="The config and tokenizer of the text tower.  [default: granite-embedding-278m]"
 )
 @PRECISION
-@click.option("--clips", type=FOLDER, help="Recordings to check the graphs with.  [default: synthetic sounds]")
+@click.option("--clips", type=FOLDER, help="Recordings for the parity report.  [default: synthetic sounds]")
 @as_json
 def add(
     source: str, name: str | None, speech: str | None, text: str | None, precision: str, clips: Path | None, json_output: bool
 ) -> None:
-    """Make a published ParaSpeechCLAP checkpoint a model of yours, to be used by --model NAME.
+    """Convert a published ParaSpeechCLAP checkpoint to a model, for --model NAME.
 
-    Takes a file (.pth.tar) or a name on the HuggingFace hub, converts it once and checks that the result agrees with torch.
+    The checkpoint is a file (.pth.tar) or a name on the HuggingFace hub. The result is checked against torch.
 
     \b
     voxdex models add ajd12342/paraspeechclap-combined
@@ -100,4 +100,4 @@ def add(
             {"name": published.name, "folder": str(out), "licence": card.licence, "space": card.space, "parity": asdict(parity)}
         )
     print_parity(parity)
-    print_note(f"{out}: {card.licence}. Use it by --model {published.name}.")
+    print_note(f"{out}: {card.licence}. Use it with --model {published.name}.")

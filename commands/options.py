@@ -19,6 +19,7 @@ from voxdex.encoders.model import Model, ModelError, open_model
 from voxdex.encoders.model_card import ModelCard, default_model
 from voxdex.encoders.onnx_session import DEVICES, parse_device
 from voxdex.encoders.paths import replace_file, voxdex_home
+from voxdex.encoders.phonetic.model import PHONETIC
 from voxdex.indexer.location import DEFAULT_INDEX, PATIENCE_WRITING, LocalIndex, ServerIndex, index_folder
 from voxdex.indexer.scan import find_recordings, printable
 
@@ -39,8 +40,14 @@ as_json = click.option("--json", "json_output", is_flag=True, help="Print one JS
 model_option = click.option(
     "--model", default=default_model, show_default="mini, or VOXDEX_MODEL", metavar="NAME_OR_FOLDER", help="See `models`."
 )
+phonetic_model_option = click.option(
+    "--model", default=PHONETIC, show_default=True, metavar="NAME_OR_FOLDER", help="The phonetic model; see `models`."
+)
 language_option = click.option(
-    "--language", default="en-us", show_default=True, help="Of the text, as espeak-ng calls it: en-gb, de, nl, pl ..."
+    "--language",
+    default="en-us",
+    show_default=True,
+    help="The text's language, as an espeak-ng code: en-gb, de, nl, pl ...",
 )
 
 

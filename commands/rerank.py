@@ -1,10 +1,10 @@
-"""The command that ranks the takes of a speech synthesiser."""
+"""The command `rerank`: the best takes of a speech synthesiser."""
 
 import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -20,7 +20,7 @@ from voxdex.commands.options import (
     model_option,
     open_encoder,
 )
-from voxdex.commands.output import make, write
+from voxdex.commands.output import make_folder, write_text
 from voxdex.encoders.phonetic.model import open_phonetic_model
 from voxdex.search.intelligibility import IntelligibilityReward
 from voxdex.search.rerank import RankedTakes, Reward, TakeSet, keep_best, rank, read_take_sets
@@ -29,19 +29,29 @@ from voxdex.search.rerank import RankedTakes, Reward, TakeSet, keep_best, rank, 
 @click.command()
 @click.argument("caption")
 @click.argument("takes", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-@click.option("--like", type=click.Path(path_type=Path), metavar="FILE", help="A reference: the takes should sound like it.")
 @click.option(
-    "--likeness", default=0.5, show_default=True, type=Fraction(),
-    help="How much the reference counts beside the caption.",
-)  # fmt: skip
-@click.option("--says", default="", metavar="TEXT", help="What the takes should say: those that say it clearly come first.")
+    "--like", type=click.Path(path_type=Path), metavar="FILE", help="A reference recording that takes should sound like."
+)
+@click.option(
+    "--reference-weight",
+    default=0.5,
+    show_default=True,
+    type=Fraction(),
+    help="Weight of the reference against the caption, where there are both.",
+)
+@click.option("--text", default="", metavar="TEXT", help="The text of the takes; takes that speak it clearly rank higher.")
 @language_option
 @click.option(
-    "--clarity", default=0.5, show_default=True, type=Fraction(),
-    help="How much that counts beside how they sound.",
-)  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Put the best take of each prompt there.")
-@click.option("--link", is_flag=True, help="With --out: link the takes instead of copying them.")
+    "--intelligibility-weight",
+    default=0.5,
+    show_default=True,
+    type=Fraction(),
+    help="Weight of the intelligibility of --text against the voice.",
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Copy the best take of each caption into this folder."
+)
+@click.option("--link", is_flag=True, help="With --out, link the takes instead of copying them.")
 @model_option
 @device_option
 @as_json
@@ -49,10 +59,10 @@ def rerank(
     caption: str,
     takes: tuple[Path, ...],
     like: Path | None,
-    likeness: float,
-    says: str,
+    reference_weight: float,
+    text: str,
     language: str,
-    clarity: float,
+    intelligibility_weight: float,
     out: Path | None,
     link: bool,
     model: str,
@@ -62,55 +72,60 @@ def rerank(
     """Rank takes by how well they follow a caption, a reference, or both: best of N.
 
     With no FILE, the first argument is a batch: a table with the columns caption and takes ("a.wav | b.wav"), and perhaps
-    reference, text (what they should say) and name; or a folder with iter_1/input_descriptions.txt and
-    iter_1/audios/0.wav, iter_2/audios/0.wav ... An empty caption ranks by the rest alone.
+    reference, text and name; or a folder with iter_1/input_descriptions.txt and iter_1/audios/0.wav, iter_2/audios/0.wav ...
+    An empty caption ranks by the reference and the text alone.
 
     \b
     voxdex rerank "a tired old man" take1.wav take2.wav take3.wav
     voxdex rerank "" take*.wav --like reference.wav
-    voxdex rerank "whispering" take*.wav --says "kids are talking by the door"
+    voxdex rerank "whispering" take*.wav --text "kids are talking by the door"
     voxdex rerank tts_outputs --out best
     """
-    prompts = [TakeSet("best", caption, takes, like, says)] if takes else read_batch(caption, like, says)
-    encoder = open_encoder(model, device)
-    reward = Reward(encoder, likeness)
-    spoken = any(prompt.text for prompt in prompts)
-    second = IntelligibilityReward(open_phonetic_model(device=device), clarity, language) if spoken else None
-    ranked = [rank(prompt, reward, second) for prompt in tqdm(prompts, unit=" prompts", disable=True if takes else None)]
+    sets = [TakeSet("best", caption, takes, like, text)] if takes else read_batch(caption, like, text)
+    reward = Reward(open_encoder(model, device), reference_weight)
+    intelligibility = None
+    if any(each.text for each in sets):
+        intelligibility = IntelligibilityReward(open_phonetic_model(device=device), intelligibility_weight, language)
+    progress = tqdm(sets, unit=" captions", disable=True if takes else None)
+    ranked = [rank(each, reward, intelligibility) for each in progress]
+    results = [each.document() for each in ranked]
+    failed = [asdict(failure) for each in ranked for failure in each.failed]
     if out:
-        make(out)
+        make_folder(out)
         kept = keep_best(ranked, out, link_to if link else shutil.copy2)
-        summary = [each.document() for each in ranked]
-        write(out / "summary.json", json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
+        write_text(out / "summary.json", json.dumps(results, ensure_ascii=False, indent=2) + "\n")
         print_note(f"{len(kept)} takes and summary.json in {out}.")
-    failed = [{"path": failure.path, "reason": failure.reason} for each in ranked for failure in each.failed]
     if json_output:
-        print_json({"results": [each.document() for each in ranked], "failed": failed})
+        print_json({"results": results, "failed": failed})
     else:
         print_ranked(ranked)
     exit_with_failures(any(each.takes for each in ranked), failed)
 
 
-def read_batch(place: str, like: Path | None, says: str) -> list[TakeSet]:
-    if not os.path.exists(place):
-        raise click.UsageError(f"There are no takes to rank; give recordings, or a table or folder that exists, not {place!r}.")
-    prompts = read_take_sets(Path(place))
-    return [replace(each, reference=each.reference or like, text=each.text or says) for each in prompts]
+def read_batch(source: str, like: Path | None, text: str) -> list[TakeSet]:
+    """Read the take sets of a table or folder; `like` and `text` are the defaults of their reference and text."""
+    if not os.path.exists(source):
+        raise click.UsageError(
+            f"There are no takes to rank: give recordings, or a table or folder that exists, not {source!r}."
+        )
+    return [replace(each, reference=each.reference or like, text=each.text or text) for each in read_take_sets(Path(source))]
 
 
 def link_to(take: Path, to: Path) -> None:
+    """Create a relative link to a take."""
     to.symlink_to(os.path.relpath(take, to.parent))
 
 
 def print_ranked(ranked: Sequence[RankedTakes]) -> None:
+    """Print all takes of a single set, or the best take of each of several sets."""
     several = len(ranked) > 1
-    clear = any(each.intelligibility for each in ranked)
-    extra = [*(["intelligibility"] if clear else []), *(["runner-up"] if several else [])]
-    table = new_table(*(["prompt"] if several else []), "#", "score", *extra, "recording")
+    has_text = any(each.intelligibility for each in ranked)
+    extra = [*(["intelligibility"] if has_text else []), *(["runner-up"] if several else [])]
+    table = new_table(*(["caption"] if several else []), "#", "score", *extra, "recording")
     for each in ranked:
-        for place, (take, score) in enumerate(each.takes[: 1 if several else None], 1):
-            cells = [str(place), f"{score:.3f}"]
-            if clear:
+        for position, (take, score) in enumerate(each.takes[: 1 if several else None], 1):
+            cells = [str(position), f"{score:.3f}"]
+            if has_text:
                 cells.append(f"{each.intelligibility[take]:.2f}" if take in each.intelligibility else "")
             if several:
                 cells = [each.prompt.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]

@@ -1,4 +1,4 @@
-"""The command that opens the page and the HTTP API."""
+"""The command `serve`: the web page and the HTTP API."""
 
 import secrets
 import socket
@@ -13,22 +13,44 @@ from voxdex.commands.options import at_index, device_option, show_licence_once
 from voxdex.indexer.location import IndexLocation
 from voxdex.indexer.store.base import StoreError
 
-KEPT_SECONDS = 60
-"""How long a connection waits for its next request: longer than clients keep one, or both may let go of it at the same time."""
+KEEP_ALIVE_SECONDS = 60
+"""Idle time after which a connection is closed; longer than that of clients, so that both ends never close at once."""
 
 
 @click.command()
 @at_index
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; other machines must show the token.")
-@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65_535), help="0 takes any that is free.")
 @click.option(
-    "--token", envvar="VOXDEX_TOKEN", show_envvar=True, help="What everybody must show; made up where --host needs one."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on; requests from other machines need the token.",
 )
-@click.option("--most-upload", default=100, show_default=True, type=click.IntRange(1, 10_000), help="MB of one request.")
 @click.option(
-    "--longest-sound", default=600, show_default=True, type=click.IntRange(1, 86_400), help="Seconds of a sound sent."
+    "--port",
+    default=8765,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="The port to listen on; 0 takes any free port.",
 )
-@click.option("--most-requests", default=6000, show_default=True, type=click.IntRange(1), help="Of one address in a minute.")
+@click.option(
+    "--token",
+    envvar="VOXDEX_TOKEN",
+    show_envvar=True,
+    help="The token that requests need.  [default: random if --host is public]",
+)
+@click.option(
+    "--max-upload-mb", default=100, show_default=True, type=click.IntRange(1, 10_000), help="The largest request, in MB."
+)
+@click.option(
+    "--max-audio-seconds",
+    default=600,
+    show_default=True,
+    type=click.IntRange(1, 86_400),
+    help="The longest uploaded recording, in seconds.",
+)
+@click.option(
+    "--rate-limit", default=6000, show_default=True, type=click.IntRange(1), help="Requests a minute from one address."
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @device_option
 def serve(
@@ -36,35 +58,35 @@ def serve(
     host: str,
     port: int,
     token: str | None,
-    most_upload: int,
-    longest_sound: int,
-    most_requests: int,
+    max_upload_mb: int,
+    max_audio_seconds: int,
+    rate_limit: int,
     open_page: bool,
     device: str,
 ) -> None:
-    """Open a page on which voices are found and heard, and an HTTP API for other programs.
+    """Serve a web page to search and play voices, and an HTTP API.
 
-    It reads a copy of the index, so `index` may run beside it; what a run has added is found when it is done.
+    The server reads a copy of the index, so that `index` can run at the same time; new recordings appear when it is done.
 
     \b
     voxdex serve
     voxdex serve --index oral-history --port 9000
     """
     if token and not (token.isascii() and token.isprintable()):
-        raise click.UsageError("--token has characters that no browser sends back: write it in letters and digits.")
-    import uvicorn  # of no use to other commands, and slow to load
+        raise click.UsageError("--token has characters that browsers do not send: write it in letters and digits.")
+    import uvicorn  # slow to import, and used by this command only
 
     from voxdex.web.app import create_app
     from voxdex.web.settings import Settings, is_loopback
     from voxdex.web.state import AppState
 
     token = token or (None if is_loopback(host) else secrets.token_urlsafe(24))
-    settings = Settings(host, token, most_upload * 1_000_000, float(longest_sound), most_requests)
+    settings = Settings(host, token, max_upload_mb * 1_000_000, float(max_audio_seconds), rate_limit)
     listening = listen(host, port)
     services = AppState.of(place, settings, device)
     with suppress(StoreError), services.library.opened() as index:
         show_licence_once(index.model.card)
-        print_note(f"{index.clips} clips of {place}, heard by {index.model.card.name}.")
+        print_note(f"{index.clips} clips in {place}, embedded by {index.model.card.name}.")
     name = host if is_loopback(host) else socket.gethostname()
     address = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}/" + (
         f"?token={token}" if token else ""
@@ -73,20 +95,24 @@ def serve(
     if open_page:
         threading.Timer(1.0, webbrowser.open, [address]).start()
     quietly = {"log_level": "warning", "server_header": False}
-    server = uvicorn.Server(uvicorn.Config(create_app(services), timeout_keep_alive=KEPT_SECONDS, **quietly))
+    server = uvicorn.Server(uvicorn.Config(create_app(services), timeout_keep_alive=KEEP_ALIVE_SECONDS, **quietly))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The socket that requests come to."""
+    """Return a listening socket.
+
+    Raises:
+        StoreError: the address cannot be used.
+    """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)  # that says it is TCP: asyncio then sends answers without delay
+        listening = socket.socket(family, kind, protocol)  # with the protocol named, asyncio sends answers without delay
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(where)
         listening.listen()
         return listening
-    except (OSError, UnicodeError) as error:  # a name too long for the name service is no text to it
+    except (OSError, UnicodeError) as error:  # the resolver raises UnicodeError for names that are too long
         reason = f"Voxdex cannot listen at {host}, port {port} ({getattr(error, 'strerror', None) or error})."
         raise StoreError(f"{reason} Another --port may be free; --port 0 finds one.") from error

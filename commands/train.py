@@ -1,4 +1,4 @@
-"""Commands that make models: train, export, annotate. They need the training packages, which nothing else does."""
+"""The commands `train`, `export` and `annotate`, which need the training packages."""
 
 import sys
 from collections import Counter
@@ -20,16 +20,17 @@ from voxdex.encoders.tables import write_csv
 from voxdex.indexer.scan import find_recordings
 
 if TYPE_CHECKING:
+    from voxdex.encoders.metrics import Metric
     from voxdex.encoders.training.train import Progress, Result
-    from voxdex.encoders.training.validation import Metric
-    from voxdex.export.parity import Parity
+    from voxdex.export.report import Parity
 
 PRECISION = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "fp16", "int8", "int8-static"]),
     default="auto",
     show_default=True,
-    help="fp16: GPUs; int8: CPUs. auto: fp16 where CUDA works, int8 where --clips show that it will do, else fp32.",
+    help="The precision of the graphs: fp16 for GPUs, int8 for CPUs. auto: fp16 where CUDA works, int8 where it agrees "
+    "on --clips, else fp32.",
 )
 
 
@@ -54,34 +55,38 @@ def training_packages() -> Iterator[None]:
 @click.command()
 @click.argument("recipe")
 @click.argument("manifests", nargs=-1, required=True, type=FILE, metavar="MANIFEST.csv...")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
-@click.option("--start", metavar="RUN_MODEL_OR_FILE", help="A run, a model or a published checkpoint to take all weights from.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder of the run.")
+@click.option(
+    "--init-from", metavar="RUN_MODEL_OR_FILE", help="A run, a model or a published checkpoint with the initial weights."
+)
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
-@click.option("--root", type=FOLDER, help="Where the manifests' paths start.  [default: their folders]")
+@click.option("--root", type=FOLDER, help="The folder of the manifests' paths.  [default: those of the manifests]")
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Decoded sound, 115 MB an hour.  [default: your cache folder]",
+    help="A folder for decoded audio, 115 MB an hour.  [default: your cache folder]",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="The device to train on."
+)
 @as_json
 def train(
     recipe: str,
     manifests: tuple[Path, ...],
     out: Path,
-    start: str | None,
+    init_from: str | None,
     changes: tuple[str, ...],
     root: Path | None,
     cache: Path | None,
     device: str,
     json_output: bool,
 ) -> None:
-    """Train a model by a recipe and make it a model folder, OUT/model.
+    """Train a model by a recipe and export it to the model folder OUT/model.
 
     RECIPE is fine-tune, mini, mini-4, mini-open, paraspeechclap-intrinsic, -situational, -combined, ess-clap, ra-clap,
-    scraps, phonetic, or a .toml file. A manifest has a row a recording: path, caption (several separated by " | ") or
-    labels (gender, emotion, pitch ...), tags, speaker, split; for scraps and phonetic, transcript and language, or
-    phonemes. Run again after an interruption, it goes on where it was.
+    scraps, phonetic, or a .toml file. A manifest has a row for each recording: path, caption (several separated by " | ")
+    or labels (gender, emotion, pitch ...), tags, speaker, split; for scraps and phonetic, transcript and language, or
+    phonemes. An interrupted run resumes when the same command is run again.
 
     \b
     voxdex train fine-tune my-clips.csv --out runs/mine
@@ -91,14 +96,14 @@ def train(
     with training_packages():
         from voxdex.encoders.training.recipe import load_recipe
         from voxdex.encoders.training.train import train as train_network
-        from voxdex.export.trained_run import export_run
+        from voxdex.export.model_folder import export_run
 
-        if start:
-            changes = (*changes, f"start={start!r}")
+        if init_from:
+            changes = (*changes, f"init_from={init_from!r}")
         chosen = load_recipe(recipe, changes)
         with TrainingBar() as bar:
-            place = cache or Path(platformdirs.user_cache_dir("voxdex")) / "sound"
-            result = train_network(chosen, manifests, out, place, root, device, bar.on_clip, bar.on_step)
+            cache = cache or Path(platformdirs.user_cache_dir("voxdex")) / "sound"
+            result = train_network(chosen, manifests, out, cache, root=root, device=device, observer=bar)
         if result is None:
             return
         stage_note("exporting")
@@ -110,8 +115,8 @@ def train(
                 "run": str(out),
                 "steps": result.steps,
                 "kept_step": result.kept_step,
-                "before": [figure.as_dict() for figure in result.before],
-                "after": [figure.as_dict() for figure in result.after],
+                "before": [metric.as_dict() for metric in result.before],
+                "after": [metric.as_dict() for metric in result.after],
                 "parity": asdict(parity),
                 "failed": failed,
             }
@@ -126,22 +131,28 @@ def train(
 @click.argument("checkpoint", type=FOLDER, metavar="RUN")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The model folder to make.")
 @PRECISION
-@click.option("--clips", type=FOLDER, help="Recordings of many lengths for the parity report.  [default: synthetic sounds]")
-@click.option("--name", help="The model's name.  [default: that of OUT]")
-@click.option("--measured", type=FOLDER, metavar="RUN", help="Take the figures of this run, of the same recipe.")
+@click.option("--clips", type=FOLDER, help="Recordings for the parity report.  [default: synthetic sounds]")
+@click.option("--name", help="The name of the model.  [default: that of OUT]")
+@click.option("--metrics-from", type=FOLDER, metavar="RUN", help="A run of the same recipe whose metrics the model card shows.")
 @as_json
 def export(
-    checkpoint: Path, out: Path, precision: str, clips: Path | None, name: str | None, measured: Path | None, json_output: bool
+    checkpoint: Path,
+    out: Path,
+    precision: str,
+    clips: Path | None,
+    name: str | None,
+    metrics_from: Path | None,
+    json_output: bool,
 ) -> None:
-    """Make a model folder of a training run, and check that it agrees with torch.
+    """Export a training run to a model folder, and report its parity with torch.
 
     \b
     voxdex export runs/mine --out mine-int8 --precision int8 --clips ./audio
     """
     with training_packages():
-        from voxdex.export.trained_run import export_run
+        from voxdex.export.model_folder import export_run
 
-        parity = export_run(checkpoint, out, precision, clips, name, measured, stage_note)
+        parity = export_run(checkpoint, out, precision, clips, name, metrics_from, stage_note)
     if json_output:
         return print_json(asdict(parity))
     print_parity(parity)
@@ -151,17 +162,23 @@ def export(
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The manifest to write (.csv).")
-@click.option("--captions", default=3, show_default=True, type=click.IntRange(1, 20), help="Captions for each recording.")
 @click.option(
-    "--edits", default=0, show_default=True, type=click.IntRange(0), help="Copies of each kind: whispered, slower ..."
+    "--captions", default=3, show_default=True, type=click.IntRange(1, 20), help="Number of captions for each recording."
 )
-@click.option("--seed", default=1, show_default=True, help="Of the wording and the edits.")
+@click.option(
+    "--edits",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Number of edited copies of each kind: whispered, slower ...",
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of the random wording and edits.")
 @as_json
 def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed: int, json_output: bool) -> None:
-    """Measure recordings and describe them, so that a model can be trained on an archive without labels.
+    """Write labels and captions from acoustic measurements, to train on an archive without labels.
 
-    Writes a manifest: pitch and its range, loudness, speaking rate, noise, reverberation, brightness, texture as numbers
-    and as words, and captions. --edits adds vocoder edits, as FLAC files beside the manifest, with captions known to be true.
+    The manifest has pitch and its range, loudness, speaking rate, noise, reverberation, brightness and texture, as numbers and
+    as labels, and captions. --edits adds vocoder edits, as FLAC files beside the manifest, whose labels are known.
 
     \b
     voxdex annotate ./audio --out annotated.csv --edits 20
@@ -172,75 +189,73 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
         from voxdex.encoders.training.annotate import COLUMNS, Annotations
         from voxdex.encoders.training.annotate import annotate as annotate_recordings
 
-        walk = find_recordings(paths)
-        if not walk.recordings:
+        scan = find_recordings(paths)
+        if not scan.recordings:
             raise click.UsageError(f"There are no recordings under {', '.join(map(str, paths))}.")
         with TrainingBar() as bar:
-            found = annotate_recordings([*map(Path, walk.recordings)], captions, seed, bar.on_clip)
+            annotated = annotate_recordings([*map(Path, scan.recordings)], captions, seed, bar.on_clip)
             copies = Annotations()
             if edits:
-                from voxdex.encoders.training.edit_labels import edited_copies
+                from voxdex.encoders.training.vocoder_edits import edited_copies
 
-                copies = edited_copies(found.rows, out.with_suffix(""), edits, seed, captions, bar.on_edit)
-    rows = found.rows + copies.rows
+                copies = edited_copies(annotated.rows, out.with_suffix(""), edits, seed, captions, bar.on_edit)
+    rows = annotated.rows + copies.rows
     write_csv(out, rows, COLUMNS)
-    failed = [asdict(failure) for failure in (*walk.failed, *found.failed, *copies.failed)]
+    failed = [asdict(failure) for failure in (*scan.failed, *annotated.failed, *copies.failed)]
     if json_output:
-        said = {"recordings": len(walk.recordings), "annotated": len(found.rows), "edited": len(copies.rows)}
-        print_json(said | {"manifest": str(out), "failed": failed})
+        counts = {"recordings": len(scan.recordings), "annotated": len(annotated.rows), "edited": len(copies.rows)}
+        print_json(counts | {"manifest": str(out), "failed": failed})
     else:
         print_table(labels_table(rows))
-        print_note(f"{len(found.rows)} recordings and {len(copies.rows)} edited copies in {out}.")
-    for damage in found.damaged:
+        print_note(f"{len(annotated.rows)} recordings and {len(copies.rows)} edited copies in {out}.")
+    for damage in annotated.damaged:
         print_note(f"Damaged: {damage.path}: {damage.reason}.")
-    exit_with_failures(bool(found.rows), failed)
+    exit_with_failures(bool(annotated.rows), failed)
 
 
 def labels_table(rows: list[dict[str, str]]) -> Table:
-    """How often each word was found."""
-    table = new_table("attribute", "words")
+    """Return a table of the counts of each label."""
+    table = new_table("attribute", "labels")
     for column in load_attributes():
         counts = Counter(row[column] for row in rows if row.get(column))
         if counts:
-            table.add_row(column, ", ".join(f"{word} {count}" for word, count in counts.most_common()))
+            table.add_row(column, ", ".join(f"{label} {count}" for label, count in counts.most_common()))
     return table
 
 
 def summary_table(result: "Result") -> Table:
-    """What the run improved: each figure before the first step and after, with chance."""
-    before: dict[tuple[str, str], Metric] = {(figure.question, figure.set): figure for figure in result.before}
+    """Return a table of each metric before the first step, after the run, and by chance."""
+    before: dict[tuple[str, str], Metric] = {(metric.name, metric.set): metric for metric in result.before}
     table = new_table("on held-out clips", "set", "clips", "chance", "before", "after", "95 %", "change")
-    for figure in result.after:
-        former = before[figure.question, figure.set].figure
-        interval = f"{figure.low}-{figure.high}"
-        cells = (figure.clips, figure.chance, former, figure.figure, interval, f"{figure.figure - former:+.1f}")
-        table.add_row(figure.question, figure.set, *map(str, cells))
+    for metric in result.after:
+        former = before[metric.name, metric.set].value
+        interval = f"{metric.low}-{metric.high}"
+        cells = (metric.clips, metric.chance, former, metric.value, interval, f"{metric.value - former:+.1f}")
+        table.add_row(metric.name, metric.set, *map(str, cells))
     return table
 
 
 def print_parity(parity: "Parity") -> None:
-    """Shows how well graphs agree with torch, and warns where that may not be well enough."""
+    """Print the cosines of the graphs with torch, and a warning if they are too low."""
     table = new_table(f"{parity.precision} against torch", "worst cosine", "mean")
     for name in ("speech", "batched", "text"):
         table.add_row(name, *(f"{getattr(parity, f'{name}_{kind}'):.7f}" for kind in ("worst", "mean")))
     print_table(table)
     if not parity.holds:
-        print_note(
-            f"Warning: the worst cosine is {parity.worst:.4f}: check with `evaluate` whether {parity.precision} will do."
-        )
+        print_note(f"Warning: the worst cosine is {parity.worst:.4f}: check the metrics of {parity.precision} with `evaluate`.")
 
 
 def stage_note(stage: str) -> None:
-    """Says what begins."""
+    """Print the stage that begins."""
     print_note(f"{stage[0].upper()}{stage[1:]} ...")
 
 
 class TrainingBar:
-    """Progress of decoding and then of training, on stderr."""
+    """Progress bars of decoding and training, on stderr."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
-        self._what = ""
+        self._stage = ""
 
     def __enter__(self) -> "TrainingBar":
         return self
@@ -250,25 +265,25 @@ class TrainingBar:
             self._bar.close()
 
     def on_clip(self, total: int) -> None:
-        """Counts a recording that was decoded."""
+        """Count a decoded recording."""
         self._show("reading", total, " clips").update()
 
     def on_edit(self, total: int) -> None:
-        """Counts an edited copy."""
+        """Count an edited copy."""
         self._show("editing", total, " copies").update()
 
     def on_step(self, progress: "Progress") -> None:
-        """Shows a step's loss, and what a validation found."""
+        """Show the loss of a step, and the mean metric of a validation."""
         bar = self._show("training", progress.total, " steps")
         bar.set_postfix_str(f"loss {progress.losses['loss']:.3f}", refresh=False)
         bar.update(progress.step - bar.n)
-        if progress.figures:
-            mean = sum(figure.figure for figure in progress.figures) / len(progress.figures)
-            tqdm.write(f"step {progress.step}: mean of {len(progress.figures)} figures {mean:.1f} %", file=sys.stderr)
+        if progress.metrics:
+            mean = sum(metric.value for metric in progress.metrics) / len(progress.metrics)
+            tqdm.write(f"step {progress.step}: mean of {len(progress.metrics)} metrics {mean:.1f} %", file=sys.stderr)
 
-    def _show(self, what: str, total: int, unit: str) -> tqdm:
-        if self._bar is None or self._what != what:
+    def _show(self, stage: str, total: int, unit: str) -> tqdm:
+        if self._bar is None or self._stage != stage:
             if self._bar is not None:
                 self._bar.close()
-            self._bar, self._what = tqdm(desc=what, total=total, unit=unit, disable=None, dynamic_ncols=True), what
+            self._bar, self._stage = tqdm(desc=stage, total=total, unit=unit, disable=None, dynamic_ncols=True), stage
         return self._bar

@@ -1,21 +1,19 @@
-"""What a voice can be asked for: attributes, their labels, the words for each and prompt templates (attributes.toml)."""
+"""Attributes of voices, their labels, the words for each label, and prompt templates (attributes.toml)."""
 
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 WORDS = ("adjectives", "nouns", "adverbs", "verbs", "feelings", "phrases")
-"""Kinds of words that a label may have."""
+"""Kinds of words of a label."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """One answer to an attribute's question and the words that people use for it, the commonest first.
-
-    How each kind of words is used in a sentence is said in attributes.toml.
-    """
+    """A label of an attribute, and the words for it by kind, the most common ones first; see attributes.toml for the kinds."""
 
     name: str
     adjectives: tuple[str, ...] = ()
@@ -27,30 +25,35 @@ class Label:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All its words."""
+        """The words of all kinds."""
         return tuple(word for kind in WORDS for word in getattr(self, kind))
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """A question about a voice. `exclusive`: exactly one label holds."""
+    """A property of a voice or recording.
+
+    templates: prompts with a field for a kind of words, such as "a {adjective} voice". exclusive: whether exactly one label
+    holds. unremarkable: name of the label of an ordinary voice, which composed captions leave out; "" for none.
+    """
 
     name: str
     description: str
     labels: tuple[Label, ...]
     templates: tuple[str, ...]
     exclusive: bool = True
+    unremarkable: str = ""
 
     def find(self, word: str) -> Label | None:
-        """The label of that name, or else the only one that has the word: "joy" finds happy."""
+        """Return the label of that name, or else the only label that has the word: "joy" finds happy."""
         word = word.lower()
         named = [label for label in self.labels if label.name == word]
         worded = [label for label in self.labels if word in label.words]
-        found = named or worded
-        return found[0] if len(found) == 1 else None
+        candidates = named or worded
+        return candidates[0] if len(candidates) == 1 else None
 
     def prompts(self, label: Label) -> list[str]:
-        """The templates filled with the label's commonest words; templates that need a word it lacks are left out."""
+        """Return the templates filled with the label's most common words, without those that need a kind it lacks."""
         words = {kind.removesuffix("s"): getattr(label, kind)[0] for kind in WORDS if getattr(label, kind)}
         return [template.format(**words) for template in self.templates if _fields(template) <= words.keys()]
 
@@ -61,14 +64,13 @@ def _fields(template: str) -> set[str]:
 
 @cache
 def load_attributes() -> dict[str, Attribute]:
-    """All attributes that ship, by name."""
+    """Return all attributes of attributes.toml by name."""
     raw = tomllib.loads((Path(__file__).parent / "attributes.toml").read_text(encoding="utf-8"))
-    return {name: _parse(name, fields) for name, fields in raw.items()}
+    return {name: _parse(name, table) for name, table in raw.items()}
 
 
-def _parse(name: str, fields: dict) -> Attribute:
-    """An attribute from its table in attributes.toml."""
+def _parse(name: str, table: dict[str, Any]) -> Attribute:
     labels = tuple(
-        Label(label, **{kind: tuple(found) for kind, found in words.items()}) for label, words in fields["labels"].items()
+        Label(label, **{kind: tuple(words) for kind, words in kinds.items()}) for label, kinds in table.pop("labels").items()
     )
-    return Attribute(name, fields["description"], labels, tuple(fields.get("templates", ())), fields.get("exclusive", True))
+    return Attribute(name, labels=labels, templates=tuple(table.pop("templates", ())), **table)

@@ -1,9 +1,31 @@
-"""Figures of merit for zero-shot classification and retrieval, in percent where they are shares."""
+"""Metrics of zero-shot classification and retrieval, as percentages where they are fractions, with bootstrap intervals."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric in percent with its 95 % interval.
+
+    name: what was measured, such as "emotion" or "speech to caption R@1". set: the part of the clips it was measured on, such
+    as a data set or "all"; clips: their number. low, high: the interval. chance: the value of random guessing.
+    """
+
+    name: str
+    set: str
+    clips: int
+    value: float
+    low: float
+    high: float
+    chance: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -30,7 +52,7 @@ class Classification:
         hits = np.diag(self.confusion)
         return 100 * float(np.mean((2 * hits / (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)).clip(1))[seen]))
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """UAR, macro F1 and accuracy."""
         return {"UAR": self.uar, "macro_F1": self.macro_f1, "accuracy": self.accuracy}
 
@@ -76,7 +98,7 @@ class Retrieval:
         """The same of some queries."""
         return Retrieval(self.ranks[queries], self.precisions[queries])
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """R@1, R@5, R@10, median and mean rank, mAP@10."""
         recalls = {f"R@{k}": self.recall_at(k) for k in (1, 5, 10)}
         ranks = {"median_rank": self.median_rank, "mean_rank": self.mean_rank}
@@ -135,18 +157,18 @@ def mean_interval(values: np.ndarray, groups: Sequence | None = None, draws: int
 
 
 def bootstrap(
-    figures: Callable[[np.ndarray], dict[str, float]], count: int, draws: int = 1000, seed: int = 0
+    metrics: Callable[[np.ndarray], dict[str, float]], count: int, draws: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of figures by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
+    """95 % intervals of metrics by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        figures: the figures of a resample, given as rows of the sample.
+        metrics: the metrics of a resample, given as rows of the sample.
         count: how many rows the sample has.
         draws: resamples.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    drawn = [figures(rng.integers(count, size=count)) for _ in range(draws)]
+    drawn = [metrics(rng.integers(count, size=count)) for _ in range(draws)]
     return {
         name: tuple(float(bound) for bound in np.percentile([values[name] for values in drawn], (2.5, 97.5)))
         for name in drawn[0]

@@ -32,7 +32,7 @@ class Phonetics:
     """
 
     frame_seconds: float
-    shares: list[float]
+    phoneme_prior: list[float]
     intelligibility: list[list[float]]
 
 
@@ -45,7 +45,7 @@ class ModelCard:
     so that probabilities are calibrated; the attributes the model knows, where it was ever measured.
     architecture: the network that was exported, see encoders.networks.build_network.
     text: what its text side eats, "captions" or "phonemes" (IPA). phonetics: of a model for phonemes.
-    sha256: checksum of every other file of the folder. metrics: figures of the evaluation that shipped it.
+    sha256: checksum of every other file of the folder. metrics: metrics of the evaluation that shipped it.
     """
 
     name: str

@@ -26,14 +26,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def replace_file(file: Path, content: str | bytes, durable: bool = True) -> None:
+def replace_file(file: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Replace a file in one step; see replaced()."""
-    with replaced(file, durable) as new:
+    with replaced(file, durable=durable) as new:
         new.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextmanager
-def replaced(file: Path, durable: bool = True) -> Iterator[Path]:
+def replaced(file: Path, *, durable: bool = True) -> Iterator[Path]:
     """The path to write a file's new content to, in the same folder; it gets the file's name once the block is left.
 
     Whoever reads the file meanwhile, and whatever is killed, finds either the former content or the new one. Nothing is

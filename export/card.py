@@ -36,14 +36,14 @@ The text tower learned from a general sentence encoder ({teacher}) on captions o
 WordNet; its weights and its vocabulary are our own.
 """
 
-FIGURES = """
+METRICS = """
 ## Figures
 
 {measured}
 
-| question | set | clips | figure | 95 % | chance |
+| metric | set | clips | % | 95 % | chance |
 |---|---|---|---|---|---|
-{figures}
+{metrics}
 """
 
 MEASURED = {
@@ -100,7 +100,7 @@ The cosine between the embeddings of a clip and of phonemes is quicker to comput
 """
 
 DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
-FIGURE_ROW = "| {question} | {set} | {clips} | {figure} | {low}-{high} | {chance} |"
+METRIC_ROW = "| {name} | {set} | {clips} | {value} | {low}-{high} | {chance} |"
 
 
 def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teacher: str = "") -> str:
@@ -118,9 +118,9 @@ def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teache
         parts.append(TRAINED_ON.format(data="\n".join(DATA_ROW.format(**row) for row in card.trained_on)))
     if teacher:
         parts.append(TEACHER.format(teacher=teacher))
-    if card.metrics["figures"]:
-        rows = "\n".join(FIGURE_ROW.format(**row) for row in card.metrics["figures"])
-        parts.append(FIGURES.format(figures=rows, measured=MEASURED[card.text]))
+    if card.metrics["evaluation"]:
+        rows = "\n".join(METRIC_ROW.format(**row) for row in card.metrics["evaluation"])
+        parts.append(METRICS.format(metrics=rows, measured=MEASURED[card.text]))
     if "parity" in card.metrics:
         parts.append(PARITY.format(**card.metrics["parity"], text=card.text))
     if "speed" in card.metrics:

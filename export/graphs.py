@@ -10,18 +10,17 @@ import numpy as np
 import onnx
 import torch
 from onnx.numpy_helper import to_array
-from torch import Tensor, nn
+from torch import Tensor, cat, nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT
 from voxdex.encoders.networks.dual_encoder import DualEncoder
-from voxdex.encoders.networks.phoneme_tower import PhonemeTower
-from voxdex.export.folding import fold
-from voxdex.export.graph_files import MOST_BYTES, save_graph
-from voxdex.export.precision import halve_weights, normalise_in_full, quantise
+from voxdex.encoders.networks.scraps import PhonemeTower
+from voxdex.export.precision import MAX_BYTES, halve_weights, normalise_in_full, quantise, save_graph
 
 OPSET = 20
 Graphs = dict[str, onnx.ModelProto]
-"""By the names of their files."""
+"""Graphs by file name."""
 
 
 class SpeechGraph(nn.Module):
@@ -35,13 +34,13 @@ class SpeechGraph(nn.Module):
         return self.network.embed_speech(waveform, lengths)
 
 
-class UtteranceGraph(SpeechGraph):
-    """As SpeechGraph -> embedding, and log_shares of phonemes, float32 [batch, frames, vocabulary]."""
+class PhoneticSpeechGraph(SpeechGraph):
+    """As SpeechGraph, with the output log_probs: of phonemes in each frame, float32 [batch, frames, vocabulary]."""
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         tower = self.network.speech_tower
         heard = tower.listen(waveform, lengths)
-        return self.network.project_speech(tower.pool(heard.states, heard.weights)), heard.log_shares
+        return self.network.project_speech(tower.pool(heard.states, heard.weights)), heard.log_probs
 
 
 class TextGraph(nn.Module):
@@ -55,8 +54,8 @@ class TextGraph(nn.Module):
         return self.network.embed_text(input_ids, attention_mask)
 
 
-class PhonemesGraph(TextGraph):
-    """As TextGraph, of phonemes -> embedding, and states float32 [batch, tokens, hidden]."""
+class PhonemeGraph(TextGraph):
+    """As TextGraph, for phonemes, with the output states: float32 [batch, tokens, hidden]."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         tower = self.network.text_tower
@@ -64,12 +63,12 @@ class PhonemesGraph(TextGraph):
         return self.network.project_text(tower.pool(states, attention_mask)), states
 
 
-def trace_graphs(network: DualEncoder, half: bool = False) -> Graphs:
-    """The graphs speech.onnx and text.onnx of a network; of one for phonemes, speech.onnx and phonemes.onnx.
+def trace_graphs(network: DualEncoder, *, half: bool = False) -> Graphs:
+    """Trace speech.onnx and text.onnx of a network, or speech.onnx and phonemes.onnx of a phonetic one.
 
-    Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. Half is torch's
-    mixed precision: products and convolutions in half, sums, norms and what prepares the waveform in fp32. The network is
-    rewritten by fold().
+    Initializers of fp32 graphs have the names of the network's weights, with .T where they are transposed. `half` is torch's
+    mixed precision: products and convolutions in fp16; sums, norms and the front end in fp32. The network is modified in place
+    by fold().
     """
     fold(network.eval())
     batch, samples, tokens = (torch.export.Dim(name) for name in ("batch", "samples", "tokens"))
@@ -80,12 +79,12 @@ def trace_graphs(network: DualEncoder, half: bool = False) -> Graphs:
     text_shapes = ({0: batch, 1: tokens},) * 2
     if not isinstance(network.text_tower, PhonemeTower):
         return {
-            SPEECH: _trace(SpeechGraph(network), sound, shapes, half),
-            TEXT: _trace(TextGraph(network), text, text_shapes, half),
+            SPEECH: _trace(SpeechGraph(network), sound, shapes, half=half),
+            TEXT: _trace(TextGraph(network), text, text_shapes, half=half),
         }
     return {
-        SPEECH: _trace(UtteranceGraph(network), sound, shapes, half, ("embedding", "log_shares")),
-        PHONEMES: _trace(PhonemesGraph(network), text, text_shapes, half, ("embedding", "states")),
+        SPEECH: _trace(PhoneticSpeechGraph(network), sound, shapes, ("embedding", "log_probs"), half=half),
+        PHONEMES: _trace(PhonemeGraph(network), text, text_shapes, ("embedding", "states"), half=half),
     }
 
 
@@ -93,16 +92,15 @@ def write_graphs(
     graphs: Graphs,
     folder: Path,
     precision: str = "fp32",
-    most_bytes: int = MOST_BYTES,
+    max_bytes: int = MAX_BYTES,
     calibration: Sequence[np.ndarray] = (),
 ) -> None:
-    """Writes graphs into a folder that exists; past `most_bytes`, with NAME.data beside each.
+    """Write graphs into an existing folder, quantised for int8 and int8-static; those over `max_bytes` with NAME.data beside.
 
-    fp32 and fp16 are written as they were traced, int8 and int8-static, for which speech is calibrated with clips, as
-    quantise makes them of fp32.
+    calibration: clips that calibrate the speech graph for int8-static.
     """
     for name, graph in graphs.items():
-        save_graph(graph, folder / name, most_bytes)
+        save_graph(graph, folder / name, max_bytes)
         if precision.startswith("int8"):
             quantise(folder / name, calibration if name == SPEECH else ())
 
@@ -111,8 +109,9 @@ def _trace(
     graph: nn.Module,
     inputs: dict[str, Tensor],
     dynamic: tuple[dict, ...],
-    half: bool,
     outputs: tuple[str, ...] = ("embedding",),
+    *,
+    half: bool,
 ) -> onnx.ModelProto:
     with _quiet(), torch.autocast("cpu", torch.float16, enabled=half):
         program = torch.onnx.export(
@@ -129,7 +128,7 @@ def _trace(
     if half:
         normalise_in_full(model)
         halve_weights(model)
-    names = {name: f"inner_{name}" for name in outputs if name not in inputs}  # operators may be named so
+    names = {name: f"inner_{name}" for name in outputs if name not in inputs}  # operators may have these names
     names |= {f"result_{name}": name for name in outputs}
     names |= _weight_names(graph, model)
     for tensor in model.graph.initializer:
@@ -146,7 +145,7 @@ def _trace(
 
 
 def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:
-    """The network's own names for the initializers that are its weights, also for those that the exporter transposed."""
+    """Map initializers to the names of the weights that they are equal to, or the transpose of."""
     weights = dict(graph.named_parameters()) | dict(graph.named_buffers())
     transposed = {}
     for name, weight in weights.items():
@@ -167,7 +166,7 @@ def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:
 
 @contextmanager
 def _quiet():
-    """Keeps the exporter's remarks to itself: they are about its own internals."""
+    """Silence the exporter's logs and warnings about its internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -179,3 +178,40 @@ def _quiet():
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+class FrameProduct(nn.Module):
+    """A strided convolution, layer normalisation and activation of transformers, as one product for each frame.
+
+    ONNX Runtime runs products in 8 bits on CPUs, and on GPUs without planning for every length; and normalisation over
+    channels needs no transposing where they come last.
+
+    Args:
+        layer: of a feature extractor, with `conv`, `layer_norm` and `activation`.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.kernel, self.stride = layer.conv.kernel_size[0], layer.conv.stride[0]
+        self.matrix = nn.Parameter(layer.conv.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous())
+        self.bias, self.layer_norm, self.activation = layer.conv.bias, layer.layer_norm, layer.activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, frames] -> [batch, channels, fewer frames]."""
+        x, reach = x.transpose(1, 2), x.shape[2] - self.kernel + 1
+        windows = cat([x[:, i : i + reach : self.stride] for i in range(self.kernel)], dim=2)
+        found = windows @ self.matrix
+        return self.activation(self.layer_norm(found if self.bias is None else found + self.bias)).transpose(1, 2)
+
+
+def fold(network: DualEncoder) -> None:
+    """Rewrites a network in place: weight norms become weights, convolutions of frames products."""
+    for module in list(network.modules()):
+        if is_parametrized(module, "weight"):
+            remove_parametrizations(module, "weight")
+    extractor = getattr(getattr(network.speech_tower, "model", None), "feature_extractor", None)
+    if extractor is None:
+        return
+    for place, layer in enumerate(extractor.conv_layers):
+        if isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) and hasattr(layer, "conv"):
+            extractor.conv_layers[place] = FrameProduct(layer)

@@ -1,9 +1,9 @@
-"""A network, its tokenizer and what is to be said of it -> a model folder, checked against torch."""
+"""Model folders: written from a network, a tokenizer and a description, and checked against torch."""
 
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from voxdex.encoders.model import Model
 from voxdex.encoders.model_card import CARD, README, TOKENIZER, ModelCard, Phonetics
 from voxdex.encoders.onnx_session import CUDA
 from voxdex.encoders.paths import file_sha256, move
-from voxdex.encoders.training.initial import Bundle
+from voxdex.encoders.training.initial import RUN, TrainingBundle, load_trained
 from voxdex.export.card import model_card
-from voxdex.export.graph_files import MOST_BYTES
 from voxdex.export.graphs import OPSET, Graphs, trace_graphs, write_graphs
-from voxdex.export.parity import LEAST_COSINE, Parity, measure_parity, recorded_clips, synthetic_clips
-from voxdex.export.speed import measure_speed
+from voxdex.export.precision import MAX_BYTES
+from voxdex.export.report import LEAST_COSINE, Parity, measure_parity, measure_speed, recorded_clips, synthetic_clips
 
 AUTO, STATIC = "auto", "int8-static"
 NORMALISATIONS = {
@@ -39,9 +38,10 @@ class ExportError(VoxdexError):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model folder says beside its numbers.
+    """Fields of model.json and of the model card that are not derived from the network.
 
-    max_seconds: longest clip to embed. hears, does_not_hear, teacher: prose for the model card, if any.
+    evaluation: metrics as plain data. max_seconds: longest clip to embed. scales, phoneme_prior, intelligibility: see
+    ModelCard. hears, does_not_hear, teacher: prose for the model card, "" for none.
     """
 
     name: str
@@ -50,10 +50,10 @@ class ModelInfo:
     licence: str = "not stated"
     trained_on: list[dict[str, Any]] = field(default_factory=list)
     prompt_templates: list[str] = field(default_factory=list)
-    figures: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: list[dict[str, Any]] = field(default_factory=list)
     max_seconds: float = 10.0
     scales: dict[str, float] = field(default_factory=dict)
-    phoneme_shares: list[float] = field(default_factory=list)
+    phoneme_prior: list[float] = field(default_factory=list)
     intelligibility: list[list[float]] = field(default_factory=list)
     hears: str = ""
     does_not_hear: str = ""
@@ -61,35 +61,34 @@ class ModelInfo:
 
 
 def write_model(
-    model: Bundle,
-    about: ModelInfo,
+    model: TrainingBundle,
+    info: ModelInfo,
     out: Path,
     precision: str = "fp32",
     clips: Path | None = None,
-    on_stage: Callable[[str], object] = lambda stage: None,
-    most_bytes: int = MOST_BYTES,
+    on_stage: Callable[[str], object] = lambda _: None,
+    max_bytes: int = MAX_BYTES,
 ) -> Parity:
-    """Writes a model folder, whole or not at all.
+    """Write a model folder; nothing is left if it fails.
 
     Args:
         model: the network, its description and its tokenizer.
-        about: what model.json and the model card say.
+        info: further fields of model.json and the model card.
         out: the model folder; it must not exist.
-        precision: "fp32", "fp16" (for GPUs), "int8" or "int8-static" (for CPUs); or "auto", the quickest that agrees with torch
-            of fp16, where CUDA works, int8, where there are recordings to tell by, and fp32.
-        clips: a folder of recordings for the parity report, every other one of which calibrates int8-static; None takes
-            synthetic sounds.
-        on_stage: is told what begins.
-        most_bytes: a graph with more weights than this keeps them in a file of their own.
+        precision: "fp32", "fp16" (for GPUs), "int8" or "int8-static" (for CPUs); or "auto", the fastest that agrees with
+            torch: fp16 where CUDA works, int8 where there are `clips`, else fp32.
+        clips: a folder of recordings for the parity report, half of which calibrate int8-static; None uses synthetic sounds.
+        on_stage: called with a description of each stage when it begins.
+        max_bytes: size from which a graph keeps its weights in a separate file.
 
     Raises:
         ExportError: `out` exists, `clips` has no recordings or is missing for int8-static, or the graphs do not agree with
-            torch as well as their precision promises (int8 never fails; its parity says how well).
+            torch as well as their precision must (int8 never fails; see its parity).
     """
     if precision == STATIC and clips is None:
-        raise ExportError(f"{STATIC} is calibrated with recordings: say where some are with --clips FOLDER.")
+        raise ExportError(f"{STATIC} is calibrated with recordings: give a folder with --clips FOLDER.")
     if out.exists():
-        raise ExportError(f"{out} is there already. Choose another place, or delete it.")
+        raise ExportError(f"{out} exists already. Choose another --out, or delete it.")
     try:
         sounds = recorded_clips(clips) if clips else synthetic_clips()
     except AudioError as error:
@@ -103,10 +102,10 @@ def write_model(
             folder.mkdir()
             if (half := candidate == "fp16") not in traced:
                 on_stage(f"tracing the graphs in {'fp16' if half else 'fp32'}")
-                traced[half] = trace_graphs(model.network, half)
+                traced[half] = trace_graphs(model.network, half=half)
             on_stage(f"writing the graphs in {candidate}")
-            write_graphs(traced[half], folder, candidate, most_bytes, sounds[::2] if candidate == STATIC else ())
-            parity = _describe(model, about, folder, candidate, sounds, kind, on_stage)
+            write_graphs(traced[half], folder, candidate, max_bytes, sounds[::2] if candidate == STATIC else ())
+            parity = _describe(model, info, folder, candidate, sounds, kind, on_stage)
             if parity.holds:
                 break
         if not parity.holds and not parity.precision.startswith("int8"):
@@ -119,61 +118,112 @@ def write_model(
 
 
 def _candidates(clips: Path | None) -> list[str]:
-    """The precisions that serve this machine, the quickest first."""
+    """Return the precisions that suit this machine, fastest first."""
     if torch.cuda.is_available() and CUDA in onnxruntime.get_available_providers():
         return ["fp16", "fp32"]
     return ["int8", "fp32"] if clips else ["fp32"]
 
 
 def _describe(
-    model: Bundle,
-    about: ModelInfo,
+    model: TrainingBundle,
+    info: ModelInfo,
     folder: Path,
     precision: str,
     sounds: list[np.ndarray],
     kind: str,
     on_stage: Callable[[str], object],
 ) -> Parity:
-    """Writes what belongs to the graphs of a folder, and compares them with torch."""
+    """Write tokenizer, model.json and model card beside the graphs of a folder, and compare the graphs with torch."""
     model.tokenizer.save(str(folder / TOKENIZER))
     card = ModelCard(
-        name=about.name,
-        version=about.version,
-        description=about.description,
-        licence=about.licence,
-        trained_on=about.trained_on,
+        name=info.name,
+        version=info.version,
+        description=info.description,
+        licence=info.licence,
+        trained_on=info.trained_on,
         dimension=model.network.dimension,
         sample_rate=SAMPLE_RATE,
-        max_seconds=about.max_seconds,
-        prompt_templates=about.prompt_templates,
+        max_seconds=info.max_seconds,
+        prompt_templates=info.prompt_templates,
         normalisation=NORMALISATIONS[model.architecture["speech_tower"]["kind"]],
         opset=OPSET,
         precision=precision,
         logit_scale=round(model.network.logit_scale.item(), 4),
         architecture=model.architecture,
         sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
-        metrics={"figures": about.figures},
-        scales=about.scales,
-        **_text_side(model, about),
+        metrics={"evaluation": info.evaluation},
+        scales=info.scales,
+        **_text_side(model, info),
     )
     _write_card(card, folder)
     on_stage(f"comparing {len(sounds)} clips with torch")
     exported = Model(folder, device="cpu")
     parity = measure_parity(model.network, exported, kind, sounds)
     card = replace(card, metrics=card.metrics | {"parity": asdict(parity), "speed": asdict(measure_speed(exported))})
-    prose = model_card(card, about.hears, about.does_not_hear, about.teacher)
+    prose = model_card(card, info.hears, info.does_not_hear, info.teacher)
     (folder / README).write_text(prose, encoding="utf-8")
     _write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)
     return parity
 
 
-def _text_side(model: Bundle, about: ModelInfo) -> dict[str, Any]:
-    """What model.json says of what the text side eats."""
+def _text_side(model: TrainingBundle, info: ModelInfo) -> dict[str, Any]:
+    """Return the fields of model.json about the input of the text side."""
     if model.architecture["text_tower"]["kind"] != "phonemes":
         return {"text": "captions"}
     frame_seconds = model.network.speech_tower.hop / SAMPLE_RATE
-    return {"text": "phonemes", "phonetics": Phonetics(frame_seconds, about.phoneme_shares, about.intelligibility)}
+    return {"text": "phonemes", "phonetics": Phonetics(frame_seconds, info.phoneme_prior, info.intelligibility)}
 
 
 def _write_card(card: ModelCard, folder: Path) -> None:
     (folder / CARD).write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    precision: str = "fp32",
+    clips: Path | None = None,
+    name: str | None = None,
+    metrics_from: Path | None = None,
+    on_stage: Callable[[str], object] = lambda _: None,
+) -> Parity:
+    """Export a finished run to a model folder; see write_model.
+
+    Args:
+        run: the run's folder.
+        out, precision, clips, on_stage: see write_model.
+        name: the model's name; None for that of the recipe's card, else of `out` (of the run, for RUN/model).
+        metrics_from: a run of the same recipe with held-out clips, whose metrics and scales the model gets.
+
+    Raises:
+        ExportError: the run is not finished, or write_model's reasons.
+        SourceError: the run's weights cannot be read.
+    """
+    trained = _read_run(run)
+    held_out = _read_run(metrics_from) if metrics_from else trained
+    known = {field.name for field in fields(ModelInfo)}
+    stated = {key: value for key, value in trained["recipe"]["card"].items() if key in known}
+    default = run.name if out.parent == run else out.name
+    licences = sorted({row["licence"] for row in trained["trained_on"]})
+    info = ModelInfo(
+        **{"name": name or default, "description": f"Trained by the recipe {trained['recipe']['name']}."}
+        | {"licence": f"that of its data: {', '.join(licences)}"}
+        | stated
+        | ({"name": name} if name else {}),
+        trained_on=trained["trained_on"],
+        evaluation=held_out["metrics"],
+        scales=held_out.get("scales", {}),
+        phoneme_prior=trained.get("phoneme_prior", []),
+        intelligibility=held_out.get("intelligibility", []),
+    )
+    return write_model(load_trained(str(run)), info, out, precision, clips, on_stage)
+
+
+def _read_run(run: Path) -> dict[str, Any]:
+    try:
+        description = json.loads((run / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{run} is not a training run: its {RUN} cannot be read ({error}).") from error
+    if "metrics" not in description:
+        raise ExportError(f"The run in {run} is not finished: run the same `train` command again to resume it.")
+    return description

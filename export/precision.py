@@ -10,11 +10,25 @@ from onnx import TensorProto
 from onnx.helper import make_node
 from onnx.numpy_helper import from_array, to_array
 
-from voxdex.encoders.batching import padded
-from voxdex.export.graph_files import save_graph
+from voxdex.encoders.onnx_session import pad_clips
 
 CALIBRATED = {"MatMulConstBOnly": True, "CalibMovingAverage": True}
 """Of static quantisation: products of activations with each other stay in fp32; one odd clip does not stretch the scales."""
+
+MAX_BYTES = 1_900_000_000
+"""Size from which a graph keeps its weights in a file of their own: a protobuf message cannot pass 2 GB."""
+
+
+def save_graph(model: onnx.ModelProto, path: Path, max_bytes: int = MAX_BYTES) -> None:
+    """Write and check a graph; weights of more than `max_bytes` go to the file PATH.data."""
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > max_bytes
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)
+    if large:  # onnx.save takes the weights out of the model that it writes
+        whole, model = model, onnx.ModelProto()
+        model.CopyFrom(whole)
+    onnx.save(model, str(path), save_as_external_data=large, location=data.name if large else None)
+    onnx.checker.check_model(str(path))
 
 
 def halve_weights(model: onnx.ModelProto) -> None:
@@ -69,7 +83,7 @@ class _Calibration:
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         clip = next(self._clips, None)
-        return None if clip is None else padded([clip])
+        return None if clip is None else pad_clips([clip])
 
 
 def quantise(path: Path, clips: Sequence[np.ndarray] = ()) -> None:

@@ -13,8 +13,8 @@ from voxdex.encoders.audio.acoustics import AcousticMeasures
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.machine import peak_memory, usable_cores
 from voxdex.encoders.model import Model
+from voxdex.encoders.phonetic.ctc import pack_posteriorgram
 from voxdex.encoders.phonetic.model import PhoneticModel
-from voxdex.encoders.phonetic.spotting import pack
 from voxdex.indexer.catalog import Catalog
 from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.pipeline.decoder import DecodeSummary
@@ -335,7 +335,7 @@ class _Writer:
         id = _identity(f"{done.content}#{span.start}-{span.end}@{self._report.space}")
         if span.says is None:
             return Point(id, span.vector, payload)
-        return Point(id, span.vector, payload | {POSTERIORGRAM: pack(span.says.log_shares)}, span.says.vector)
+        return Point(id, span.vector, payload | {POSTERIORGRAM: pack_posteriorgram(span.says.log_probs)}, span.says.vector)
 
     def _recording(self, done: RecordingDone, decoded: DecodeSummary, spans: Sequence[EmbeddedClip]) -> Point:
         """What is known of a recording as a whole; see Catalog."""

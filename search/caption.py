@@ -24,8 +24,6 @@ SURE = 0.6
 """Probability from which on a label is put into a composed caption."""
 ORDER = ("emotion", "texture", "brightness")
 """Attributes whose adjectives stand before the noun, in this order; those of the others follow it."""
-UNSAID = frozenset({"neutral", "medium", "modal", "adult", "normal", "clean"})
-"""Labels that nobody mentions."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def compose(heard: Mapping[str, Prediction]) -> str:
     said = {
         name: load_attributes()[name].find(each.label)
         for name, each in heard.items()
-        if each.probability >= SURE and each.label not in UNSAID
+        if each.probability >= SURE and each.label != load_attributes()[name].unremarkable
     }
     gender, age, pitch = (said.pop(name, None) for name in ("gender", "age", "pitch"))
     before = [said.pop(name).adjectives[0] for name in ORDER if name in said]

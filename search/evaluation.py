@@ -80,7 +80,7 @@ class ClassificationResult:
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over clips."""
         truth, heard = np.array(self.truth), np.array(self.heard)
-        return bootstrap(lambda rows: classification(truth[rows], heard[rows], self.labels).figures(), len(truth))
+        return bootstrap(lambda rows: classification(truth[rows], heard[rows], self.labels).metrics(), len(truth))
 
 
 def evaluate_classification(
@@ -103,7 +103,7 @@ def evaluate_classification(
 
 
 @dataclass(frozen=True)
-class RetrievalFigures:
+class RetrievalResult:
     """Both directions over `clips` clips and `captions` different captions."""
 
     clips: int
@@ -119,16 +119,16 @@ class RetrievalFigures:
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """95 % intervals of the figures of each direction, by the bootstrap over its queries."""
         return {
-            name: bootstrap(lambda rows, way=way: way.select(rows).figures(), len(way.ranks)) for name, way in self.ways.items()
+            name: bootstrap(lambda rows, way=way: way.select(rows).metrics(), len(way.ranks)) for name, way in self.ways.items()
         }
 
 
-def evaluate_retrieval(model: Model, embedded: Embedded) -> RetrievalFigures:
+def evaluate_retrieval(model: Model, embedded: Embedded) -> RetrievalResult:
     """Retrieval between clips and their captions; captions are de-duplicated, and any clip of a caption is right."""
     captions = list(dict.fromkeys(row["caption"] for row in embedded.rows))
     right = np.array([[row["caption"] == caption for caption in captions] for row in embedded.rows])
     scores = embedded.vectors @ np.stack(list(model.embed_text(captions))).T
-    return RetrievalFigures(
+    return RetrievalResult(
         clips=len(embedded.rows),
         captions=len(captions),
         speech_to_caption=retrieval(scores, right),

@@ -8,7 +8,8 @@ import numpy as np
 
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.errors import Failure
-from voxdex.encoders.phonetic.evaluation import Listener, Outcome, run_tests
+from voxdex.encoders.metrics import Metric
+from voxdex.encoders.phonetic.evaluation import Listener, run_tests
 from voxdex.encoders.phonetic.g2p import phonemes_of
 from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.encoders.tables import ManifestError
@@ -20,10 +21,10 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class PhoneticReport:
-    """outcomes: see run_tests. failed: recordings that could not be read, or are too long. left_out: rows without words."""
+    """metrics: see run_tests. failed: recordings that could not be read, or are too long. left_out: rows without words."""
 
     clips: int
-    outcomes: list[Outcome]
+    metrics: list[Metric]
     failed: list[Failure]
     left_out: int
 
@@ -87,5 +88,5 @@ def evaluate_phonetics(
         embed=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
     )
     left_out = len(rows) - len(spoken.rows) - len(spoken.failed)
-    outcomes = run_tests(listener, spoken.clips, listener.hear(spoken.clips), said)
-    return PhoneticReport(len(spoken.clips), outcomes, spoken.failed, left_out)
+    metrics = run_tests(listener, spoken.clips, listener.hear(spoken.clips), said)
+    return PhoneticReport(len(spoken.clips), metrics, spoken.failed, left_out)

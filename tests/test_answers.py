@@ -89,7 +89,7 @@ def test_captions_are_composed_of_what_is_certain(heard, caption):
 
 def test_folders_and_indexes_are_classified(here, takes, tmp_path):
     saved = tmp_path / "answers.csv"
-    done = here("classify", tmp_path, "--attribute", "gender", "--unsure-below", "0.5", "--save", saved, "--json")
+    done = here("classify", tmp_path, "--attribute", "gender", "--min-probability", "0.5", "--save", saved, "--json")
     assert done.status == 0 and len(done.json["results"]) == 3
     rows = list(csv.DictReader(saved.open()))
     assert {row["gender.label"] for row in rows} <= {"female", "male"}
@@ -98,7 +98,7 @@ def test_folders_and_indexes_are_classified(here, takes, tmp_path):
     assert {clip["recording"]: clip["gender"]["label"] for clip in indexed} == {
         clip["recording"]: clip["gender"]["label"] for clip in done.json["results"]
     }
-    sure = here("classify", takes[0], "--attribute", "gender", "--unsure-below", "1", "--json")
+    sure = here("classify", takes[0], "--attribute", "gender", "--min-probability", "1", "--json")
     assert sure.json["results"][0]["gender"]["label"] == "unsure"
 
 
@@ -106,12 +106,12 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
     truth = tmp_path / "truth.csv"
     truth.write_text("path,pitch,mood\nlow.wav,low,x\nhigh.wav,high,y\nmiddle.wav,,\n")
     done = here("classify", *takes, "--attribute", "pitch", "--truth", truth)
-    assert done.status == 0 and "pitch: true \\ heard" in done.out and "2 clips: UAR 100.0 %" in done.out
+    assert done.status == 0 and "pitch: true \\ predicted" in done.out and "2 clips: UAR 100.0 %" in done.out
     as_json = here("classify", *takes, "--attribute", "pitch", "--truth", truth, "--json").json
     assert as_json["truth"]["pitch"]["UAR"] == 100 and sum(map(sum, as_json["truth"]["pitch"]["confusion"])) == 2
     truth.write_text("path,gender\nother.wav,male\n")
     refused = here("classify", *takes, "--attribute", "gender", "--truth", truth)
-    assert refused.status == 1 and "a true label for none of these recordings" in refused.err
+    assert refused.status == 1 and "has no true label of these recordings" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -119,18 +119,18 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
     [
         (("classify",), "Give recordings or folders, or --indexed"),
         (("classify", "--indexed", "x.wav"), "Give recordings or folders, or --indexed"),
-        (("classify", "{take}", "--labels", "angry"), "leaves nothing to choose"),
+        (("classify", "{take}", "--labels", "angry"), "is a single label"),
         (("classify", "{take}", "--labels", "sad,sad"), "must all be different"),
         (("classify", "{take}", "--save", "x.doc"), "must end with .csv or .jsonl"),
         (("classify", "{take}", "--labels", "sad,..."), "The label '...' has no words"),
         (("classify", "{take}", "--labels", ",,"), "has an empty label"),
         (("classify", "{take}", "--labels", "a,w\udcf6"), "is not valid text"),
-        (("classify", "{take}", "--unsure-below", "nan"), "is not from 0 to 1"),
+        (("classify", "{take}", "--min-probability", "nan"), "is not from 0 to 1"),
         (("rerank", "...", "{take}"), "The caption '...' has no words"),
         (("rerank", "w\udcf6man", "{take}"), "'w\\udcf6man' is not valid text"),
-        (("rerank", "a man", "{take}", "--likeness", "nan"), "is not from 0 to 1"),
+        (("rerank", "a man", "{take}", "--reference-weight", "nan"), "is not from 0 to 1"),
         (("rerank", "a man", "{take}", "--like", "{bytes}"), "cannot be read: it is not audio"),
-        (("rerank", "a man", "{take}", "--says", "..."), "There is nothing to say in '...'"),
+        (("rerank", "a man", "{take}", "--text", "..."), "There is nothing to say in '...'"),
         (("embed", "--caption", "...", "--out", "{folder}/x.npz"), "The caption '...' has no words"),
         (("caption", "{take}", "--captions", "{dots}"), "holds no captions"),
         (("intelligibility", "{take}", "--text", "..."), "There is nothing to say in '...'"),
@@ -171,7 +171,7 @@ def test_takes_are_ranked_by_a_caption_and_a_reference(here, takes, tmp_path):
     assert [take["rank"] for take in result["takes"]] == [1, 2, 3] and result["takes"][0]["recording"].endswith("high.wav")
     like = here("rerank", "", *takes, "--like", takes[0], "--json").json["results"][0]["takes"]
     assert like[0]["recording"].endswith("low.wav") and like[0]["score"] == pytest.approx(1, abs=1e-3)
-    both = ["rerank", "a woman with a high-pitched voice", *takes, "--like", takes[0], "--json", "--likeness"]
+    both = ["rerank", "a woman with a high-pitched voice", *takes, "--like", takes[0], "--json", "--reference-weight"]
     assert [here(*both, share).json["results"][0]["takes"][0]["recording"][-8:] for share in (0, 1)] == ["high.wav", "/low.wav"]
 
 

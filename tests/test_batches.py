@@ -7,28 +7,28 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from voxdex.encoders.batching import batches_of, by_length, padded
 from voxdex.encoders.model import ModelError
-from voxdex.encoders.onnx_session import DeviceSpec, OnnxSession, parse_device
+from voxdex.encoders.onnx_session import DeviceSpec, OnnxSession, length_batches, map_by_length, pad_clips, parse_device
 
 
 def test_batches_hold_all_items_and_keep_within_their_limits():
     lengths = np.random.default_rng(0).integers(1, 100, 200).tolist()
     for most, size in ((None, None), (7, None), (None, 150), (3, 150)):
-        batches = batches_of(lengths, most, size)
+        batches = length_batches(lengths, most, size)
         assert sorted(item for batch in batches for item in batch) == list(range(200))
         assert all(len(batch) <= (most or 200) for batch in batches)
         assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= (size or 1e9) for batch in batches)
     padding = [1 - sum(lengths[i] for i in batch) / (max(lengths[i] for i in batch) * len(batch)) for batch in batches]
     assert np.mean(padding) < 0.1
-    assert batches_of([]) == []
+    assert length_batches([]) == []
 
 
 def test_answers_come_in_order_from_several_threads():
     items = [[i] * (1 + i % 5) for i in range(50)]
     with ThreadPoolExecutor(4) as pool:
-        assert list(by_length(items, lambda batch: [item[0] for item in batch], most=3, spread=pool.map)) == list(range(50))
-    assert padded([np.ones(2), np.ones(4)])["waveform"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+        first = map_by_length(items, lambda batch: [item[0] for item in batch], max_items=3, map_batches=pool.map)
+        assert list(first) == list(range(50))
+    assert pad_clips([np.ones(2), np.ones(4)])["waveform"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize(

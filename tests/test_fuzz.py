@@ -288,7 +288,7 @@ ARGUMENTS = st.one_of(
     st.tuples(st.sampled_from(OPTIONS), st.one_of(CAPTIONS, MOVES, SPANS, FILTERS, NUMBERS)).map(
         lambda given: ("search", "a man", *given) if given[0] == "-n" else ("search", "a man", "=".join(given))
     ),
-    st.tuples(st.sampled_from("--labels --template --attribute --unsure-below --device --model".split()), TEXTS).map(
+    st.tuples(st.sampled_from("--labels --template --attribute --min-probability --device --model".split()), TEXTS).map(
         lambda given: ("classify", "TAKE", "=".join(given))
     ),
     CAPTIONS.map(lambda text: ("rerank", "--", text, "TAKE")),

@@ -29,7 +29,7 @@ def test_average_precision_by_hand():
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
     assert average_precision(scores, np.array([[True, False, True, False]]), 10) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision(scores, np.array([[True, False, True, True]]), 2) == pytest.approx(0.5)
-    assert retrieval(scores, np.array([[False, True, False, False]])).figures()["mAP@10"] == pytest.approx(50)
+    assert retrieval(scores, np.array([[False, True, False, False]])).metrics()["mAP@10"] == pytest.approx(50)
 
 
 def test_an_interval_covers_a_share_as_it_should():
@@ -49,7 +49,7 @@ def test_the_interval_of_a_mean_over_groups_is_that_of_the_bootstrap():
     rng = np.random.default_rng(1)
     truth = rng.choice(["a", "b", "c"], 200, p=[0.7, 0.2, 0.1])
     predicted = np.where(rng.random(200) < 0.6, truth, "a")
-    slow = bootstrap(lambda rows: classification(truth[rows], predicted[rows], ("a", "b", "c")).figures(), 200)["UAR"]
+    slow = bootstrap(lambda rows: classification(truth[rows], predicted[rows], ("a", "b", "c")).metrics(), 200)["UAR"]
     fast = mean_interval(predicted == truth, truth)
     assert np.allclose(100 * np.array(fast), slow, atol=1.0)
     low, high = mean_interval(predicted == truth)

@@ -94,7 +94,7 @@ def test_a_shipped_model_folder_keeps_the_contract(folder):
     for file, checksum in model.card.sha256.items():
         assert file_sha256(folder / file) == checksum
     assert {*model.card.sha256, "model.json"} == {file.name for file in folder.iterdir()}
-    text, extra = ("phonemes.onnx", ["log_shares", "states"]) if spoken else ("text.onnx", [])
+    text, extra = ("phonemes.onnx", ["log_probs", "states"]) if spoken else ("text.onnx", [])
     assert {"speech.onnx", text, "tokenizer.json", "README.md"} <= set(model.card.sha256)
     graphs = {
         "speech.onnx": {"waveform": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)},

@@ -9,8 +9,7 @@ transformers = pytest.importorskip("transformers", reason="transformers comes wi
 from tests.sounds import voice
 from voxdex.encoders.errors import NetworkError
 from voxdex.encoders.networks.factory import build_network
-from voxdex.encoders.networks.frontend import MelFrontEnd
-from voxdex.encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
+from voxdex.encoders.networks.frontend import HarmonicFrontEnd, MelFrontEnd, PitchTrack
 
 CONVNEXT = {"kind": "convnext", "mel_bins": 32, "widths": (16, 24), "depths": (1, 1)}
 TRANSFORMER = {"kind": "transformer", "vocabulary": 100, "hidden": 32, "layers": 1, "heads": 2, "features": 48}

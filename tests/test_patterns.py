@@ -15,7 +15,7 @@ from tests.test_store import edge_store, server_store
 from voxdex.indexer.store.base import Point
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filter_parser import parse_filter
-from voxdex.indexer.store.filters import Condition
+from voxdex.indexer.store.filters import Condition, FilterError
 from voxdex.indexer.store.patterns import PATH_TEXT, forms, grams, matcher, path_text
 
 PATHS = [
@@ -160,7 +160,7 @@ def test_what_patterns_ask_for_is_shown_nowhere(archive):
     [point] = archive.retrieve([hit.id])
     seen = [hit, point, *archive.points({"kind": "clip"})]
     assert not any(PATH_TEXT in each.payload for each in seen) and PATH_TEXT not in archive.schema()
-    with pytest.raises(ValueError, match="no field 'path_text'"):
+    with pytest.raises(FilterError, match="no field 'path_text'"):
         archive.query(np.ones(4, np.float32), 1, parse_filter("path_text=x"))
 
 

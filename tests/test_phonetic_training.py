@@ -14,15 +14,13 @@ pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic ext
 from safetensors.torch import load_file
 
 from tests.sounds import voice, write_sound
-from voxdex.encoders.networks.acoustic_tower import AcousticTower
-from voxdex.encoders.networks.phoneme_tower import PhonemeTower
+from voxdex.encoders.networks.scraps import AcousticTower, PhonemeTower
+from voxdex.encoders.phonetic.ctc import align, pack_posteriorgram
+from voxdex.encoders.phonetic.g2p import phoneme_tokenizer
 from voxdex.encoders.phonetic.model import open_phonetic_model
-from voxdex.encoders.phonetic.spotting import pack
 from voxdex.encoders.tables import ManifestError
-from voxdex.encoders.training.alignment import align
-from voxdex.encoders.training.phoneme_tokenizer import phoneme_tokenizer
 from voxdex.encoders.training.recipe import RecipeError, load_recipe
-from voxdex.encoders.training.train import train
+from voxdex.encoders.training.train import RunObserver, train
 from voxdex.encoders.training.transcripts import is_open, split_rows
 
 SMALL = (
@@ -59,18 +57,19 @@ def weights(run):
 def test_a_run_that_was_stopped_ends_with_the_same_weights(manifest, tmp_path):
     train(recipe(), [manifest], tmp_path / "whole", tmp_path / "cache")
 
-    def stop(progress):
-        if progress.step == 4:
-            raise KeyboardInterrupt
+    class Stop(RunObserver):
+        def on_step(self, progress):
+            if progress.step == 4:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(recipe(), [manifest], tmp_path / "stopped", tmp_path / "cache", on_step=stop)
+        train(recipe(), [manifest], tmp_path / "stopped", tmp_path / "cache", observer=Stop())
     result = train(recipe(), [manifest], tmp_path / "stopped", tmp_path / "cache")
     whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert {"contrastive", "ctc", "spans"} <= lines[-1].keys()
-    assert {figure.question for figure in result.after} >= {"falls with 20% of phonemes replaced"}
+    assert {metric.name for metric in result.after} >= {"falls with 20% of phonemes replaced"}
 
 
 def test_a_run_becomes_a_model(voxdex, manifest, tmp_path):
@@ -81,17 +80,17 @@ def test_a_run_becomes_a_model(voxdex, manifest, tmp_path):
     model = open_phonetic_model(tmp_path / "run" / "model", "cpu")
     assert model.card.text == "phonemes" and len(model.card.phonetics.intelligibility) > 3
     spoken = next(model.listen([voice(3.0, 120)]))
-    assert spoken.vector.shape == (16,) and len(spoken.log_shares) == 76
-    assert 0 < model.match("aeb", [pack(spoken.log_shares)])[0] <= 1
+    assert spoken.vector.shape == (16,) and len(spoken.log_probs) == 76
+    assert 0 < model.match("aeb", [pack_posteriorgram(spoken.log_probs)])[0] <= 1
     assert 0 <= model.intelligibility(float(model.pmi(spoken, ["aeb"])[0]), "aeb") <= 1
-    assert sum(model.card.phonetics.shares) == pytest.approx(1, abs=1e-5)
-    further = ("schedule.steps=2", "schedule.batch=4", f"start={tmp_path / 'run' / 'model'}")
+    assert sum(model.card.phonetics.phoneme_prior) == pytest.approx(1, abs=1e-5)
+    further = ("schedule.steps=2", "schedule.batch=4", f"init_from={tmp_path / 'run' / 'model'}")
     assert train(load_recipe("scraps", further), [manifest], tmp_path / "further", tmp_path / "cache").steps == 2
 
 
 def test_what_cannot_be_trained_on_is_refused(manifest, tmp_path):
     with pytest.raises(RecipeError, match="one part"):
-        train(recipe("schedule.parts=2"), [manifest], tmp_path / "a", tmp_path / "cache")
+        train(recipe("schedule.grad_cache_chunks=2"), [manifest], tmp_path / "a", tmp_path / "cache")
     (tmp_path / "bare.csv").write_text(f"path,speaker\n{manifest.parent}/1.wav,a\n{manifest.parent}/2.wav,b\n")
     with pytest.raises(ManifestError, match="neither a transcript nor phonemes"):
         train(recipe("sampling.hold_out=false"), [tmp_path / "bare.csv"], tmp_path / "b", tmp_path / "cache")

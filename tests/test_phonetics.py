@@ -13,14 +13,29 @@ pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic ext
 from demo.make_archive import SENTENCES, write
 from tests.qdrant_double import qdrant_double
 from voxdex.encoders.audio.reader import read_audio
-from voxdex.encoders.phonetic.corruption import corrupt, replace_some
-from voxdex.encoders.phonetic.ctc import log_likelihoods
-from voxdex.encoders.phonetic.degradation import add_babble, add_noise, add_room
-from voxdex.encoders.phonetic.evaluation import Listener, fit_intelligibility, run_tests
+from voxdex.encoders.errors import TextError
+from voxdex.encoders.phonetic.ctc import (
+    PMI_FLOOR,
+    PhoneticEmbedding,
+    locate,
+    log_likelihoods,
+    match,
+    pack_posteriorgram,
+    pmi,
+    unpack_posteriorgram,
+)
+from voxdex.encoders.phonetic.evaluation import (
+    Listener,
+    add_babble,
+    add_noise,
+    add_room,
+    corrupt,
+    fit_intelligibility,
+    replace_some,
+    run_tests,
+)
 from voxdex.encoders.phonetic.g2p import Espeak, EspeakError, Voice, to_phonemes
 from voxdex.encoders.phonetic.model import open_phonetic_model
-from voxdex.encoders.phonetic.pmi import LEAST, PhoneticEmbedding, pmi
-from voxdex.encoders.phonetic.spotting import locate, match, pack, unpack
 from voxdex.indexer.store.files import copy_file
 
 HARBOUR = SENTENCES[2]
@@ -137,11 +152,11 @@ def test_a_model_that_hears_everything_passes_and_one_that_hears_nothing_does_no
         )
 
     hearing, deaf = listener(spoken), listener([spoken[0]] * len(spoken))
-    assert {outcome.figure for outcome in run_tests(hearing, clips, hearing.hear(clips), spoken)} == {100.0}
-    figures = {outcome.question: outcome for outcome in run_tests(deaf, clips, deaf.hear(clips), spoken)}
+    assert {metric.value for metric in run_tests(hearing, clips, hearing.hear(clips), spoken)} == {100.0}
+    metrics = {metric.name: metric for metric in run_tests(deaf, clips, deaf.hear(clips), spoken)}
     for by in ("", ", by vectors"):
-        assert figures[f"falls with 20% of phonemes replaced{by}"].figure < 75
-        assert figures[f"speech to phonemes R@1 of 30 under 75% white noise{by}"].figure == pytest.approx(100 / 30, abs=0.1)
+        assert metrics[f"falls with 20% of phonemes replaced{by}"].value < 75
+        assert metrics[f"speech to phonemes R@1 of 30 under 75% white noise{by}"].value == pytest.approx(100 / 30, abs=0.1)
     curve = np.array(fit_intelligibility(hearing, hearing.hear(clips), spoken))
     assert (np.diff(curve, axis=0) > 0).all() and curve[-1].tolist() == [1.0, 1.0]
 
@@ -160,7 +175,7 @@ def test_evidence_sums_over_all_ways_of_laying_phonemes_along_frames():
         assert np.allclose(log_likelihoods(np.log(shares), sequences), np.log(expected), atol=1e-4)
     usual = np.array([0.1, 0.2, 0.3, 0.4])
     found = pmi(PhoneticEmbedding(np.zeros(2), np.log(shares)), sequences, usual)
-    assert found[1] == pytest.approx(np.log(expected[1]) - np.log(0.2 * 0.3), abs=1e-4) and found[4] == 4 * LEAST
+    assert found[1] == pytest.approx(np.log(expected[1]) - np.log(0.2 * 0.3), abs=1e-4) and found[4] == 4 * PMI_FLOOR
 
 
 # the model
@@ -173,21 +188,21 @@ def test_embeddings_do_not_depend_on_company(listener, spoken_archive):
         alone = next(listener.listen([clip]))
         assert alone.vector @ spoken.vector > 0.99999 and plain @ spoken.vector > 0.99999
         assert np.linalg.norm(spoken.vector) == pytest.approx(1, abs=1e-5)
-        assert alone.log_shares.shape == spoken.log_shares.shape
-        one, other = listener.match("ðə", [pack(alone.log_shares), pack(spoken.log_shares)])
+        assert alone.log_probs.shape == spoken.log_probs.shape
+        one, other = listener.match("ðə", [pack_posteriorgram(alone.log_probs), pack_posteriorgram(spoken.log_probs)])
         assert one == pytest.approx(other, abs=0.01)
 
 
 def test_phonemes_are_spotted_where_they_are():
     rng = np.random.default_rng(0)
     said = [3, 4, 4, 5, 6]
-    log_shares = np.log(np.full((40, 10), 0.01) + 0.005 * rng.random((40, 10)))
-    log_shares[:, 0] = np.log(0.9)
+    log_probs = np.log(np.full((40, 10), 0.01) + 0.005 * rng.random((40, 10)))
+    log_probs[:, 0] = np.log(0.9)
     for place, phoneme in enumerate(said):
-        log_shares[12 + 3 * place, [0, phoneme]] = np.log([0.05, 0.9])
-    packed = pack(log_shares)
-    assert np.abs(unpack(packed, 10) - log_shares)[:, :1].max() <= 0.06
-    other = pack(np.log(np.tile([0.9] + [0.01] * 9, (25, 1))))
+        log_probs[12 + 3 * place, [0, phoneme]] = np.log([0.05, 0.9])
+    packed = pack_posteriorgram(log_probs)
+    assert np.abs(unpack_posteriorgram(packed, 10) - log_probs)[:, :1].max() <= 0.06
+    other = pack_posteriorgram(np.log(np.tile([0.9] + [0.01] * 9, (25, 1))))
     matches = match([other, packed], said, 10)
     assert matches[1] > 0.95 > matches[0] and locate(packed, said, 10) == (12, 25)
     assert locate(packed, [4, 4, 5], 10) == (15, 22)
@@ -200,7 +215,7 @@ def test_phonemes_have_a_vector_and_states(listener):
     assert short.phonemes == ("k", "ɪ", "d", "z") and len(short.states) == 4
     assert len(long.states) == len(long.phonemes)
     assert next(listener.embed_phonemes(["kɪdz"])).vector @ short.vector == pytest.approx(1, abs=1e-5)
-    with pytest.raises(ValueError, match="no phoneme"):
+    with pytest.raises(TextError, match="no phoneme"):
         next(listener.embed_phonemes(["..."]))
 
 
@@ -213,7 +228,7 @@ def test_what_is_said_is_told_from_what_is_not(listener, spoken_archive):
     said = to_phonemes(SENTENCES)
     sure = [listener.pmi(spoken, said).argmax() for spoken in listener.listen(read_audio(path, 10) for path in paths)]
     assert sure == [int(path.stem[-1]) for path in paths]
-    with pytest.raises(ValueError, match="no phoneme"):
+    with pytest.raises(TextError, match="no phoneme"):
         listener.pmi(next(listener.listen([read_audio(paths[0], 10)])), ["..."])
 
 
@@ -269,7 +284,7 @@ def test_what_cannot_be_said_is_refused(voxdex, here, indexed):
     assert "Nothing of '...' can be said" in here("search", "--says", "...").err
     assert "no language 'xx'" in here("search", "--says", "a", "--language", "xx").err
     assert (
-        "is for what is said"
+        "is for spoken text"
         in here("index", "nowhere", "--model", "phonetic").err + here("classify", "a.wav", "--model", "phonetic").err
     )
     assert "is for captions" in here("intelligibility", "a.wav", "--text", "a", "--model", "mini").err
@@ -301,18 +316,18 @@ def test_a_table_of_utterances_is_judged(voxdex, here, spoken_archive, tmp_path)
 
 def test_takes_are_ranked_by_how_clearly_they_say_a_text(process, voxdex, spoken_archive):
     takes = [spoken_archive / f"en-us-f2-{i}.wav" for i in range(4)]
-    found = process("rerank", "", *takes, "--says", HARBOUR, "--json").json["results"][0]["takes"]
+    found = process("rerank", "", *takes, "--text", HARBOUR, "--json").json["results"][0]["takes"]
     assert found[0]["recording"] == str(takes[2]) and found[0]["score"] == found[0]["intelligibility"]
-    both = voxdex("rerank", "a woman", *takes, "--says", HARBOUR, "--clarity", 0.9)
+    both = voxdex("rerank", "a woman", *takes, "--text", HARBOUR, "--intelligibility-weight", 0.9)
     assert both.status == 0 and "intelligibility" in both.out
 
 
 def test_the_tests_of_scraps_run_on_a_manifest(voxdex, here, spoken_archive, tmp_path):
     found = voxdex("evaluate", "phonetics", spoken_archive / "said.csv", "--json").json
-    figures = {each["question"]: each for each in found["figures"]}
-    assert found["clips"] == 12 and figures["speech to phonemes R@1 of 4"]["figure"] == 100
-    assert figures["falls with 20% of phonemes replaced"]["figure"] > 95
-    assert figures["speech to phonemes R@1 of 4, by vectors"]["figure"] > 90
+    metrics = {each["name"]: each for each in found["metrics"]}
+    assert found["clips"] == 12 and metrics["speech to phonemes R@1 of 4"]["value"] == 100
+    assert metrics["falls with 20% of phonemes replaced"]["value"] > 95
+    assert metrics["speech to phonemes R@1 of 4, by vectors"]["value"] > 90
     empty = tmp_path / "empty.csv"
     empty.write_text("path,transcript\na.wav,\n")
     assert "two recordings with a transcript" in here("evaluate", "phonetics", empty).err

@@ -191,9 +191,9 @@ def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, here, tra
     for source, folder in (("microsoft/wavlm-large", "speech"), ("ibm-granite/granite-embedding-278m-multilingual", "text")):
         (home / "hub" / source).parent.mkdir(parents=True, exist_ok=True)
         (home / "hub" / source).symlink_to(towers / folder)
-    from voxdex.encoders.training.initial import begin_from
+    from voxdex.encoders.training.initial import load_trained
 
-    weights = begin_from(str(place / "paraspeechclap-intrinsic.pth.tar")).network.state_dict()
+    weights = load_trained(str(place / "paraspeechclap-intrinsic.pth.tar")).network.state_dict()
     layer = "encoder.layers.1.feed_forward.intermediate_dense.weight"
     assert torch.equal(weights[f"speech_tower.model.{layer}"], state[f"audio_branch.base.{layer}"])
     torch.manual_seed(1)
@@ -216,7 +216,7 @@ def test_an_unknown_file_is_said_to_be_unknown(voxdex):
 
 @pytest.mark.parametrize("recipe", ["paraspeechclap-intrinsic", "paraspeechclap-combined", "ess-clap"])
 def test_the_papers_recipes_train_pretrained_towers(towers, material, tmp_path, recipe):
-    from voxdex.encoders.training.initial import begin_from, read_weights
+    from voxdex.encoders.training.initial import load_trained, read_weights
     from voxdex.encoders.training.recipe import load_recipe
     from voxdex.encoders.training.train import train
 
@@ -229,12 +229,12 @@ def test_the_papers_recipes_train_pretrained_towers(towers, material, tmp_path, 
     result = train(load_recipe(recipe, changes), manifests, tmp_path / "run", material / "cache")
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert result.steps == 2 and ("tags" in log[1]) == (recipe == "paraspeechclap-intrinsic")
-    start, end = read_weights(towers / "speech" / "model.safetensors"), begin_from(str(tmp_path / "run")).network.state_dict()
+    start, end = read_weights(towers / "speech" / "model.safetensors"), load_trained(str(tmp_path / "run")).network.state_dict()
     name = "encoder.layers.0.attention.q_proj.weight"
     assert start[name].shape == end[f"speech_tower.model.{name}"].shape
     assert 0 < (start[name] - end[f"speech_tower.model.{name}"]).abs().max() < 0.1
     if recipe != "ess-clap":
         return
-    student = load_recipe("ra-clap", (f"start={tmp_path / 'run'}", *changes[3:]))
+    student = load_recipe("ra-clap", (f"init_from={tmp_path / 'run'}", *changes[3:]))
     train(student, manifests, tmp_path / "student", material / "cache")
-    assert begin_from(str(tmp_path / "student")).architecture["speech_tower"]["layers"] == "weighted"
+    assert load_trained(str(tmp_path / "student")).architecture["speech_tower"]["layers"] == "weighted"

@@ -24,11 +24,11 @@ from voxdex.encoders.paths import file_sha256
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
 from voxdex.encoders.training.data import load_clips, split
 from voxdex.encoders.training.distributed import init_distributed
-from voxdex.encoders.training.initial import begin, begin_from
+from voxdex.encoders.training.initial import load_initial, load_trained
 from voxdex.encoders.training.recipe import load_recipe
 from voxdex.encoders.training.train import train
 from voxdex.export.model_folder import ModelInfo, write_model
-from voxdex.export.parity import LEAST_COSINE
+from voxdex.export.report import LEAST_COSINE
 
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -45,9 +45,9 @@ def ran(arguments, **environment):
 
 
 def trained(material, out, *changes, manifest="labels.csv", root=None):
-    """A run that nothing is exported of, which takes most of the time: its figures, and what run.json says."""
+    """A run that nothing is exported of, which takes most of the time: its metrics, and what run.json says."""
     recipe = load_recipe(str(material / "tiny.toml"), changes)
-    result = train(recipe, [material / manifest], out, material / "cache", root)
+    result = train(recipe, [material / manifest], out, material / "cache", root=root)
     return result, json.loads((out / "run.json").read_text())
 
 
@@ -66,7 +66,7 @@ def run(material, once):
 def traced_run(run, traced_once):
     """The run, whose graphs are not traced again when it is exported in this process."""
     model = run[1] / "model"
-    traced_once(begin_from(str(run[1])).network, {name: onnx.load(str(model / name)) for name in (SPEECH, TEXT)})
+    traced_once(load_trained(str(run[1])).network, {name: onnx.load(str(model / name)) for name in (SPEECH, TEXT)})
     return run[1]
 
 
@@ -79,10 +79,10 @@ def test_training_learns_and_says_how_it_was_done(run, material):
     assert about["manifests"][0]["sha256"] == file_sha256(material / "labels.csv")
     assert about["recipe"]["schedule"]["seed"] == 3 and about["architecture"]["speech_tower"]["widths"] == [16, 24]
     assert about["trained_on"] == [{"name": "synthetic", "licence": "none", "clips": 36, "hours": 0.01, "speakers": 36}]
-    after = {figure["question"]: figure["figure"] for figure in said["after"]}
+    after = {metric["name"]: metric["value"] for metric in said["after"]}
     assert after["gender"] >= 80 and after["pitch"] >= 80
     assert {"speech to caption R@1", "caption to speech mAP@10"} <= set(after)
-    assert {figure["question"] for figure in said["before"]} == set(after)
+    assert {metric["name"] for metric in said["before"]} == set(after)
     assert (folder / "curves.png").stat().st_size > 10_000 and not (folder / "checkpoint.safetensors").exists()
 
 
@@ -124,7 +124,7 @@ def test_other_precisions_agree_with_torch(traced_run, here, sounds, tmp_path, p
 @pytest.mark.parametrize(("least", "expected"), [(0.5, "int8"), (1.1, "fp32")])
 def test_8_bits_are_chosen_where_they_will_do(traced_run, sounds, tmp_path, monkeypatch, least, expected):
     monkeypatch.setitem(LEAST_COSINE, "int8", least)
-    model = begin_from(str(traced_run))
+    model = load_trained(str(traced_run))
     assert write_model(model, ModelInfo("chosen"), tmp_path / "chosen", "auto", sounds).precision == expected
     assert open_model(tmp_path / "chosen").card.precision == expected
     assert write_model(model, ModelInfo("untold"), tmp_path / "untold", "auto").precision == "fp32"
@@ -136,7 +136,7 @@ def test_static_8_bits_want_recordings(run, here, tmp_path):
 
 
 def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(traced_run, sounds, tmp_path):
-    write_model(begin_from(str(traced_run)), ModelInfo("still"), tmp_path / "still", "int8-static", sounds)
+    write_model(load_trained(str(traced_run)), ModelInfo("still"), tmp_path / "still", "int8-static", sounds)
     model, clip = open_model(tmp_path / "still", device="cpu"), voice(2.0, 140)
     alone, beside = next(model.embed_speech([clip])), next(model.embed_speech([clip, 0.9 * voice(2.0, 320)], batch_seconds=60))
     assert float(alone @ beside) > 0.9999  # rounding may differ with the shape of a batch, the scales may not
@@ -145,7 +145,7 @@ def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(traced_
 
 
 def test_large_weights_go_into_a_file_of_their_own(traced_run, tmp_path):
-    assert write_model(begin_from(str(traced_run)), ModelInfo("large"), tmp_path / "large", most_bytes=10_000).holds
+    assert write_model(load_trained(str(traced_run)), ModelInfo("large"), tmp_path / "large", max_bytes=10_000).holds
     model = open_model(tmp_path / "large")
     assert {"speech.onnx.data", "text.onnx.data"} <= set(model.card.sha256)
     assert (tmp_path / "large" / "speech.onnx").stat().st_size < (tmp_path / "large" / "speech.onnx.data").stat().st_size * 50
@@ -157,15 +157,16 @@ KILLED = f"""
 import os, signal, sys
 from pathlib import Path
 from voxdex.encoders.training.recipe import load_recipe
-from voxdex.encoders.training.train import train
+from voxdex.encoders.training.train import RunObserver, train
 material, out = map(Path, sys.argv[1:])
 
-def kill(progress):
-    if progress.step == 18:
-        os.kill(os.getpid(), signal.SIGKILL)
+class Killer(RunObserver):
+    def on_step(self, progress):
+        if progress.step == 18:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 recipe = load_recipe(str(material / "tiny.toml"), {RESUMABLE})
-train(recipe, [material / "labels.csv"], out, material / "cache", on_step=kill)
+train(recipe, [material / "labels.csv"], out, material / "cache", observer=Killer())
 """
 
 
@@ -202,13 +203,13 @@ def trainer(material, *changes, manifest="labels.csv"):
     )
     clips, _ = load_clips([material / manifest], material / "cache")
     torch.manual_seed(recipe.schedule.seed)
-    return CaptionTrainer(recipe, begin(recipe, clips.rows), clips.select(split(clips.rows)[0]), init_distributed("cpu"))
+    return CaptionTrainer(recipe, load_initial(recipe, clips.rows), clips.select(split(clips.rows)[0]), init_distributed("cpu"))
 
 
 LOSSES = {
     "attributes": ("loss.attributes=1.0",),
     "tags": ("loss.attributes=0.0", "loss.tags=1.0", 'loss.tag_columns=["gender"]'),
-    "similar": ("loss.attributes=0.0", 'loss.positives="similar"'),
+    "text_similarity": ("loss.attributes=0.0", 'loss.positives="text_similarity"'),
 }
 
 
@@ -219,8 +220,8 @@ def gradients(network) -> torch.Tensor:
 @pytest.mark.parametrize("changes", LOSSES.values(), ids=LOSSES)
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(material, changes):
     found = []
-    for parts in (1, 3):
-        one = trainer(material, *changes, f"schedule.parts={parts}")
+    for chunks in (1, 3):
+        one = trainer(material, *changes, f"schedule.grad_cache_chunks={chunks}")
         one._backward()
         found.append(gradients(one.network))
     assert torch.allclose(*found, rtol=1e-3, atol=1e-6)
@@ -235,7 +236,7 @@ material, out = map(Path, sys.argv[1:])
 for name, changes in LOSSES.items():
     one = trainer(material, *changes, "schedule.clip_norm=0.0")
     found = first_step(one)
-    if one.place.first:
+    if one.group.first:
         torch.save(found, out / f"{name}.pt")
 leave()
 """
@@ -265,25 +266,25 @@ def test_torchrun_trains_through_the_command_line(material, tmp_path):
 
 def test_a_student_starts_from_its_teacher_and_keeps_its_matches(run, material, tmp_path):
     changes = (
-        f"start={run[1]}", "loss.contrastive=0.0", "loss.attributes=0.0", "loss.soft_matches=1.0",
+        f"init_from={run[1]}", "loss.contrastive=0.0", "loss.attributes=0.0", "loss.self_distillation=1.0",
         "schedule.steps=6", "schedule.validate_every=6", "schedule.learning_rate=1e-4",
     )  # fmt: skip
     for form in ("cross-entropy", "squared"):
-        result, _ = trained(material, tmp_path / form, *changes, f"loss.soft_form={form}")
-        assert {figure.question: figure.figure for figure in result.before}["gender"] >= 80
+        result, _ = trained(material, tmp_path / form, *changes, f"loss.distillation_form={form}")
+        assert {metric.name: metric.value for metric in result.before}["gender"] >= 80
         log = [json.loads(line) for line in (tmp_path / form / "log.jsonl").read_text().splitlines()]
-        assert "soft_matches" in log[1] and "contrastive" not in log[1]
+        assert "self_distillation" in log[1] and "contrastive" not in log[1]
 
 
 def test_a_model_folder_is_a_place_to_start_from(run, material, here, tmp_path):
     said, folder = run
-    changes = (f"start={folder / 'model'}", "schedule.steps=2", "schedule.learning_rate=1e-9")
+    changes = (f"init_from={folder / 'model'}", "schedule.steps=2", "schedule.learning_rate=1e-9")
     result, _ = trained(material, tmp_path / "more", *changes)
-    assert [figure.as_dict() for figure in result.before] == said["after"]
+    assert [metric.as_dict() for metric in result.before] == said["after"]
     shutil.copytree(folder / "model", tmp_path / "other")
     (tmp_path / "other" / "speech.onnx").write_bytes((tmp_path / "other" / "text.onnx").read_bytes())
     refused = here(
-        "train", material / "tiny.toml", material / "labels.csv", "--out", tmp_path / "x", "--start", tmp_path / "other"
+        "train", material / "tiny.toml", material / "labels.csv", "--out", tmp_path / "x", "--init-from", tmp_path / "other"
     )
     assert refused.status == 2 and "cannot be started from: it has no speech_" in refused.err
 
@@ -299,20 +300,20 @@ def test_captioned_clips_fine_tune_what_ships_and_one_that_cannot_be_read_is_nam
     assert [failure["path"] for failure in done.json["failed"]] == [str(material / "gone.wav")]
     assert done.json["parity"]["speech_worst"] >= 0.99999
     about = json.loads((tmp_path / "mine" / "run.json").read_text())
-    assert about["trained_on"][0]["licence"] == "not stated" and about["recipe"]["start"] == "mini"
+    assert about["trained_on"][0]["licence"] == "not stated" and about["recipe"]["init_from"] == "mini"
     assert voxdex("index", material / "0.wav", "--model", tmp_path / "mine" / "model").status == 0
 
 
 def test_what_ships_is_trained_on_everyone_and_measured_on_a_run_that_held_some_out(traced_run, material, here, tmp_path):
     run = traced_run  # whose weights a rate of nothing keeps
-    changes = (f"start={run}", "schedule.learning_rate=0", "sampling.hold_out=false", "schedule.steps=2")
+    changes = (f"init_from={run}", "schedule.learning_rate=0", "sampling.hold_out=false", "schedule.steps=2")
     result, about = trained(material, tmp_path / "all", *changes)
     assert result.before == result.after == []
     assert about["trained_on"][0]["speakers"] == 60
-    assert here("export", tmp_path / "all", "--measured", run, "--out", tmp_path / "shipped").status == 0
+    assert here("export", tmp_path / "all", "--metrics-from", run, "--out", tmp_path / "shipped").status == 0
     card, measured = open_model(tmp_path / "shipped").card, open_model(run / "model").card
     assert card.trained_on == about["trained_on"] != measured.trained_on
-    assert card.metrics["figures"] == measured.metrics["figures"] and card.scales == measured.scales
+    assert card.metrics["evaluation"] == measured.metrics["evaluation"] and card.scales == measured.scales
     said = (tmp_path / "shipped" / "README.md").read_text()
     assert "| gender | synthetic | 24 |" in said and "seconds of audio a second" in said
 
@@ -332,12 +333,12 @@ def test_only_what_a_licence_allows_is_trained_on(material, tmp_path):
         (("nonsense", "M"), "no recipe 'nonsense'"),
         (("R", "M", "--set", "schedule.step=3"), "no field 'step' in [schedule]"),
         (("R", "M", "--set", "schedule.steps=many"), "schedule.steps is of type int"),
-        (("R", "M", "--set", "loss.positives=all"), "loss.positives is 'own' or 'fitting'"),
+        (("R", "M", "--set", "loss.positives=all"), "loss.positives is 'identity' or 'labels'"),
         (("R", "M", "--set", "text_tower.source=/nowhere"), "/nowhere/tokenizer.json cannot be read"),
         (("R", "M", "--set", "speech_tower.kind=resnet"), "speech_tower.kind is"),
         (("R", "M", "--set", "loss.tags=1.0"), "no clip has any in the manifest's column(s) tags"),
-        (("R", "M", "--start", "/nowhere"), "neither a training run"),
-        (("ra-clap", "M"), "Soft matches need a teacher"),
+        (("R", "M", "--init-from", "/nowhere"), "neither a training run"),
+        (("ra-clap", "M"), "Self-distillation needs a teacher"),
         (("R", "M", "--set", "schedule.crop_seconds=[3, 1]"), "two numbers, rising"),
         (("R", "M", "--set", "loss.attribute_weights={mood = 2.0}"), "no field 'mood' in loss.attribute_weights"),
         (("R", "M", "--set", 'sampling.licences=["CC0 1.0"]'), "No clip has one of the licences CC0 1.0"),
@@ -365,9 +366,9 @@ def test_export_wants_a_finished_run_and_an_empty_place(run, here, tmp_path):
     silent = here("export", run[1], "--out", tmp_path / "m", "--clips", tmp_path / "sounds")
     assert silent.status == 2 and "holds no recording that can be read" in silent.err
     taken = here("export", run[1], "--out", run[1] / "model")
-    assert taken.status == 2 and "is there already" in taken.err
+    assert taken.status == 2 and "exists already" in taken.err
     about = json.loads((run[1] / "run.json").read_text())
-    del about["figures"]
+    del about["metrics"]
     (tmp_path / "run.json").write_text(json.dumps(about))
     unfinished = here("export", tmp_path, "--out", tmp_path / "m")
     assert unfinished.status == 2 and "not finished" in unfinished.err

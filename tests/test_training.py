@@ -16,9 +16,8 @@ pytest.importorskip("safetensors", reason="safetensors comes with the train extr
 from tests.sounds import voice, write_sound
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.tables import ManifestError
-from voxdex.encoders.training.augment import augment, draw_surroundings
-from voxdex.encoders.training.calibration import calibration_error, fit_scale
-from voxdex.encoders.training.caption_sampling import draw_captions, fitting, twist
+from voxdex.encoders.training.augment import augment, draw_conditions
+from voxdex.encoders.training.caption_sampling import caption_matches, draw_captions, hard_negative_captions
 from voxdex.encoders.training.caption_templates import Claim, write_caption
 from voxdex.encoders.training.corpora import read_corpus
 from voxdex.encoders.training.data import CLAIMS, Clips, split, truth_of
@@ -29,11 +28,12 @@ from voxdex.encoders.training.losses import (
     contrastive,
     match,
     multi_positive,
-    soft_matches,
+    self_distillation,
     tag_classification,
 )
 from voxdex.encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
 from voxdex.encoders.training.sampling import balanced_order, epoch_batches, share_weights
+from voxdex.encoders.training.validation import calibration_error, fit_scale
 
 
 def labelled(
@@ -124,7 +124,7 @@ def test_augmentation_keeps_shape_and_silence_after_the_end():
     waveform[0, 9_000:] = 0
     lengths = torch.tensor([9_000, 16_000])
     generator = torch.Generator().manual_seed(1)
-    changed = augment(waveform, lengths, draw_surroundings(2, generator, chance=1.0), generator)
+    changed = augment(waveform, lengths, draw_conditions(2, generator, chance=1.0), generator)
     assert changed.shape == waveform.shape and torch.isfinite(changed).all()
     assert changed[0, 9_000:].abs().max() == 0
     assert not torch.allclose(changed[0], waveform[0])
@@ -135,7 +135,7 @@ def test_vocoder_edits_do_what_they_are_called():
         "voxdex.encoders.training.vocoder_edits",
         reason="pyworld comes with the train and test extras, and needs a C++ compiler to install",
     )
-    from voxdex.encoders.training.vocoder_edits import EDITS, analyse, pitch_track, synthesise
+    from voxdex.encoders.training.vocoder_edits import EDITS, analyse, synthesise
 
     original = voice(2.0, 130)
     analysis = analyse(original)
@@ -145,7 +145,7 @@ def test_vocoder_edits_do_what_they_are_called():
         return synthesise(EDITS[name].apply(analysis, rng))
 
     def median_f0(sound):
-        f0 = pitch_track(sound)
+        f0 = analyse(sound).f0
         return np.median(f0[f0 > 0]) if (f0 > 0).mean() > 0.3 else 0
 
     before = median_f0(original)
@@ -280,10 +280,10 @@ def test_tags_are_multi_label_classification_over_clips_that_have_some():
 def test_soft_matches_are_least_where_student_and_teacher_agree(form):
     teacher = torch.tanh(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
     student = teacher.clone().requires_grad_()
-    here = soft_matches(student, teacher, form, 0.05)
+    here = self_distillation(student, teacher, form, 0.05)
     here.backward()
     assert student.grad.abs().max() < 1e-5
-    assert soft_matches(teacher + 0.1 * torch.randn(6, 6), teacher, form, 0.05) > here
+    assert self_distillation(teacher + 0.1 * torch.randn(6, 6), teacher, form, 0.05) > here
     if form == "cross-entropy":
         rows = -((teacher / 0.05).softmax(1) * (teacher / 0.05).log_softmax(1)).sum(1).mean()
         columns = -((teacher / 0.05).softmax(0) * (teacher / 0.05).log_softmax(0)).sum(0).mean()
@@ -320,7 +320,7 @@ def test_a_written_caption_fits_its_clips_and_a_made_one_those_whose_labels_it_s
     clips = labelled(rows, [(), (), ("she murmurs",), ("she murmurs",)])
     captions = draw_captions(clips, random.Random(0))
     assert captions.written == [False, False, True, True] and captions.texts[2] == "she murmurs"
-    fits = fitting(clips, captions)
+    fits = caption_matches(clips, captions)
     assert fits[:, 0].tolist() == [1, -1, 1, 0] and fits[:, 1].tolist() == [-1, 1, -1, 0]
     assert fits[:, 2].tolist() == [0, -1, 1, 1]
 
@@ -334,15 +334,15 @@ def test_a_denial_fits_where_what_it_denies_does_not_hold():
 def test_a_twisted_caption_is_false_of_its_clip_in_one_claim():
     rows = [{"gender": "female", "emotion": "sad", "phonation": "whispered"}, {"gender": "male", "emotion": "calm"}] * 8
     clips = labelled(rows, [("she weeps",)] + [()] * 15)
-    captions = draw_captions(clips, random.Random(1), denials=0.5)
-    twisted = twist(clips, captions, 1.0, random.Random(0))
+    captions = draw_captions(clips, random.Random(1), negations=0.5)
+    twisted = hard_negative_captions(clips, captions, 1.0, random.Random(0))
     assert len(twisted.texts) == 15 and (captions.claims < 0).any()
     for clip, (own, false) in enumerate(zip(captions.claims[1:], twisted.claims, strict=True), 1):
         changed = torch.nonzero(own != false).flatten().tolist()
         assert len({CLAIMS[column].attribute for column in changed}) == 1 and len(changed) == 2
         assert match(torch.from_numpy(clips.truth[clip : clip + 1]), false[None]).item() == -1
-    assert fitting(clips, captions + twisted).shape == (16, 31)
-    assert twist(clips, captions, 0.0, random.Random(0)).texts == []
+    assert caption_matches(clips, captions + twisted).shape == (16, 31)
+    assert hard_negative_captions(clips, captions, 0.0, random.Random(0)).texts == []
 
 
 @pytest.mark.parametrize(
@@ -411,8 +411,8 @@ def test_a_corpus_is_left_out_with_all_of_its_speakers():
 
 
 def test_what_surroundings_make_true_is_known_of_the_clip():
-    surroundings = draw_surroundings(400, torch.Generator().manual_seed(0), chance=0.5)
-    cells = surroundings.labels()
+    conditions = draw_conditions(400, torch.Generator().manual_seed(0), chance=0.5)
+    cells = conditions.labels()
     assert 150 < sum(map(bool, cells)) < 250
     assert {cell["noise"] for cell in cells if "noise" in cell} == {"", "noisy"} and any(cell.get("channel") for cell in cells)
     clips = labelled([{"noise": "clean", "gender": "male"}] * 400).relabel(cells)
@@ -424,7 +424,7 @@ def test_what_surroundings_make_true_is_known_of_the_clip():
 
 def test_nothing_is_known_of_a_caption_that_claims_nothing():
     clips = labelled([{}, {"gender": "male"}])
-    assert fitting(clips.select([0, 1]), draw_captions(clips.select([0, 1]), random.Random(0)))[:, 0].tolist() == [0, 0]
+    assert caption_matches(clips.select([0, 1]), draw_captions(clips.select([0, 1]), random.Random(0)))[:, 0].tolist() == [0, 0]
 
 
 def test_a_fitted_scale_calibrates():
@@ -456,14 +456,14 @@ def test_the_recipes_say_what_the_papers_say():
         load_recipe(f"paraspeechclap-{name}") for name in ("situational", "combined", "intrinsic")
     )
     assert (situational.schedule.epochs, situational.schedule.batch, situational.schedule.learning_rate) == (25, 128, 1e-5)
-    assert (combined.schedule.epochs, combined.loss.positives) == (5, "own")
+    assert (combined.schedule.epochs, combined.loss.positives) == (5, "identity")
     assert (intrinsic.schedule.steps, intrinsic.schedule.epochs, intrinsic.sampling.order) == (4500, 0, "balanced")
     assert (intrinsic.loss.tags, intrinsic.loss.tag_scale, len(intrinsic.loss.tag_templates)) == (1.0, "none", 6)
     assert intrinsic.projection == {"kind": "residual", "dimension": 768, "dropout": 0.5}
     assert load_recipe("ess-clap").speech_tower["layers"] == "weighted"
-    student = load_recipe("ra-clap", ("start=runs/ess",))
-    assert (student.loss.contrastive, student.loss.soft_matches, student.loss.soft_temperature) == (0.0, 1.0, 0.05)
-    assert load_recipe("mini").loss.positives == load_recipe("fine-tune").loss.positives == "fitting"
+    student = load_recipe("ra-clap", ("init_from=runs/ess",))
+    assert (student.loss.contrastive, student.loss.self_distillation, student.loss.distillation_temperature) == (0.0, 1.0, 0.05)
+    assert load_recipe("mini").loss.positives == load_recipe("fine-tune").loss.positives == "labels"
 
 
 def test_a_tower_of_another_kind_takes_nothing_over():

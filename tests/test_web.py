@@ -550,7 +550,7 @@ def address(folder, tmp_path_factory):
 @contextmanager
 def started(folder: Path, home: Path, *options: str) -> Iterator[str]:
     """A server in a process of its own, as a user starts it: its address."""
-    many = ("--most-requests", "1000000")  # a quick machine asks for more in a minute than one person may
+    many = ("--rate-limit", "1000000")  # a quick machine asks for more in a minute than one person may
     command = [sys.executable, str(ROOT / "cli.py"), "serve", "--index", str(folder), "--port", "0", *many, *options]
     environment = os.environ | {"VOXDEX_HOME": str(home), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:

@@ -17,11 +17,11 @@ from voxdex.encoders.errors import NetworkError, SourceError
 from voxdex.encoders.model import open_model
 from voxdex.encoders.networks.whisper_tower import SILENCE_AFTER, WhisperSpeechTower
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
-from voxdex.encoders.training.checkpoint import load_checkpoint, save_checkpoint
 from voxdex.encoders.training.data import load_clips
 from voxdex.encoders.training.distributed import ProcessGroup
-from voxdex.encoders.training.initial import begin, whisper_encoder
+from voxdex.encoders.training.initial import load_initial, whisper_encoder
 from voxdex.encoders.training.recipe import load_recipe
+from voxdex.encoders.training.train import load_checkpoint, save_checkpoint
 
 SHAPE = {"mel_bins": 20, "width": 24, "heads": 2}
 CONFIG = transformers.WhisperConfig(
@@ -261,7 +261,7 @@ def material(whisper, tmp_path_factory):
 
 
 def test_a_recipe_begins_with_the_encoder_of_its_source(material):
-    found = begin(load_recipe(str(material / "whisper.toml")), [])
+    found = load_initial(load_recipe(str(material / "whisper.toml")), [])
     assert found.architecture["speech_tower"] == {
         "kind": "whisper", "layers": [1, 2], "frozen": 1, "functionals": 16, **SHAPE
     }  # fmt: skip
@@ -279,7 +279,7 @@ def begin_training(material, tmp_path_factory):
 
     def trainer() -> CaptionTrainer:
         torch.manual_seed(5)
-        return CaptionTrainer(recipe, begin(recipe, clips.rows), clips, ProcessGroup(0, 1, torch.device("cpu")))
+        return CaptionTrainer(recipe, load_initial(recipe, clips.rows), clips, ProcessGroup(0, 1, torch.device("cpu")))
 
     return trainer
 
@@ -315,7 +315,7 @@ def test_resumed_before_and_after_the_encoders_start_the_weights_are_the_same(be
 
 def test_more_layers_than_the_source_has_are_refused(material):
     with pytest.raises(SourceError, match=r"has no blocks\.3"):
-        begin(load_recipe(str(material / "whisper.toml"), ("speech_tower.layers=[4]",)), [])
+        load_initial(load_recipe(str(material / "whisper.toml"), ("speech_tower.layers=[4]",)), [])
 
 
 def test_a_run_becomes_a_model_that_agrees_with_torch(voxdex, material, tmp_path):
@@ -327,6 +327,6 @@ def test_a_run_becomes_a_model_that_agrees_with_torch(voxdex, material, tmp_path
     model = open_model(out / "model")
     assert "Whisper" in model.card.normalisation
     weights = whisper_encoder(str(material / "model.bin"))[1]
-    kept = begin(load_recipe(str(material / "whisper.toml"), (f'start="{out}"',)), []).network.speech_tower.encoder
+    kept = load_initial(load_recipe(str(material / "whisper.toml"), (f'init_from="{out}"',)), []).network.speech_tower.encoder
     assert torch.equal(kept.conv1.weight, weights["conv1.weight"])
     assert not torch.equal(kept.blocks[1].qkv.weight, weights["blocks.1.qkv.weight"])

@@ -4,6 +4,7 @@ encoders.training.acoustics measures more, and more carefully, at a tenth of the
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,9 +17,8 @@ WINDOW, HOP = 1024, 400
 QUIETEST = 1e-10
 """Power that 16 bits cannot tell from silence."""
 LOWEST_HZ, BINS_PER_OCTAVE, OCTAVES = 60.0, 48, 3
-HARMONICS, DECAY, BETWEEN = 8, 0.84, 0.5
-"""How many harmonics speak for a pitch, each how much less than the one before, and how much what lies between them says
-against it."""
+HARMONICS, HARMONIC_DECAY, INTERHARMONIC_WEIGHT = 8, 0.84, 0.5
+"""Subharmonic summation: number of harmonics, decay per harmonic, weight of the inter-harmonic bins."""
 VOICED = 8.0
 """How far a pitch must stand out to be one."""
 FLOOR = 1e-4
@@ -112,14 +112,20 @@ def _combs() -> np.ndarray:
     bins = round(4000 * WINDOW / SAMPLE_RATE)
     weights = np.zeros((bins, len(pitches)), np.float32)
     for column, hz in enumerate(pitches):
-        for harmonic in range(1, HARMONICS + 1):
-            weight = DECAY ** (harmonic - 1)
-            for multiple, share in ((harmonic, weight), (harmonic - 0.5, -BETWEEN * weight)):
-                place = multiple * hz * WINDOW / SAMPLE_RATE
-                below, rest = int(place), place % 1
-                if below < bins - 1:
-                    weights[below : below + 2, column] += share * (1 - rest), share * rest
+        for multiple, weight in harmonic_comb():
+            position = multiple * hz * WINDOW / SAMPLE_RATE
+            below, rest = int(position), position % 1
+            if below < bins - 1:
+                weights[below : below + 2, column] += weight * (1 - rest), weight * rest
     return weights
+
+
+def harmonic_comb() -> Iterator[tuple[float, float]]:
+    """Yield multiples of F0 and their weights in subharmonic summation (Hermes 1988): harmonics, and midpoints between them."""
+    for harmonic in range(1, HARMONICS + 1):
+        weight = HARMONIC_DECAY ** (harmonic - 1)
+        yield harmonic, weight
+        yield harmonic - 0.5, -INTERHARMONIC_WEIGHT * weight
 
 
 def _loudness(power: np.ndarray) -> float | None:

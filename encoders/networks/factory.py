@@ -6,9 +6,8 @@ from typing import Any
 from torch import nn
 
 from voxdex.encoders.errors import NetworkError
-from voxdex.encoders.networks.acoustic_tower import AcousticTower
 from voxdex.encoders.networks.dual_encoder import DualEncoder, Projection, ReluProjection
-from voxdex.encoders.networks.phoneme_tower import PhonemeTower
+from voxdex.encoders.networks.scraps import AcousticTower, PhonemeTower
 from voxdex.encoders.networks.speech_tower import ConvNeXtSpeechTower
 from voxdex.encoders.networks.text_tower import TransformerTextTower
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower

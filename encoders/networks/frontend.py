@@ -1,9 +1,11 @@
-"""Spectra as plain convolutions, so that training, torch and any ONNX runtime compute the same numbers."""
+"""Waveform to spectra, mel power and pitch by plain convolutions, which torch and ONNX Runtime compute alike."""
 
 import math
 
 import torch
 from torch import Tensor, nn
+
+from voxdex.encoders.audio.acoustics import harmonic_comb
 
 SAMPLE_RATE = 16_000
 HOP = 160
@@ -72,3 +74,66 @@ class MelFrontEnd(nn.Module):
         power = power_spectrum(waveform, self.kernels)
         with torch.autocast(waveform.device.type, enabled=False):
             return power @ self.filters, lengths // HOP + 1
+
+
+def frame_mask(frames: Tensor, longest: int) -> Tensor:
+    """One for the valid frames and zero for padding, [batch, longest, 1], given how many are valid [batch]."""
+    return (torch.arange(longest, device=frames.device) < frames[:, None]).float()[:, :, None]
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the valid frames: x [batch, frames, width], mask [batch, frames, 1] -> [batch, width]."""
+    return (x * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+LOWEST_HZ = 60.0
+BINS_PER_OCTAVE = 24
+SPECTRUM_OCTAVES, PITCH_OCTAVES = 6, 3
+"""The spectrum reaches to 3840 Hz, the pitch to 480 Hz."""
+VOICED_SALIENCE, VOICED_SOFTNESS = 10.0, 2.0
+"""Salience from which on a frame is taken for voiced, and how gradually."""
+
+
+class HarmonicFrontEnd(nn.Module):
+    """Waveform to power on a logarithmic scale of frequency, in frames of 64 ms."""
+
+    bins = SPECTRUM_OCTAVES * BINS_PER_OCTAVE
+
+    def __init__(self, window: int = 1024) -> None:
+        super().__init__()
+        hz = LOWEST_HZ * 2 ** (torch.arange(self.bins) / BINS_PER_OCTAVE)
+        self.register_buffer("kernels", dft_kernels(hz, window), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Waveform [batch, samples] at 16 kHz -> power [batch, frames, bins], frames as MelFrontEnd's."""
+        return power_spectrum(waveform, self.kernels)
+
+
+class PitchTrack(nn.Module):
+    """The expected pitch of each frame, over all pitches weighted by how well their harmonics stand out (Hermes 1988)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pitches = PITCH_OCTAVES * BINS_PER_OCTAVE
+        self.register_buffer("combs", combs(pitches, HarmonicFrontEnd.bins), persistent=False)
+        self.register_buffer("octaves", (torch.arange(pitches) / BINS_PER_OCTAVE)[:, None], persistent=False)
+
+    def forward(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
+        """Log power [batch, frames, bins] -> octaves over LOWEST_HZ and how surely voiced (0..1), both [batch, frames, 1]."""
+        salience = spectrum @ self.combs
+        octaves = torch.softmax(salience, dim=2) @ self.octaves
+        above = salience.amax(dim=2, keepdim=True) - salience.mean(dim=2, keepdim=True)
+        return octaves, torch.sigmoid((above - VOICED_SALIENCE) / VOICED_SOFTNESS)
+
+
+def combs(pitches: int, bins: int) -> Tensor:
+    """What each bin of the spectrum says for each pitch, [bins, pitches]."""
+    weights = torch.zeros(bins, pitches)
+    for pitch in range(pitches):
+        for multiple, weight in harmonic_comb():
+            position = pitch + BINS_PER_OCTAVE * math.log2(multiple)
+            below, rest = math.floor(position), position - math.floor(position)
+            if 0 <= below < bins - 1:
+                weights[below, pitch] += weight * (1 - rest)
+                weights[below + 1, pitch] += weight * rest
+    return weights

@@ -9,7 +9,7 @@ from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from voxdex.encoders.errors import NetworkError
-from voxdex.encoders.networks.masks import frame_mask, masked_mean
+from voxdex.encoders.networks.frontend import frame_mask, masked_mean
 
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # WavLM's masks, in transformers
 
@@ -45,7 +45,9 @@ class PretrainedSpeechTower(nn.Module):
         NetworkError: the config is of another type of model, or an option is none of those above.
     """
 
-    def __init__(self, config: dict[str, Any], layers: str = "last", pooling: str = "masked", normalise: bool = True) -> None:
+    def __init__(
+        self, config: dict[str, Any], layers: str = "last", pooling: str = "masked", *, normalise: bool = True
+    ) -> None:
         super().__init__()
         built = pretrained_config(config)
         if built.model_type not in SPEECH_TYPES:
@@ -99,9 +101,8 @@ class PretrainedSpeechTower(nn.Module):
             return self.model.encoder(x, attention_mask=valid).last_hidden_state
         states: list[Tensor] = []
         layers = self.model.encoder.layers
-        hooks = [layers[0].register_forward_pre_hook(lambda module, inputs: states.append(inputs[0]))]
-        for layer in layers:
-            hooks.append(layer.register_forward_hook(lambda module, inputs, output: states.append(_first(output))))
+        hooks = [layers[0].register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))]
+        hooks += [layer.register_forward_hook(lambda _, _inputs, output: states.append(_first(output))) for layer in layers]
         self.model.encoder(x, attention_mask=valid)
         for hook in hooks:
             hook.remove()

@@ -1,5 +1,7 @@
 """Our own text tower: a small transformer over word pieces with masked mean pooling."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -92,3 +94,10 @@ class TransformerTextTower(TokenTransformer):
         mask = attention_mask.to(self.tokens.weight.dtype)
         x = self.mix(self.tokens(input_ids), mask)
         return self.head(x.sum(dim=1) / mask.sum(dim=1, keepdim=True))
+
+
+def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids of several texts -> input_ids and attention_mask, int64 [texts, longest]."""
+    input_ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+    lengths = torch.tensor([len(row) for row in ids])
+    return input_ids, (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()

@@ -8,11 +8,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from voxdex.encoders.errors import NetworkError
-from voxdex.encoders.networks.frontend import HOP, SAMPLE_RATE, dft_kernels, power_spectrum
-from voxdex.encoders.networks.functionals import Functionals
-from voxdex.encoders.networks.masks import frame_mask
-from voxdex.encoders.networks.pitch import HarmonicFrontEnd, PitchTrack
-from voxdex.encoders.networks.speech_tower import SEMITONES, Heard, StatisticsPooling, hear
+from voxdex.encoders.networks.frontend import (
+    HOP,
+    SAMPLE_RATE,
+    HarmonicFrontEnd,
+    PitchTrack,
+    dft_kernels,
+    frame_mask,
+    power_spectrum,
+)
+from voxdex.encoders.networks.speech_tower import SEMITONES, Functionals, Heard, StatisticsPooling, hear
 from voxdex.encoders.networks.text_tower import TransformerBlock
 
 WINDOW = 400

@@ -43,7 +43,7 @@ def annotate(
     recordings: Sequence[Path],
     captions: int = 3,
     seed: int = 1,
-    on_row: Callable[[int], object] = lambda total: None,
+    on_row: Callable[[int], object] = lambda _: None,
     processes: int | None = None,
 ) -> Annotations:
     """Measures recordings and writes captions about them; the same for the same paths and seed.

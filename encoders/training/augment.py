@@ -42,7 +42,7 @@ class RecordingConditions:
         return RecordingConditions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def labels(self) -> list[dict[str, str]]:
-        """For each clip the cells that its surroundings change, "" for what is no longer known."""
+        """For each clip the cells that its conditions change, "" for what is no longer known."""
         return [self._labels(clip) if self.changed[clip] else {} for clip in range(len(self))]
 
     def _labels(self, clip: int) -> dict[str, str]:
@@ -57,8 +57,8 @@ class RecordingConditions:
         return cells
 
 
-def draw_surroundings(clips: int, generator: torch.Generator, chance: float = 0.8) -> RecordingConditions:
-    """Random surroundings for `clips` clips, of which a share of `chance` is changed."""
+def draw_conditions(clips: int, generator: torch.Generator, chance: float = 0.8) -> RecordingConditions:
+    """Random conditions for `clips` clips, of which a share of `chance` is changed."""
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(clips, *shape, generator=generator)
@@ -83,12 +83,12 @@ def draw_surroundings(clips: int, generator: torch.Generator, chance: float = 0.
     )
 
 
-def augment(waveform: Tensor, lengths: Tensor, surroundings: RecordingConditions, generator: torch.Generator) -> Tensor:
-    """Puts each clip through its surroundings.
+def augment(waveform: Tensor, lengths: Tensor, conditions: RecordingConditions, generator: torch.Generator) -> Tensor:
+    """Puts each clip through its conditions.
 
     Args:
         waveform: [batch, samples] at 16 kHz, zero after `lengths` [batch].
-        surroundings: of each clip.
+        conditions: of each clip.
         generator: source of the noise and the rooms.
 
     Returns:
@@ -97,17 +97,17 @@ def augment(waveform: Tensor, lengths: Tensor, surroundings: RecordingConditions
     batch, samples = waveform.shape
     size = 2 ** math.ceil(math.log2(samples + SAMPLE_RATE // 2))
     hz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE)
-    gain_db = _smooth_curve(hz, surroundings.response_db) + _band(hz, surroundings.low_hz, surroundings.high_hz)
-    room = torch.fft.rfft(_rooms(surroundings, generator), size)
+    gain_db = _smooth_curve(hz, conditions.response_db) + _band(hz, conditions.low_hz, conditions.high_hz)
+    room = torch.fft.rfft(_rooms(conditions, generator), size)
     changed = torch.fft.irfft(torch.fft.rfft(waveform, size) * 10 ** (gain_db / 20) * room, size)[:, :samples]
 
     noise = torch.randn(batch, size, generator=generator)
-    noise = torch.fft.irfft(torch.fft.rfft(noise) * 10 ** (_smooth_curve(hz, surroundings.noise_db) / 20), size)[:, :samples]
+    noise = torch.fft.irfft(torch.fft.rfft(noise) * 10 ** (_smooth_curve(hz, conditions.noise_db) / 20), size)[:, :samples]
     level = changed.square().mean(1, keepdim=True).sqrt() / noise.square().mean(1, keepdim=True).sqrt()
-    changed = changed + noise * level * (10 ** (-surroundings.snr_db / 20) * surroundings.noise)[:, None]
+    changed = changed + noise * level * (10 ** (-conditions.snr_db / 20) * conditions.noise)[:, None]
 
     valid = torch.arange(samples) < lengths[:, None]
-    return torch.where(surroundings.changed[:, None], changed, waveform) * valid
+    return torch.where(conditions.changed[:, None], changed, waveform) * valid
 
 
 def _smooth_curve(hz: Tensor, knots_db: Tensor) -> Tensor:
@@ -126,12 +126,12 @@ def _band(hz: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return -(48 * (below + above)).clamp(max=60)
 
 
-def _rooms(surroundings: RecordingConditions, generator: torch.Generator) -> Tensor:
+def _rooms(conditions: RecordingConditions, generator: torch.Generator) -> Tensor:
     """Impulse responses of 0.5 s, [batch, samples]: a direct sound, and after it decaying noise where there is a room."""
     time = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
-    decay = 10 ** (-3 * time / surroundings.decay_seconds[:, None])
-    tail = torch.randn(len(surroundings), len(time), generator=generator) * decay
-    gain = 10 ** (-surroundings.direct_db / 20) * surroundings.room
+    decay = 10 ** (-3 * time / conditions.decay_seconds[:, None])
+    tail = torch.randn(len(conditions), len(time), generator=generator) * decay
+    gain = 10 ** (-conditions.direct_db / 20) * conditions.room
     tail = tail / tail.norm(dim=1, keepdim=True) * gain[:, None]
     tail[:, 0] = 1.0
     return tail

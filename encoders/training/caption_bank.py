@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.training.caption_templates import Claim, write_caption
+from voxdex.encoders.training.caption_templates import UNREMARKABLE, Claim, write_caption
 
 ABOUT = (
     "gender",
@@ -27,10 +27,6 @@ ABOUT = (
     "clarity",
 )
 """Attributes that captions of the bank speak of."""
-ORDINARY = frozenset(
-    {("pitch", "medium"), ("speed", "medium"), ("loudness", "medium"), ("phonation", "modal"), ("age", "adult")}
-)
-"""What nobody mentions."""
 TRIPLES = 800
 
 
@@ -41,7 +37,7 @@ def write_bank(seed: int = 0) -> list[str]:
         Claim(name, label.name)
         for name in ABOUT
         for label in load_attributes()[name].labels
-        if (name, label.name) not in ORDINARY
+        if (name, label.name) not in UNREMARKABLE
     ]
     return sorted({_capitalised(write_caption(list(said), rng)) for said in _said(claims, rng)})
 

@@ -1,4 +1,4 @@
-"""A caption for each clip of a batch, and which captions of the batch fit which clips."""
+"""Captions for the clips of a batch, hard negatives, and the truth of each caption for each clip."""
 
 import random
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from voxdex.encoders.training.caption_templates import choose_claims, write_capt
 from voxdex.encoders.training.data import CLAIMS, Clips
 from voxdex.encoders.training.losses import match
 
-ALONE = 0.3
-"""How many denials say nothing else."""
+NEGATION_ALONE = 0.3
+"""Probability that a caption with a negation has no other claim."""
 EXCLUSIVE = [attribute.name for attribute in load_attributes().values() if attribute.exclusive]
 PROMPTED = [i for i, claim in enumerate(CLAIMS) if claim.attribute in EXCLUSIVE]
-"""Columns of the claims that can be prompted for: those of exclusive attributes."""
+"""Columns of the claims about exclusive attributes, which have prompts."""
 ATTRIBUTE_COLUMNS = [[i for i, column in enumerate(PROMPTED) if CLAIMS[column].attribute == name] for name in EXCLUSIVE]
-"""Where the labels of each exclusive attribute lie among PROMPTED."""
+"""For each exclusive attribute, the positions of its labels in PROMPTED."""
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Captions: one for each clip, unless it is said otherwise.
+    """Captions, usually one for each clip.
 
-    claims: float [captions, claims], what those made from labels say (1) and deny (-1). written: which of them somebody
-    wrote.
+    claims: claims (1) and negated claims (-1) of captions composed from labels, float [captions, claims]. written: whether a
+    caption is from the manifest, rather than composed.
     """
 
     texts: list[str]
@@ -37,17 +37,17 @@ class Captions:
 
     @classmethod
     def from_claims(cls, claims: Tensor, rng: random.Random) -> "Captions":
-        """One caption for each row of `claims`."""
+        """Compose one caption for each row of `claims`."""
         return cls([_write(row, rng) for row in claims], claims, [False] * len(claims))
 
     def __add__(self, other: "Captions") -> "Captions":
         return Captions(self.texts + other.texts, torch.cat([self.claims, other.claims]), self.written + other.written)
 
 
-def draw_captions(clips: Clips, rng: random.Random, denials: float = 0.0) -> Captions:
-    """One caption for each clip: one of its own, or where it has none, one made from its labels.
+def draw_captions(clips: Clips, rng: random.Random, negations: float = 0.0) -> Captions:
+    """Draw one caption for each clip: one of its own, or, where it has none, one composed from its labels.
 
-    denials: the share of the latter that also say what does not hold.
+    negations: fraction of the composed captions that negate a claim that does not hold.
     """
     texts, claims, written = [], torch.zeros(len(clips), len(CLAIMS)), []
     for i in range(len(clips)):
@@ -55,29 +55,28 @@ def draw_captions(clips: Clips, rng: random.Random, denials: float = 0.0) -> Cap
         if written[-1]:
             texts.append(rng.choice(clips.captions[i]))
         else:
-            claims[i] = _choose_claims(clips.truth[i], rng, rng.random() < denials)
+            claims[i] = _choose_claims(clips.truth[i], rng, negate=rng.random() < negations)
             texts.append(_write(claims[i], rng))
     return Captions(texts, claims, written)
 
 
-def twist(clips: Clips, captions: Captions, share: float, rng: random.Random) -> Captions:
-    """Of a share of the captions made from labels, another one with one claim that is false of the clip, all else kept."""
-    twisted = []
+def hard_negative_captions(clips: Clips, captions: Captions, fraction: float, rng: random.Random) -> Captions:
+    """Compose hard negatives for a fraction of the composed captions: the same claims, one of them false of the clip."""
+    negatives = []
     for truth, claims, written in zip(clips.truth, captions.claims, captions.written, strict=True):
-        if written or rng.random() >= share:
+        if written or rng.random() >= fraction:
             continue
         false = _falsify(claims, truth, rng)
         if false is not None:
-            twisted.append(false)
-    return Captions.from_claims(torch.stack(twisted) if twisted else torch.zeros(0, len(CLAIMS)), rng)
+            negatives.append(false)
+    return Captions.from_claims(torch.stack(negatives) if negatives else torch.zeros(0, len(CLAIMS)), rng)
 
 
-def fitting(clips: Clips, captions: Captions) -> Tensor:
-    """Which captions fit which clips: [clips, captions] of 1 (fits), -1 (does not), 0 (unknown).
+def caption_matches(clips: Clips, captions: Captions) -> Tensor:
+    """Return whether each caption is true of each clip: [clips, captions] of 1 (true), -1 (false), 0 (unknown).
 
-    A caption made from labels fits where its claims hold; where nothing was known to claim, nothing is known of it. One that
-    was written fits the clips it was written about and no other, but that nothing is known where the labels of both clips
-    do not tell them apart.
+    A composed caption is true where its claims hold, and unknown if it has none. A caption of the manifest is true of its own
+    clips, false of clips whose labels differ from theirs, and unknown for all others.
     """
     truth = torch.from_numpy(clips.truth)
     known = match(truth, captions.claims)
@@ -90,12 +89,12 @@ def fitting(clips: Clips, captions: Captions) -> Tensor:
 
 
 def label_prompts(rng: random.Random) -> list[str]:
-    """A short caption for every label of an exclusive attribute, in the order of PROMPTED."""
+    """Compose a short caption for each label in PROMPTED."""
     return [write_caption([CLAIMS[column]], rng) for column in PROMPTED]
 
 
 def tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """input_ids and attention_mask, int64 [texts, longest]."""
+    """Tokenize texts: input_ids and attention_mask, int64 [texts, longest]."""
     encodings = tokenizer.encode_batch(list(texts))
     return torch.tensor([e.ids for e in encodings]), torch.tensor([e.attention_mask for e in encodings])
 
@@ -105,21 +104,21 @@ def _write(claims: Tensor, rng: random.Random) -> str:
     return write_caption([CLAIMS[column]._replace(holds=bool(claims[column] > 0)) for column in said], rng)
 
 
-def _choose_claims(truth: np.ndarray, rng: random.Random, deny: bool) -> Tensor:
-    """Some claims that hold (1), and if asked for a denial of one that does not (-1), or that alone: [claims]."""
-    alone = deny and rng.random() < ALONE
+def _choose_claims(truth: np.ndarray, rng: random.Random, *, negate: bool) -> Tensor:
+    """Choose claims that hold (1), and with `negate` also, or only, one that does not (-1): [claims]."""
+    alone = negate and rng.random() < NEGATION_ALONE
     chosen = [] if alone else choose_claims([CLAIMS[column] for column in np.flatnonzero(truth == 1)], rng)
     claims = torch.zeros(len(CLAIMS))
     claims[[CLAIMS.index(claim) for claim in chosen]] = 1
     names = {claim.attribute for claim in chosen}
     failing = [int(column) for column in np.flatnonzero(truth == -1) if CLAIMS[column].attribute not in names]
-    if deny and failing:
+    if negate and failing:
         claims[rng.choice(failing)] = -1
     return claims
 
 
 def _falsify(claims: Tensor, truth: np.ndarray, rng: random.Random) -> Tensor | None:
-    """`claims` with one of them exchanged for a label of the same attribute that does not hold; None where none is known."""
+    """Return `claims` with one of them moved to a label of the same attribute that does not hold; None if none is known."""
     options = []
     for column in torch.nonzero(claims).flatten().tolist():
         if claims[column] < 0:

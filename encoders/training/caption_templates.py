@@ -30,9 +30,15 @@ KINDS = {"adjectives": 5, "adverbs": 2, "verbs": 1, "feelings": 2, "phrases": 2}
 """How often a claim is put into each kind of words, where its label has them."""
 
 
-UNREMARKABLE = {("phonation", "modal"), ("pitch", "medium"), ("intensity", "normal"), ("channel", "full-band")}
-SELDOM = 0.15
-"""How often people mention what is unremarkable."""
+INFORMATIVE = ("emotion", "noise")
+"""Attributes whose unremarkable label is mentioned as often as the others: it was acted or recorded on purpose."""
+UNREMARKABLE = {
+    (attribute.name, attribute.unremarkable)
+    for attribute in load_attributes().values()
+    if attribute.unremarkable and attribute.name not in INFORMATIVE
+}
+MENTIONED_UNREMARKABLE = 0.15
+"""Probability that an unremarkable label is mentioned."""
 
 
 @dataclass
@@ -53,7 +59,7 @@ class Said:
 
 def choose_claims(holding: Sequence[Claim], rng: random.Random) -> list[Claim]:
     """One to four of the claims that hold, of different attributes, as somebody might mention them."""
-    telling = [claim for claim in holding if claim[:2] not in UNREMARKABLE or rng.random() < SELDOM]
+    telling = [claim for claim in holding if claim[:2] not in UNREMARKABLE or rng.random() < MENTIONED_UNREMARKABLE]
     by_attribute: dict[str, list[Claim]] = {}
     for claim in telling or holding:
         by_attribute.setdefault(claim.attribute, []).append(claim)

@@ -1,4 +1,4 @@
-"""Training on clips and captions: contrastive and classification losses, twisted captions, soft matches with a teacher."""
+"""Training on clips and captions: contrastive and classification losses, hard negatives, and self-distillation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from voxdex.encoders.networks.speech_tower import ConvNeXtSpeechTower
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 from voxdex.encoders.training import losses
-from voxdex.encoders.training.augment import augment, draw_surroundings
+from voxdex.encoders.training.augment import augment, draw_conditions
 from voxdex.encoders.training.caption_sampling import (
     ATTRIBUTE_COLUMNS,
     EXCLUSIVE,
     PROMPTED,
+    caption_matches,
     draw_captions,
-    fitting,
+    hard_negative_captions,
     label_prompts,
     tokens,
-    twist,
 )
 from voxdex.encoders.training.data import Clips
 from voxdex.encoders.training.distributed import ProcessGroup, gather
-from voxdex.encoders.training.initial import Bundle
+from voxdex.encoders.training.initial import TrainingBundle
 from voxdex.encoders.training.label_rules import played
 from voxdex.encoders.training.recipe import Recipe, RecipeError
 from voxdex.encoders.training.trainer import Trainer
@@ -40,7 +40,7 @@ class Batch:
     """A batch on the device: this process's clips and captions, and what is known of all processes'.
 
     truth [all, claims]; waveform [part, samples], lengths [part]; ids and mask [part, tokens] of the clips' own captions.
-    twisted: captions beside them that are false of one clip; matches [all, own and twisted captions].
+    hard_negatives: further captions, each false of one clip; matches [all, captions and hard negatives].
     """
 
     rows: list[int]
@@ -49,14 +49,14 @@ class Batch:
     lengths: Tensor
     ids: Tensor
     mask: Tensor
-    twisted: list[str]
+    hard_negatives: list[str]
     matches: Tensor
 
 
 class CaptionTrainer(Trainer):
     """Trains speech and captions into one space, with a frozen teacher if the recipe wants one."""
 
-    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: ProcessGroup) -> None:
+    def __init__(self, recipe: Recipe, bundle: TrainingBundle, clips: Clips, group: ProcessGroup) -> None:
         tags = [clip_tags(row, recipe.loss.tag_columns) for row in clips.rows]
         self.tag_names = sorted(set().union(*tags))
         if not self.tag_names and (recipe.loss.tags or recipe.sampling.order == "balanced"):
@@ -64,25 +64,25 @@ class CaptionTrainer(Trainer):
             raise RecipeError(
                 f"The recipe needs tags, and no clip has any in the manifest's column(s) {columns} (loss.tag_columns)."
             )
-        super().__init__(recipe, beginning, clips, place, tags)
+        super().__init__(recipe, bundle, clips, group, tags)
         if self.schedule.checkpoint_activations:
             self.network.speech_tower.checkpoint_activations()
             self.network.text_tower.checkpoint_activations()
-        self.teacher = self._frozen(self.network) if self.loss.soft_matches else None
-        self.starting_text = self._frozen(self.network.text_tower) if self.loss.positives == "similar" else None
+        self.teacher = self._frozen(self.network) if self.loss.self_distillation else None
+        self.starting_text = self._frozen(self.network.text_tower) if self.loss.positives == "text_similarity" else None
 
     def validate(self, clips: Clips) -> Validation:
-        return validate(self.kept, clips, self.tokenizer, self.place.device)
+        return validate(self.kept, clips, self.tokenizer, self.group.device)
 
     def _backward(self) -> dict[str, Tensor]:
         """With several parts, in two passes (Gao et al. 2021, GradCache)."""
         batch = self._batch()
         whole = slice(0, len(batch.lengths))
-        if self.schedule.parts == 1:
+        if self.schedule.grad_cache_chunks == 1:
             parts = self._losses(batch, *self._embed(batch, whole, 0))
             parts["loss"].backward()
             return parts
-        bounds = np.linspace(0, len(batch.lengths), self.schedule.parts + 1).astype(int).tolist()
+        bounds = np.linspace(0, len(batch.lengths), self.schedule.grad_cache_chunks + 1).astype(int).tolist()
         pieces = [slice(*pair) for pair in pairwise(bounds) if pair[0] < pair[1]]
         with torch.no_grad():
             embedded = [self._embed(batch, piece, i) for i, piece in enumerate(pieces)]
@@ -96,7 +96,7 @@ class CaptionTrainer(Trainer):
 
     def _embed(self, batch: Batch, piece: slice, number: int) -> tuple[Tensor, Tensor]:
         """Embeddings of a piece of this process's batch; the same dropout whenever it is the same piece of the same step."""
-        seed = self._seed("dropout", self.place.rank, number)
+        seed = self._seed("dropout", self.group.rank, number)
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # transformers draws the spans it masks from numpy's global generator
         with self._precision():
@@ -107,14 +107,14 @@ class CaptionTrainer(Trainer):
     def _losses(self, batch: Batch, speech: Tensor, text: Tensor) -> dict[str, Tensor]:
         """The parts of the loss and their weighted sum, `loss`, over all processes' embeddings."""
         loss, scale = self.loss, self.network.logit_scale
-        speech, text = gather(speech, self.place), gather(text, self.place)
+        speech, text = gather(speech, self.group), gather(text, self.group)
         cosines = speech @ text.T
-        matched = speech @ torch.cat([text, self._embed_prompts(batch.twisted)]).T if batch.twisted else cosines
+        matched = speech @ torch.cat([text, self._embed_prompts(batch.hard_negatives)]).T if batch.hard_negatives else cosines
         parts: dict[str, tuple[float, Callable[[], Tensor]]] = {
             "contrastive": (loss.contrastive, lambda: self._contrastive(scale * matched, batch)),
             "attributes": (loss.attributes, lambda: self._attributes(scale * speech, batch.truth)),
             "tags": (loss.tags, lambda: self._tags(speech if loss.tag_scale == "none" else scale * speech, batch.rows)),
-            "soft_matches": (loss.soft_matches, lambda: self._soft_matches(cosines, batch)),
+            "self_distillation": (loss.self_distillation, lambda: self._self_distillation(cosines, batch)),
         }
         values = {name: (weight, part()) for name, (weight, part) in parts.items() if weight}
         return {name: value for name, (_, value) in values.items()} | {
@@ -126,55 +126,56 @@ class CaptionTrainer(Trainer):
             return losses.contrastive(logits, batch.matches)
         with torch.no_grad():
             features = nn.functional.normalize(self.starting_text(batch.ids, batch.mask), dim=-1)
-        features = gather(features, self.place)
-        return losses.soft_cross_entropy(logits, features @ features.T / self.loss.similar_temperature)
+        features = gather(features, self.group)
+        return losses.soft_cross_entropy(logits, features @ features.T / self.loss.text_similarity_temperature)
 
     def _attributes(self, speech: Tensor, truth: np.ndarray) -> Tensor:
         prompts = self._embed_prompts(label_prompts(self._random("prompts")))
-        truth = torch.from_numpy(truth[:, PROMPTED]).to(self.place.device)
+        truth = torch.from_numpy(truth[:, PROMPTED]).to(self.group.device)
         weights = [self.loss.attribute_weights.get(name, 1.0) for name in EXCLUSIVE]
         return losses.attribute_classification(speech @ prompts.T, truth, ATTRIBUTE_COLUMNS, weights, self.loss.ambiguous)
 
     def _tags(self, speech: Tensor, rows: Sequence[int]) -> Tensor:
         rng = self._random("tags")
         prompts = self._embed_prompts([rng.choice(self.loss.tag_templates).format(tag) for tag in self.tag_names])
-        has = torch.tensor([[float(tag in self.tags[row]) for tag in self.tag_names] for row in rows], device=self.place.device)
+        has = torch.tensor([[float(tag in self.tags[row]) for tag in self.tag_names] for row in rows], device=self.group.device)
         return losses.tag_classification(speech @ prompts.T, has)
 
-    def _soft_matches(self, cosines: Tensor, batch: Batch) -> Tensor:
+    def _self_distillation(self, cosines: Tensor, batch: Batch) -> Tensor:
         with torch.no_grad(), self._precision():
-            speech = gather(self.teacher.embed_speech(batch.waveform, batch.lengths), self.place)
-            text = gather(self.teacher.embed_text(batch.ids, batch.mask), self.place)
-        return losses.soft_matches(cosines, speech @ text.T, self.loss.soft_form, self.loss.soft_temperature)
+            speech = gather(self.teacher.embed_speech(batch.waveform, batch.lengths), self.group)
+            text = gather(self.teacher.embed_text(batch.ids, batch.mask), self.group)
+        form, temperature = self.loss.distillation_form, self.loss.distillation_temperature
+        return losses.self_distillation(cosines, speech @ text.T, form, temperature)
 
     def _embed_prompts(self, prompts: list[str]) -> Tensor:
         with self._precision():
-            return self.network.embed_text(*(part.to(self.place.device) for part in tokens(self.tokenizer, prompts)))
+            return self.network.embed_text(*(part.to(self.group.device) for part in tokens(self.tokenizer, prompts)))
 
     def _batch(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
         rows = self._epoch(epoch)[index]
-        surroundings = draw_surroundings(len(rows), self._generator("surroundings"), self.schedule.augment)
+        conditions = draw_conditions(len(rows), self._generator("surroundings"), self.schedule.augment)
         furthest = math.log1p(self.schedule.speed_change)
         speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
         moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
-        heard = [cells | around for cells, around in zip(moved, surroundings.labels(), strict=True)]
+        heard = [cells | around for cells, around in zip(moved, conditions.labels(), strict=True)]
         clips = self.clips.select(rows).relabel(heard)
-        captions = draw_captions(clips, self._random("captions"), self.loss.denials)
-        matches, twisted = 2 * torch.eye(len(rows)) - 1, []
-        if self.loss.positives == "fitting":
-            twists = twist(clips, captions, self.loss.twists, self._random("twists"))
-            matches, twisted = fitting(clips, captions + twists), twists.texts
-        mine = self.place.part(len(rows))
+        captions = draw_captions(clips, self._random("captions"), self.loss.negations)
+        matches, hard_negatives = 2 * torch.eye(len(rows)) - 1, []
+        if self.loss.positives == "labels":
+            false = hard_negative_captions(clips, captions, self.loss.hard_negatives, self._random("twists"))
+            matches, hard_negatives = caption_matches(clips, captions + false), false.texts
+        mine = self.group.part(len(rows))
         places = np.random.default_rng(self._seed("crops")).random(len(rows))
         seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
         waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
         if self.schedule.augment:
-            noise = self._generator("augment", self.place.rank)
-            waveform = augment(waveform, lengths, surroundings[mine], noise)
+            noise = self._generator("augment", self.group.rank)
+            waveform = augment(waveform, lengths, conditions[mine], noise)
         ids, mask = tokens(self.tokenizer, captions.texts)
-        tensors = (tensor.to(self.place.device) for tensor in (waveform, lengths, ids[mine], mask[mine]))
-        return Batch(rows, clips.truth, *tensors, twisted, matches.to(self.place.device))
+        tensors = (tensor.to(self.group.device) for tensor in (waveform, lengths, ids[mine], mask[mine]))
+        return Batch(rows, clips.truth, *tensors, hard_negatives, matches.to(self.group.device))
 
     def _fit_inputs(self) -> None:
         """Lets a tower of our own find out the scale of what it measures, on clips as training draws them."""
@@ -182,9 +183,9 @@ class CaptionTrainer(Trainer):
             rng = np.random.default_rng(self._seed("fit"))
             rows = rng.choice(len(self.clips), min(FITTED_CLIPS, len(self.clips)), replace=False).tolist()
             waveform, lengths = self.clips.crops(rows, self.schedule.crop_seconds[1], rng.random(len(rows)))
-            surroundings = draw_surroundings(len(rows), self._generator("fit"), self.schedule.augment)
-            waveform = augment(waveform, lengths, surroundings, self._generator("fit"))
-            self.network.speech_tower.fit(waveform.to(self.place.device), lengths.to(self.place.device))
+            conditions = draw_conditions(len(rows), self._generator("fit"), self.schedule.augment)
+            waveform = augment(waveform, lengths, conditions, self._generator("fit"))
+            self.network.speech_tower.fit(waveform.to(self.group.device), lengths.to(self.group.device))
 
 
 def clip_tags(row: dict[str, str], columns: Sequence[str]) -> set[str]:

@@ -87,7 +87,7 @@ class Clips:
 
 
 def load_clips(
-    manifests: Sequence[Path], cache: Path, root: Path | None = None, on_clip: Callable[[int], object] = lambda total: None
+    manifests: Sequence[Path], cache: Path, root: Path | None = None, on_clip: Callable[[int], object] = lambda _: None
 ) -> tuple[Clips, list[Failure]]:
     """Reads manifests and decodes their recordings, once: `cache` keeps the sound.
 
@@ -184,7 +184,7 @@ def truth_of(row: dict[str, str]) -> np.ndarray:
     return truth
 
 
-def permitted(rows: Sequence[dict[str, str]], licences: Sequence[str]) -> list[int]:
+def filter_by_licence(rows: Sequence[dict[str, str]], licences: Sequence[str]) -> list[int]:
     """The rows under one of the licences; all where none are named.
 
     Raises:

@@ -24,11 +24,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.networks.text_tower import TransformerTextTower
+from voxdex.encoders.networks.text_tower import TransformerTextTower, pad
 from voxdex.encoders.paths import replaced
 from voxdex.encoders.training.caption_templates import Claim, write_caption
 from voxdex.encoders.training.initial import TEXT_TOWER
-from voxdex.encoders.training.padding import pad
 
 LEXICAL_FILES = {"00", "01", "02", "07", "09", "10", "12", "18", "26", "29", "31", "32", "37", "39", "42"}
 """WordNet's files of adjectives, adverbs, people, attributes, feelings, communication, states, body and emotion verbs."""

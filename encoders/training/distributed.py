@@ -63,21 +63,21 @@ def end_distributed() -> None:
         dist.destroy_process_group()
 
 
-def gather(vectors: Tensor, place: ProcessGroup) -> Tensor:
+def gather(vectors: Tensor, group: ProcessGroup) -> Tensor:
     """[part, width] of every process, in order of rank -> [all, width]; gradients flow back to where they belong."""
-    return torch.cat(all_gather(vectors)) if place.world > 1 else vectors
+    return torch.cat(all_gather(vectors)) if group.world > 1 else vectors
 
 
-def average_gradients(parameters: Iterable[nn.Parameter], place: ProcessGroup) -> None:
+def average_gradients(parameters: Iterable[nn.Parameter], group: ProcessGroup) -> None:
     """Gives every process the mean of all processes' gradients.
 
     Every process computes the whole batch's loss from gathered embeddings, and the backward of the gathering sums what
     the processes' losses say of an embedding: the mean over processes is the gradient of the one loss.
     """
-    if place.world == 1:
+    if group.world == 1:
         return
     for parameter in parameters:
         if parameter.grad is None:
             continue
         dist.all_reduce(parameter.grad)
-        parameter.grad /= place.world
+        parameter.grad /= group.world

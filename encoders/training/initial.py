@@ -16,8 +16,7 @@ from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelE
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.networks.factory import build_network
 from voxdex.encoders.paths import voxdex_home
-from voxdex.encoders.phonetic.g2p import phonemes_of
-from voxdex.encoders.training.phoneme_tokenizer import phoneme_tokenizer
+from voxdex.encoders.phonetic.g2p import phoneme_tokenizer, phonemes_of
 from voxdex.encoders.training.recipe import Recipe
 from voxdex.encoders.training.whisper import convert_whisper, read_whisper, whisper_file
 
@@ -26,7 +25,7 @@ MOST_TOKENS = 512
 
 
 @dataclass(frozen=True)
-class Bundle:
+class TrainingBundle:
     """A network, its description (see build_network) and its tokenizer: all that training starts from and export needs."""
 
     network: DualEncoder
@@ -34,10 +33,10 @@ class Bundle:
     tokenizer: Tokenizer
 
 
-def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
+def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBundle:
     """The network that a recipe starts with, given the manifests' rows.
 
-    With `recipe.start`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
+    With `recipe.init_from`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
     `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", the same or a
     CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.distil for kind "transformer".
     A tower of kind "phonemes" needs none: its tokenizer knows the phonemes
@@ -46,8 +45,8 @@ def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
     Raises:
         SourceError: a source is missing or does not fit. NetworkError: the network cannot be built.
     """
-    if recipe.start:
-        return begin_from(recipe.start)
+    if recipe.init_from:
+        return load_trained(recipe.init_from)
     speech, text = dict(recipe.speech_tower), dict(recipe.text_tower)
     speech_source, text_source = speech.pop("source", ""), text.pop("source", "")
     if text["kind"] == "phonemes" and not text_source:
@@ -77,17 +76,17 @@ def begin(recipe: Recipe, rows: Sequence[dict[str, str]]) -> Bundle:
             _load(tower.encoder, heard, source)
         elif source:
             _load(tower, read_weights(Path(source) / TEXT_TOWER), source)
-    return Bundle(network, architecture, tokenizer)
+    return TrainingBundle(network, architecture, tokenizer)
 
 
-def _begin_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> Bundle:
+def _begin_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> TrainingBundle:
     known = {"vocabulary": tokenizer.get_vocab_size()}
     towers = {"speech_tower": recipe.speech_tower | known, "text_tower": recipe.text_tower | known}
     architecture = towers | {"projection": dict(recipe.projection)}
-    return Bundle(build_network(architecture), architecture, tokenizer)
+    return TrainingBundle(build_network(architecture), architecture, tokenizer)
 
 
-def begin_from(start: str) -> Bundle:
+def load_trained(start: str) -> TrainingBundle:
     """A run of ours, by its folder; a model with towers of our own in fp32, by name or folder; a published checkpoint's file.
 
     Raises:
@@ -110,7 +109,7 @@ def begin_from(start: str) -> Bundle:
         architecture, weights = card.architecture, _graph_weights(folder, card.logit_scale)
     network = build_network(architecture)
     _load(network, weights, start)
-    return Bundle(network, architecture, read_tokenizer(folder))
+    return TrainingBundle(network, architecture, read_tokenizer(folder))
 
 
 def whisper_encoder(source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

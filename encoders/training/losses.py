@@ -35,10 +35,10 @@ def multi_positive(logits: Tensor, matches: Tensor) -> Tensor:
     Returns:
         The mean over rows that have a match; zero where none has.
     """
-    log_shares = logits.masked_fill(matches == 0, -1e4).log_softmax(dim=1)
+    log_probs = logits.masked_fill(matches == 0, -1e4).log_softmax(dim=1)
     positive = (matches == 1).float()
     count = positive.sum(dim=1)
-    rows = -(positive * log_shares).sum(dim=1) / count.clamp(min=1)
+    rows = -(positive * log_probs).sum(dim=1) / count.clamp(min=1)
     return rows[count > 0].mean() if (count > 0).any() else logits.sum() * 0
 
 
@@ -53,7 +53,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return sum(-(right.softmax(dim=1) * left.log_softmax(dim=1)).sum(dim=1).mean() for left, right in ways) / 2
 
 
-def soft_matches(student: Tensor, teacher: Tensor, form: str, temperature: float) -> Tensor:
+def self_distillation(student: Tensor, teacher: Tensor, form: str, temperature: float) -> Tensor:
     """How far the student's similarities are from a frozen teacher's (RA-CLAP, arXiv 2505.19437, second stage).
 
     The paper's own formula is not public. "cross-entropy" is that of Primus et al. (arXiv 2408.11641), both similarities
@@ -109,8 +109,8 @@ def attribute_classification(
         possible = part >= 0
         known = (part == -1).any(dim=1)
         if known.any():
-            log_shares = logits[:, columns].log_softmax(dim=1)[known]
-            missed = -log_shares.masked_fill(~possible[known], -1e4).logsumexp(dim=1)
+            log_probs = logits[:, columns].log_softmax(dim=1)[known]
+            missed = -log_probs.masked_fill(~possible[known], -1e4).logsumexp(dim=1)
             held = part[known].argmax(dim=1)
             share = held.bincount()[held].rsqrt()
             share = torch.where(possible[known].sum(dim=1) > 1, ambiguous * share, share)

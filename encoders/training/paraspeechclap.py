@@ -9,7 +9,7 @@ from torch import Tensor
 
 from voxdex.encoders.errors import SourceError
 from voxdex.encoders.networks.factory import build_network
-from voxdex.encoders.training.initial import Bundle, pretrained_description, pretrained_speech, pretrained_tokenizer
+from voxdex.encoders.training.initial import TrainingBundle, pretrained_description, pretrained_speech, pretrained_tokenizer
 
 SPEECH_SOURCE = "microsoft/wavlm-large"
 TEXT_SOURCE = "ibm-granite/granite-embedding-278m-multilingual"
@@ -30,7 +30,7 @@ UNUSED = re.compile(
 """What takes no part in an embedding: the text model's pooler, buffers of older versions, the mask of pre-training."""
 
 
-def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOURCE) -> Bundle:
+def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOURCE) -> TrainingBundle:
     """A checkpoint as a network, its towers' configs and its tokenizer taken from folders or the hub.
 
     Args:
@@ -60,7 +60,7 @@ def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOU
                 "Name the towers it was trained with by --speech and --text."
             )
     network.load_state_dict(weights, strict=False)
-    return Bundle(network.eval(), architecture, pretrained_tokenizer(text))
+    return TrainingBundle(network.eval(), architecture, pretrained_tokenizer(text))
 
 
 def read_state(file: Path) -> dict[str, Tensor]:

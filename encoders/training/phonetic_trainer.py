@@ -5,31 +5,27 @@ between parts of clips and of sequences, so that words inside clips are found, a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
-from voxdex.encoders.batching import by_length, padded
-from voxdex.encoders.phonetic.corruption import corrupt
-from voxdex.encoders.phonetic.ctc import BLANK
-from voxdex.encoders.phonetic.evaluation import Listener, fit_intelligibility, run_tests
-from voxdex.encoders.phonetic.g2p import phonemes_of
-from voxdex.encoders.phonetic.pmi import PhoneticEmbedding, pmi
+from voxdex.encoders.networks.text_tower import pad
+from voxdex.encoders.onnx_session import map_by_length, pad_clips
+from voxdex.encoders.phonetic.ctc import BLANK, PhoneticEmbedding, align, pmi
+from voxdex.encoders.phonetic.evaluation import Listener, corrupt, fit_intelligibility, run_tests
+from voxdex.encoders.phonetic.g2p import MAX_PHONEMES, phonemes_of
 from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training import losses
-from voxdex.encoders.training.alignment import align
-from voxdex.encoders.training.augment import augment, draw_surroundings
+from voxdex.encoders.training.augment import augment, draw_conditions
 from voxdex.encoders.training.data import Clips
 from voxdex.encoders.training.distributed import ProcessGroup, gather
-from voxdex.encoders.training.initial import Bundle
-from voxdex.encoders.training.padding import pad
-from voxdex.encoders.training.phoneme_tokenizer import LONGEST
+from voxdex.encoders.training.initial import TrainingBundle
 from voxdex.encoders.training.recipe import Recipe, RecipeError
 from voxdex.encoders.training.trainer import Trainer
-from voxdex.encoders.training.validation import Metric, Validation
+from voxdex.encoders.training.validation import Validation
 
 FEWEST_PHONEMES = 3
 """Of a part of an utterance."""
@@ -58,32 +54,32 @@ class Batch:
 class PhoneticTrainer(Trainer):
     """Trains speech and phonemes into one space."""
 
-    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: ProcessGroup) -> None:
-        if recipe.schedule.parts > 1:
-            raise RecipeError("schedule.parts is for captions: phonemes are trained in one part.")
+    def __init__(self, recipe: Recipe, bundle: TrainingBundle, clips: Clips, group: ProcessGroup) -> None:
+        if recipe.schedule.grad_cache_chunks > 1:
+            raise RecipeError("schedule.grad_cache_chunks is for captions: phonemes are trained in one part.")
         short = np.flatnonzero(clips.lengths <= recipe.schedule.crop_seconds[1] * SAMPLE_RATE)
-        spoken = [beginning.tokenizer.encode(phonemes).ids for phonemes in phonemes_of([clips.rows[i] for i in short])]
+        spoken = [bundle.tokenizer.encode(phonemes).ids for phonemes in phonemes_of([clips.rows[i] for i in short])]
         usable = [i for i, ids in enumerate(spoken) if len(ids) >= FEWEST_PHONEMES]
         if len(usable) < 2:
             raise ManifestError(f"No two clips are up to {recipe.schedule.crop_seconds[1]:g} s long and say something.")
         self.spoken = [spoken[i] for i in usable]
         self.inventory = [phoneme for ids in self.spoken for phoneme in ids]
-        counts = 1 + np.bincount(self.inventory, minlength=beginning.tokenizer.get_vocab_size())
-        self.phoneme_shares = [round(share, 8) for share in (counts / counts.sum()).tolist()]
+        counts = 1 + np.bincount(self.inventory, minlength=bundle.tokenizer.get_vocab_size())
+        self.phoneme_prior = [round(share, 8) for share in (counts / counts.sum()).tolist()]
         kept = clips.select(short[usable].tolist())
-        super().__init__(recipe, beginning, kept, place, [set()] * len(kept))
+        super().__init__(recipe, bundle, kept, group, [set()] * len(kept))
 
     def validate(self, clips: Clips) -> Validation:
-        network, device = self.kept.eval(), self.place.device
+        network, device = self.kept.eval(), self.group.device
         short = clips.select(np.flatnonzero(clips.lengths <= 10 * SAMPLE_RATE).tolist())
         said = [self.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(short.rows)]
 
         @torch.inference_mode()
         def hear(sounds: list[np.ndarray]) -> list[PhoneticEmbedding]:
-            waveform, lengths = (torch.from_numpy(side).to(device) for side in padded(sounds).values())
+            waveform, lengths = (torch.from_numpy(side).to(device) for side in pad_clips(sounds).values())
             heard = network.speech_tower.listen(waveform, lengths)
             vectors = network.project_speech(network.speech_tower.pool(heard.states, heard.weights))
-            sides = (side.float().cpu().numpy() for side in (vectors, heard.log_shares))
+            sides = (side.float().cpu().numpy() for side in (vectors, heard.log_probs))
             return [
                 PhoneticEmbedding(vector, shares[:frames])
                 for vector, shares, frames in zip(*sides, heard.frames.tolist(), strict=True)
@@ -97,19 +93,18 @@ class PhoneticTrainer(Trainer):
             return [*network.embed_text(*self._pad(ids_of(sequences))).float().cpu().numpy()]
 
         listener = Listener(
-            hear=lambda sounds: list(by_length(sounds, hear, most=32)),
-            evidence=lambda spoken, sequences: pmi(spoken, ids_of(sequences), np.array(self.phoneme_shares)),
-            embed=lambda sequences: np.stack(list(by_length(sequences, embed, most=256))),
+            hear=lambda sounds: list(map_by_length(sounds, hear, max_items=32)),
+            evidence=lambda spoken, sequences: pmi(spoken, ids_of(sequences), np.array(self.phoneme_prior)),
+            embed=lambda sequences: np.stack(list(map_by_length(sequences, embed, max_items=256))),
         )
         sounds = [short.samples(i) for i in range(len(short))]
         clear = listener.hear(sounds)
-        outcomes, curve = run_tests(listener, sounds, clear, said), fit_intelligibility(listener, clear, said)
-        named = [Metric(found.question, "held out", *list(vars(found).values())[1:]) for found in outcomes]
-        return Validation(named, intelligibility=curve)
+        metrics, curve = run_tests(listener, sounds, clear, said), fit_intelligibility(listener, clear, said)
+        return Validation([replace(metric, set="held out") for metric in metrics], intelligibility=curve)
 
     def _backward(self) -> dict[str, Tensor]:
         batch = self._batch()
-        torch.manual_seed(self._seed("dropout", self.place.rank))
+        torch.manual_seed(self._seed("dropout", self.group.rank))
         network, tower = self.network, self.network.speech_tower
         with self._precision():
             heard = tower.listen(batch.waveform, batch.lengths)
@@ -130,13 +125,13 @@ class PhoneticTrainer(Trainer):
         """Corrupted sequences count the less against their own clip the fewer edits they have."""
         scale = self.network.logit_scale
         same = self._same(batch.spoken)
-        logits = scale * gather(speech, self.place) @ gather(text, self.place).T
+        logits = scale * gather(speech, self.group) @ gather(text, self.group).T
         if not self.loss.corruptions:
             return losses.contrastive(logits, same)
         logits_wrong = scale * (speech[:, None] * corrupted.unflatten(0, (len(speech), -1))).sum(dim=-1)
         shares = torch.tensor(batch.shares, device=speech.device).view_as(logits_wrong)
         logits_wrong = logits_wrong + (shares / WHOLLY_WRONG).clamp(max=1).log()
-        wrong = gather(logits_wrong, self.place)
+        wrong = gather(logits_wrong, self.group)
         to_text = losses.multi_positive(torch.cat([logits, wrong], dim=1), torch.cat([same, -torch.ones_like(wrong)], dim=1))
         return (to_text + losses.multi_positive(logits.T, same.T)) / 2
 
@@ -144,14 +139,14 @@ class PhoneticTrainer(Trainer):
         targets = torch.tensor([phoneme for ids in batch.spoken for phoneme in ids])
         counts = torch.tensor([len(ids) for ids in batch.spoken])
         return nn.functional.ctc_loss(
-            heard.log_shares.transpose(0, 1), targets, heard.frames.cpu(), counts, blank=BLANK, zero_infinity=True
+            heard.log_probs.transpose(0, 1), targets, heard.frames.cpu(), counts, blank=BLANK, zero_infinity=True
         )
 
     def _spans(self, heard, batch: Batch) -> Tensor:
         """The contrast between a part of each clip, as far as it is aligned, and the phonemes of that part."""
         rng = self._random("spans")
         frames = heard.frames.tolist()
-        places = align(heard.log_shares.detach().float().cpu().numpy(), frames, batch.spoken)
+        places = align(heard.log_probs.detach().float().cpu().numpy(), frames, batch.spoken)
         weights = torch.zeros_like(heard.weights)
         parts, rows = [], []
         for row, (ids, frame_of) in enumerate(zip(batch.spoken, places, strict=True)):
@@ -174,38 +169,38 @@ class PhoneticTrainer(Trainer):
             speech, text = self.network.project_speech(pooled), self.network.embed_text(*self._pad(parts))
         return losses.contrastive(self.network.logit_scale * speech @ text.T, self._same(parts, alone=True))
 
-    def _same(self, sequences: list[list[int]], alone: bool = False) -> Tensor:
+    def _same(self, sequences: list[list[int]], *, alone: bool = False) -> Tensor:
         """[all, all]: 1 where two sequences are the same, else -1; over all processes, unless `alone`."""
-        ids = torch.zeros(len(sequences), LONGEST, dtype=torch.int64)
+        ids = torch.zeros(len(sequences), MAX_PHONEMES, dtype=torch.int64)
         for row, sequence in enumerate(sequences):
             ids[row, : len(sequence)] = torch.tensor(sequence)
         if not alone:
-            ids = gather(ids.to(self.place.device), self.place)
+            ids = gather(ids.to(self.group.device), self.group)
         return 2.0 * (ids[:, None] == ids).all(dim=-1) - 1.0
 
     def _batch(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
         rows = self._epoch(epoch)[index]
-        rows = rows[self.place.part(len(rows))]
-        rng = self._random(f"corruptions {self.place.rank}")
+        rows = rows[self.group.part(len(rows))]
+        rng = self._random(f"corruptions {self.group.rank}")
         spoken = [self.spoken[row] for row in rows]
         shares = [rng.uniform(0.03, 0.4) for _ in range(len(rows) * self.loss.corruptions)]
         corrupted = [corrupt(spoken[i // self.loss.corruptions], share, self.inventory, rng) for i, share in enumerate(shares)]
         furthest = math.log1p(self.schedule.speed_change)
-        speeds = np.exp(np.random.default_rng(self._seed("speeds", self.place.rank)).uniform(-furthest, furthest, len(rows)))
+        speeds = np.exp(np.random.default_rng(self._seed("speeds", self.group.rank)).uniform(-furthest, furthest, len(rows)))
         seconds = self.schedule.crop_seconds[1] * (1 + self.schedule.speed_change)
         waveform, lengths = self.clips.crops(rows, seconds, np.zeros(len(rows)), speeds)
-        generator = self._generator("augment", self.place.rank)
+        generator = self._generator("augment", self.group.rank)
         if self.schedule.augment:
-            surroundings = draw_surroundings(len(rows), generator, self.schedule.augment)
-            waveform = augment(waveform, lengths, surroundings, generator)
+            conditions = draw_conditions(len(rows), generator, self.schedule.augment)
+            waveform = augment(waveform, lengths, conditions, generator)
         chance = self.schedule.noise * min(1.0, self.step_number / (CALM * self.total_steps))
         waveform = add_disturbance(waveform, lengths, chance, self.schedule.noise_db, generator)
-        return Batch(waveform.to(self.place.device), lengths.to(self.place.device), spoken, corrupted, shares)
+        return Batch(waveform.to(self.group.device), lengths.to(self.group.device), spoken, corrupted, shares)
 
     def _pad(self, sequences: list[list[int]]) -> tuple[Tensor, Tensor]:
         ids, mask = pad(sequences)
-        return ids.to(self.place.device), mask.to(self.place.device)
+        return ids.to(self.group.device), mask.to(self.group.device)
 
 
 def add_disturbance(

@@ -29,9 +29,8 @@ from voxdex.encoders.tables import ManifestError, write_csv
 from voxdex.encoders.training.acoustics import measure
 from voxdex.encoders.training.annotate import MEASURES, MOST_SECONDS, in_processes, make_row
 from voxdex.encoders.training.corpora import read_corpus
-from voxdex.encoders.training.edit_labels import edited_labels, write_edit
 from voxdex.encoders.training.label_rules import load_measured
-from voxdex.encoders.training.vocoder_edits import EDITS
+from voxdex.encoders.training.vocoder_edits import EDITS, edited_labels, write_edit
 
 Task, Done = TypeVar("Task"), TypeVar("Done")
 

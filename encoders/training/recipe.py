@@ -1,4 +1,4 @@
-"""Recipes: what is trained, on what schedule and against which loss, as data (TOML)."""
+"""Training recipes in TOML: architecture, schedule, sampling and loss."""
 
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
@@ -8,38 +8,40 @@ from typing import Any
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.errors import VoxdexError
 
-LONGEST_CROP = 20
-"""Seconds."""
+MAX_CROP_SECONDS = 20
+"""Upper limit of schedule.crop_seconds."""
 RECIPES = Path(__file__).parent / "recipes"
 
 
 class RecipeError(VoxdexError):
-    """A recipe that cannot be used. The message is a sentence for the user."""
+    """A recipe that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
+    """Length, batches, learning rates and augmentation of a run.
 
-    seed: of every draw. steps or epochs: the length; the other is 0. batch: clips in one loss, over all processes.
-    parts: pieces a batch is embedded in to save memory; the loss is that of the whole batch (Gao et al. 2021, GradCache).
-    crop_seconds: shortest and longest random crop; clips with phonemes are taken whole, and longer ones left aside. rates are
-    multiples of learning_rate; encoder_rate is of a whisper tower's encoder, instead of the tower's, and encoder_start the
-    share of the steps before which it is not trained. one_cycle: warm up over `warmup` of the steps, then fall to nearly
-    zero (Smith 2018); else constant after the warm-up. clip_norm: largest norm of the gradients (0 = any).
-    average_decay: of the moving average of the weights that is validated and kept (0 = none).
-    precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory, more time. augment: share of clips that
-    are put through random rooms, lines and noise. speed_change: how much faster or slower clips are played at most, and so
-    higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). noise: share of clips put under white noise or other voices,
-    noise_db: which are from so many dB to so many dB louder than the clip. validate_every, save_every: steps (0 = each epoch).
-    keep: "last" or "best", by the mean of the validation's figures.
+    seed: of all random draws. steps, epochs: the length of the run; one of them is 0. batch: clips in one loss, over all
+    processes. grad_cache_chunks: number of chunks in which a batch is embedded to save memory; the loss is that of the whole
+    batch (Gao et al. 2021, GradCache). crop_seconds: shortest and longest random crop; clips with phonemes are never cropped,
+    and longer ones are left out.
+    learning_rate: the peak. speech_tower_rate, encoder_rate, text_tower_rate: its multiples for parts of the network;
+    encoder_rate replaces speech_tower_rate for the encoder of a whisper tower. encoder_start: fraction of the steps before
+    which that encoder is frozen. one_cycle: linear warm-up over a fraction `warmup` of the steps, then cosine decay to nearly
+    zero (Smith 2018); else constant after the warm-up. clip_norm: largest gradient norm (0: unlimited). average_decay: of the
+    moving average of the weights, which is validated and kept (0: none).
+    precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory for more time.
+    augment: fraction of clips put through random rooms, channels and noise. speed_change: largest change of speed and pitch
+    (Ko et al. 2015; 0.1: factors of 1 / 1.1 to 1.1). noise: fraction of clips mixed with white noise or other voices,
+    noise_db: level of that noise over the clip's in dB, lowest and highest.
+    validate_every, save_every: steps (0: each epoch). keep: "last" or "best" weights, by the mean of the validation's metrics.
     """
 
     seed: int = 1
     steps: int = 0
     epochs: int = 0
     batch: int = 128
-    parts: int = 1
+    grad_cache_chunks: int = 1
     crop_seconds: tuple[float, float] = (10.0, 10.0)
     learning_rate: float = 1e-5
     speech_tower_rate: float = 1.0
@@ -64,54 +66,54 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which clips are trained on, and which make a batch.
+    """Selection of clips, and their order in batches.
 
-    licences: clips of other licences (the manifests' column) are left aside; none takes all. hold_out: whether clips are
-    held out to validate on; without, the run has no figures. leave_out: data sets, by the beginnings of their names, that are
-    not trained on at all, nor are other recordings of their speakers, and that alone are validated on.
-    order: "shuffled" (every clip once an epoch), "balanced" (by the inverse frequency of tags, at least `rare_clips` a
-    batch with a tag that under `rare_share` of the clips have; ParaSpeechCLAP-Intrinsic), "shares" (by data set, then
-    evenly over speakers), "lengths" (the same, in batches of clips of like length) or "alike" (in batches of one data set
-    as well, as far as that goes: the hardest negatives).
-    shares: how often a data set is drawn from, by the beginning of its name; others 1.
+    licences: clips of other licences (the manifests' column) are left out; empty allows all. hold_out: hold clips out for
+    validation; else the run has no metrics. leave_out: data sets, by prefix of their names, that are validated on instead of
+    trained on; recordings of their speakers in other data sets are left out too.
+    order: "shuffled": every clip once an epoch. "balanced": by the inverse frequency of tags, with at least `rare_clips` a
+    batch that have a tag of less than a fraction `rare_fraction` of the clips (ParaSpeechCLAP-Intrinsic). "weighted": by
+    dataset_weights, then evenly over speakers. "lengths": as "weighted", in batches of clips of similar length.
+    "same_dataset": as "lengths", in batches of one data set where possible, which gives the hardest negatives.
+    dataset_weights: sampling weight by prefix of the data set's name; 1 for all others.
     """
 
     licences: tuple[str, ...] = ()
     hold_out: bool = True
     leave_out: tuple[str, ...] = ()
     order: str = "shuffled"
-    rare_share: float = 0.05
+    rare_fraction: float = 0.05
     rare_clips: int = 2
-    shares: dict[str, float] = field(default_factory=dict)
+    dataset_weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a step minimises; a weight of 0 leaves a part out.
+    """Terms of the loss and their weights; a term of weight 0 is not computed.
 
-    positives: which captions of a batch are right for a clip: "own" alone (the papers), "fitting", all that its labels or
-    captions say fit, unknown pairs left out, or "similar", in proportion to the likeness of captions to the starting
-    weights. Captions written from labels come from the manifest's attributes where it has no captions.
-    denials: share of the captions written from labels that also say what does not hold ("not whispered"). twists: share of
-    them that take part a second time with one claim made false ("a sad man" of a sad woman), as hard negatives.
+    positives: captions that count as positives of a clip. "identity": its own caption alone, as in the papers. "labels": all
+    captions that its labels or captions imply; pairs whose truth is unknown are left out. "text_similarity": all captions, in
+    proportion to the similarity of the captions under the initial weights. Clips without captions get captions written from
+    their labels.
+    negations: fraction of the written captions with a negated claim ("not whispered"). hard_negatives: fraction of them that
+    are repeated with one false claim ("a sad man" for a sad woman), as hard negatives.
     attributes: weight of classification over each exclusive attribute's labels (softmax at the logit scale);
-    attribute_weights: how much attributes count in it, others 1; ambiguous: how much a clip counts of which several labels
-    of an attribute could hold ("neutral|calm"), against one with a label.
-    tags: weight of multi-label classification over the tags of `tag_columns` (ParaSpeechCLAP), each with one of
-    `tag_templates`; tag_scale: "none", the bare cosine (the paper), or "logit" (times the logit scale).
-    soft_matches: weight of the distance to a frozen teacher's similarities, the weights that training starts from
-    (RA-CLAP); soft_form "cross-entropy" (Primus et al. 2024, at soft_temperature) or "squared".
+    attribute_weights: weight by attribute, 1 for all others; ambiguous: weight of a clip with several possible labels
+    ("neutral|calm"), relative to a clip with one.
+    tags: weight of multi-label classification over the tags of `tag_columns` (ParaSpeechCLAP), each in one of
+    `tag_templates`; tag_scale: "none" for bare cosines (the paper), or "logit" for the logit scale.
+    self_distillation: weight of the distance to the similarities of a frozen teacher, which has the initial weights
+    (RA-CLAP); distillation_form: "cross-entropy" (Primus et al. 2024, at distillation_temperature) or "squared".
 
-    Of phonemes (SCRAPS): corruptions: how many corrupted sequences stand beside each clip's own as hard negatives. spans:
-    weight of the contrast between parts of clips and parts of their phonemes, from a fifth of the steps on, when the
-    network can tell where they lie. ctc: weight of connectionist temporal classification of frames.
+    Phonetic models (SCRAPS) only: corruptions: number of corrupted sequences for each clip, as hard negatives. spans: weight
+    of the contrast between spans of clips and of phonemes, from a fifth of the steps on. ctc: weight of the CTC loss.
     """
 
     contrastive: float = 1.0
-    positives: str = "fitting"
-    similar_temperature: float = 0.05
-    denials: float = 0.0
-    twists: float = 0.0
+    positives: str = "labels"
+    text_similarity_temperature: float = 0.05
+    negations: float = 0.0
+    hard_negatives: float = 0.0
     attributes: float = 0.0
     attribute_weights: dict[str, float] = field(default_factory=dict)
     ambiguous: float = 1.0
@@ -119,9 +121,9 @@ class Loss:
     tag_columns: tuple[str, ...] = ("tags",)
     tag_templates: tuple[str, ...] = ("A person is speaking in a {} style.",)
     tag_scale: str = "none"
-    soft_matches: float = 0.0
-    soft_form: str = "cross-entropy"
-    soft_temperature: float = 0.05
+    self_distillation: float = 0.0
+    distillation_form: str = "cross-entropy"
+    distillation_temperature: float = 0.05
     corruptions: int = 0
     spans: float = 0.0
     ctc: float = 0.0
@@ -129,20 +131,21 @@ class Loss:
 
 CHOICES = {
     "schedule": {"precision": ("fp32", "bf16"), "keep": ("last", "best")},
-    "sampling": {"order": ("shuffled", "balanced", "shares", "lengths", "alike")},
+    "sampling": {"order": ("shuffled", "balanced", "weighted", "lengths", "same_dataset")},
     "loss": {
-        "positives": ("own", "fitting", "similar"),
+        "positives": ("identity", "labels", "text_similarity"),
         "tag_scale": ("none", "logit"),
-        "soft_form": ("cross-entropy", "squared"),
+        "distillation_form": ("cross-entropy", "squared"),
     },
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe. speech_tower, text_tower, projection: see build_network; a tower may have a `source` to start from.
+    """A training recipe. speech_tower, text_tower, projection: see build_network; a tower may have a `source` of weights.
 
-    start: a run or a model to take all weights from. card: what the model card says beside the figures.
+    init_from: a run, model or published checkpoint with the initial weights of the whole network; "" for none. card: fields of
+    the model card.
     """
 
     name: str
@@ -152,21 +155,21 @@ class Recipe:
     schedule: Schedule
     sampling: Sampling
     loss: Loss
-    start: str = ""
+    init_from: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe as plain data, for a run to keep."""
+        """Return the recipe as plain data."""
         return asdict(self)
 
 
 def known_recipes() -> list[str]:
-    """Names of the recipes that ship."""
+    """Return the names of the recipes that ship."""
     return sorted(file.stem for file in RECIPES.glob("*.toml"))
 
 
 def load_recipe(name_or_file: str, changes: tuple[str, ...] = ()) -> Recipe:
-    """A recipe that ships or a TOML file, with changes.
+    """Load a recipe that ships, or a TOML file, and apply changes.
 
     Args:
         name_or_file: a name of known_recipes(), or a path.
@@ -174,7 +177,7 @@ def load_recipe(name_or_file: str, changes: tuple[str, ...] = ()) -> Recipe:
             words may be left out.
 
     Raises:
-        RecipeError: there is no such recipe, or a field is unknown or has a value that cannot be.
+        RecipeError: there is no such recipe, or a field is unknown or has an invalid value.
     """
     raw = _read(name_or_file)
     for change in changes:
@@ -183,32 +186,32 @@ def load_recipe(name_or_file: str, changes: tuple[str, ...] = ()) -> Recipe:
 
 
 def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
-    """A recipe from plain data; see load_recipe."""
+    """Build a recipe from plain data; see load_recipe."""
     parts = {"schedule": Schedule, "sampling": Sampling, "loss": Loss}
     known = {entry.name for entry in fields(Recipe)}
     _refuse_unknown("a recipe", raw, known)
     missing = [part for part in ("speech_tower", "text_tower", "projection") if part not in raw]
-    if raw.get("loss", {}).get("soft_matches") and not raw.get("start"):
-        raise RecipeError("Soft matches need a teacher: give the run or model of the first stage with --start.")
-    if missing and not raw.get("start"):
-        raise RecipeError(f"The recipe {name} lacks [{missing[0]}], and starts from nothing that has one.")
+    if raw.get("loss", {}).get("self_distillation") and not raw.get("init_from"):
+        raise RecipeError("Self-distillation needs a teacher: name the run or model of the first stage with --init-from.")
+    if missing and not raw.get("init_from"):
+        raise RecipeError(f"The recipe {name} lacks [{missing[0]}]: add it, or name a run or model with --init-from.")
     built = {part: _part(part, kind, raw.get(part, {})) for part, kind in parts.items()}
     towers = {part: dict(raw.get(part, {})) for part in ("speech_tower", "text_tower", "projection")}
     schedule = built["schedule"]
     _refuse_unknown("loss.attribute_weights", built["loss"].attribute_weights, set(load_attributes()))
     if (schedule.steps > 0) == (schedule.epochs > 0):
         raise RecipeError("A schedule has either steps or epochs: set one of them, and the other to 0.")
-    if schedule.batch < 2 or not 1 <= schedule.parts <= schedule.batch:
+    if schedule.batch < 2:
+        raise RecipeError(f"schedule.batch must be 2 or more, not {schedule.batch}.")
+    if not 1 <= schedule.grad_cache_chunks <= schedule.batch:
+        raise RecipeError(f"schedule.grad_cache_chunks must be 1 to schedule.batch, not {schedule.grad_cache_chunks}.")
+    if not 0 < schedule.crop_seconds[0] <= schedule.crop_seconds[1] <= MAX_CROP_SECONDS:
         raise RecipeError(
-            f"schedule.batch must be 2 or more and schedule.parts between 1 and it, not {schedule.batch}, {schedule.parts}."
-        )
-    if not 0 < schedule.crop_seconds[0] <= schedule.crop_seconds[1] <= LONGEST_CROP:
-        raise RecipeError(
-            f"schedule.crop_seconds are two numbers, rising, over 0 and up to {LONGEST_CROP}, not {schedule.crop_seconds}."
+            f"schedule.crop_seconds are two numbers, rising, over 0 and up to {MAX_CROP_SECONDS}, not {schedule.crop_seconds}."
         )
     if schedule.encoder_start > 1:
-        raise RecipeError(f"schedule.encoder_start is a share of the steps, 0 to 1, not {schedule.encoder_start}.")
-    return Recipe(name=raw.get("name", name), start=raw.get("start", ""), card=raw.get("card", {}), **towers, **built)
+        raise RecipeError(f"schedule.encoder_start is a fraction of the steps, 0 to 1, not {schedule.encoder_start}.")
+    return Recipe(name=raw.get("name", name), init_from=raw.get("init_from", ""), card=raw.get("card", {}), **towers, **built)
 
 
 def _read(name_or_file: str) -> dict[str, Any]:
@@ -230,7 +233,7 @@ def _read(name_or_file: str) -> dict[str, Any]:
 
 
 EITHER = {"steps": "epochs", "epochs": "steps"}
-"""Fields of which the later one given counts."""
+"""Pairs of fields of which the last one given counts."""
 
 
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -244,7 +247,7 @@ def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def _kind(part: Any) -> str:
-    """The kind of a tower or projection; what is said of one of another kind does not hold of it."""
+    """Return the kind of a tower or projection, "" if there is none; options of one kind do not apply to another."""
     return part.get("kind", "") if isinstance(part, dict) else ""
 
 
@@ -260,10 +263,10 @@ def _assignment(change: str) -> dict[str, Any]:
     raise RecipeError(f"{change!r} is not an assignment such as schedule.steps=100.")
 
 
-def _refuse_unknown(place: str, raw: dict[str, Any], known: set[str]) -> None:
+def _refuse_unknown(section: str, raw: dict[str, Any], known: set[str]) -> None:
     unknown = sorted(set(raw) - known)
     if unknown:
-        raise RecipeError(f"There is no field {unknown[0]!r} in {place}. Known: {', '.join(sorted(known))}.")
+        raise RecipeError(f"There is no field {unknown[0]!r} in {section}. Known: {', '.join(sorted(known))}.")
 
 
 def _part(part: str, kind: type, raw: dict[str, Any]):
@@ -280,7 +283,7 @@ def _part(part: str, kind: type, raw: dict[str, Any]):
 
 
 def _value(name: str, value: Any, default: Any) -> Any:
-    """The value as the field's type, where it fits."""
+    """Convert a value to the type of the field's default."""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(default, tuple) and isinstance(value, list):

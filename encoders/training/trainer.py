@@ -14,7 +14,7 @@ from voxdex.encoders.errors import DivergenceError
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.training.data import Clips
 from voxdex.encoders.training.distributed import ProcessGroup, average_gradients
-from voxdex.encoders.training.initial import Bundle
+from voxdex.encoders.training.initial import TrainingBundle
 from voxdex.encoders.training.recipe import Recipe
 from voxdex.encoders.training.sampling import epoch_batches
 from voxdex.encoders.training.validation import Validation
@@ -23,23 +23,25 @@ from voxdex.encoders.training.validation import Validation
 class Trainer(ABC):
     """A network in training, with its optimiser and, if the recipe wants them, its averaged weights.
 
-    What a batch is and what is minimised, a subclass says. phoneme_shares: of each phoneme id among those trained on, if any.
+    What a batch is and what is minimised, a subclass says. phoneme_prior: of each phoneme id among those trained on, if any.
     """
 
-    phoneme_shares: Sequence[float] = ()
+    phoneme_prior: Sequence[float] = ()
 
-    def __init__(self, recipe: Recipe, beginning: Bundle, clips: Clips, place: ProcessGroup, tags: Sequence[set[str]]) -> None:
-        self.recipe, self.clips, self.place = recipe, clips, place
+    def __init__(
+        self, recipe: Recipe, bundle: TrainingBundle, clips: Clips, group: ProcessGroup, tags: Sequence[set[str]]
+    ) -> None:
+        self.recipe, self.clips, self.group = recipe, clips, group
         self.schedule, self.loss = recipe.schedule, recipe.loss
         self.tags = tags
-        self.batch_size = min(self.schedule.batch, len(clips)) // place.world * place.world
+        self.batch_size = min(self.schedule.batch, len(clips)) // group.world * group.world
         self.steps_per_epoch = len(self._epoch(0))
         self.total_steps = self.schedule.steps or self.schedule.epochs * self.steps_per_epoch
 
         self.step_number = 0
-        self.network = beginning.network.to(place.device)
-        self.tokenizer = beginning.tokenizer
-        if not recipe.start:
+        self.network = bundle.network.to(group.device)
+        self.tokenizer, self.architecture = bundle.tokenizer, bundle.architecture
+        if not recipe.init_from:
             self._fit_inputs()
         self.average = None
         if self.schedule.average_decay:
@@ -74,7 +76,7 @@ class Trainer(ABC):
             parameter.requires_grad_(self.step_number >= self.schedule.encoder_start * self.total_steps)
         self.optimizer.zero_grad()
         parts = self._backward()
-        average_gradients(self.network.parameters(), self.place)
+        average_gradients(self.network.parameters(), self.group)
         if self.schedule.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip_norm)
         self.optimizer.step()
@@ -112,7 +114,7 @@ class Trainer(ABC):
         return random.Random(self._seed(purpose))
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.schedule.precision == "bf16")
+        return torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.schedule.precision == "bf16")
 
     def _groups(self) -> list[dict]:
         rates = {

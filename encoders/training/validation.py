@@ -1,54 +1,38 @@
 """How good a network is on held-out clips: zero-shot classification by attribute and data set, and retrieval."""
 
 import random
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from tokenizers import Tokenizer
 from torch import nn
 
 from voxdex.encoders.attributes import Attribute, load_attributes
-from voxdex.encoders.metrics import area_under_curve, bootstrap, mean_interval, retrieval
+from voxdex.encoders.metrics import Metric, area_under_curve, bootstrap, mean_interval, retrieval
 from voxdex.encoders.networks.dual_encoder import DualEncoder
-from voxdex.encoders.training.calibration import fit_scale
-from voxdex.encoders.training.caption_sampling import draw_captions, fitting, tokens
+from voxdex.encoders.training.caption_sampling import caption_matches, draw_captions, tokens
 from voxdex.encoders.training.caption_templates import Claim
 from voxdex.encoders.training.data import CLAIMS, Clips
 
 FEWEST = 20
-"""Clips of a data set on which a figure is given; where less are held out in all, half of those."""
+"""Clips of a data set on which a metric is given; where less are held out in all, half of those."""
 
 FEWEST_OF_EACH = 5
 """Clips of which a label holds, and of which it does not, that its AUC needs."""
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A figure in percent with its 95 % interval, what it is of, on how many clips of which set, and what chance would give."""
-
-    question: str
-    set: str
-    clips: int
-    figure: float
-    low: float
-    high: float
-    chance: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Validation:
-    """figures: of retrieval and of every attribute, or of phonemes.
+    """metrics: of retrieval and of every attribute, or of phonemes.
 
     scales: by exclusive attribute that is heard, see fit_scale. intelligibility: see fit_intelligibility in
     encoders.phonetic.evaluation.
     """
 
-    figures: list[Metric]
+    metrics: list[Metric]
     scales: dict[str, float] = field(default_factory=dict)
     intelligibility: list[list[float]] = field(default_factory=list)
 
@@ -61,10 +45,10 @@ def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: t
     cosines = {
         attribute: speech @ _label_vectors(network, attribute, tokenizer, device).T for attribute in load_attributes().values()
     }
-    attributes = _attribute_figures(clips, cosines)
-    heard = {figure.question for figure in attributes if figure.low > figure.chance}
-    figures = _retrieval_figures(network, clips, speech, tokenizer, device) + attributes
-    return Validation(figures, {name: scale for name, scale in _scales(clips, cosines).items() if name in heard})
+    attributes = _attribute_metrics(clips, cosines)
+    heard = {metric.name for metric in attributes if metric.low > metric.chance}
+    metrics = _retrieval_metrics(network, clips, speech, tokenizer, device) + attributes
+    return Validation(metrics, {name: scale for name, scale in _scales(clips, cosines).items() if name in heard})
 
 
 def embed_clips(network: DualEncoder, clips: Clips, device: torch.device, batch: int = 32, seconds: float = 10.0) -> np.ndarray:
@@ -84,31 +68,31 @@ def embed_captions(network: DualEncoder, texts: list[str], tokenizer: Tokenizer,
     return np.concatenate([network.embed_text(*(side.to(device) for side in part)).float().cpu().numpy() for part in parts])
 
 
-def mean_score(figures: list[Metric]) -> float:
-    """One number for a validation: the mean of its figures."""
-    return float(np.mean([figure.figure for figure in figures])) if figures else 0.0
+def mean_score(metrics: list[Metric]) -> float:
+    """One number for a validation: the mean of its metrics."""
+    return float(np.mean([metric.value for metric in metrics])) if metrics else 0.0
 
 
-def _retrieval_figures(
+def _retrieval_metrics(
     network: DualEncoder, clips: Clips, speech: np.ndarray, tokenizer: Tokenizer, device: torch.device
 ) -> list[Metric]:
     """Over de-duplicated captions, one drawn for each clip; one made from labels is right wherever it fits."""
     captions = draw_captions(clips, random.Random(0))
     first = {text: i for i, text in reversed(list(enumerate(captions.texts)))}
     columns = sorted(first.values())
-    right = (fitting(clips, captions)[:, columns] == 1).numpy()
+    right = (caption_matches(clips, captions)[:, columns] == 1).numpy()
     answered = right.any(axis=1)
     text = embed_captions(network, [captions.texts[i] for i in columns], tokenizer, device)
     scores, right = speech[answered] @ text.T, right[answered]
     chance = np.random.default_rng(0).random(scores.shape)
-    figures = []
+    metrics = []
     for way, turn in (("speech to caption", np.asarray), ("caption to speech", np.transpose)):
         answerable = turn(right).any(axis=1)
         found, guessed = (retrieval(turn(values)[answerable], turn(right)[answerable]) for values in (scores, chance))
         hits = {"R@1": found.ranks <= 1, "R@10": found.ranks <= 10, "mAP@10": found.precisions}
         for name, values in hits.items():
-            figures.append(_figure(f"{way} {name}", "all", values, None, guessed.figures()[name]))
-    return figures
+            metrics.append(_metric(f"{way} {name}", "all", values, None, guessed.metrics()[name]))
+    return metrics
 
 
 def _label_vectors(network: DualEncoder, attribute: Attribute, tokenizer: Tokenizer, device: torch.device) -> np.ndarray:
@@ -130,19 +114,19 @@ def _scales(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> dict[str, flo
     return scales
 
 
-def _attribute_figures(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> list[Metric]:
+def _attribute_metrics(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> list[Metric]:
     """For each attribute and data set, the UAR of exclusive labels, and the mean AUC of labels that can hold together."""
     groups = np.array(
         ["edit" if name.startswith("edit-") else name for name in (row.get("dataset") or "all" for row in clips.rows)]
     )
-    figures = []
+    metrics = []
     for attribute, scores in cosines.items():
         judge = _unweighted_recall if attribute.exclusive else _area_under_curves
         for group in sorted(set(groups.tolist())):
             judged = judge(attribute, clips, np.flatnonzero(groups == group), scores, group)
             if judged and judged.clips >= min(FEWEST, len(clips) / 2):
-                figures.append(judged)
-    return figures
+                metrics.append(judged)
+    return metrics
 
 
 def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
@@ -154,7 +138,7 @@ def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
         return None
     labels = np.array([attribute.labels[i].name for i in present])
     right = labels[scores[np.ix_(rows, present)].argmax(axis=1)] == truth
-    return _figure(attribute.name, group, right, truth, 100 / len(present))
+    return _metric(attribute.name, group, right, truth, 100 / len(present))
 
 
 def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
@@ -179,9 +163,46 @@ def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
     return Metric(f"{attribute.name} (AUC)", group, len(known), *(round(value, 1) for value in (mean, low, high)), 50.0)
 
 
-def _figure(question: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Metric:
+def _metric(name: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Metric:
     """The mean of values of 0 to 1, over groups if there are any."""
     names = np.zeros(len(values)) if groups is None else groups
     mean = np.mean([np.mean(values[names == name]) for name in np.unique(names)])
     shown = (round(100 * float(value), 1) for value in (mean, *mean_interval(values, groups)))
-    return Metric(question, group, len(values), *shown, round(chance, 1))
+    return Metric(name, group, len(values), *shown, round(chance, 1))
+
+
+SCALES = (1.0, 200.0)
+"""Between what factors a scale is looked for."""
+
+
+def fit_scale(cosines: np.ndarray, truth: np.ndarray) -> float:
+    """What the cosines are to be multiplied with for the softmax over the labels to be calibrated (Guo et al. 2017).
+
+    Args:
+        cosines: [clips, labels].
+        truth: [clips, labels] of 1 (holds), -1 (does not), 0 (could hold); no row without a 1 or a 0.
+
+    Returns:
+        The scale of the least negative log-likelihood, in which every label that holds counts as much as any other.
+    """
+    possible = np.where(truth >= 0, 0.0, -np.inf)
+    held = truth.argmax(axis=1)
+    weights = 1.0 / np.bincount(held, minlength=truth.shape[1])[held]
+
+    def loss(log_scale: float) -> float:
+        logits = np.exp(log_scale) * cosines
+        return float(np.average(logsumexp(logits, axis=1) - logsumexp(logits + possible, axis=1), weights=weights))
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
+
+
+def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    """How far confidence is from accuracy in percent, averaged over bins of confidence (expected calibration error).
+
+    Args:
+        probabilities: [clips] of the label that was answered.
+        right: [clips], whether it was right.
+    """
+    place = np.minimum((probabilities * bins).astype(int), bins - 1)
+    gaps = [abs(probabilities[place == i].mean() - right[place == i].mean()) * np.mean(place == i) for i in set(place.tolist())]
+    return 100 * float(np.sum(gaps))

@@ -13,8 +13,8 @@ import numpy as np
 
 from voxdex.encoders.audio.acoustics import AcousticMeasures
 from voxdex.encoders.model import Model
+from voxdex.encoders.phonetic.ctc import PhoneticEmbedding
 from voxdex.encoders.phonetic.model import PhoneticModel
-from voxdex.encoders.phonetic.pmi import PhoneticEmbedding
 from voxdex.encoders.zero_shot import AttributeTagger, Prediction
 from voxdex.indexer.pipeline.decoder import SegmentedClip
 from voxdex.indexer.pipeline.reader import Reader, RecordingDone

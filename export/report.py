@@ -1,6 +1,8 @@
-"""Does an exported model give the numbers that torch gives, alone and in company?"""
+"""Parity of exported graphs with torch, and their speed on this machine."""
 
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +76,8 @@ def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Seque
         text_torch = [network.embed_text(torch.tensor([e.ids]), torch.tensor([e.attention_mask])).numpy() for e in encodings]
     pairs = {"speech": (alone, speech_torch), "text": (text, text_torch), "batched": (batched, speech_torch)}
     cosines = {name: (a * np.concatenate(b)).sum(axis=1) for name, (a, b) in pairs.items()}
-    figures = {f"{name}_worst": float(found.min()) for name, found in cosines.items()}
-    figures |= {f"{name}_mean": float(found.mean()) for name, found in cosines.items()}
+    metrics = {f"{name}_worst": float(found.min()) for name, found in cosines.items()}
+    metrics |= {f"{name}_mean": float(found.mean()) for name, found in cosines.items()}
     seconds = [len(clip) / SAMPLE_RATE for clip in clips]
     return Parity(
         precision=model.card.precision,
@@ -84,7 +86,7 @@ def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Seque
         captions=len(texts),
         shortest=round(min(seconds), 3),
         longest=round(max(seconds), 3),
-        **figures,
+        **metrics,
     )
 
 
@@ -119,3 +121,36 @@ def synthetic_clips(count: int = 12, seconds: float = 10.0) -> list[np.ndarray]:
         sound = 0.1 * (syllables + 0.01) * buzz + 0.01 * rng.standard_normal(len(time))
         clips.append(sound.astype(np.float32))
     return clips
+
+
+CLIPS, CLIP_SECONDS = 4, 10.0
+LEAST_SECONDS = 0.5
+"""For how long each graph runs at least."""
+CAPTION = "a breathy, sad female voice"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """On `cores` processor cores: seconds of audio a second, and milliseconds for one caption."""
+
+    cores: int
+    audio_seconds_per_second: float
+    caption_milliseconds: float
+
+
+def measure_speed(model: Model) -> Speed:
+    """The best run of several, after one that warms up, from clips of ten seconds in the memory to embeddings."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal((CLIPS, int(CLIP_SECONDS * SAMPLE_RATE)), dtype=np.float32)
+    speech = _best_seconds(lambda: list(model.embed_speech(noise)))
+    text = _best_seconds(lambda: list(model.embed_text([CAPTION])))
+    return Speed(os.cpu_count() or 1, round(CLIPS * CLIP_SECONDS / speech, 1), round(1000 * text, 2))
+
+
+def _best_seconds(work: Callable[[], object]) -> float:
+    work()
+    times: list[float] = []
+    while sum(times) < LEAST_SECONDS:
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,166 @@
+"""The towers of SCRAPS (Valles-Perez et al., arXiv 2307.12445): speech and phonemes, pooled so that their order is kept."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from voxdex.encoders.networks.frontend import HOP, MelFrontEnd, frame_mask
+from voxdex.encoders.networks.speech_tower import FLOOR, build_stages, gauge, mean_over
+from voxdex.encoders.networks.text_tower import TokenTransformer
+from voxdex.encoders.phonetic.ctc import BLANK
+
+WEIGHT_FLOOR = 1e-4
+"""Weight that is added to each place, so that nothing is divided by zero."""
+
+
+class OrderPooling(nn.Module):
+    """Weighted means of states at evenly spaced places of a sequence, and its length.
+
+    A state's position is the share of all weight that lies before it, so that sequences of different pace line up: phonemes
+    weigh one each, frames of sound as surely as a phoneme is heard in them.
+
+    Args:
+        inputs: width of the states.
+        features: width of what is kept of a state.
+        places: how many.
+    """
+
+    def __init__(self, inputs: int, features: int = 64, places: int = 24) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(inputs, features)
+        self.norm = nn.LayerNorm(places * features)
+        centres = (torch.arange(places) + 0.5) / places
+        self.register_buffer("centres", centres, persistent=False)
+        self.sharpness = 2 * places**2
+        self.width = places * features + 1
+
+    def forward(self, states: Tensor, weights: Tensor) -> Tensor:
+        """States [batch, length, inputs], weights of 0 or more [batch, length] -> [batch, width]."""
+        whole = weights.sum(dim=-1, keepdim=True)
+        positions = (weights.cumsum(dim=-1) - weights / 2) / (whole + WEIGHT_FLOOR)
+        shares = torch.exp(-self.sharpness * (positions[..., None] - self.centres).square()) * weights[..., None]
+        shares = shares / (shares.sum(dim=-2, keepdim=True) + WEIGHT_FLOOR)
+        means = shares.transpose(-2, -1) @ self.narrow(states)
+        return torch.cat([self.norm(means.flatten(-2)), (whole + 1).log() - 3], dim=-1)
+
+
+class Utterance(NamedTuple):
+    """What is heard of clips.
+
+    states: [batch, frames, width]. log_probs: of the phonemes and BLANK, [batch, frames, vocabulary]. weights: how surely a
+    phoneme is heard in a frame, 0 to 1, [batch, frames]. frames: how many are valid, [batch].
+    """
+
+    states: Tensor
+    log_probs: Tensor
+    weights: Tensor
+    frames: Tensor
+
+
+class AcousticTower(nn.Module):
+    """Waveform -> features that keep the order of what is said, whatever the level, the padding or the neighbours.
+
+    Args:
+        vocabulary: number of phonemes, with BLANK and the unknown one, that frames are told apart by (CTC; Graves et al. 2006).
+        mel_bins: mel bands between 40 Hz and 8 kHz.
+        widths, depths: channels and blocks of each stage; each stage halves the frame rate (from 100 a second).
+        kernels: frames that the depthwise convolutions of each stage span.
+        expansion: hidden width of a block's perceptron, in multiples of its channels.
+        drop_path: largest share of clips for which a block is skipped in training (grows with depth).
+        features, places: see OrderPooling.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        mel_bins: int = 80,
+        widths: tuple[int, ...] = (192, 256),
+        depths: tuple[int, ...] = (2, 8),
+        kernels: tuple[int, ...] = (9, 15),
+        expansion: int = 3,
+        drop_path: float = 0.1,
+        features: int = 64,
+        places: int = 24,
+    ) -> None:
+        super().__init__()
+        self.mel = MelFrontEnd(mel_bins)
+        self.downsamples, self.stages = build_stages(2 * mel_bins, widths, depths, kernels, expansion, drop_path)
+        self.norm = nn.LayerNorm(widths[-1])
+        self.phonemes = nn.Linear(widths[-1], vocabulary)
+        self.pooling = OrderPooling(widths[-1], features, places)
+        self.hop = HOP * 2 ** len(widths)
+        """Samples between frames."""
+        self.width = self.pooling.width
+
+    def listen(self, waveform: Tensor, lengths: Tensor) -> Utterance:
+        """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch]."""
+        x, mask, frames = self._features(waveform, lengths)
+        for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
+            x, mask, frames = downsample(x, frames)
+            for block in blocks:
+                x = block(x, mask)
+        states = self.norm(x) * mask
+        log_probs = self.phonemes(states).float().log_softmax(dim=-1)
+        weights = (1 - log_probs[..., BLANK].exp()) * mask[..., 0]
+        return Utterance(states, log_probs, weights, frames)
+
+    def pool(self, states: Tensor, weights: Tensor) -> Tensor:
+        """States [batch, frames, ...] and weights [batch, frames], of an Utterance or a part of it -> features."""
+        return self.pooling(states, weights)
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """As listen() -> features [batch, width]."""
+        heard = self.listen(waveform, lengths)
+        return self.pool(heard.states, heard.weights)
+
+    def _features(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log mel over the clip's level, and over each band's mean where somebody speaks; mask; frames."""
+        power, frames = self.mel(waveform, lengths)
+        mask = frame_mask(frames, power.shape[1])
+        power = power * mask
+        level, _, speaking = gauge(power, mask)
+        mel = (power / level + FLOOR).log()
+        relative = mel - mean_over(mel, speaking)[:, None]
+        return torch.cat([(mel + 4) / 4, relative / 4], dim=2) * mask, mask, frames
+
+
+class PhonemeTower(TokenTransformer):
+    """Phoneme ids -> features that keep their order.
+
+    Args:
+        vocabulary: number of phonemes, padding (0) and the unknown one included.
+        hidden, layers, heads: see TokenTransformer.
+        features, places: see OrderPooling.
+        longest: most phonemes of an utterance; longer ones are cut by the tokenizer.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        hidden: int = 192,
+        layers: int = 3,
+        heads: int = 4,
+        features: int = 64,
+        places: int = 24,
+        longest: int = 256,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(vocabulary, hidden, layers, heads, longest, dropout)
+        self.neighbours = nn.Conv1d(hidden, hidden, 3, padding=1)
+        self.pooling = OrderPooling(hidden, features, places)
+        self.width = self.pooling.width
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """A state for each phoneme [batch, tokens, hidden], zero for padding."""
+        mask = attention_mask.to(self.tokens.weight.dtype)
+        x = self.tokens(input_ids) * mask[:, :, None]
+        return self.mix(x + nn.functional.gelu(self.neighbours(x.transpose(1, 2)).transpose(1, 2)), mask)
+
+    def pool(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """States and mask [batch, tokens] -> features [batch, width]."""
+        return self.pooling(states, attention_mask.float())
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids and attention_mask, both int64 [batch, tokens] -> features [batch, width]."""
+        return self.pool(self.states(input_ids, attention_mask), attention_mask)
