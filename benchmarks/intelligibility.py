@@ -27,7 +27,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
-from voxdex.encoders.phonetic.evaluation import add_noise, replace_some
+from voxdex.encoders.phonetic.evaluation import add_noise, replace_phonemes
 from voxdex.encoders.phonetic.g2p import Espeak, Voice, to_phonemes
 from voxdex.encoders.phonetic.model import PhoneticModel, open_phonetic_model
 from voxdex.encoders.tables import read_manifest
@@ -76,7 +76,7 @@ def misread(
     shares, wrong = [], []
     for sequence in spoken:
         for share in SHARES:
-            wrong.append(" ".join(replace_some(sequence, share, inventory, rng) if share else sequence))
+            wrong.append(" ".join(replace_phonemes(sequence, share, inventory, rng) if share else sequence))
             shares.append(share)
     return np.array(shares), judge(model, [clip for clip in clips for _ in SHARES], wrong)
 

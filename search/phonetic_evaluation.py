@@ -9,7 +9,7 @@ import numpy as np
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.metrics import Metric
-from voxdex.encoders.phonetic.evaluation import Listener, run_tests
+from voxdex.encoders.phonetic.evaluation import PhoneticScorer, evaluate_scraps
 from voxdex.encoders.phonetic.g2p import phonemes_of
 from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.encoders.tables import ManifestError
@@ -21,7 +21,7 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class PhoneticReport:
-    """metrics: see run_tests. failed: recordings that could not be read, or are too long. left_out: rows without words."""
+    """metrics: see evaluate_scraps. failed: recordings that cannot be read or are too long. left_out: rows without text."""
 
     clips: int
     metrics: list[Metric]
@@ -82,11 +82,11 @@ def evaluate_phonetics(
     unknown = model.tokenizer.model.unk_token
     read = (model.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(spoken.rows))
     said = [[phoneme for phoneme in tokens if phoneme != unknown] for tokens in read]
-    listener = Listener(
-        hear=lambda sounds: list(model.listen(sounds)),
-        evidence=lambda heard, sequences: model.pmi(heard, [" ".join(sequence) for sequence in sequences]),
+    scorer = PhoneticScorer(
+        listen=lambda sounds: list(model.listen(sounds)),
+        pmi=lambda heard, sequences: model.pmi(heard, [" ".join(sequence) for sequence in sequences]),
         embed=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
     )
     left_out = len(rows) - len(spoken.rows) - len(spoken.failed)
-    metrics = run_tests(listener, spoken.clips, listener.hear(spoken.clips), said)
+    metrics = evaluate_scraps(scorer, spoken.clips, scorer.listen(spoken.clips), said)
     return PhoneticReport(len(spoken.clips), metrics, spoken.failed, left_out)

@@ -25,14 +25,14 @@ from voxdex.encoders.phonetic.ctc import (
     unpack_posteriorgram,
 )
 from voxdex.encoders.phonetic.evaluation import (
-    Listener,
+    PhoneticScorer,
     add_babble,
     add_noise,
     add_room,
     corrupt,
+    evaluate_scraps,
     fit_intelligibility,
-    replace_some,
-    run_tests,
+    replace_phonemes,
 )
 from voxdex.encoders.phonetic.g2p import Espeak, EspeakError, Voice, to_phonemes
 from voxdex.encoders.phonetic.model import open_phonetic_model
@@ -106,9 +106,9 @@ def test_an_unknown_language_is_named():
 def test_as_many_phonemes_are_replaced_as_was_asked():
     phonemes, inventory = list("abcdefghij" * 4), list("abcdefghijklm")
     for share in (0.05, 0.2, 1.0):
-        changed = replace_some(phonemes, share, inventory, random.Random(1))
+        changed = replace_phonemes(phonemes, share, inventory, random.Random(1))
         assert sum(one != other for one, other in zip(phonemes, changed, strict=True)) == round(40 * share)
-    assert replace_some(["a"], 0.01, inventory, random.Random(1)) != ["a"]
+    assert replace_phonemes(["a"], 0.01, inventory, random.Random(1)) != ["a"]
 
 
 def test_corruption_changes_little_or_much():
@@ -145,19 +145,19 @@ def test_a_model_that_hears_everything_passes_and_one_that_hears_nothing_does_no
     clips = [rng.standard_normal(800).astype(np.float32) for _ in spoken]
 
     def listener(heard):
-        return Listener(
-            hear=lambda sounds: [PhoneticEmbedding(vector, np.zeros((1, 1))) for vector in perfect(heard)],
-            evidence=lambda spoken, sequences: 20 * perfect(sequences) @ spoken.vector,
+        return PhoneticScorer(
+            listen=lambda sounds: [PhoneticEmbedding(vector, np.zeros((1, 1))) for vector in perfect(heard)],
+            pmi=lambda spoken, sequences: 20 * perfect(sequences) @ spoken.vector,
             embed=perfect,
         )
 
     hearing, deaf = listener(spoken), listener([spoken[0]] * len(spoken))
-    assert {metric.value for metric in run_tests(hearing, clips, hearing.hear(clips), spoken)} == {100.0}
-    metrics = {metric.name: metric for metric in run_tests(deaf, clips, deaf.hear(clips), spoken)}
+    assert {metric.value for metric in evaluate_scraps(hearing, clips, hearing.listen(clips), spoken)} == {100.0}
+    metrics = {metric.name: metric for metric in evaluate_scraps(deaf, clips, deaf.listen(clips), spoken)}
     for by in ("", ", by vectors"):
         assert metrics[f"falls with 20% of phonemes replaced{by}"].value < 75
         assert metrics[f"speech to phonemes R@1 of 30 under 75% white noise{by}"].value == pytest.approx(100 / 30, abs=0.1)
-    curve = np.array(fit_intelligibility(hearing, hearing.hear(clips), spoken))
+    curve = np.array(fit_intelligibility(hearing, hearing.listen(clips), spoken))
     assert (np.diff(curve, axis=0) > 0).all() and curve[-1].tolist() == [1.0, 1.0]
 
 

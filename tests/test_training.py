@@ -32,7 +32,7 @@ from voxdex.encoders.training.losses import (
     tag_classification,
 )
 from voxdex.encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
-from voxdex.encoders.training.sampling import balanced_order, epoch_batches, share_weights
+from voxdex.encoders.training.sampling import balanced_order, epoch_batches, sampling_weights
 from voxdex.encoders.training.validation import calibration_error, fit_scale
 
 
@@ -92,7 +92,7 @@ def test_truth_of_a_manifest_row():
 def test_sampling_is_even_over_data_sets_and_speakers():
     speakers = [("a", "x")] * 90 + [("a", "y")] * 10 + [("b", "z")] * 100
     rows = [{"dataset": dataset, "speaker": speaker} for dataset, speaker in speakers]
-    weights = share_weights(rows, {"b": 3.0})
+    weights = sampling_weights(rows, {"b": 3.0})
     assert weights[:90].sum() == pytest.approx(0.125)
     assert weights[90:100].sum() == pytest.approx(0.125)
     assert weights[100:].sum() == pytest.approx(0.75)

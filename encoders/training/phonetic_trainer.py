@@ -15,7 +15,7 @@ from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.networks.text_tower import pad
 from voxdex.encoders.onnx_session import map_by_length, pad_clips
 from voxdex.encoders.phonetic.ctc import BLANK, PhoneticEmbedding, align, pmi
-from voxdex.encoders.phonetic.evaluation import Listener, corrupt, fit_intelligibility, run_tests
+from voxdex.encoders.phonetic.evaluation import PhoneticScorer, corrupt, evaluate_scraps, fit_intelligibility
 from voxdex.encoders.phonetic.g2p import MAX_PHONEMES, phonemes_of
 from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training import losses
@@ -92,14 +92,14 @@ class PhoneticTrainer(Trainer):
         def embed(sequences: list[list[str]]) -> list[np.ndarray]:
             return [*network.embed_text(*self._pad(ids_of(sequences))).float().cpu().numpy()]
 
-        listener = Listener(
-            hear=lambda sounds: list(map_by_length(sounds, hear, max_items=32)),
-            evidence=lambda spoken, sequences: pmi(spoken, ids_of(sequences), np.array(self.phoneme_prior)),
+        scorer = PhoneticScorer(
+            listen=lambda sounds: list(map_by_length(sounds, hear, max_items=32)),
+            pmi=lambda spoken, sequences: pmi(spoken, ids_of(sequences), np.array(self.phoneme_prior)),
             embed=lambda sequences: np.stack(list(map_by_length(sequences, embed, max_items=256))),
         )
         sounds = [short.samples(i) for i in range(len(short))]
-        clear = listener.hear(sounds)
-        metrics, curve = run_tests(listener, sounds, clear, said), fit_intelligibility(listener, clear, said)
+        clear = scorer.listen(sounds)
+        metrics, curve = evaluate_scraps(scorer, sounds, clear, said), fit_intelligibility(scorer, clear, said)
         return Validation([replace(metric, set="held out") for metric in metrics], intelligibility=curve)
 
     def _backward(self) -> dict[str, Tensor]:
