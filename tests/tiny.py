@@ -48,7 +48,7 @@ augment = 0.5
 validate_every = 60
 
 [loss]
-positives = "fitting"
+positives = "labels"
 attributes = 1.0
 
 [card]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Projection(nn.Module):
-    """A linear map and a residual one after it, normalised (ParaSpeechCLAP, section 3.1).
+    """Two linear layers with a residual connection and layer normalisation (ParaSpeechCLAP, section 3.1).
 
     e1 = linear1(x); e2 = dropout(linear2(gelu(e1))); layer_norm(e1 + e2).
     """
@@ -20,13 +20,13 @@ class Projection(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [batch, inputs] -> [batch, outputs], not yet of unit length."""
+        """Features [batch, inputs] -> [batch, outputs], not of unit length."""
         linear = self.linear1(features)
         return self.layer_norm(linear + self.dropout(self.linear2(nn.functional.gelu(linear))))
 
 
 class ReluProjection(nn.Module):
-    """Two linear maps with a rectifier between them (ESS-CLAP)."""
+    """Two linear layers with a ReLU between them (ESS-CLAP)."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ReluProjection(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [batch, inputs] -> [batch, outputs], not yet of unit length."""
+        """Features [batch, inputs] -> [batch, outputs], not of unit length."""
         return self.linear2(self.dropout(nn.functional.relu(self.linear1(features))))
 
 
@@ -45,8 +45,8 @@ class DualEncoder(nn.Module):
     Args:
         speech_tower, text_tower: modules with a `width` and the forward of the towers in this package.
         projection: the class that projects each tower's features.
-        dimension: of the embeddings.
-        dropout: of the projections.
+        dimension: width of the embeddings.
+        dropout: dropout rate of the projections.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DualEncoder(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """What a cosine is multiplied with before a softmax: 1 / temperature, at most 100."""
+        """Factor of cosines before a softmax: 1 / temperature, at most 100."""
         return self.log_logit_scale.exp().clamp(max=100.0)
 
     def embed_speech(self, waveform: Tensor, lengths: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network from its description as data: what a recipe says of it and what a trained model keeps of it."""
+"""Networks built from their architecture as data, as recipes and model cards hold it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ PROJECTIONS = {"residual": Projection, "relu": ReluProjection}
 
 
 def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
-    """A dual encoder with random weights.
+    """Build a dual encoder with random weights.
 
     Args:
         architecture: `speech_tower` (kind "convnext", "whisper", "acoustic" or "pretrained"), `text_tower` (kind
@@ -24,7 +24,7 @@ def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
             with the arguments of its class; a pretrained tower's `config` is the to_dict() of its transformers config.
 
     Raises:
-        NetworkError: a part has an unknown kind, or arguments that cannot work.
+        NetworkError: a part has an unknown kind, or invalid arguments.
     """
     towers = {
         "speech_tower": {

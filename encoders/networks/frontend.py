@@ -9,44 +9,44 @@ from voxdex.encoders.audio.acoustics import harmonic_comb
 
 SAMPLE_RATE = 16_000
 HOP = 160
-"""Samples between frames: 100 frames a second."""
+"""Samples between frames: 10 ms."""
 
 
 def dft_kernels(hz: Tensor, window: int) -> Tensor:
-    """Hann-windowed cosines and sines of frequencies `hz` [bins] from a window's middle on, [2, window // 2, bins]."""
+    """Return the right halves of Hann-windowed cosines and sines of frequencies `hz` [bins]: [2, window // 2, bins]."""
     time = torch.arange(window // 2, dtype=torch.float64) / SAMPLE_RATE
     angle = 2 * math.pi * time[:, None] * hz.double()
     hann = torch.hann_window(window, periodic=True, dtype=torch.float64)[window // 2 :, None] / window**0.5
     cosines = hann * angle.cos()
-    cosines[0] /= 2  # the middle is met twice when a frame is folded
+    cosines[0] /= 2  # folding a frame counts its middle twice
     return torch.stack([cosines, hann * angle.sin()]).float()
 
 
 def power_spectrum(waveform: Tensor, kernels: Tensor) -> Tensor:
-    """Waveform [batch, samples], silent after its end -> power [batch, frames, bins] at the frequencies of `kernels`.
+    """Compute the power of a waveform [batch, samples] at the frequencies of `kernels`: [batch, frames, bins].
 
     Frames are centred every HOP samples, with silence before the first sample and after the last one, so a frame never
-    depends on how far the clip was padded. A frame is folded at its middle: cosines need the sum of its halves only, and
+    depends on padding. A frame is folded at its middle, since cosines need only the sum of its halves, and
     sines their difference, which takes half the work.
     """
     half, frames = kernels.shape[1], waveform.shape[1] // HOP + 1
     after = _frames(nn.functional.pad(waveform, (0, half + HOP)), frames, half)
     padded = nn.functional.pad(waveform, (half + HOP, 1))[:, : half + HOP + 1 + (frames - 1) * HOP]
     before = _frames(padded.flip(1), frames, half).flip(1)
-    with torch.autocast(waveform.device.type, enabled=False):  # power spans more decades than half precision has
+    with torch.autocast(waveform.device.type, enabled=False):  # power exceeds the range of half precision
         real, imaginary = (after + before) @ kernels[0], (after - before) @ kernels[1]
         return real * real + imaginary * imaginary
 
 
 def _frames(samples: Tensor, count: int, length: int) -> Tensor:
-    """Waveform [batch, samples] -> `count` frames of `length` samples, one every HOP: [batch, count, length]."""
+    """Cut a waveform [batch, samples] into `count` frames of `length` samples, one every HOP: [batch, count, length]."""
     hops = math.ceil(length / HOP)
     blocks = samples[:, : (count + hops - 1) * HOP].unflatten(1, (count + hops - 1, HOP))
     return torch.cat([blocks[:, hop : hop + count] for hop in range(hops)], dim=2)[:, :, :length]
 
 
 def mel_filters(bins: int, window: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangular filters on the HTK mel scale, each summing to one, [window // 2 + 1, bins]."""
+    """Return triangular filters on the HTK mel scale, each summing to one: [window // 2 + 1, bins]."""
 
     def to_mel(hz: float) -> float:
         return 2595 * math.log10(1 + hz / 700)
@@ -61,7 +61,7 @@ def mel_filters(bins: int, window: int, low_hz: float, high_hz: float) -> Tensor
 
 
 class MelFrontEnd(nn.Module):
-    """Waveform to mel power, in frames of 32 ms."""
+    """Waveform to mel power, in frames of 32 ms every 10 ms."""
 
     def __init__(self, bins: int = 64, window: int = 512) -> None:
         super().__init__()
@@ -77,25 +77,25 @@ class MelFrontEnd(nn.Module):
 
 
 def frame_mask(frames: Tensor, longest: int) -> Tensor:
-    """One for the valid frames and zero for padding, [batch, longest, 1], given how many are valid [batch]."""
+    """Return 1 for valid frames and 0 for padding [batch, longest, 1], from the numbers of valid frames [batch]."""
     return (torch.arange(longest, device=frames.device) < frames[:, None]).float()[:, :, None]
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the valid frames: x [batch, frames, width], mask [batch, frames, 1] -> [batch, width]."""
+    """Return the mean over valid frames: x [batch, frames, width], mask [batch, frames, 1] -> [batch, width]."""
     return (x * mask).sum(dim=1) / mask.sum(dim=1)
 
 
 LOWEST_HZ = 60.0
 BINS_PER_OCTAVE = 24
 SPECTRUM_OCTAVES, PITCH_OCTAVES = 6, 3
-"""The spectrum reaches to 3840 Hz, the pitch to 480 Hz."""
+"""Octaves over LOWEST_HZ: the spectrum ends at 3840 Hz, the pitch at 480 Hz."""
 VOICED_SALIENCE, VOICED_SOFTNESS = 10.0, 2.0
-"""Salience from which on a frame is taken for voiced, and how gradually."""
+"""Salience at which the probability of voicing is 0.5, and the width of its sigmoid."""
 
 
 class HarmonicFrontEnd(nn.Module):
-    """Waveform to power on a logarithmic scale of frequency, in frames of 64 ms."""
+    """Waveform to power on a logarithmic frequency scale, in frames of 64 ms every 10 ms."""
 
     bins = SPECTRUM_OCTAVES * BINS_PER_OCTAVE
 
@@ -105,12 +105,12 @@ class HarmonicFrontEnd(nn.Module):
         self.register_buffer("kernels", dft_kernels(hz, window), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Waveform [batch, samples] at 16 kHz -> power [batch, frames, bins], frames as MelFrontEnd's."""
+        """Waveform [batch, samples] at 16 kHz -> power [batch, frames, bins], with as many frames as MelFrontEnd."""
         return power_spectrum(waveform, self.kernels)
 
 
 class PitchTrack(nn.Module):
-    """The expected pitch of each frame, over all pitches weighted by how well their harmonics stand out (Hermes 1988)."""
+    """Expected pitch of each frame, by subharmonic summation (Hermes 1988) and a softmax over its salience."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class PitchTrack(nn.Module):
         self.register_buffer("octaves", (torch.arange(pitches) / BINS_PER_OCTAVE)[:, None], persistent=False)
 
     def forward(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
-        """Log power [batch, frames, bins] -> octaves over LOWEST_HZ and how surely voiced (0..1), both [batch, frames, 1]."""
+        """Log power [batch, frames, bins] -> octaves over LOWEST_HZ and probability of voicing, both [batch, frames, 1]."""
         salience = spectrum @ self.combs
         octaves = torch.softmax(salience, dim=2) @ self.octaves
         above = salience.amax(dim=2, keepdim=True) - salience.mean(dim=2, keepdim=True)
@@ -127,7 +127,7 @@ class PitchTrack(nn.Module):
 
 
 def combs(pitches: int, bins: int) -> Tensor:
-    """What each bin of the spectrum says for each pitch, [bins, pitches]."""
+    """Return the weights of subharmonic summation, [bins, pitches]."""
     weights = torch.zeros(bins, pitches)
     for pitch in range(pitches):
         for multiple, weight in harmonic_comb():

@@ -19,10 +19,10 @@ NORMALISATION_FLOOR = 1e-7
 
 
 def pretrained_config(description: dict[str, Any]) -> PreTrainedConfig:
-    """A config of the transformers library from its own to_dict().
+    """Restore a config of the transformers library from its to_dict().
 
     Raises:
-        NetworkError: it names no type of model, or one that the library does not know.
+        NetworkError: it has no model_type, or an unknown one.
     """
     kind = description.get("model_type")
     if kind not in CONFIG_MAPPING:
@@ -31,7 +31,7 @@ def pretrained_config(description: dict[str, Any]) -> PreTrainedConfig:
 
 
 class PretrainedSpeechTower(nn.Module):
-    """Waveform -> features by a self-supervised speech transformer, alike whatever the padding or the neighbours.
+    """Waveform -> features by a self-supervised speech transformer, independent of padding and the other clips of the batch.
 
     Args:
         config: to_dict() of the config of a WavLM, HuBERT or wav2vec 2.0 model.
@@ -39,7 +39,7 @@ class PretrainedSpeechTower(nn.Module):
             layers and the input of the first (ESS-CLAP).
         pooling: "masked", the mean over the frames of the clip, or "all", padding included: what ParaSpeechCLAP did
             before June 2026, and what makes an embedding depend on its neighbours in the batch.
-        normalise: bring each clip to zero mean and unit variance, as the model's feature extractor says.
+        normalise: normalise each clip to zero mean and unit variance; as in the model's feature extractor.
 
     Raises:
         NetworkError: the config is of another type of model, or an option is none of those above.
@@ -66,7 +66,7 @@ class PretrainedSpeechTower(nn.Module):
             self.receptive_field = (self.receptive_field - 1) * stride + kernel
 
     def checkpoint_activations(self) -> None:
-        """Trades time for memory in training: activations are computed again in the backward pass."""
+        """Recompute activations in the backward pass, which trades time for memory in training."""
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class PretrainedSpeechTower(nn.Module):
         return states.mean(dim=1) if self.pooling == "all" else masked_mean(states, mask)
 
     def _convolve(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        """The convolutional front end, with group normalisation, where there is one, over the clip's own frames."""
+        """Apply the convolutional front end, with group normalisation, if any, over the clip's own frames."""
         x = waveform[:, None]
         for layer, stride in zip(self.model.feature_extractor.conv_layers, self.model.config.conv_stride, strict=True):
             if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
@@ -94,7 +94,7 @@ class PretrainedSpeechTower(nn.Module):
 
     def _transform(self, features: Tensor, mask: Tensor) -> Tensor:
         projected = self.model.feature_projection(features)
-        x = projected[0] if isinstance(projected, tuple) else projected  # HuBERT gives no second value
+        x = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns no second value
         valid = mask[:, :, 0] > 0
         x = self.model._mask_hidden_states(x, attention_mask=valid)
         if self.layer_weights is None:
@@ -132,7 +132,7 @@ class PretrainedTextTower(nn.Module):
         self.pooling, self.width = pooling, built.hidden_size
 
     def checkpoint_activations(self) -> None:
-        """Trades time for memory in training: activations are computed again in the backward pass."""
+        """Recompute activations in the backward pass, which trades time for memory in training."""
         self.model.config.use_cache = False
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
@@ -145,7 +145,7 @@ class PretrainedTextTower(nn.Module):
 
 
 def normalise_waveform(waveform: Tensor, lengths: Tensor) -> Tensor:
-    """Each clip to zero mean and unit variance over its own samples, padding left at zero; [batch, samples] both."""
+    """Normalise each clip to zero mean and unit variance over its own samples, with padding at zero: [batch, samples]."""
     mask = frame_mask(lengths, waveform.shape[1])[:, :, 0]
     centred = (waveform - masked_mean(waveform[:, :, None], mask[:, :, None])) * mask
     variance = centred.square().sum(dim=1, keepdim=True) / lengths[:, None]
@@ -153,7 +153,7 @@ def normalise_waveform(waveform: Tensor, lengths: Tensor) -> Tensor:
 
 
 def masked_group_norm(x: Tensor, mask: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """`norm`, one channel a group, over the valid frames: x [batch, channels, frames], mask [batch, frames, 1]."""
+    """Apply `norm`, with a group for each channel, over valid frames: x [batch, channels, frames], mask [batch, frames, 1]."""
     valid = mask.transpose(1, 2)
     count = valid.sum(dim=2, keepdim=True)
     centred = x - (x * valid).sum(dim=2, keepdim=True) / count

@@ -6,24 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from voxdex.encoders.networks.frontend import HOP, MelFrontEnd, frame_mask
-from voxdex.encoders.networks.speech_tower import FLOOR, build_stages, gauge, mean_over
+from voxdex.encoders.networks.speech_tower import FLOOR, build_stages, mean_over, speech_level
 from voxdex.encoders.networks.text_tower import TokenTransformer
 from voxdex.encoders.phonetic.ctc import BLANK
 
 WEIGHT_FLOOR = 1e-4
-"""Weight that is added to each place, so that nothing is divided by zero."""
+"""Added to sums of weights before a division."""
 
 
 class OrderPooling(nn.Module):
-    """Weighted means of states at evenly spaced places of a sequence, and its length.
+    """Weighted means of states around evenly spaced positions of a sequence, and its length.
 
-    A state's position is the share of all weight that lies before it, so that sequences of different pace line up: phonemes
-    weigh one each, frames of sound as surely as a phoneme is heard in them.
+    The position of a state is the fraction of the total weight before it, so that sequences of different pace align: a phoneme
+    has weight one, and a frame of sound the probability of a phoneme in it.
 
     Args:
         inputs: width of the states.
-        features: width of what is kept of a state.
-        places: how many.
+        features: width of a projected state.
+        places: number of positions.
     """
 
     def __init__(self, inputs: int, features: int = 64, places: int = 24) -> None:
@@ -39,17 +39,17 @@ class OrderPooling(nn.Module):
         """States [batch, length, inputs], weights of 0 or more [batch, length] -> [batch, width]."""
         whole = weights.sum(dim=-1, keepdim=True)
         positions = (weights.cumsum(dim=-1) - weights / 2) / (whole + WEIGHT_FLOOR)
-        shares = torch.exp(-self.sharpness * (positions[..., None] - self.centres).square()) * weights[..., None]
-        shares = shares / (shares.sum(dim=-2, keepdim=True) + WEIGHT_FLOOR)
-        means = shares.transpose(-2, -1) @ self.narrow(states)
+        weighting = torch.exp(-self.sharpness * (positions[..., None] - self.centres).square()) * weights[..., None]
+        weighting = weighting / (weighting.sum(dim=-2, keepdim=True) + WEIGHT_FLOOR)
+        means = weighting.transpose(-2, -1) @ self.narrow(states)
         return torch.cat([self.norm(means.flatten(-2)), (whole + 1).log() - 3], dim=-1)
 
 
-class Utterance(NamedTuple):
-    """What is heard of clips.
+class PhoneticFrames(NamedTuple):
+    """Frame-wise output for clips.
 
-    states: [batch, frames, width]. log_probs: of the phonemes and BLANK, [batch, frames, vocabulary]. weights: how surely a
-    phoneme is heard in a frame, 0 to 1, [batch, frames]. frames: how many are valid, [batch].
+    states: [batch, frames, width]. log_probs: of the phonemes and BLANK, [batch, frames, vocabulary]. weights:
+    probability of any phoneme in a frame, [batch, frames]. frames: number of valid frames [batch].
     """
 
     states: Tensor
@@ -59,15 +59,15 @@ class Utterance(NamedTuple):
 
 
 class AcousticTower(nn.Module):
-    """Waveform -> features that keep the order of what is said, whatever the level, the padding or the neighbours.
+    """Waveform -> features that keep the order of phonemes, independent of level, padding and the other clips of the batch.
 
     Args:
-        vocabulary: number of phonemes, with BLANK and the unknown one, that frames are told apart by (CTC; Graves et al. 2006).
+        vocabulary: number of phonemes, with BLANK and the unknown one: the classes of a frame (CTC; Graves et al. 2006).
         mel_bins: mel bands between 40 Hz and 8 kHz.
         widths, depths: channels and blocks of each stage; each stage halves the frame rate (from 100 a second).
         kernels: frames that the depthwise convolutions of each stage span.
         expansion: hidden width of a block's perceptron, in multiples of its channels.
-        drop_path: largest share of clips for which a block is skipped in training (grows with depth).
+        drop_path: largest fraction of clips that skip a block in training (grows with depth).
         features, places: see OrderPooling.
     """
 
@@ -93,8 +93,8 @@ class AcousticTower(nn.Module):
         """Samples between frames."""
         self.width = self.pooling.width
 
-    def listen(self, waveform: Tensor, lengths: Tensor) -> Utterance:
-        """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch]."""
+    def listen(self, waveform: Tensor, lengths: Tensor) -> PhoneticFrames:
+        """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch] -> frame-wise output."""
         x, mask, frames = self._features(waveform, lengths)
         for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
             x, mask, frames = downsample(x, frames)
@@ -103,23 +103,23 @@ class AcousticTower(nn.Module):
         states = self.norm(x) * mask
         log_probs = self.phonemes(states).float().log_softmax(dim=-1)
         weights = (1 - log_probs[..., BLANK].exp()) * mask[..., 0]
-        return Utterance(states, log_probs, weights, frames)
+        return PhoneticFrames(states, log_probs, weights, frames)
 
     def pool(self, states: Tensor, weights: Tensor) -> Tensor:
-        """States [batch, frames, ...] and weights [batch, frames], of an Utterance or a part of it -> features."""
+        """States [batch, frames, ...] and weights [batch, frames], of PhoneticFrames or of a part of them -> features."""
         return self.pooling(states, weights)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """As listen() -> features [batch, width]."""
-        heard = self.listen(waveform, lengths)
-        return self.pool(heard.states, heard.weights)
+        output = self.listen(waveform, lengths)
+        return self.pool(output.states, output.weights)
 
     def _features(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log mel over the clip's level, and over each band's mean where somebody speaks; mask; frames."""
+        """Return log mel over the clip's level, and over each band's mean during speech; the mask; numbers of frames."""
         power, frames = self.mel(waveform, lengths)
         mask = frame_mask(frames, power.shape[1])
         power = power * mask
-        level, _, speaking = gauge(power, mask)
+        level, _, speaking = speech_level(power, mask)
         mel = (power / level + FLOOR).log()
         relative = mel - mean_over(mel, speaking)[:, None]
         return torch.cat([(mel + 4) / 4, relative / 4], dim=2) * mask, mask, frames
@@ -132,7 +132,7 @@ class PhonemeTower(TokenTransformer):
         vocabulary: number of phonemes, padding (0) and the unknown one included.
         hidden, layers, heads: see TokenTransformer.
         features, places: see OrderPooling.
-        longest: most phonemes of an utterance; longer ones are cut by the tokenizer.
+        longest: maximum number of phonemes, which the tokenizer truncates to.
     """
 
     def __init__(

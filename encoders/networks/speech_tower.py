@@ -1,4 +1,4 @@
-"""Our own speech tower: a small 1-D ConvNeXt beside plain statistics of spectrum and pitch, both only where somebody speaks."""
+"""A small speech tower: a 1-D ConvNeXt and statistics of spectrum and pitch, both weighted by speech activity."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,26 +10,26 @@ from torch.utils.checkpoint import checkpoint
 from voxdex.encoders.networks.frontend import BINS_PER_OCTAVE, HarmonicFrontEnd, MelFrontEnd, PitchTrack, frame_mask
 
 FLOOR = 1e-5
-"""Mel power that is 50 dB or more below the clip's level is not told from silence."""
+"""Added to mel power relative to the clip's level: a floor 50 dB below it."""
 SILENCE = 1e-10
-"""Mel power below which a clip is not brought to the common level (about -100 dB of full scale)."""
+"""Least level that a clip is normalised by, in mel power (about -100 dB of full scale)."""
 FINE_FLOOR = 1e-4
-"""The same for the finer spectrum."""
+"""As FLOOR, for the harmonic spectrum."""
 GATE, SOFTNESS = -5.0, 0.7
-"""Frames are taken for speech from about 22 dB below the level on (natural log of power), and how gradually."""
+"""Log power over the level (about -22 dB) at which the speech activity is 0.5, and the width of its sigmoid."""
 
 
 SEMITONES = HarmonicFrontEnd.bins * 12 // BINS_PER_OCTAVE
-"""Bands of the finer spectrum whose statistics are taken."""
+"""Bands of the harmonic spectrum whose statistics are computed, one a semitone."""
 PITCH_CHANNELS = 3
 
 
-class Heard(NamedTuple):
-    """What is heard of clips, all [batch, frames, ...].
+class AcousticFeatures(NamedTuple):
+    """Frame-wise features of clips, all [batch, frames, ...].
 
-    level: mean power while somebody speaks, [batch, 1, 1]. mel, semitones: log power over the clip's level in mel bands and in
-    semitones. octaves: pitch over 60 Hz. energy: log power over the level. speaking, voiced: how surely somebody speaks, and
-    with voice, 0..1. mask: 1 in valid frames, of which there are `frames` [batch].
+    level: mean power of the speech, [batch, 1, 1]. mel, semitones: log power over the clip's level in mel bands and in
+    semitones. octaves: pitch over 60 Hz. energy: log power over the level. speaking, voiced: probability of speech,
+    and of voicing, 0..1. mask: 1 in valid frames. frames: number of valid frames [batch].
     """
 
     level: Tensor
@@ -43,8 +43,8 @@ class Heard(NamedTuple):
     frames: Tensor
 
 
-def gauge(power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How loud clips are: level [batch, 1, 1]; energy, log power over it, and how surely somebody speaks, [batch, frames, 1].
+def speech_level(power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Measure the level of clips [batch, 1, 1], and log power over it and speech activity [batch, frames, 1].
 
     The level is the mean power weighted with itself, which silence at the ends does not change.
 
@@ -59,21 +59,21 @@ def gauge(power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return level, energy, torch.sigmoid((energy - GATE) / SOFTNESS) * mask
 
 
-def hear(power: Tensor, fine: Tensor, frames: Tensor, pitch: PitchTrack) -> Heard:
-    """What is heard of clips.
+def acoustic_features(power: Tensor, fine: Tensor, frames: Tensor, pitch: PitchTrack) -> AcousticFeatures:
+    """Compute the frame-wise features of clips.
 
     Args:
         power: in mel bands, [batch, frames, bands].
-        fine: HarmonicFrontEnd's, [batch, frames, bins].
-        frames: how many of them are valid, [batch].
-        pitch: what finds the pitch.
+        fine: the output of HarmonicFrontEnd, [batch, frames, bins].
+        frames: number of valid frames [batch].
+        pitch: the pitch tracker.
     """
     mask = frame_mask(frames, power.shape[1])
     power, fine = power * mask, fine * mask
-    level, energy, speaking = gauge(power, mask)
+    level, energy, speaking = speech_level(power, mask)
     octaves, voiced = pitch((fine / level + FINE_FLOOR).log())
     semitones = fine.unflatten(2, (SEMITONES, -1)).mean(dim=3)
-    return Heard(
+    return AcousticFeatures(
         level=level,
         mel=(power / level + FLOOR).log(),
         semitones=(semitones / level + FINE_FLOOR).log(),
@@ -108,7 +108,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the frame rate; a frame is valid when its centre was."""
+    """Halve the frame rate; a frame is valid if its centre was."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Downsample(nn.Module):
 def build_stages(
     inputs: int, widths: Sequence[int], depths: Sequence[int], kernels: Sequence[int], expansion: int, drop_path: float
 ) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """Stages of blocks, and what halves the frame rate before each; blocks are skipped the more often the deeper they lie."""
+    """Build downsampling layers and stages of blocks; the drop path rate grows linearly with depth."""
     downsamples, stages = nn.ModuleList(), nn.ModuleList()
     total, seen = sum(depths), 0
     for width, depth, kernel in zip(widths, depths, kernels, strict=True):
@@ -137,7 +137,7 @@ def build_stages(
 
 
 class StatisticsPooling(nn.Module):
-    """Mean, standard deviation and attention-weighted mean over the frames in which somebody speaks."""
+    """Mean, standard deviation and attention-weighted mean over frames, weighted by speech activity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -152,16 +152,16 @@ class StatisticsPooling(nn.Module):
 
 
 class ConvNeXtSpeechTower(nn.Module):
-    """Waveform -> features, whatever the level, the padding or the neighbours in the batch.
+    """Waveform -> features, independent of level, padding and the other clips of the batch.
 
     Args:
         mel_bins: mel bands between 40 Hz and 8 kHz.
         widths, depths: channels and blocks of each stage; each stage halves the frame rate (from 100 a second).
         kernel: frames that a block's depthwise convolution spans.
         expansion: hidden width of a block's perceptron, in multiples of its channels.
-        drop_path: largest share of clips for which a block is skipped in training (grows with depth).
-        functionals: width of the layer over plain statistics.
-        dropout: share of the statistics that are left out in training.
+        drop_path: largest fraction of clips that skip a block in training (grows with depth).
+        functionals: width of the layer over the statistics.
+        dropout: dropout rate of the statistics in training.
     """
 
     def __init__(
@@ -188,78 +188,78 @@ class ConvNeXtSpeechTower(nn.Module):
         self.checkpointing = False
 
     def checkpoint_activations(self) -> None:
-        """Trades time for memory in training: activations are computed again in the backward pass."""
+        """Recompute activations in the backward pass, which trades time for memory in training."""
         self.checkpointing = True
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch] -> features [batch, width]."""
-        heard = self._listen(waveform, lengths)
-        return torch.cat([self.norm(self._deep(heard)), self.functionals(self._measure(heard))], dim=1)
+        features = self._listen(waveform, lengths)
+        return torch.cat([self.norm(self._deep(features)), self.functionals(self._measure(features))], dim=1)
 
     @torch.no_grad()
     def fit(self, waveform: Tensor, lengths: Tensor) -> None:
-        """Finds out from clips on what scale their statistics lie; before training starts."""
+        """Fit the scale of the statistics to clips, before training starts."""
         self.functionals.fit(self._measure(self._listen(waveform, lengths)))
 
-    def _listen(self, waveform: Tensor, lengths: Tensor) -> "Heard":
-        """All that the layers see of clips."""
+    def _listen(self, waveform: Tensor, lengths: Tensor) -> AcousticFeatures:
+        """Compute the input of the layers."""
         power, frames = self.mel(waveform, lengths)
-        return hear(power, self.harmonics(waveform), frames, self.pitch)
+        return acoustic_features(power, self.harmonics(waveform), frames, self.pitch)
 
-    def _measure(self, heard: "Heard") -> Tensor:
-        bands = torch.cat([heard.mel, heard.semitones], dim=2)
-        return self.functionals.measure(bands, heard.octaves, heard.energy, heard.speaking, heard.voiced)
+    def _measure(self, features: AcousticFeatures) -> Tensor:
+        bands = torch.cat([features.mel, features.semitones], dim=2)
+        return self.functionals.measure(bands, features.octaves, features.energy, features.speaking, features.voiced)
 
-    def _deep(self, heard: "Heard") -> Tensor:
-        relative = heard.mel - mean_over(heard.mel, heard.speaking)[:, None]
-        melody = heard.octaves - mean_over(heard.octaves, heard.voiced)[:, None]
-        pitch = torch.cat([heard.octaves - 1.4, 2 * melody, torch.ones_like(melody)], dim=2) * heard.voiced
-        x = torch.cat([(heard.mel + 4.0) / 4.0, relative / 4.0, pitch], dim=2) * heard.mask
-        mask, frames = heard.mask, heard.frames
+    def _deep(self, features: AcousticFeatures) -> Tensor:
+        relative = features.mel - mean_over(features.mel, features.speaking)[:, None]
+        melody = features.octaves - mean_over(features.octaves, features.voiced)[:, None]
+        pitch = torch.cat([features.octaves - 1.4, 2 * melody, torch.ones_like(melody)], dim=2) * features.voiced
+        x = torch.cat([(features.mel + 4.0) / 4.0, relative / 4.0, pitch], dim=2) * features.mask
+        mask, frames = features.mask, features.frames
         for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
             x, mask, frames = downsample(x, frames)
             for block in blocks:
                 recompute = self.checkpointing and self.training
                 x = checkpoint(block, x, mask, use_reentrant=False) if recompute else block(x, mask)
         every = 2 ** len(self.downsamples)
-        return self.pooling(x, heard.speaking[:, ::every] * mask)
+        return self.pooling(x, features.speaking[:, ::every] * mask)
 
 
 BAND_STATISTICS, PITCH_STATISTICS, ENERGY_STATISTICS = 5, 6, 4
-FURTHEST = 4.0
-"""Standard deviations beyond which a statistic counts no more."""
+CLIP = 4.0
+"""Standard deviations at which a statistic is clipped."""
 
 
 def mean_over(x: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean over frames: x [batch, frames, width], weights [batch, frames, 1] -> [batch, width]."""
+    """Return the weighted mean over frames: x [batch, frames, width], weights [batch, frames, 1] -> [batch, width]."""
     return (x * weights).sum(dim=1) / (weights.sum(dim=1) + 1e-4)
 
 
 def movement(x: Tensor, weights: Tensor, step: int) -> Tensor:
-    """Root mean square change over `step` frames, [batch, width]."""
+    """Return the root mean square change over `step` frames, [batch, width]."""
     change = (x[:, step:] - x[:, :-step]).square()
     return mean_over(change, weights[:, step:] * weights[:, :-step]).add(1e-4).sqrt()
 
 
 def spread(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, standard deviation and mean rise above the mean, [batch, width] each."""
+    """Return mean, standard deviation and mean rise above the mean, [batch, width] each."""
     mean = mean_over(x, weights)
     centred = x - mean[:, None]
     return mean, mean_over(centred.square(), weights).add(1e-4).sqrt(), mean_over(centred.clamp(min=0), weights)
 
 
 class Functionals(nn.Module):
-    """Statistics, brought to one scale, through one layer.
+    """A layer over standardised statistics of a clip, as in acoustic parameter sets for emotion.
 
     Of each band of the spectrum: mean, standard deviation, mean rise above the mean, movement in 20 and in 100 ms. Of the
-    pitch: the same, and the share of speech that is voiced. Of the energy: standard deviation, mean rise, movements. They
-    were made for emotion, and carry over to voices and recordings never heard better than what deeper layers learn.
+    pitch: the same, and the fraction of speech that is voiced. Of the energy: standard deviation, mean rise, movements. They
+    generalise to new voices and recordings better than what deeper layers learn.
 
     Args:
         bands: of the spectrum.
         width: of the layer.
-        dropout: share of the statistics that are left out in training.
-        others: statistics that a tower adds to those of measure().
+        dropout: dropout rate of the statistics in training.
+        others: number of statistics that a tower adds to those of measure().
     """
 
     def __init__(self, bands: int, width: int, dropout: float, others: int = 0) -> None:
@@ -270,18 +270,18 @@ class Functionals(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layer = nn.Linear(count, width)
 
-    def fit(self, found: Tensor) -> None:
-        """Takes mean and standard deviation of each statistic over clips, `found` [clips, statistics], for its scale."""
-        self.centre.copy_(found.mean(dim=0))
-        self.scale.copy_(found.std(dim=0) + 0.01)
+    def fit(self, statistics: Tensor) -> None:
+        """Set the centre and scale of each statistic to its mean and standard deviation over clips [clips, statistics]."""
+        self.centre.copy_(statistics.mean(dim=0))
+        self.scale.copy_(statistics.std(dim=0) + 0.01)
 
     def measure(self, bands: Tensor, octaves: Tensor, energy: Tensor, speaking: Tensor, voiced: Tensor) -> Tensor:
-        """The statistics, [batch, statistics].
+        """Compute the statistics, [batch, statistics].
 
         Args:
             bands: log power of each band, [batch, frames, bands].
             octaves, energy: pitch and log power of each frame, [batch, frames, 1].
-            speaking, voiced: how surely somebody speaks, and with voice, 0..1, [batch, frames, 1].
+            speaking, voiced: probability of speech, and of voicing, 0..1, [batch, frames, 1].
         """
         found = [*spread(bands, speaking), movement(bands, speaking, 2), movement(bands, speaking, 10)]
         found += [*spread(octaves, voiced), movement(octaves, voiced, 3), movement(octaves, voiced, 10)]
@@ -289,7 +289,7 @@ class Functionals(nn.Module):
         found += [*spread(energy, speaking)[1:], movement(energy, speaking, 2), movement(energy, speaking, 10)]
         return torch.cat(found, dim=1)
 
-    def forward(self, found: Tensor) -> Tensor:
+    def forward(self, statistics: Tensor) -> Tensor:
         """Statistics [batch, statistics] -> features [batch, width]."""
-        scaled = ((found - self.centre) / self.scale).clamp(-FURTHEST, FURTHEST)
+        scaled = ((statistics - self.centre) / self.scale).clamp(-CLIP, CLIP)
         return nn.functional.gelu(self.layer(self.dropout(scaled)))

@@ -1,4 +1,4 @@
-"""Our own text tower: a small transformer over word pieces with masked mean pooling."""
+"""A small text tower: a transformer over word pieces with masked mean pooling; and padding of token ids."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ class TransformerBlock(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """Embeddings of tokens and places, and blocks that mix them: what towers over tokens have in common.
+    """Token and position embeddings and transformer blocks, the common part of towers over tokens.
 
     Args:
         vocabulary: number of tokens.
@@ -54,7 +54,7 @@ class TokenTransformer(nn.Module):
         self.longest, self.checkpointing = longest, False
 
     def checkpoint_activations(self) -> None:
-        """Trades time for memory in training: activations are computed again in the backward pass."""
+        """Recompute activations in the backward pass, which trades time for memory in training."""
         self.checkpointing = True
 
     def mix(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class TransformerTextTower(TokenTransformer):
 
 
 def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids of several texts -> input_ids and attention_mask, int64 [texts, longest]."""
+    """Pad the token ids of several texts: input_ids and attention_mask, int64 [texts, longest]."""
     input_ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
     lengths = torch.tensor([len(row) for row in ids])
     return input_ids, (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()

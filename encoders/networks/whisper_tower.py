@@ -17,25 +17,25 @@ from voxdex.encoders.networks.frontend import (
     frame_mask,
     power_spectrum,
 )
-from voxdex.encoders.networks.speech_tower import SEMITONES, Functionals, Heard, StatisticsPooling, hear
+from voxdex.encoders.networks.speech_tower import SEMITONES, AcousticFeatures, Functionals, StatisticsPooling, acoustic_features
 from voxdex.encoders.networks.text_tower import TransformerBlock
 
 WINDOW = 400
 """Samples of a frame of the spectrum: 25 ms."""
 MOST_POSITIONS = 1500
-"""States of 20 ms that Whisper has positions for: 30 s, the silence after the clip included."""
+"""Number of states of 20 ms that Whisper has positions for: 30 s, including the silence after the clip."""
 SILENCE_AFTER = SAMPLE_RATE // 2
-"""Samples of silence that the encoder hears after each clip, where Whisper was trained with silence up to 30 s."""
+"""Samples of silence appended to each clip; Whisper was trained on clips padded to 30 s."""
 LEAST_POWER, RANGE = 1e-10, 8.0
-"""Mel power that is silence, and how many powers of ten below a clip's loudest band are told apart."""
+"""Floor of mel power, and dynamic range below the loudest band of a clip, in powers of ten."""
 POWER_SCALE = 10.0
-"""What Whisper's filters give for white noise of power 1, in multiples of what filters that sum to one give."""
+"""Output of Whisper's filters relative to filters that sum to one, for white noise."""
 LEVEL = 0.01
-"""Mean power of speech that a clip is brought to, about what is usual: the median of five corpora is 0.014."""
+"""Mean power of speech that clips are normalised to; the median of five corpora is 0.014."""
 
 
 def slaney_filters(bins: int) -> Tensor:
-    """Triangular filters on the Slaney mel scale, 0 to 8000 Hz, each of unit area over Hz, [WINDOW // 2 + 1, bins]."""
+    """Return triangular filters on the Slaney mel scale, 0 to 8000 Hz, each of unit area over Hz, [WINDOW // 2 + 1, bins]."""
     knee_hz, hz_a_mel, decade = 1000.0, 200 / 3, math.log(6.4) / 27
     knee = knee_hz / hz_a_mel
     highest = knee + math.log(SAMPLE_RATE / 2 / knee_hz) / decade
@@ -48,14 +48,14 @@ def slaney_filters(bins: int) -> Tensor:
 
 
 def sinusoids(positions: int, width: int) -> Tensor:
-    """Sines and cosines of positions at wavelengths from 2 pi to 20,000 pi, [positions, width]."""
+    """Return sines and cosines of positions at wavelengths from 2 pi to 20,000 pi, [positions, width]."""
     rates = torch.exp(-math.log(10_000) / (width // 2 - 1) * torch.arange(width // 2))
     angles = torch.arange(positions)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class WhisperMel(nn.Module):
-    """Waveform to mel power as Whisper takes it: windows of 25 ms every 10 ms, the beginning mirrored, Slaney's filters."""
+    """Waveform to mel power as in Whisper: windows of 25 ms every 10 ms, reflected at the start, with Slaney's filters."""
 
     def __init__(self, bins: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class WhisperMel(nn.Module):
         self.register_buffer("filters", WINDOW * slaney_filters(bins), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Waveform [batch, samples] -> mel power [batch, samples // HOP, bins]; `samples` is WINDOW at least."""
+        """Waveform [batch, samples] -> mel power [batch, samples // HOP, bins]; at least WINDOW samples."""
         mirrored = waveform[:, 1 : WINDOW // 2 + 1].flip(1)
         before = 2 * HOP - WINDOW // 2
         power = power_spectrum(torch.cat([nn.functional.pad(mirrored, (before, 0)), waveform], dim=1), self.kernels)
@@ -89,11 +89,11 @@ class WhisperEncoder(nn.Module):
         self.checkpointing = False
 
     def forward(self, mel: Tensor, frames: Tensor) -> tuple[list[Tensor], Tensor]:
-        """States after the convolutions and after each block, [batch, states, width] each; which are valid, [batch, states, 1].
+        """Return the states after the convolutions and each block [batch, states, width], and their mask [batch, states, 1].
 
         Args:
             mel: log mel, [batch, frames, mel_bins].
-            frames: how many are valid, [batch]; what lies behind them changes nothing.
+            frames: number of valid frames [batch]; later frames have no effect.
         """
         mask = frame_mask(frames, mel.shape[1]).transpose(1, 2)
         x = nn.functional.gelu(self.conv1(mel.transpose(1, 2) * mask)) * mask
@@ -109,23 +109,23 @@ class WhisperEncoder(nn.Module):
 
 
 class WhisperSpeechTower(nn.Module):
-    """Waveform -> features, whatever the padding or the neighbours in the batch.
+    """Waveform -> features, independent of padding and the other clips of the batch.
 
-    A learned sum of the encoder's states, pooled over the frames in which somebody speaks, beside Functionals of bands,
-    pitch and energy, which Whisper hears badly. Clips are at most 29.5 s long.
+    A learned sum of the encoder's states, pooled by speech activity, and Functionals of bands, pitch and energy,
+    which Whisper represents badly. Clips are at most 29.5 s long.
 
     Args:
         mel_bins, width, heads: shape of the encoder; those of Whisper tiny.en.
         layers: the states that are summed: 0 are those after the convolutions, 1 those after the first block. Blocks above
             the highest are left out.
         frozen: the highest state of which the weights below are not trained; -1 for none.
-        level: "relative", each clip is brought to the same level before it is heard, or "absolute", as Whisper, with the
+        level: "relative", each clip is normalised to the same level, or "absolute", as Whisper, with the
             level among the statistics.
-        functionals: width of the layer over plain statistics.
-        dropout: share of the statistics that are left out in training.
+        functionals: width of the layer over the statistics.
+        dropout: dropout rate of the statistics in training.
 
     Raises:
-        NetworkError: an option cannot be.
+        NetworkError: an option is invalid.
     """
 
     def __init__(
@@ -161,41 +161,41 @@ class WhisperSpeechTower(nn.Module):
                 part.requires_grad_(False)
 
     def checkpoint_activations(self) -> None:
-        """Trades time for memory in training: activations are computed again in the backward pass."""
+        """Recompute activations in the backward pass, which trades time for memory in training."""
         self.encoder.checkpointing = True
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Waveform [batch, samples] in -1..1 at 16 kHz, zero after `lengths` [batch] -> features [batch, width]."""
-        heard, states, _ = self.listen(waveform, lengths)
+        features, states, _ = self.listen(waveform, lengths)
         weights = torch.softmax(self.layer_weights, dim=0)
         normal = [nn.functional.layer_norm(states[layer], states[layer].shape[2:]) for layer in self.layers]
         x = sum(weight * state for weight, state in zip(weights, normal, strict=True))
-        deep = self.pooling(x, heard.speaking[:, ::2])
-        return torch.cat([self.norm(deep), self.functionals(self.measure(heard))], dim=1)
+        deep = self.pooling(x, features.speaking[:, ::2])
+        return torch.cat([self.norm(deep), self.functionals(self.measure(features))], dim=1)
 
     @torch.no_grad()
     def fit(self, waveform: Tensor, lengths: Tensor) -> None:
-        """Finds out from clips on what scale their statistics lie; before training starts."""
-        self.functionals.fit(self.measure(self.hear(waveform, lengths)[0]))
+        """Fit the scale of the statistics to clips, before training starts."""
+        self.functionals.fit(self.measure(self._features(waveform, lengths)[0]))
 
-    def listen(self, waveform: Tensor, lengths: Tensor) -> tuple[Heard, list[Tensor], Tensor]:
-        """What is heard of clips, the encoder's states [batch, states, width], and which are valid [batch, states, 1]."""
-        heard, power = self.hear(waveform, lengths)
+    def listen(self, waveform: Tensor, lengths: Tensor) -> tuple[AcousticFeatures, list[Tensor], Tensor]:
+        """Compute frame-wise features, the encoder's states [batch, states, width], and their mask [batch, states, 1]."""
+        features, power = self._features(waveform, lengths)
         if self.level == "relative":
-            power = power * (LEVEL / heard.level)
+            power = power * (LEVEL / features.level)
         log_power = power.clamp(min=LEAST_POWER).log10()
         log_power = torch.maximum(log_power, log_power.amax(dim=(1, 2), keepdim=True) - RANGE)
-        return heard, *self.encoder((log_power + 4) / 4, (lengths + SILENCE_AFTER) // HOP)
+        return features, *self.encoder((log_power + 4) / 4, (lengths + SILENCE_AFTER) // HOP)
 
-    def hear(self, waveform: Tensor, lengths: Tensor) -> tuple[Heard, Tensor]:
-        """What is heard of clips, and their mel power with the silence after them, [batch, frames, mel_bins]."""
+    def _features(self, waveform: Tensor, lengths: Tensor) -> tuple[AcousticFeatures, Tensor]:
+        """Compute frame-wise features, and mel power including the appended silence, [batch, frames, mel_bins]."""
         waveform = nn.functional.pad(waveform, (0, SILENCE_AFTER))
         power = self.mel(waveform)
         fine = self.harmonics(waveform)[:, :-1]
-        return hear(power / POWER_SCALE, fine, lengths // HOP + 1, self.pitch), power
+        return acoustic_features(power / POWER_SCALE, fine, lengths // HOP + 1, self.pitch), power
 
-    def measure(self, heard: Heard) -> Tensor:
-        """Statistics of clips for the functionals, [batch, statistics]."""
-        bands = torch.cat([heard.mel, heard.semitones], dim=2)
-        found = self.functionals.measure(bands, heard.octaves, heard.energy, heard.speaking, heard.voiced)
-        return torch.cat([found, heard.level.log()[:, 0]], dim=1) if self.level == "absolute" else found
+    def measure(self, features: AcousticFeatures) -> Tensor:
+        """Compute the statistics for the functionals, [batch, statistics]."""
+        bands = torch.cat([features.mel, features.semitones], dim=2)
+        found = self.functionals.measure(bands, features.octaves, features.energy, features.speaking, features.voiced)
+        return torch.cat([found, features.level.log()[:, 0]], dim=1) if self.level == "absolute" else found

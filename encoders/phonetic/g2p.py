@@ -1,4 +1,4 @@
-"""espeak-ng, from the package espeakng-loader (library and voices): text to phonemes, and to synthetic speech."""
+"""Grapheme-to-phoneme conversion and synthetic speech with espeak-ng (package espeakng-loader), and the phoneme tokenizer."""
 
 import ctypes
 import logging
@@ -20,11 +20,12 @@ from voxdex.encoders.tables import ManifestError
 
 SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
 RATE, PITCH, RANGE = 1, 3, 4
+"""Constants of espeak-ng's speak_lib.h."""
 ALIASES = {"en": "en-us", "english": "en-us", "fr": "fr-fr", "nl-be": "nl"}
-"""Languages by other names than espeak-ng has for them."""
+"""Common codes of languages, and espeak-ng's codes for them."""
 MISSING = "needs the package {}, which is not installed: pip install 'voxdex[phonetic]'"
-_ALONE = Lock()
-"""espeak-ng says one thing at a time."""
+_LOCK = Lock()
+"""Guards espeak-ng, which is not thread-safe."""
 
 
 class EspeakError(VoxdexError):
@@ -33,7 +34,7 @@ class EspeakError(VoxdexError):
 
 @dataclass(frozen=True)
 class Voice:
-    """An espeak-ng voice. rate: words a minute. pitch, range: 0 to 99, 50 is the voice's own."""
+    """An espeak-ng voice. rate: words a minute. pitch, range: 0 to 99, with the voice's default at 50."""
 
     name: str
     espeak: str
@@ -43,7 +44,7 @@ class Voice:
 
 
 class Espeak:
-    """The library, speaking into memory.
+    """The espeak-ng library as a synthesiser.
 
     Raises:
         EspeakError: it is not installed or does not start.
@@ -66,7 +67,7 @@ class Espeak:
         return 0
 
     def say(self, text: str, voice: Voice) -> np.ndarray:
-        """int16 samples at `sample_rate`.
+        """Synthesise a text: int16 samples at `sample_rate`.
 
         Raises:
             EspeakError: there is no such voice.
@@ -82,27 +83,27 @@ class Espeak:
 
 
 def to_phonemes(texts: Sequence[str], language: str = "en-us") -> list[str]:
-    """Texts as IPA, as espeak-ng would read them: words with spaces between them, no stress marks.
+    """Convert texts to IPA as espeak-ng pronounces them: words separated by spaces, without stress marks.
 
     Args:
         texts: in one language.
-        language: one of espeak-ng's hundred codes: "en-us", "en-gb", "de", "nl", "pl" ...; "en" is American English. What
-            stands behind the code, as in "en, German accent", counts for nothing.
+        language: an espeak-ng code: "en-us", "en-gb", "de", "nl", "pl" ...; "en" is American English. Text after the code, as
+            in "en, German accent", is ignored.
 
     Raises:
         EspeakError: a package is missing, or espeak-ng does not know the language.
         TextError: a text is not valid text.
     """
     texts = [" ".join(check_text(text).replace("\x00", " ").split()) for text in texts]
-    with _ALONE:
-        return [" ".join(said.split()) for said in _backend(_code(language)).phonemize(texts)]
+    with _LOCK:
+        return [" ".join(phonemes.split()) for phonemes in _backend(_code(language)).phonemize(texts)]
 
 
 def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:
-    """The phonemes of each row of a manifest: its cell `phonemes`, else its `transcript` as read in its `language` (English).
+    """Return the phonemes of each row of a manifest: its `phonemes`, else those of its `transcript` in its `language` (en-us).
 
     Raises:
-        ManifestError: a row has neither. EspeakError: text cannot be made phonemes.
+        ManifestError: a row has neither. EspeakError: a transcript cannot be converted.
     """
     found = [row.get("phonemes", "") for row in rows]
     by_language = defaultdict(list)
@@ -118,7 +119,7 @@ def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _code(language: str) -> str:
-    """espeak-ng's code for what people write."""
+    """Return espeak-ng's code of a language."""
     code = re.match(r"[A-Za-z0-9-]*", language)[0].lower()
     return ALIASES.get(code, code)
 
@@ -134,7 +135,7 @@ def _backend(language: str) -> Any:
     EspeakWrapper.set_library(loader.get_library_path())
     EspeakWrapper.set_data_path(loader.get_data_path())
     quiet = logging.getLogger("voxdex.phonemes")
-    quiet.setLevel(logging.ERROR)  # it remarks on every word that espeak-ng joins to the next
+    quiet.setLevel(logging.ERROR)  # it logs every word that espeak-ng joins to the next
     try:
         return EspeakBackend(language, with_stress=False, language_switch="remove-flags", logger=quiet)
     except RuntimeError as error:
@@ -151,26 +152,26 @@ def _loader() -> Any:
 
 
 MAX_PHONEMES = 256
-"""Most phonemes of an utterance."""
+"""Maximum length of a sequence; longer ones are truncated."""
 SPECIAL_TOKENS = ["[PAD]", "[UNK]"]
 MIN_OCCURRENCES = 20
-"""Of a phoneme that is learned; of few data less, one in a thousand."""
+"""Occurrences that a phoneme of the vocabulary needs; in less data, one in a thousand phonemes."""
 PHONEME = r"[\p{Ll}\p{Lo}\p{Lu}][\p{Lm}\p{M}]*"
-"""A letter of the IPA and what modifies it."""
+"""A letter of the IPA and its modifiers."""
 SPELLINGS = {"ˈ": "", "ˌ": "", "'": "", ":": "ː", "g": "ɡ", "\u0361": "", "\u0329": ""}
-"""Stress, ties and syllable marks say nothing that is heard as a sound; the others are spelled in two ways."""
+"""Normalisation: stress, ties and syllable marks are dropped, and alternative spellings unified."""
 
 
 def phoneme_tokenizer(sequences: Iterable[str]) -> Tokenizer:
-    """A token for each phoneme that occurs often enough; padding, which is CTC's blank as well, is 0."""
+    """Build a tokenizer with a token for each frequent phoneme of the sequences; 0 is padding and CTC's BLANK."""
     tokenizer = Tokenizer(tokenizers.models.WordLevel({}, unk_token=SPECIAL_TOKENS[1]))
     spellings = [Replace(old, new) for old, new in SPELLINGS.items()]
     tokenizer.normalizer = tokenizers.normalizers.Sequence([NFD(), *spellings])
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(Regex(PHONEME), "removed", invert=True)
     counts = Counter()
     for sequence in sequences:
-        said = tokenizer.normalizer.normalize_str(sequence)
-        counts.update(phoneme for phoneme, _ in tokenizer.pre_tokenizer.pre_tokenize_str(said))
+        normalised = tokenizer.normalizer.normalize_str(sequence)
+        counts.update(phoneme for phoneme, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised))
     fewest = min(MIN_OCCURRENCES, max(1, counts.total() // 1000))
     known = [*SPECIAL_TOKENS, *sorted(phoneme for phoneme, count in counts.items() if count >= fewest)]
     tokenizer.model = tokenizers.models.WordLevel({phoneme: i for i, phoneme in enumerate(known)}, unk_token=SPECIAL_TOKENS[1])
