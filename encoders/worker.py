@@ -1,4 +1,4 @@
-"""Tasks in a process apart: what crashes or hangs there takes only that process along."""
+"""Worker processes: tasks that may crash or hang run in a process of their own."""
 
 import faulthandler
 import os
@@ -17,39 +17,39 @@ from typing import Any
 
 from voxdex.encoders.machine import usable_cores
 
-PATIENCE_SECONDS = 60.0
-"""How long a task may go without a sign of life."""
-HUNG = 1
-"""Exit status of a process that ran out of patience."""
-LEAST_WORKERS = 8
-"""That threads may use at a time, on however small a machine."""
+TASK_TIMEOUT_SECONDS = 60.0
+"""Time after which a task without progress is killed."""
+TIMED_OUT = 1
+"""Exit status of a worker whose task was killed."""
+MIN_WORKERS = 8
+"""Least number of workers that may run at a time."""
 ITEM, END, ERROR = range(3)
-"""What a process answers: something that its task yields, that the task is done, or what the task raised."""
+"""Kinds of answers: an item that the task yields, the end of the task, or the exception that it raised."""
 
 
 class WorkerError(Exception):
-    """A task that ended without an answer, as its process crashed or was stopped. The message is a clause for the user."""
+    """A task whose worker crashed or was killed. The message is a clause for a Failure."""
 
 
 class Worker:
-    """A process that runs tasks one after another. It starts when it is first needed, and again after it has died.
+    """A process that runs tasks one after another. It starts when it is first needed, and again after a crash.
 
-    Signals of the terminal (Ctrl-C) do not reach it: it ends with the process that started it.
+    Terminal signals (Ctrl-C) do not reach it; it ends with the process that started it.
     """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
 
     def run(self, task: str, *arguments: object) -> Iterator[Any]:
-        """What a generator function yields when the process calls it. Leaving the loop early ends the process.
+        """Run a generator function in the process, and yield its items. Leaving the loop early ends the process.
 
         Args:
-            task: "module:function"; the module is imported in the process alone.
-            arguments: of the function; they, what it yields and what it raises are pickled.
+            task: "module:function"; the module is imported in the process only.
+            arguments: arguments of the function; they, its items and its exceptions are pickled.
 
         Raises:
-            WorkerError: the process crashed, or PATIENCE_SECONDS passed without a sign of life.
-            Exception: whatever the task raises.
+            WorkerError: the process crashed, or TASK_TIMEOUT_SECONDS passed without progress.
+            Exception: any exception of the task.
         """
         process = self._process = self._process or self._start()
         is_over = False
@@ -68,7 +68,7 @@ class Worker:
                 self.close()
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         process, self._process = self._process, None
         if process:
             process.kill()
@@ -79,8 +79,8 @@ class Worker:
         root = str(Path(__file__).parents[2])
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
-            "OPENBLAS_NUM_THREADS": "1",  # its products are small, and waiting threads would starve the embedding
-            # glibc is to keep what a clip needed for the next one; fetched page by page it takes a tenth of the time
+            "OPENBLAS_NUM_THREADS": "1",  # small matrix products; waiting threads would starve the embedding
+            # keep freed memory for the next clip: page faults cost a tenth of the decoding time
             "MALLOC_MMAP_THRESHOLD_": str(1 << 26),
             "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
         }
@@ -93,9 +93,9 @@ class Worker:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
 
-    def _send(self, process: subprocess.Popen, question: object) -> None:
+    def _send(self, process: subprocess.Popen, request: object) -> None:
         try:
-            pickle.dump(question, process.stdin)
+            pickle.dump(request, process.stdin)
             process.stdin.flush()
         except OSError as error:
             raise self._death(process) from error
@@ -109,17 +109,17 @@ class Worker:
     @staticmethod
     def _death(process: subprocess.Popen) -> WorkerError:
         status = process.wait()
-        if status == HUNG:
-            return WorkerError(f"its decoder was stopped after {PATIENCE_SECONDS:.0f} s in which nothing came of it")
+        if status == TIMED_OUT:
+            return WorkerError(f"its decoder was stopped after {TASK_TIMEOUT_SECONDS:.0f} s in which nothing came of it")
         return WorkerError(f"its decoder crashed on it (status {status})")
 
 
 class Pool:
-    """The workers that the threads of this process share.
+    """Workers shared by the threads of this process.
 
     Args:
-        most: workers in use at a time; who asks for more waits.
-        kept: workers that stay for the next task.
+        most: number of workers in use at a time; further callers wait.
+        kept: number of idle workers that are kept for later tasks.
     """
 
     def __init__(self, most: int, kept: int) -> None:
@@ -128,12 +128,12 @@ class Pool:
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
-        """A worker that nobody else uses meanwhile.
+        """Lend a worker exclusively.
 
         Raises:
-            WorkerError: none became free in PATIENCE_SECONDS.
+            WorkerError: none became free within TASK_TIMEOUT_SECONDS.
         """
-        if not self._free.acquire(timeout=PATIENCE_SECONDS):
+        if not self._free.acquire(timeout=TASK_TIMEOUT_SECONDS):
             raise WorkerError("all decoders are at work on other recordings; try again")
         try:
             with self._lock:
@@ -155,9 +155,9 @@ _pool: Pool
 
 
 def _make_pool() -> None:
-    """A pool for this process; a fork of it makes its own, as pipes are their owner's alone."""
+    """Create the pool of this process; a fork creates its own, since it must not use the pipes of its parent."""
     global _pool
-    _pool = Pool(max(LEAST_WORKERS, 2 * usable_cores()), usable_cores())
+    _pool = Pool(max(MIN_WORKERS, 2 * usable_cores()), usable_cores())
 
 
 _make_pool()
@@ -166,27 +166,27 @@ if hasattr(os, "register_at_fork"):
 
 
 def idle_worker() -> AbstractContextManager[Worker]:
-    """A worker of this process's pool; see Pool.worker."""
+    """Lend a worker of this process's pool; see Pool.worker."""
     return _pool.worker()
 
 
 class _Watchdog:
-    """Ends this process when nothing has come of its task for too long; waiting for a reader of its answers is no work."""
+    """Kills this process if its task makes no progress; time that the reader of its answers takes does not count."""
 
     def __init__(self) -> None:
-        self._nowhere, self._parent = os.open(os.devnull, os.O_WRONLY), os.getppid()
+        self._devnull, self._parent = os.open(os.devnull, os.O_WRONLY), os.getppid()
         self._renewed: float | None = None
 
     def renew(self) -> None:
         now = time.monotonic()
-        if self._renewed is not None and now - self._renewed < PATIENCE_SECONDS / 6:
+        if self._renewed is not None and now - self._renewed < TASK_TIMEOUT_SECONDS / 6:
             return
         if os.getppid() != self._parent:
-            os._exit(HUNG)
-        faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=self._nowhere)
+            os._exit(TIMED_OUT)
+        faulthandler.dump_traceback_later(TASK_TIMEOUT_SECONDS, exit=True, file=self._devnull)
         self._renewed = now
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         faulthandler.cancel_dump_traceback_later()
         self._renewed = None
 
@@ -194,34 +194,34 @@ class _Watchdog:
 _watchdog: _Watchdog | None = None
 
 
-def show_life() -> None:
-    """Renew the patience of this process, where it runs a task."""
+def renew_watchdog() -> None:
+    """Report progress of the task that this process runs, if any."""
     if _watchdog:
         _watchdog.renew()
 
 
 def serve() -> None:
-    """Run tasks from standard input, each a function and its arguments, answering on standard output, until nobody listens."""
+    """Run tasks (a function and its arguments) from standard input and answer on standard output, until either is closed."""
     global _watchdog
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     watchdog = _watchdog = _Watchdog()
     with suppress(EOFError, BrokenPipeError):
         while True:
-            task, arguments = pickle.load(questions)
-            task = resolve_name(task)  # imports, which may take their time
+            task, arguments = pickle.load(requests)
+            task = resolve_name(task)  # may import slowly, before the watchdog starts
             watchdog.renew()
             for answer in _answers(task, arguments):
-                watchdog.rest()
+                watchdog.pause()
                 answers.write(answer)
                 answers.flush()
                 watchdog.renew()
-            watchdog.rest()
+            watchdog.pause()
 
 
 def _answers(task: Callable[..., Iterator], arguments: tuple) -> Iterator[bytes]:
-    """What a task yields, and how it ends, pickled."""
+    """Yield the items of a task and its end, pickled."""
     try:
         for item in task(*arguments):
             yield pickle.dumps((ITEM, item), pickle.HIGHEST_PROTOCOL)
@@ -231,6 +231,6 @@ def _answers(task: Callable[..., Iterator], arguments: tuple) -> Iterator[bytes]
         try:
             answer = pickle.dumps((ERROR, error))
             pickle.loads(answer)
-        except Exception:  # an exception of somebody else's that cannot be pickled
+        except Exception:  # an exception that cannot be pickled
             answer = pickle.dumps((ERROR, RuntimeError(repr(error))))
         yield answer

@@ -19,8 +19,8 @@ from voxdex.encoders.audio.remote import (
     is_folder,
     is_url,
     list_files,
-    look_at,
     on_disk,
+    remote_stat,
     size_and_version,
 )
 from voxdex.encoders.errors import Failure
@@ -44,7 +44,7 @@ class FileState(NamedTuple):
     def of(cls, path: str) -> "FileState":
         """The file as it is now. Raises OSError where it is gone or may not be looked at."""
         if is_url(path):
-            size, version = look_at(path)
+            size, version = remote_stat(path)
             return cls(path, size, UNTOLD if version is None else version)
         return cls._from(path, Path(path).stat())
 

@@ -14,7 +14,7 @@ import pytest
 from tests.sounds import voice, write_sound
 from voxdex.encoders import worker
 from voxdex.encoders.audio.reader import AudioError, AudioReader, PassingAudioError
-from voxdex.encoders.worker import Pool, Worker, WorkerError, show_life
+from voxdex.encoders.worker import Pool, Worker, WorkerError, renew_watchdog
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to kill with")
 
@@ -55,9 +55,9 @@ def crash(number: int) -> Iterator[int]:
 
 def hang() -> Iterator[str]:
     yield "alive"
-    worker.PATIENCE_SECONDS = 0.1
+    worker.TASK_TIMEOUT_SECONDS = 0.1
     time.sleep(0.1)
-    show_life()
+    renew_watchdog()
     time.sleep(3600)
 
 

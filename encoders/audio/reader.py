@@ -1,4 +1,4 @@
-"""Any recording that FFmpeg's libraries can read -> mono float32 at 16 kHz, block by block."""
+"""Recordings decoded by FFmpeg: mono float32 at 16 kHz, block by block."""
 
 import errno
 import math
@@ -17,42 +17,42 @@ from av.audio.frame import format_dtypes
 from voxdex.encoders.audio.remote import FetchError, Location, is_folder, on_disk
 from voxdex.encoders.audio.truncation import is_cut_short
 from voxdex.encoders.errors import VoxdexError
-from voxdex.encoders.worker import WorkerError, idle_worker, show_life
+from voxdex.encoders.worker import WorkerError, idle_worker, renew_watchdog
 
 SAMPLE_RATE = 16_000
-"""Hz; what every encoder of ours hears."""
+"""Sample rate of decoded audio, in Hz."""
 
 MEDIA_SUFFIXES = frozenset(
     ".3gp .aac .ac3 .adts .aif .aifc .aiff .alac .amr .ape .asf .au .avi .caf .dts .eac3 .f4v .flac .flv .m2ts .m4a .m4b"
     " .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .mxf .oga .ogg .ogv .opus .ra .rf64 .rm .snd .spx .tak .ts"
     " .tta .vob .voc .w64 .wav .wave .weba .webm .wma .wmv .wv".split()
 )
-"""Names that promise sound; a file of another name is read only where a user names it."""
+"""Suffixes of audio and video files; other files are read only if the user names them."""
 
 MOST_TAGS, LONGEST_TAG_NAME, LONGEST_TAG = 40, 100, 1000
-"""How many tags of a file are kept, and how many characters of their names and values."""
+"""Maximum number of tags of a file, and maximum lengths of their names and values in characters."""
 TAG_MARKS = str.maketrans({'"': "'", "\\": "/"})
-"""What the names of fields cannot hold, and what stands for it."""
+"""Characters that are not allowed in names of fields, and their replacements."""
 ANY_TAGS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "surrogateescape"}
-"""Lets tags be read that are not UTF-8, as PyAV does from 19 on without being asked."""
+"""Options of av.open to read tags that are not UTF-8, which PyAV 19 reads by default."""
 TECHNICAL_TAGS = frozenset("encoder encoded_by handler_name vendor_id major_brand minor_version compatible_brands".split())
-"""Tags that tell of the program that wrote a file, not of the recording."""
+"""Tags about the program that wrote a file, which are dropped."""
 
-MISSING_SECONDS, MISSING_SHARE = 0.5, 0.01
-"""A recording that falls short of the length it claims by more than both is incomplete."""
+MISSING_SECONDS, MISSING_FRACTION = 0.5, 0.01
+"""A recording that is shorter than its container claims by more than both is incomplete."""
 
-SLOWEST_HZ = 4000
-"""Sample rate below which no voice can be told from another."""
+MIN_SAMPLE_RATE = 4000
+"""Lowest sample rate that is read, in Hz."""
 MOST_CHANNELS = 64
-"""That FFmpeg's resampler takes."""
+"""Maximum number of channels of FFmpeg's resampler."""
 MOST_PLANES = 7
-"""Planes of a frame that PyAV counts right; of more it reads memory that is not the frame's."""
+"""Maximum number of planes of a frame that PyAV reads safely; beyond, it reads memory outside the frame."""
 
-BEYOND_SECONDS = 0.01
-"""Read of what is longer than it may be, to find that out."""
+MARGIN_SECONDS = 0.01
+"""Decoded beyond a maximum length, to detect that a recording is longer."""
 
-LOUDEST = 1e6
-"""Samples beyond this (full scale is 1) are damage, not sound."""
+MAX_SAMPLE = 1e6
+"""Magnitude from which samples (full scale is 1) are considered damaged."""
 
 
 DEMUXERS = (
@@ -64,8 +64,8 @@ DEMUXERS = (
     "rm,roq,rpl,rsd,rso,s337m,sbc,scd,sdns,sds,sdx,shn,siff,sln,smk,sol,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,usm,vag,"
     "vivo,voc,vpk,vqf,w64,wady,wav,wavarc,wsaud,wsd,wtv,wv,wve,xa,xmd,xmv,xvag,xwma"
 )
-"""FFmpeg's readers of sound and video that read the file which they are given and nothing else. Not playlists, manifests,
-scripts, devices and streams, which open other files or the network, nor pictures and subtitles."""
+"""Whitelist of FFmpeg's demuxers: those of audio and video that read only the given file. Playlists, manifests, scripts,
+devices and streams, which open other files or the network, are excluded, and so are pictures and subtitles."""
 PLAYLISTS = (
     b"#EXTM3U",
     b"ffconcat",
@@ -77,22 +77,22 @@ PLAYLISTS = (
     b"<playlist",
     b"v=0\n",
 )
-"""What the beginning of a file that names others holds."""
+"""First bytes of playlists."""
 
-PASSING = frozenset(
+TRANSIENT = frozenset(
     getattr(errno, name)
     for name in "EACCES EBUSY EINTR EMFILE ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTCONN EPERM ESTALE ETIMEDOUT".split()
     if hasattr(errno, name)
 )
-"""Errors of the system that tell of the machine, not of the recording; EIO may also be FFmpeg's word for a cut file."""
+"""Error numbers caused by the machine, not by the recording. Not EIO, which FFmpeg also reports for truncated files."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file says of itself.
+    """Format and tags of a file.
 
-    format, codec: as FFmpeg calls them. sample_rate: Hz. channels: of the stream that is read. tags: by lower-case name, of
-    ID3, Vorbis comments, MP4, RIFF and Broadcast Wave alike.
+    format, codec: FFmpeg's names. sample_rate: Hz. channels: of the stream that is read. tags: of ID3, Vorbis comments, MP4,
+    RIFF and Broadcast Wave, by lower-case name.
     """
 
     format: str
@@ -111,19 +111,19 @@ class AudioError(VoxdexError):
 
 
 class PassingAudioError(AudioError):
-    """A recording that cannot be read now, for a reason that may pass: it is away, or its decoder was killed."""
+    """A recording that cannot be read for a transient reason: it is not reachable, or its decoder was killed."""
 
 
 class AudioReader:
-    """Reads one recording front to back, from this machine or from a URL, in a process apart (encoders.worker).
+    """Reads a recording from start to end, from this machine or from a URL, in a worker process (encoders.worker).
 
-    Iterating gives float32 blocks of mono sound at 16 kHz, the mean of its channels. What the decoder rejects is left out,
-    as FFmpeg does, and `damage` then says so in a sentence; what follows then lies earlier than in the original. `origin` is
-    known from the first block on.
+    Iteration yields float32 blocks of mono sound at 16 kHz, the mean of all channels. Packets that the decoder rejects are left
+    out, which shifts later sound to earlier times; `damage` then describes them in a clause. `origin` is set from the first
+    block on.
 
     Args:
         path: the recording.
-        most_seconds: after so many no more is decoded; the last block goes beyond them.
+        most_seconds: length after which decoding stops; the last block may exceed it.
 
     Raises:
         AudioError: the file is missing, empty, not readable, holds no sound, or holds samples that are not sound; or its
@@ -145,7 +145,7 @@ class AudioReader:
 
 
 def _decode(file: Path, most_seconds: float) -> Iterator[tuple[Origin | None, str | None, np.ndarray | None]]:
-    """What AudioReader tells: the origin, the damage so far, and blocks until so many seconds; at the end, no block."""
+    """Yield origin, damage so far, and a block of samples, up to a length in seconds; the last item has no block."""
     decoder, seconds = AudioDecoder(file), 0.0
     for block in decoder:
         yield decoder.origin, decoder.damage, block
@@ -156,7 +156,7 @@ def _decode(file: Path, most_seconds: float) -> Iterator[tuple[Origin | None, st
 
 
 class AudioDecoder:
-    """Reads one file of this machine in this process, which a fault of FFmpeg may end: see AudioReader."""
+    """Reads a file in this process, which a crash of FFmpeg ends; see AudioReader."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -172,7 +172,7 @@ class AudioDecoder:
                     yield block
         except AudioError:
             raise
-        except Exception as error:  # what nobody foresaw is a failure of this recording, so that the others are read
+        except Exception as error:  # an unexpected error fails this recording only
             raise PassingAudioError(unforeseen(error)) from error
         if samples == 0:
             raise AudioError("its audio stream holds no sound that can be decoded")
@@ -180,19 +180,19 @@ class AudioDecoder:
     def _blocks(self) -> Iterator[np.ndarray]:
         with open_media(self.file) as container:
             for block in map(_mono, _resample(self._decode(container))):
-                if not -LOUDEST < block.min() <= block.max() < LOUDEST:
+                if not -MAX_SAMPLE < block.min() <= block.max() < MAX_SAMPLE:
                     raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
                 yield block
 
     def _decode(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
         stream = audio_stream(container)
         self.origin = _origin(container, stream)
-        if self.origin.sample_rate < SLOWEST_HZ:
+        if self.origin.sample_rate < MIN_SAMPLE_RATE:
             raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
         decoded, rejected, seconds = 0, 0, 0.0
         try:
             for packet in container.demux(stream):
-                show_life()
+                renew_watchdog()
                 try:
                     frames = packet.decode()
                 except av.error.FFmpegError:
@@ -208,21 +208,21 @@ class AudioDecoder:
                 raise
             self.damage = f"what follows a fault in the file was left out ({_short(error)})"
         claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        if claimed - seconds > max(MISSING_SECONDS, MISSING_SHARE * claimed):
+        if claimed - seconds > max(MISSING_SECONDS, MISSING_FRACTION * claimed):
             self.damage = f"it claims to last {claimed:.1f} s, of which {seconds:.1f} s could be read"
         elif self.damage is None and is_cut_short(self.file):
             self.damage = "its end is missing"
 
 
 def open_media(file: Path) -> av.container.InputContainer:
-    """Open a file of sound or video that somebody else wrote: the only way in, for whatever reads one.
+    """Open an untrusted audio or video file; nothing else opens one.
 
-    FFmpeg may read nothing but this file, and only as one of DEMUXERS. Call it in a process apart (encoders.worker): a fault of
-    FFmpeg ends the process.
+    FFmpeg may read only this file, and only with one of DEMUXERS. Call it in a worker process
+    (encoders.worker), which a crash of FFmpeg ends.
 
     Raises:
         AudioError: it is no regular file, empty, or a playlist.
-        OSError, ValueError, av.error.FFmpegError: it is not one of DEMUXERS, or damaged; see explain.
+        OSError, ValueError, av.error.FFmpegError: none of DEMUXERS reads it, or it is damaged; see explain.
     """
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):
@@ -240,7 +240,7 @@ def open_media(file: Path) -> av.container.InputContainer:
 
 
 def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
-    """The stream of a file that is read, its channels in no odd order.
+    """Return the audio stream of a file, with a plain channel layout.
 
     Raises:
         AudioError: there is none, or none that can be decoded.
@@ -255,27 +255,27 @@ def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
 
 
 def _make_layout_plain(stream: av.AudioStream) -> None:
-    """Forget in what odd order the channels of a stream are, before anything else asks for them.
+    """Replace a custom channel layout of a stream by a plain one, before anything else reads it.
 
-    A layout that lists its channels shares that list with every frame and layout object of PyAV, each of which frees it.
+    A custom layout shares its list of channels with every frame and layout object of PyAV, each of which frees it.
     """
-    layout = stream.codec_context.layout  # holds the list alone, once the codec has another layout
+    layout = stream.codec_context.layout  # the only owner of the list, once the codec has another layout
     if layout.nb_channels:
         is_odd = {"(", "@"} & set(layout.name)
         stream.codec_context.layout = f"{layout.nb_channels} channels" if is_odd else layout.name
 
 
 def _is_playlist(head: bytes) -> bool:
-    """Whether a file that begins like this names others instead of holding sound; FFmpeg is not asked to read it either."""
+    """Return whether the first bytes of a file are those of a playlist, which FFmpeg must not read."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\r", b"\n")
     return text.startswith(PLAYLISTS) or (text.startswith(b"<?xml") and any(mark in text for mark in PLAYLISTS))
 
 
 def _probing(head: bytes) -> dict[str, str]:
-    """How FFmpeg is to find out what a file holds that begins like this.
+    """Return FFmpeg's options to probe a file by its first bytes.
 
-    It looks through 32 packets of a wave file for DTS or AC-3 in place of PCM, which takes longer than decoding ten seconds.
-    Eight tell as much, and one channel can hold neither.
+    FFmpeg searches 32 packets of a wave file for DTS or AC-3 in place of PCM, which takes longer than decoding ten seconds.
+    Eight packets suffice, and a single channel cannot hold either.
     """
     if head[8:12] != b"WAVE":
         return {}
@@ -284,24 +284,24 @@ def _probing(head: bytes) -> dict[str, str]:
 
 
 def unforeseen(error: Exception) -> str:
-    """A clause about an error that is a defect of ours, or of a library."""
-    return f"reading it failed in a way that nobody foresaw ({error!r}); please report it"
+    """Return a clause about an unexpected error, a defect of Voxdex or of a library."""
+    return f"reading it failed unexpectedly ({error!r}); please report it"
 
 
 @contextmanager
 def audio_errors(path: Location) -> Iterator[None]:
-    """Turn errors of FFmpeg, of the system and of workers, while a recording is read, into AudioError."""
+    """Convert errors of FFmpeg, the system and workers while a recording is read to AudioError."""
     try:
         yield
     except WorkerError as error:
         raise PassingAudioError(str(error)) from error
     except (OSError, ValueError, av.error.FFmpegError) as error:
-        is_passing = isinstance(error, FetchError) or (isinstance(error, OSError) and error.errno in PASSING)
-        raise (PassingAudioError if is_passing else AudioError)(explain(error, path)) from error
+        is_transient = isinstance(error, FetchError) or (isinstance(error, OSError) and error.errno in TRANSIENT)
+        raise (PassingAudioError if is_transient else AudioError)(explain(error, path)) from error
 
 
 def explain(error: Exception, path: Location) -> str:
-    """Why a recording cannot be read, for an error of FFmpeg or of the system."""
+    """Return a clause on why a recording cannot be read, from an error of FFmpeg or of the system."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, FetchError):
@@ -326,7 +326,7 @@ def _origin(container: av.container.InputContainer, stream: av.AudioStream) -> O
 
 
 def _text(tag: str) -> str:
-    """A tag; where its bytes are not UTF-8, as older programs write them, they are read as Windows' Western code page."""
+    """Decode a tag; bytes that are not UTF-8 are read as Windows-1252, which older programs write."""
     try:
         tag.encode()
         return tag
@@ -335,10 +335,9 @@ def _text(tag: str) -> str:
 
 
 def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """Frames of about a second at 16 kHz, which _mono takes.
+    """Resample frames to 16 kHz, about a second at a time, which is several times faster than frame by frame.
 
-    Joined files and broadcasts change their format in the middle: each stretch has a resampler of its own. Resampling a
-    second at a time is several times faster than frame by frame.
+    Concatenated files and broadcasts change their format in the middle, so each stretch gets its own resampler.
     """
     for (form, _, channels, rate, is_too_many), stretch in groupby(frames, _form):
         if channels > MOST_CHANNELS:
@@ -354,18 +353,18 @@ def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
 
 
 def _form(frame: av.AudioFrame) -> tuple[str, str, int, int, bool]:
-    """What a resampler must be told of the frames that it takes."""
+    """Return the properties of a frame that a resampler depends on."""
     layout = frame.layout
     return frame.format.name, layout.name, layout.nb_channels, frame.sample_rate, has_too_many_planes(frame)
 
 
 def has_too_many_planes(frame: av.AudioFrame) -> bool:
-    """Whether numpy must not be shown a frame as it is: PyAV would crash."""
+    """Return whether PyAV would crash converting a frame to an array."""
     return frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES
 
 
 def _seconds(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """Frames of one format, joined to such of a second or more."""
+    """Join frames of one format to frames of a second or more."""
     waiting = av.AudioFifo()
     for frame in frames:
         frame.pts = None
@@ -377,7 +376,7 @@ def _seconds(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """The mean of all channels, float32 [samples]."""
+    """Return the mean of all channels, float32 [samples]."""
     sound = frame.to_ndarray()
     if not frame.format.is_planar:
         sound = sound.reshape(-1, frame.layout.nb_channels).T
@@ -392,13 +391,13 @@ def _short(error: Exception) -> str:
 
 
 def read_short(path: Location, longest_seconds: float) -> np.ndarray | None:
-    """A whole recording, see read_audio; None where it is longer, of which no more is decoded than tells that."""
-    sound = read_audio(path, longest_seconds + BEYOND_SECONDS)
+    """Read a whole recording; None if it is longer than `longest_seconds`, of which only the beginning is decoded."""
+    sound = read_audio(path, longest_seconds + MARGIN_SECONDS)
     return sound if len(sound) <= longest_seconds * SAMPLE_RATE else None
 
 
 def read_audio(path: Location, most_seconds: float = math.inf) -> np.ndarray:
-    """A recording, or its beginning, as float32 [samples], mono at 16 kHz; no more is decoded than is kept.
+    """Read a recording, or its first `most_seconds`, as float32 [samples], mono at 16 kHz.
 
     Raises:
         AudioError: see AudioReader.

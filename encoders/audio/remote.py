@@ -1,4 +1,4 @@
-"""Recordings that lie elsewhere: URLs of whatever fsspec reaches, s3://, gs://, https:// and so on."""
+"""Recordings at URLs of any file system that fsspec supports: s3://, gs://, https:// and others."""
 
 import hashlib
 import re
@@ -13,74 +13,74 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 Location = str | Path
-"""Where a recording is: a path on this machine, or a URL, which is always text."""
-SILENCE_SECONDS = 60.0
-"""For which a web server may say nothing; the whole may take as long as it takes."""
+"""Location of a recording: a path on this machine, or a URL as text."""
+READ_TIMEOUT_SECONDS = 60.0
+"""Time without data after which a web server is given up; a download has no overall limit."""
 GONE = (404, 410)
-"""What a web server answers where there is no such file."""
+"""HTTP statuses for a file that does not exist."""
 VERSIONS = "ETag etag md5Hash Content-MD5 LastModified Last-Modified last_modified updated mtime created".split()
-"""What file systems call that which changes whenever a file does, the surest first."""
+"""Names of the file systems' version fields, the most reliable first."""
 
 
-def is_url(place: Location) -> bool:
-    """Whether a recording lies elsewhere."""
-    return isinstance(place, str) and re.match(r"[A-Za-z][\w+.:-]*://", place) is not None
+def is_url(location: Location) -> bool:
+    """Return whether a location is a URL."""
+    return isinstance(location, str) and re.match(r"[A-Za-z][\w+.:-]*://", location) is not None
 
 
 def as_location(text: str) -> Location:
-    """What a user calls a recording."""
+    """Convert user input to a location."""
     return text if is_url(text) else Path(text)
 
 
-def is_folder(place: Location) -> bool:
-    """Whether a place of this machine is a folder; what cannot be looked at is none."""
+def is_folder(location: Location) -> bool:
+    """Return whether a location is a folder on this machine; one that cannot be accessed is not."""
     try:
-        return Path(place).is_dir()
+        return Path(location).is_dir()
     except OSError:
         return False
 
 
 class FetchError(OSError):
-    """A recording elsewhere cannot be had. The message is one sentence for the user, without the URL."""
+    """A URL that cannot be fetched. The message is a clause without the URL."""
 
 
 def canonical(url: str) -> str:
-    """The form of a URL in which its file system names what lies there."""
+    """Return the form of a URL that its file system uses."""
     try:
-        with reached(url) as (files, name):
+        with open_filesystem(url) as (files, name):
             return files.unstrip_protocol(name).rstrip("/")
     except OSError:
         return url.rstrip("/")
 
 
 @contextmanager
-def on_disk(place: Location) -> Iterator[Path]:
-    """A recording as a file of this machine, fetched for as long as that is needed if it lies elsewhere.
+def on_disk(location: Location) -> Iterator[Path]:
+    """Provide a recording as a file on this machine, downloaded from a URL for the duration of the block.
 
     Raises:
-        OSError: see reached.
+        OSError: see open_filesystem.
     """
-    if not is_url(place):
-        yield Path(place)
+    if not is_url(location):
+        yield Path(location)
         return
     with tempfile.TemporaryDirectory(prefix="voxdex-") as folder:
-        file = Path(folder) / f"recording{PurePosixPath(urlsplit(place).path).suffix[:16]}"
-        with reached(place) as (files, name):
+        file = Path(folder) / f"recording{PurePosixPath(urlsplit(location).path).suffix[:16]}"
+        with open_filesystem(location) as (files, name):
             files.get_file(name, str(file))
         yield file
 
 
 def list_files(url: str, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The URLs of the files under a folder elsewhere, or of the one file there is, with what its file system says of each.
+    """Yield the URLs of the files under a remote folder, or of a single file, with the file system's information on each.
 
     Args:
-        url: of the folder, or of a file; a page of links is a folder.
-        on_error: called where a folder under it cannot be listed.
+        url: a folder or a file; an HTML page of links is a folder.
+        on_error: called for a folder that cannot be listed.
 
     Raises:
-        OSError: see reached.
+        OSError: see open_filesystem.
     """
-    with reached(url) as (files, root):
+    with open_filesystem(url) as (files, root):
         files.invalidate_cache()
         info = files.info(root)
         if info["type"] == "file" and info.get("mimetype") != "text/html":
@@ -90,30 +90,30 @@ def list_files(url: str, on_error: Callable[[OSError], None]) -> Iterator[tuple[
             yield from ((files.unstrip_protocol(info["name"]), info) for _, info in sorted(found.items()))
 
 
-def look_at(url: str) -> tuple[int, int | None]:
-    """The size of a file elsewhere in bytes, and a number that changes when it does; None where its server tells of none.
+def remote_stat(url: str) -> tuple[int, int | None]:
+    """Return the size of a remote file in bytes, and a number that changes with its content; None if there is none.
 
     Raises:
-        OSError: see reached.
+        OSError: see open_filesystem.
     """
-    with reached(url) as (files, name):
+    with open_filesystem(url) as (files, name):
         return size_and_version(files.info(name))
 
 
 def size_and_version(info: dict[str, Any]) -> tuple[int, int | None]:
-    """See look_at; of what a file system says of a file."""
+    """Return size and version number from a file system's information on a file; see remote_stat."""
     version = next((str(info[key]) for key in VERSIONS if info.get(key)), None)
     number = int(hashlib.sha256(version.encode()).hexdigest()[:15], 16) if version else None
     return info.get("size") or 0, number
 
 
 @contextmanager
-def reached(url: str) -> Iterator[tuple["AbstractFileSystem", str]]:
-    """The file system that a URL belongs to, and what the file is called there.
+def open_filesystem(url: str) -> Iterator[tuple["AbstractFileSystem", str]]:
+    """Provide the file system of a URL, and the name of the file in it.
 
     Raises:
-        FileNotFoundError: there certainly is no such file.
-        FetchError: anything else that goes wrong with it.
+        FileNotFoundError: the file does not exist.
+        FetchError: any other error.
     """
     try:
         import fsspec
@@ -126,7 +126,7 @@ def reached(url: str) -> Iterator[tuple["AbstractFileSystem", str]]:
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in GONE:
             raise FileNotFoundError(url) from error
         raise _failed(cause) from error
-    except Exception as error:  # each file system raises classes of its own
+    except Exception as error:  # each file system has its own exception classes
         raise _failed(error) from error
 
 
@@ -139,5 +139,5 @@ def _settings(url: str) -> dict[str, Any]:
         return {}
     import aiohttp
 
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS)
+    patience = aiohttp.ClientTimeout(total=None, sock_connect=READ_TIMEOUT_SECONDS, sock_read=READ_TIMEOUT_SECONDS)
     return {"client_kwargs": {"timeout": patience}}

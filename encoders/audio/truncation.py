@@ -1,16 +1,16 @@
-"""Whether the end of a file is missing, where its container tells and FFmpeg does not: RIFF, AIFF, Ogg."""
+"""Detection of truncated RIFF, AIFF and Ogg files, which FFmpeg reads without an error."""
 
 import struct
 from pathlib import Path
 
 LONGEST_PAGE = 65_307
-"""Bytes of the longest page of an Ogg file."""
+"""Maximum size of an Ogg page, in bytes."""
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)
-"""What programs write that do not know how much will follow; RF64 files too, which keep their size elsewhere."""
+"""Sizes written by streaming programs, and by RF64 files, whose size is elsewhere."""
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether the file ends before what its container has announced."""
+    """Return whether a file is shorter than its container announces."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -24,7 +24,7 @@ def is_cut_short(path: Path) -> bool:
 
 
 def _last_page_is_cut(tail: bytes) -> bool:
-    """RFC 3533, section 6: 27 bytes, the number of segments last, then the length of each, then the segments."""
+    """Check the last page. RFC 3533, section 6: 27 bytes, ending with the number of segments; their lengths; the segments."""
     start = tail.rfind(b"OggS")
     segments = tail[start + 26] if start >= 0 and start + 26 < len(tail) else None
     if segments is None:
