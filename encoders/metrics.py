@@ -30,7 +30,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Classification:
-    """confusion: int [labels, labels], rows are the truth. UAR is the mean of the recalls of the labels that occur."""
+    """Confusion of true and predicted labels: int [labels, labels], rows are true labels."""
 
     labels: tuple[str, ...]
     confusion: np.ndarray
@@ -41,27 +41,27 @@ class Classification:
 
     @property
     def uar(self) -> float:
-        """Unweighted average recall."""
+        """Unweighted average recall in percent, over the labels that occur."""
         seen = self.confusion.sum(axis=1) > 0
         return 100 * float(np.mean(np.diag(self.confusion)[seen] / self.confusion.sum(axis=1)[seen]))
 
     @property
     def macro_f1(self) -> float:
-        """Mean F1 over the labels that occur."""
+        """Mean F1 in percent, over the labels that occur."""
         seen = self.confusion.sum(axis=1) > 0
         hits = np.diag(self.confusion)
         return 100 * float(np.mean((2 * hits / (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)).clip(1))[seen]))
 
     def metrics(self) -> dict[str, float]:
-        """UAR, macro F1 and accuracy."""
+        """Return UAR, macro F1 and accuracy in percent."""
         return {"UAR": self.uar, "macro_F1": self.macro_f1, "accuracy": self.accuracy}
 
 
 def classification(truth: Sequence[str], predicted: Sequence[str], labels: tuple[str, ...]) -> Classification:
-    """Counts how often each true label was taken for each other."""
-    place = {label: i for i, label in enumerate(labels)}
+    """Count predicted labels by true label."""
+    index = {label: i for i, label in enumerate(labels)}
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, ([place[label] for label in truth], [place[label] for label in predicted]), 1)
+    np.add.at(confusion, ([index[label] for label in truth], [index[label] for label in predicted]), 1)
     return Classification(labels, confusion)
 
 
@@ -69,20 +69,20 @@ def classification(truth: Sequence[str], predicted: Sequence[str], labels: tuple
 class Retrieval:
     """One direction of retrieval.
 
-    ranks: for each query the rank, from 1, of its best-placed right answer.
-    precisions: for each query the average precision of its first ten answers, 0 to 1.
+    ranks: rank of the first relevant answer of each query, from 1.
+    precisions: average precision at 10 of each query, 0 to 1.
     """
 
     ranks: np.ndarray
     precisions: np.ndarray
 
     def recall_at(self, k: int) -> float:
-        """Percent of queries with a right answer among the first k."""
+        """Return the percentage of queries with a relevant answer among the first k."""
         return 100 * float(np.mean(self.ranks <= k))
 
     @property
     def median_rank(self) -> float:
-        """Of an even number of queries the lower of the two in the middle, as in ParaSpeechCLAP's evaluation."""
+        """Median rank; the lower one for an even number of queries, as in ParaSpeechCLAP's evaluation."""
         return float(np.sort(self.ranks)[(len(self.ranks) - 1) // 2])
 
     @property
@@ -95,57 +95,59 @@ class Retrieval:
         return 100 * float(np.mean(self.precisions))
 
     def select(self, queries: np.ndarray) -> "Retrieval":
-        """The same of some queries."""
+        """Return the results of some queries."""
         return Retrieval(self.ranks[queries], self.precisions[queries])
 
     def metrics(self) -> dict[str, float]:
-        """R@1, R@5, R@10, median and mean rank, mAP@10."""
+        """Return R@1, R@5, R@10, median and mean rank, and mAP@10."""
         recalls = {f"R@{k}": self.recall_at(k) for k in (1, 5, 10)}
         ranks = {"median_rank": self.median_rank, "mean_rank": self.mean_rank}
         return recalls | ranks | {"mAP@10": self.mean_average_precision}
 
 
-def retrieval(scores: np.ndarray, right: np.ndarray) -> Retrieval:
-    """Ranks each query's answers by score.
+def retrieval(scores: np.ndarray, relevant: np.ndarray) -> Retrieval:
+    """Rank each query's answers by score.
 
     Args:
         scores: float [queries, answers], higher is better.
-        right: bool [queries, answers]; every query has a right answer.
+        relevant: bool [queries, answers]; every query has a relevant answer.
 
-    Ties count against the query: an equal score ranks before the right answer.
+    Ties count against the query: an irrelevant answer of equal score ranks first.
     """
-    best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-    ranks = ((scores >= best) & ~right).sum(axis=1) + 1
-    return Retrieval(ranks, average_precision(scores, right, 10))
+    best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
+    ranks = ((scores >= best) & ~relevant).sum(axis=1) + 1
+    return Retrieval(ranks, average_precision(scores, relevant, 10))
 
 
-def average_precision(scores: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
-    """AP@k of each query, 0 to 1: float [queries, answers] scores and bool right answers, of which every query has one."""
+def average_precision(scores: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Return AP@k of each query, 0 to 1; see retrieval for the arguments."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    hits = np.take_along_axis(right, order, axis=1)
+    hits = np.take_along_axis(relevant, order, axis=1)
     precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    possible = np.minimum(right.sum(axis=1), hits.shape[1])
+    possible = np.minimum(relevant.sum(axis=1), hits.shape[1])
     return (precision * hits).sum(axis=1) / possible
 
 
-def area_under_curve(scores: np.ndarray, right: np.ndarray) -> float:
-    """Area under the ROC curve in percent: how often a right answer scores above a wrong one, ties counting half.
+def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Return the area under the ROC curve in percent: how often a positive scores above a negative; ties count half.
 
     Args:
         scores: float [answers].
-        right: bool [answers], some of each.
+        positive: bool [answers], with both values.
     """
-    wins = (scores[right][:, None] > scores[~right]).mean() + 0.5 * (scores[right][:, None] == scores[~right]).mean()
+    wins = (scores[positive][:, None] > scores[~positive]).mean() + 0.5 * (
+        scores[positive][:, None] == scores[~positive]
+    ).mean()
     return 100 * float(wins)
 
 
 def mean_interval(values: np.ndarray, groups: Sequence | None = None, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of a mean, or of the mean over groups of the means within them, by the percentile bootstrap over values.
+    """Return the 95 % interval of a mean, or of the mean of group means, by the percentile bootstrap.
 
     Args:
         values: [clips or queries].
-        groups: which group each is of, such as its true label for an unweighted average recall.
-        draws, seed: as for `bootstrap`.
+        groups: the group of each value, such as its true label for an unweighted average recall; None for a plain mean.
+        draws, seed: see bootstrap.
     """
     names, places = np.unique(np.zeros(len(values)) if groups is None else groups, return_inverse=True)
     members = np.eye(len(names))[places]
@@ -159,13 +161,13 @@ def mean_interval(values: np.ndarray, groups: Sequence | None = None, draws: int
 def bootstrap(
     metrics: Callable[[np.ndarray], dict[str, float]], count: int, draws: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of metrics by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
+    """Return 95 % intervals of metrics by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        metrics: the metrics of a resample, given as rows of the sample.
-        count: how many rows the sample has.
-        draws: resamples.
-        seed: of the draws.
+        metrics: computes the metrics of a resample, given as row numbers of the sample.
+        count: number of rows of the sample.
+        draws: number of resamples.
+        seed: of the random draws.
     """
     rng = np.random.default_rng(seed)
     drawn = [metrics(rng.integers(count, size=count)) for _ in range(draws)]

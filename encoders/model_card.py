@@ -1,4 +1,4 @@
-"""The model folder: model.json beside speech.onnx, text.onnx and tokenizer.json."""
+"""Model folders: model.json, speech.onnx, text.onnx and tokenizer.json; and the models that are installed."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from voxdex.encoders.paths import voxdex_home
 SHIPPED = Path(__file__).parent / "models"
 SPEECH, TEXT, TOKENIZER, CARD, README = "speech.onnx", "text.onnx", "tokenizer.json", "model.json", "README.md"
 PHONEMES = "phonemes.onnx"
-"""In the folder of a model for what is said, instead of text.onnx."""
+"""The text graph of a phonetic model, instead of text.onnx."""
 
 
 class ModelError(VoxdexError):
@@ -24,11 +24,11 @@ class ModelError(VoxdexError):
 
 @dataclass(frozen=True)
 class Phonetics:
-    """What model.json says of a model for what is said.
+    """Fields of model.json of a phonetic model.
 
-    frame_seconds: from one frame in which phonemes are heard to the next. shares: of each phoneme id among all that the model
-    was trained on, 0 to 1. intelligibility: rising evidence for each phoneme (nats), and the share of right phonemes that it
-    stands for; empty where no clips were held out.
+    frame_seconds: time between frames of a posteriorgram. phoneme_prior: frequency of each phoneme id in the training data, 0
+    to 1. intelligibility: ascending pairs of PMI per phoneme (nats) and fraction of correct phonemes, see
+    PhoneticModel.intelligibility; empty for a model trained without held-out clips.
     """
 
     frame_seconds: float
@@ -38,14 +38,14 @@ class Phonetics:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What model.json says.
+    """The content of model.json.
 
     dimension: width of the embeddings. sample_rate: Hz. max_seconds: longest clip to embed.
-    logit_scale: what a cosine is multiplied with before a softmax. scales: the same by attribute, fitted on held-out clips
-    so that probabilities are calibrated; the attributes the model knows, where it was ever measured.
-    architecture: the network that was exported, see encoders.networks.build_network.
-    text: what its text side eats, "captions" or "phonemes" (IPA). phonetics: of a model for phonemes.
-    sha256: checksum of every other file of the folder. metrics: metrics of the evaluation that shipped it.
+    logit_scale: factor of cosines before a softmax. scales: the same by attribute, fitted on held-out clips so that
+    probabilities are calibrated, for the attributes that the model supports; empty for a model that was never evaluated.
+    architecture: the exported network, see networks.factory.build_network.
+    text: input of the text side, "captions" or "phonemes" (IPA). phonetics: fields of a phonetic model.
+    sha256: checksum of every other file of the folder. metrics: the evaluation (a list of metrics), parity and speed.
     """
 
     name: str
@@ -70,25 +70,25 @@ class ModelCard:
 
     @property
     def space(self) -> str:
-        """The identity of the embeddings: name, version and a checksum over all files that shape them."""
-        shaping = sorted(name for name in self.sha256 if name != README)
-        digest = hashlib.sha256("".join(self.sha256[name] for name in shaping).encode()).hexdigest()
+        """The identity of the embeddings: name, version and a checksum of all files that determine them."""
+        files = sorted(name for name in self.sha256 if name != README)
+        digest = hashlib.sha256("".join(self.sha256[name] for name in files).encode()).hexdigest()
         return f"{self.name}@{self.version}:{digest[:12]}"
 
 
 def default_model() -> str:
-    """The model that is used where none is named: that of VOXDEX_MODEL, or mini."""
+    """Return the name of the default model: that of the environment variable VOXDEX_MODEL, or mini."""
     return os.environ.get("VOXDEX_MODEL") or "mini"
 
 
 def find_models() -> dict[str, Path]:
-    """Folders of the models that ship and of those in the user's data folder, by name."""
+    """Return the folders of the models that ship and of those in the user's data folder, by name."""
     roots = (SHIPPED, voxdex_home() / "models")
     return {card.parent.name: card.parent for root in roots for card in sorted(root.glob(f"*/{CARD}"))}
 
 
 def locate(name_or_folder: str | Path) -> Path:
-    """The folder of a model given by name or by path.
+    """Return the folder of a model given by name or by path.
 
     Raises:
         ModelError: there is no such model.
@@ -103,7 +103,7 @@ def locate(name_or_folder: str | Path) -> Path:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Reads and checks model.json.
+    """Read and check model.json.
 
     Raises:
         ModelError: it cannot be read, or a field is missing.
@@ -111,8 +111,10 @@ def read_card(folder: Path) -> ModelCard:
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
         optional = {"scales", "text", "phonetics"} - raw.keys()
-        said = {field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional}
-        return ModelCard(**said | ({"phonetics": Phonetics(**said["phonetics"])} if said.get("phonetics") else {}))
+        values = {field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional}
+        if values.get("phonetics"):
+            values["phonetics"] = Phonetics(**values["phonetics"])
+        return ModelCard(**values)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error
     except KeyError as error:

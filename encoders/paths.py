@@ -12,7 +12,7 @@ from typing import Any
 import platformdirs
 
 NEW = ".new"
-"""The end of the name of what is yet to get its own; left behind where a process was killed."""
+"""Suffix of temporary files and folders that are renamed when complete; left behind by killed processes."""
 
 
 def voxdex_home() -> Path:
@@ -27,21 +27,20 @@ def file_sha256(path: Path) -> str:
 
 
 def replace_file(file: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Replace a file in one step; see replaced()."""
+    """Replace the content of a file atomically; see replaced()."""
     with replaced(file, durable=durable) as new:
         new.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextmanager
 def replaced(file: Path, *, durable: bool = True) -> Iterator[Path]:
-    """The path to write a file's new content to, in the same folder; it gets the file's name once the block is left.
+    """Provide a temporary path beside a file, which replaces the file atomically when the block is left.
 
-    Whoever reads the file meanwhile, and whatever is killed, finds either the former content or the new one. Nothing is
-    replaced where the block raises.
+    Readers see either the former or the new content, even if a process is killed. If the block raises, nothing is replaced.
 
     Args:
-        file: in a folder that exists; it may be new itself.
-        durable: wait until the content, and then its name, are on disk, so that a power cut changes nothing either.
+        file: an existing or a new file, in an existing folder.
+        durable: wait until content and name are on disk, so that the same holds for a power cut.
     """
     new = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}{NEW}")
     try:
@@ -56,7 +55,7 @@ def replaced(file: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def move(made: Path, to: Path) -> None:
-    """Give a file, or a folder, its name in one step, once all of it is on disk."""
+    """Rename a file or folder atomically, once all of its content is on disk."""
     for path in [*made.rglob("*"), made] if made.is_dir() else [made]:
         sync(path)
     made.replace(to)
@@ -64,15 +63,15 @@ def move(made: Path, to: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that outlasts a power cut, and those above it."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    """Create a folder and those above it, durably."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for place in missing:
-        sync(place.parent)
+    for each in missing:
+        sync(each.parent)
 
 
 def sync(path: Path) -> None:
-    """Wait until the content of a file, or the names in a folder, are on disk; not every system can do the latter."""
+    """Wait until the content of a file, or the names in a folder, are on disk; the latter not on every system."""
     if not path.is_dir():
         with path.open("r+b") as file:
             os.fsync(file.fileno())
@@ -86,7 +85,7 @@ def sync(path: Path) -> None:
 
 
 def read_json(file: Path) -> Any:
-    """What a file of JSON holds; None where it is missing, cut or no JSON."""
+    """Read a JSON file; None if it is missing, truncated or invalid."""
     try:
         return json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Zero-shot classification: an attribute's labels as prompts, compared with embeddings."""
+"""Zero-shot classification: embeddings compared with prompts for the labels of an attribute."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from voxdex.encoders.model_card import ModelCard
 
 
 def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:
-    """One unit vector a label: the mean of its prompts' embeddings, renormalised (Radford et al. 2021, section 3.1.4).
+    """Return a unit vector for each label: the normalised mean of its prompts' embeddings (Radford et al. 2021, section 3.1.4).
 
     Args:
         model: an open model.
@@ -26,33 +26,33 @@ def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:
 
 
 def probabilities(embeddings: np.ndarray, labels: np.ndarray, scale: float) -> np.ndarray:
-    """Softmax over the labels: [clips, dimension], [labels, dimension] -> [clips, labels], rows sum to one."""
+    """Return the softmax of scaled cosines over labels: [clips, dimension], [labels, dimension] -> [clips, labels]."""
     logits = scale * embeddings @ labels.T
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
 
 
 def logit_scale(card: ModelCard, attribute: str) -> float:
-    """What cosines are multiplied with before the softmax over an attribute's labels: as calibrated, or as in training."""
+    """Return the factor of cosines before the softmax over an attribute's labels: the calibrated one, or that of training."""
     return card.scales.get(attribute, card.logit_scale)
 
 
 def supported_attributes(model: Model) -> list[Attribute]:
-    """The exclusive attributes that a model was measured on; all of them where it never was."""
+    """Return the exclusive attributes that a model was evaluated on; all of them for a model that never was."""
     exclusive = [attribute for attribute in load_attributes().values() if attribute.exclusive]
     return [attribute for attribute in exclusive if attribute.name in model.card.scales] or exclusive
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label, and how probable it is among the labels of its attribute."""
+    """The most probable label of an attribute, and its probability among the attribute's labels."""
 
     label: str
     probability: float
 
 
 class AttributeTagger:
-    """Says of embeddings which label of every attribute that the model hears fits best."""
+    """Predicts a label of every attribute that the model supports."""
 
     def __init__(self, model: Model) -> None:
         self._card = model.card
@@ -63,14 +63,14 @@ class AttributeTagger:
 
     @property
     def names(self) -> list[str]:
-        """The attributes it knows."""
+        """Names of the attributes."""
         return [attribute.name for attribute in self._attributes]
 
     def __call__(self, embeddings: np.ndarray) -> list[dict[str, Prediction]]:
-        """[clips, dimension] -> attribute -> what is heard, for each clip."""
+        """Predict labels of embeddings [clips, dimension]: for each clip, a prediction by attribute."""
         clips: list[dict[str, Prediction]] = [{} for _ in embeddings]
         for attribute, labels in zip(self._attributes, self._labels, strict=True):
-            shares = probabilities(embeddings, labels, logit_scale(self._card, attribute.name))
-            for clip, best, share in zip(clips, shares.argmax(axis=1), shares.max(axis=1), strict=True):
-                clip[attribute.name] = Prediction(attribute.labels[best].name, round(float(share), 3))
+            probs = probabilities(embeddings, labels, logit_scale(self._card, attribute.name))
+            for clip, best, prob in zip(clips, probs.argmax(axis=1), probs.max(axis=1), strict=True):
+                clip[attribute.name] = Prediction(attribute.labels[best].name, round(float(prob), 3))
         return clips

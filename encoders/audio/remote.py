@@ -139,5 +139,5 @@ def _settings(url: str) -> dict[str, Any]:
         return {}
     import aiohttp
 
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=READ_TIMEOUT_SECONDS, sock_read=READ_TIMEOUT_SECONDS)
-    return {"client_kwargs": {"timeout": patience}}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=READ_TIMEOUT_SECONDS, sock_read=READ_TIMEOUT_SECONDS)
+    return {"client_kwargs": {"timeout": timeout}}
