@@ -1,4 +1,4 @@
-"""Rooms, microphones, lines and noise: what a recording adds to a voice and what must not pass for style."""
+"""Recording conditions as augmentation: rooms, microphones, channels and noise."""
 
 import math
 from dataclasses import dataclass, fields
@@ -9,17 +9,17 @@ from torch import Tensor
 from voxdex.encoders.audio.reader import SAMPLE_RATE
 
 NOISY_DB, CLEAN_DB = 12.0, 35.0
-"""Signal-to-noise ratio below which added noise is heard, and from which on it is not."""
+"""Signal-to-noise ratio below which a clip is labelled noisy, and from which its label is kept."""
 ECHOING_DB, ECHOING_SECONDS = 6.0, 0.3
-"""Direct to reverberant sound below which, and decay above which, a room is heard."""
+"""Direct-to-reverberant ratio below which, and decay time above which, a clip is labelled reverberant."""
 
 
 @dataclass(frozen=True)
 class RecordingConditions:
-    """What clips are put through: each a tensor of [clips, ...].
+    """Conditions of a batch of clips, each a tensor [clips, ...].
 
-    changed: bool, whether a clip is changed at all. response_db: smooth curve over frequency, at 9 knots. low_hz, high_hz:
-    the band that is let through. telephone: bool, whether it is that of a telephone. room: bool; decay_seconds: to a
+    changed: bool, whether a clip is changed. response_db: frequency response at 9 knots. low_hz, high_hz: edges of the
+    pass-band. telephone: bool, whether it is that of a telephone. room: bool; decay_seconds: to a
     thousandth of the amplitude; direct_db: direct over reverberant sound. noise: bool; snr_db; noise_db: colour, at 9 knots.
     """
 
@@ -42,7 +42,7 @@ class RecordingConditions:
         return RecordingConditions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def labels(self) -> list[dict[str, str]]:
-        """For each clip the cells that its conditions change, "" for what is no longer known."""
+        """Return for each clip the cells that its conditions change, "" for labels that become unknown."""
         return [self._labels(clip) if self.changed[clip] else {} for clip in range(len(self))]
 
     def _labels(self, clip: int) -> dict[str, str]:
@@ -58,13 +58,13 @@ class RecordingConditions:
 
 
 def draw_conditions(clips: int, generator: torch.Generator, chance: float = 0.8) -> RecordingConditions:
-    """Random conditions for `clips` clips, of which a share of `chance` is changed."""
+    """Draw conditions for a number of clips, each of which is changed with probability `chance`."""
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(clips, *shape, generator=generator)
 
-    def maybe(share: float) -> Tensor:
-        return torch.rand(clips, generator=generator) < share
+    def maybe(probability: float) -> Tensor:
+        return torch.rand(clips, generator=generator) < probability
 
     telephone, muffled = maybe(0.12), maybe(0.2)
     low_pass = torch.where(muffled, uniform(3500, 7800), torch.full((clips,), SAMPLE_RATE / 2))
@@ -84,12 +84,12 @@ def draw_conditions(clips: int, generator: torch.Generator, chance: float = 0.8)
 
 
 def augment(waveform: Tensor, lengths: Tensor, conditions: RecordingConditions, generator: torch.Generator) -> Tensor:
-    """Puts each clip through its conditions.
+    """Apply recording conditions to clips.
 
     Args:
         waveform: [batch, samples] at 16 kHz, zero after `lengths` [batch].
-        conditions: of each clip.
-        generator: source of the noise and the rooms.
+        conditions: conditions of each clip.
+        generator: random generator of noise and rooms.
 
     Returns:
         The same shape, zero after `lengths` again.
@@ -111,23 +111,23 @@ def augment(waveform: Tensor, lengths: Tensor, conditions: RecordingConditions, 
 
 
 def _smooth_curve(hz: Tensor, knots_db: Tensor) -> Tensor:
-    """Gains in dB at knots evenly spaced on a log scale from 60 Hz to 8 kHz -> [batch, bins]."""
+    """Interpolate gains in dB at knots evenly spaced on a log scale from 60 Hz to 8 kHz: [batch, bins]."""
     count = knots_db.shape[1]
-    place = (torch.log2(hz.clamp(min=60) / 60) / math.log2(8000 / 60) * (count - 1)).clamp(0, count - 1 - 1e-4)
-    left = place.floor().long()
-    share = place - left
-    return knots_db[:, left] * (1 - share) + knots_db[:, left + 1] * share
+    position = (torch.log2(hz.clamp(min=60) / 60) / math.log2(8000 / 60) * (count - 1)).clamp(0, count - 1 - 1e-4)
+    left = position.floor().long()
+    fraction = position - left
+    return knots_db[:, left] * (1 - fraction) + knots_db[:, left + 1] * fraction
 
 
 def _band(hz: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """A band-pass of [batch] edges in Hz as gains in dB, falling 48 dB an octave outside, at most 60 dB."""
+    """Return the gains in dB of band-passes with edges in Hz [batch], falling by 48 dB an octave to -60 dB."""
     below = torch.log2(low[:, None].clamp(min=1) / hz.clamp(min=1)).clamp(min=0)
     above = torch.log2(hz.clamp(min=1) / high[:, None]).clamp(min=0)
     return -(48 * (below + above)).clamp(max=60)
 
 
 def _rooms(conditions: RecordingConditions, generator: torch.Generator) -> Tensor:
-    """Impulse responses of 0.5 s, [batch, samples]: a direct sound, and after it decaying noise where there is a room."""
+    """Return impulse responses of 0.5 s [batch, samples]: the direct sound, followed by decaying noise in a room."""
     time = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
     decay = 10 ** (-3 * time / conditions.decay_seconds[:, None])
     tail = torch.randn(len(conditions), len(time), generator=generator) * decay

@@ -1,4 +1,4 @@
-"""Manifests of labelled clips -> batches of sound and what is known to be true of it."""
+"""Labelled clips from manifests: decoded audio, and the truth of every claim about each clip."""
 
 import hashlib
 import json
@@ -22,20 +22,20 @@ from voxdex.encoders.tables import CAPTION_SEPARATOR, ManifestError, read_manife
 from voxdex.encoders.training.caption_templates import Claim
 
 CLAIMS = tuple(Claim(name, label.name) for name, attribute in load_attributes().items() for label in attribute.labels)
-"""Everything a caption can claim, in the order of the columns of a truth table."""
+"""All claims that a caption can make, in the order of the columns of a truth table."""
 LONGEST_SECONDS = 60.0
-"""What is kept of a recording; training takes random crops of at most 10 s from it."""
+"""Length of a recording that is kept, in seconds; training takes random crops of it."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Labelled clips, their sound on disk.
+    """Labelled clips, with their audio on disk.
 
-    sound: int16 samples at 16 kHz of all clips, one after another (a memory map), for each manifest.
-    starts, lengths: where each clip lies in its manifest's sound, in samples. source: which manifest each came from.
+    sound: for each manifest, a memory map of the concatenated int16 samples at 16 kHz of its clips.
+    starts, lengths: position of each clip in its manifest's sound, in samples. source: index of each clip's manifest.
     truth: int8 [clips, claims]; 1 the claim holds, -1 it does not, 0 unknown.
-    captions: what was written about each; empty where captions are to be made from labels.
-    rows: the manifests' rows.
+    captions: captions of each clip from the manifest; empty where they are composed from labels.
+    rows: rows of the manifests.
     """
 
     sound: tuple[np.ndarray, ...]
@@ -50,18 +50,18 @@ class Clips:
         return len(self.rows)
 
     def select(self, chosen: Sequence[int]) -> "Clips":
-        """The clips at these rows."""
+        """Return the clips at these rows."""
         arrays = (array[list(chosen)] for array in (self.starts, self.lengths, self.source, self.truth))
         return Clips(self.sound, *arrays, [self.captions[i] for i in chosen], [self.rows[i] for i in chosen])
 
     def relabel(self, cells: Sequence[dict[str, str]]) -> "Clips":
-        """The same clips with some cells of each row replaced, and what follows from them."""
+        """Return the clips with some cells of each row replaced, and their truth updated."""
         rows = [row | changed for row, changed in zip(self.rows, cells, strict=True)]
         truth = [truth_of(row) if cells[i] else self.truth[i] for i, row in enumerate(rows)]
         return replace(self, rows=rows, truth=np.stack(truth))
 
     def samples(self, clip: int, start: int = 0, length: int | None = None) -> np.ndarray:
-        """float32 samples in -1..1 of a clip, or of a part of it."""
+        """Return float32 samples in -1..1 of a clip, or of a part of it."""
         first = self.starts[clip] + start
         length = self.lengths[clip] - start if length is None else length
         return self.sound[self.source[clip]][first : first + length].astype(np.float32) / 32768
@@ -69,10 +69,13 @@ class Clips:
     def crops(
         self, clips: Sequence[int], seconds: float, places: Sequence[float], speeds: Sequence[float] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Waveforms [clips, longest] zero-padded and lengths [clips]: a crop of each, whole where it is shorter.
+        """Return a crop of each clip as zero-padded waveforms [clips, longest] and lengths [clips]; shorter clips are whole.
 
-        places: where each crop lies, from 0, at the beginning, up to but not 1, at the end. speeds: how many times faster,
-        and higher, each is played.
+        Args:
+            clips: row numbers.
+            seconds: length of the crops.
+            places: relative position of each crop, from 0 (start) to below 1 (end).
+            speeds: playback speed of each clip, which also scales its pitch; None for 1.
         """
         most = int(seconds * SAMPLE_RATE)
         found = []
@@ -89,14 +92,14 @@ class Clips:
 def load_clips(
     manifests: Sequence[Path], cache: Path, root: Path | None = None, on_clip: Callable[[int], object] = lambda _: None
 ) -> tuple[Clips, list[Failure]]:
-    """Reads manifests and decodes their recordings, once: `cache` keeps the sound.
+    """Read manifests and decode their recordings; decoded audio is cached.
 
     Args:
-        manifests: CSV files; captions are in `caption` (several separated by " | "), labels in columns named as the
-            attributes, anything else in columns of other names.
-        cache: a folder for the decoded sound (115 MB an hour).
-        root: where the manifests' paths start; None for each manifest's own folder.
-        on_clip: is called with the number of recordings after each one decoded.
+        manifests: CSV files with captions in `caption` (several separated by " | ") and labels in columns named like the
+            attributes; other columns are kept.
+        cache: a folder for decoded audio (115 MB an hour).
+        root: the folder of the manifests' paths; None for each manifest's own.
+        on_clip: called with the number of recordings after each decoded one.
 
     Raises:
         ManifestError: a manifest cannot be used, or none of its recordings can be read.
@@ -123,7 +126,7 @@ def load_clips(
 def _decode(
     manifest: Path, rows: list[dict[str, str]], base: Path, cache: Path, on_clip: Callable[[int], object]
 ) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    """(sound, length of each recording in samples, why recordings of no length failed), from the cache if it is there."""
+    """Return audio, length of each recording in samples, and reasons of failed ones by row, from the cache if possible."""
     paths = [base / row["path"] for row in rows]
     key = f"{manifest.stem}-{hashlib.sha256(repr([_state(path) for path in paths]).encode()).hexdigest()[:16]}"
     about, pcm = (cache / f"{key}.{suffix}" for suffix in ("json", "pcm"))
@@ -148,7 +151,7 @@ def _decode(
 
 
 def _state(path: Path) -> tuple[str, int, int]:
-    """What changes when a recording does."""
+    """Return values that change with the content of a recording."""
     try:
         found = path.stat()
     except OSError:
@@ -157,7 +160,7 @@ def _state(path: Path) -> tuple[str, int, int]:
 
 
 def _read(path: Path) -> np.ndarray | str:
-    """int16 samples, or why there are none."""
+    """Return int16 samples, or the reason why there are none."""
     try:
         samples = read_audio(path, LONGEST_SECONDS)
     except AudioError as error:
@@ -166,10 +169,10 @@ def _read(path: Path) -> np.ndarray | str:
 
 
 def truth_of(row: dict[str, str]) -> np.ndarray:
-    """What a manifest row says of every claim: int8 [claims] of 1, -1 or 0.
+    """Return the truth of every claim for a manifest row: int8 [claims] of 1, -1 or 0 (unknown).
 
-    One label in a cell of an exclusive attribute: it holds and the others do not. Several ("neutral|calm"): one of them
-    holds, the others do not. A cell of any other attribute lists what holds, NAME_not what does not.
+    One label in a cell of an exclusive attribute holds and the others do not. Of several labels ("neutral|calm") one holds, and
+    the others do not. A cell of any other attribute lists labels that hold, and NAME_not labels that do not.
     """
     truth = np.zeros(len(CLAIMS), dtype=np.int8)
     attributes = load_attributes()
@@ -185,7 +188,7 @@ def truth_of(row: dict[str, str]) -> np.ndarray:
 
 
 def filter_by_licence(rows: Sequence[dict[str, str]], licences: Sequence[str]) -> list[int]:
-    """The rows under one of the licences; all where none are named.
+    """Return the numbers of rows under one of the licences; all if `licences` is empty.
 
     Raises:
         ManifestError: there are none.
@@ -198,12 +201,12 @@ def filter_by_licence(rows: Sequence[dict[str, str]], licences: Sequence[str]) -
 
 
 def split(rows: Sequence[dict[str, str]], leave_out: Sequence[str] = (), share: float = 0.1) -> tuple[list[int], list[int]]:
-    """(rows to train on, rows to validate on).
+    """Split rows into numbers of rows to train on and to validate on.
 
-    With `leave_out`, data sets by the beginnings of their names, those are validated on; neither they nor other recordings
-    of their speakers are trained on. Else by the column `split` ("train"; anything else validates) if there is one; else
-    about `share` of the clips: whole speakers where there are five or more, chosen by a hash of their names, else single
-    recordings (with the edited copies whose column `source` names them) by a hash of their paths.
+    With `leave_out` (prefixes of names), those data sets are validated on; neither they nor other recordings of their speakers
+    are trained on. Else the column `split` decides ("train", or anything else to validate on). Without one, about a fraction
+    `share` of the clips is validated on: whole speakers if there are five or more, by a hash of their names, else single
+    recordings (with the edited copies whose column `source` names them), by a hash of their paths.
     """
     if leave_out:
         left = [i for i, row in enumerate(rows) if row.get("dataset", "").startswith(tuple(leave_out))]

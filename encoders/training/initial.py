@@ -1,4 +1,4 @@
-"""Where training begins: towers from the transformers library or distilled ones, a former run, or a model folder."""
+"""Initial weights: pretrained or distilled towers, a former run, a model folder, or a published checkpoint."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ MOST_TOKENS = 512
 
 @dataclass(frozen=True)
 class TrainingBundle:
-    """A network, its description (see build_network) and its tokenizer: all that training starts from and export needs."""
+    """A network, its architecture (see build_network) and its tokenizer."""
 
     network: DualEncoder
     architecture: dict[str, dict[str, Any]]
@@ -34,13 +34,13 @@ class TrainingBundle:
 
 
 def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBundle:
-    """The network that a recipe starts with, given the manifests' rows.
+    """Build the network of a recipe with its initial weights.
 
     With `recipe.init_from`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
     `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", the same or a
     CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.distil for kind "transformer".
-    A tower of kind "phonemes" needs none: its tokenizer knows the phonemes
-    of the rows.
+    A tower of kind "phonemes" needs none: its tokenizer is built
+    from the phonemes of the manifests' rows.
 
     Raises:
         SourceError: a source is missing or does not fit. NetworkError: the network cannot be built.
@@ -50,7 +50,7 @@ def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBund
     speech, text = dict(recipe.speech_tower), dict(recipe.text_tower)
     speech_source, text_source = speech.pop("source", ""), text.pop("source", "")
     if text["kind"] == "phonemes" and not text_source:
-        return _begin_phonetic(recipe, phoneme_tokenizer(phonemes_of(rows)))
+        return _initial_phonetic(recipe, phoneme_tokenizer(phonemes_of(rows)))
     if not text_source:
         raise SourceError(
             "The recipe names no text_tower.source, so there is no tokenizer. Give one with --set text_tower.source=..."
@@ -79,20 +79,20 @@ def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBund
     return TrainingBundle(network, architecture, tokenizer)
 
 
-def _begin_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> TrainingBundle:
+def _initial_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> TrainingBundle:
     known = {"vocabulary": tokenizer.get_vocab_size()}
     towers = {"speech_tower": recipe.speech_tower | known, "text_tower": recipe.text_tower | known}
     architecture = towers | {"projection": dict(recipe.projection)}
     return TrainingBundle(build_network(architecture), architecture, tokenizer)
 
 
-def load_trained(start: str) -> TrainingBundle:
-    """A run of ours, by its folder; a model with towers of our own in fp32, by name or folder; a published checkpoint's file.
+def load_trained(source: str) -> TrainingBundle:
+    """Load a training run (a folder), an fp32 model with towers of this package (a name or folder), or a published checkpoint.
 
     Raises:
         SourceError: it is none of these, or its weights cannot be used.
     """
-    folder = Path(start)
+    folder = Path(source)
     if folder.is_file():
         from voxdex.encoders.training.paraspeechclap import open_published
 
@@ -102,18 +102,18 @@ def load_trained(start: str) -> TrainingBundle:
         weights = read_weights(folder / WEIGHTS)
     else:
         try:
-            folder = locate(start)
+            folder = locate(source)
             card = read_card(folder)
         except ModelError as error:
-            raise SourceError(f"{start} is neither a training run (a folder with {RUN}) nor a model. {error}") from error
+            raise SourceError(f"{source} is neither a training run (a folder with {RUN}) nor a model. {error}") from error
         architecture, weights = card.architecture, _graph_weights(folder, card.logit_scale)
     network = build_network(architecture)
-    _load(network, weights, start)
+    _load(network, weights, source)
     return TrainingBundle(network, architecture, read_tokenizer(folder))
 
 
 def whisper_encoder(source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Shape (the arguments of WhisperEncoder, with all its blocks) and weights of a Whisper model's encoder.
+    """Return shape (the arguments of WhisperEncoder, with all blocks) and weights of a Whisper model's encoder.
 
     Args:
         source: a CTranslate2 file as whisper_file() finds it, else a folder of the transformers library or a name on the hub.
@@ -128,7 +128,7 @@ def whisper_encoder(source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def pretrained_speech(source: str, **options: Any) -> dict[str, Any]:
-    """The description of a pretrained speech tower: its config, and whether its feature extractor normalises."""
+    """Return the options of a pretrained speech tower: its config, and whether its feature extractor normalises."""
     options["config"] = pretrained_description(source, options.get("config"))
     if "normalise" not in options:
         from transformers import AutoFeatureExtractor
@@ -141,14 +141,14 @@ def pretrained_speech(source: str, **options: Any) -> dict[str, Any]:
 
 
 def pretrained_description(source: str, changes: dict[str, Any] | None) -> dict[str, Any]:
-    """to_dict() of a transformers config, from a folder or the hub, with changes."""
+    """Return to_dict() of a transformers config, from a folder or the hub, with changes."""
     from transformers import AutoConfig
 
     return _from_hub(source, AutoConfig.from_pretrained, "config.json").to_dict() | (changes or {})
 
 
 def pretrained_tokenizer(source: str) -> Tokenizer:
-    """The tokenizer of a text transformer, padding and cutting as the model wants."""
+    """Return the tokenizer of a text transformer, with its padding and truncation."""
     from transformers import AutoConfig, AutoTokenizer
 
     wrapped = _from_hub(source, AutoTokenizer.from_pretrained, "tokenizer.json")
@@ -156,14 +156,14 @@ def pretrained_tokenizer(source: str) -> Tokenizer:
     tokenizer = Tokenizer.from_str(wrapped.backend_tokenizer.to_str())
     positions = getattr(config, "max_position_embeddings", MOST_TOKENS)
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        positions -= config.pad_token_id + 1  # positions are counted from after the padding's id
+        positions -= config.pad_token_id + 1  # positions start after the id of padding
     tokenizer.enable_truncation(min(positions, wrapped.model_max_length, MOST_TOKENS))
     tokenizer.enable_padding(pad_id=wrapped.pad_token_id, pad_token=wrapped.pad_token)
     return tokenizer
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """tokenizer.json of a folder."""
+    """Read tokenizer.json of a folder."""
     try:
         return Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # tokenizers raises bare Exception
@@ -171,7 +171,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A safetensors file."""
+    """Read a safetensors file."""
     try:
         return load_file(path)
     except Exception as error:  # safetensors raises its own and OSError
@@ -179,7 +179,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _from_hub(source: str, load: Callable[..., Any], file: str) -> Any:
-    """Loads from a folder, from where the user has put the hub's files, or from the hub."""
+    """Load from a folder, from the user's copy of the hub's files, or from the hub."""
     if not source:
         raise SourceError("A pretrained tower needs a source: a folder, or a name on the HuggingFace hub.")
     brought = voxdex_home() / "hub" / source
@@ -206,7 +206,7 @@ def _pretrained_weights(source: str, description: dict[str, Any]) -> dict[str, T
 
 
 def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
-    """The weights of a network from the initializers of its graphs; export names them as the network does."""
+    """Return the weights of a network from the initializers of its graphs, which have the names of the weights."""
     import onnx
     from onnx.numpy_helper import to_array
 

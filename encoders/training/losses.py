@@ -1,4 +1,4 @@
-"""Losses over a batch of clips [rows] and captions [columns]: contrastive, classification, and matches with a teacher."""
+"""Losses over a batch of clips [rows] and captions [columns]: contrastive, classification, and self-distillation."""
 
 from collections.abc import Sequence
 
@@ -8,25 +8,25 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 
 def match(truth: Tensor, claims: Tensor) -> Tensor:
-    """Which captions fit which clips.
+    """Return whether captions are true of clips.
 
     Args:
         truth: [clips, all claims] of 1 (holds), -1 (does not hold), 0 (unknown).
-        claims: [captions, all claims], 1 where the caption makes the claim, -1 where it denies it.
+        claims: [captions, all claims], 1 where the caption makes the claim, -1 where it negates it.
 
     Returns:
-        [clips, captions]: 1 where all that is said holds, -1 where something does not, else 0.
+        [clips, captions]: 1 where all of its claims hold, -1 where one does not, else 0.
     """
     holds, fails = (truth == 1).float(), (truth == -1).float()
-    says, denies = (claims == 1).float(), (claims == -1).float()
-    holding = holds @ says.T + fails @ denies.T
-    failing = fails @ says.T + holds @ denies.T
+    claimed, negated = (claims == 1).float(), (claims == -1).float()
+    holding = holds @ claimed.T + fails @ negated.T
+    failing = fails @ claimed.T + holds @ negated.T
     fits = (holding == claims.abs().sum(dim=1)).float()
     return torch.where(failing > 0, -1.0, fits)
 
 
 def multi_positive(logits: Tensor, matches: Tensor) -> Tensor:
-    """Cross-entropy of each row's softmax against its matches, all equally right; unknown pairs are left out.
+    """Cross-entropy of each row's softmax against a uniform distribution over its matches; unknown pairs are left out.
 
     Args:
         logits: [rows, columns], cosine times logit scale.
@@ -43,7 +43,7 @@ def multi_positive(logits: Tensor, matches: Tensor) -> Tensor:
 
 
 def contrastive(logits: Tensor, matches: Tensor) -> Tensor:
-    """Symmetric InfoNCE in which several captions may fit a clip; with an identity as matches, that of CLIP."""
+    """Symmetric InfoNCE with several positives for a clip; with an identity matrix as matches, the loss of CLIP."""
     return (multi_positive(logits, matches) + multi_positive(logits.T, matches.T)) / 2
 
 
@@ -54,10 +54,10 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def self_distillation(student: Tensor, teacher: Tensor, form: str, temperature: float) -> Tensor:
-    """How far the student's similarities are from a frozen teacher's (RA-CLAP, arXiv 2505.19437, second stage).
+    """Distance of a student's similarities to a frozen teacher's (RA-CLAP, arXiv 2505.19437, second stage).
 
-    The paper's own formula is not public. "cross-entropy" is that of Primus et al. (arXiv 2408.11641), both similarities
-    over the temperature; "squared" is the mean squared difference of the cosines.
+    The formula of the paper is not public. "cross-entropy" is that of Primus et al. (arXiv 2408.11641), with both similarities
+    divided by the temperature; "squared" is the mean squared difference of the cosines.
 
     Args:
         student, teacher: cosines [clips, captions].
@@ -96,12 +96,12 @@ def attribute_classification(
         logits: [clips, claims], cosine to a prompt for each claim times logit scale.
         truth: [clips, claims] of 1, -1 or 0.
         attributes: the columns of each exclusive attribute's labels.
-        weights: how much each attribute counts; None: all alike.
-        ambiguous: how much a clip of which several labels could hold counts against one with a label.
+        weights: weight of each attribute; None for equal weights.
+        ambiguous: weight of a clip with several possible labels, relative to a clip with one.
 
     Returns:
-        The weighted mean over attributes of the mean over the clips whose label is known, in which a label counts by the
-        square root of how many have it; where several could hold, their summed probability counts.
+        The weighted mean over attributes of the mean over labelled clips, where the weight of a label is the square root of
+        its number of clips; for several possible labels, their summed probability is used.
     """
     losses, counts = [], []
     for columns, weight in zip(attributes, weights or [1.0] * len(attributes), strict=True):
@@ -112,8 +112,8 @@ def attribute_classification(
             log_probs = logits[:, columns].log_softmax(dim=1)[known]
             missed = -log_probs.masked_fill(~possible[known], -1e4).logsumexp(dim=1)
             held = part[known].argmax(dim=1)
-            share = held.bincount()[held].rsqrt()
-            share = torch.where(possible[known].sum(dim=1) > 1, ambiguous * share, share)
-            losses.append(weight * (share * missed).sum() / share.sum().clamp(min=1e-6))
+            clip_weights = held.bincount()[held].rsqrt()
+            clip_weights = torch.where(possible[known].sum(dim=1) > 1, ambiguous * clip_weights, clip_weights)
+            losses.append(weight * (clip_weights * missed).sum() / clip_weights.sum().clamp(min=1e-6))
             counts.append(weight)
     return torch.stack(losses).sum() / sum(counts) if losses else logits.sum() * 0

@@ -1,4 +1,4 @@
-"""The published ParaSpeechCLAP checkpoints (Diwan, Choi and Harwath, arXiv 2603.28737) as networks of ours."""
+"""The published ParaSpeechCLAP checkpoints (Diwan, Choi and Harwath, arXiv 2603.28737) as DualEncoder networks."""
 
 import pickle
 import re
@@ -23,24 +23,24 @@ OLD_SPELLINGS = {
     ".conv.weight_g": ".conv.parametrizations.weight.original0",
     ".conv.weight_v": ".conv.parametrizations.weight.original1",
 }
-"""torch's older spelling of a weight-normalised convolution, and its present one."""
+"""Old and new names of the parameters of a weight-normalised convolution in torch."""
 UNUSED = re.compile(
     r"^text_branch\.base\.(pooler\.|embeddings\.(position_ids|token_type_ids)$)|^audio_branch\.base\.masked_spec_embed$"
 )
-"""What takes no part in an embedding: the text model's pooler, buffers of older versions, the mask of pre-training."""
+"""Weights that are dropped: the text model's pooler, buffers of older versions, the mask of pre-training."""
 
 
 def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOURCE) -> TrainingBundle:
-    """A checkpoint as a network, its towers' configs and its tokenizer taken from folders or the hub.
+    """Open a checkpoint, with configs of the towers and the tokenizer from folders or the hub.
 
     Args:
         file: a state dict with the keys audio_branch.base.*, text_branch.base.*, audio_projection.*, text_projection.* and
             one scalar, the log logit scale, under any name.
-        speech, text: where config.json, preprocessor_config.json and tokenizer.json come from.
+        speech, text: folders or hub names with config.json, preprocessor_config.json and tokenizer.json.
 
     Raises:
-        SourceError: the file is not such a state dict, holds code, lacks weights or has some left over; or a tower's config or
-            the tokenizer is not to be had.
+        SourceError: the file is not such a state dict, contains code, lacks weights or has unknown ones; or a config or the
+            tokenizer cannot be loaded.
     """
     weights = rename(read_state(file), file)
     width = weights["speech_projection.linear1.weight"].shape[0]
@@ -64,7 +64,7 @@ def open_published(file: Path, speech: str = SPEECH_SOURCE, text: str = TEXT_SOU
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint; a file with anything but tensors in it is refused.
+    """Read the tensors of a checkpoint; a file with anything else in it is refused.
 
     Raises:
         SourceError: it cannot be read, or is not a plain state dict.
@@ -85,7 +85,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 
 def rename(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """A published state dict with the names of our networks, in fp32."""
+    """Rename a published state dict to the names of DualEncoder, in fp32."""
     weights, scalars = {}, []
     for key, value in state.items():
         prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix)), None)

