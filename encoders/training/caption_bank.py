@@ -1,4 +1,4 @@
-"""Writes the bank of captions that ships with the search.
+"""The captions that ship, search/captions.txt.
 
 python -m voxdex.encoders.training.caption_bank search/captions.txt
 """
@@ -13,7 +13,7 @@ import click
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.training.caption_templates import UNREMARKABLE, Claim, write_caption
 
-ABOUT = (
+ATTRIBUTES = (
     "gender",
     "age",
     "emotion",
@@ -26,16 +26,16 @@ ABOUT = (
     "brightness",
     "clarity",
 )
-"""Attributes that captions of the bank speak of."""
+"""Attributes of the captions."""
 TRIPLES = 800
 
 
 def write_bank(seed: int = 0) -> list[str]:
-    """Captions that say one, two or three things about a voice, each wording once, sorted."""
+    """Compose captions of one, two or three claims, without duplicates, sorted."""
     rng = random.Random(seed)
     claims = [
         Claim(name, label.name)
-        for name in ABOUT
+        for name in ATTRIBUTES
         for label in load_attributes()[name].labels
         if (name, label.name) not in UNREMARKABLE
     ]
@@ -59,7 +59,7 @@ def _capitalised(caption: str) -> str:
 @click.command()
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 def main(out: Path) -> None:
-    """Write the bank to a file, a caption a line."""
+    """Write the captions to a file, one a line."""
     out.write_text("\n".join(write_bank()) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Captions written from labels: varied wording for the same claims about a voice."""
+"""Captions composed from labels, with varied wording for the same claims."""
 
 import random
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Claim(NamedTuple):
-    """What a caption says of a voice, such as ("emotion", "sad"), or, where it does not hold, that it is not so."""
+    """A claim about a voice, such as ("emotion", "sad"), or its negation."""
 
     attribute: str
     label: str
@@ -27,7 +27,7 @@ MANNERS = ("voice", "voice", "voice", "tone", "tone of voice", "manner", "style"
 FEELINGS = ("full of {}", "with {}", "expressing {}", "conveying a sense of {}", "with a touch of {}", "revealing {}", "in {}")
 OPENINGS = ("a recording of ", "find ", "please play ", "I want to hear ", "this is ", "the voice of ")
 KINDS = {"adjectives": 5, "adverbs": 2, "verbs": 1, "feelings": 2, "phrases": 2}
-"""How often a claim is put into each kind of words, where its label has them."""
+"""Weight of each kind of words for a claim, if its label has them."""
 
 
 INFORMATIVE = ("emotion", "noise")
@@ -42,11 +42,11 @@ MENTIONED_UNREMARKABLE = 0.15
 
 
 @dataclass
-class Said:
-    """Claims put into words, by where in a sentence they may stand.
+class Phrases:
+    """The words of claims, by their role in a sentence.
 
-    gender: its label, if it is claimed. adjectives: of the speaker or the voice. verb: what replaces "speak".
-    tails: whatever may follow after a comma.
+    gender: its label, if it is claimed. adjectives: of the speaker or the voice. verb: replaces "speak".
+    tails: phrases after a comma.
     """
 
     gender: str | None = None
@@ -58,7 +58,7 @@ class Said:
 
 
 def choose_claims(holding: Sequence[Claim], rng: random.Random) -> list[Claim]:
-    """One to four of the claims that hold, of different attributes, as somebody might mention them."""
+    """Choose one to four of the claims that hold, of different attributes."""
     telling = [claim for claim in holding if claim[:2] not in UNREMARKABLE or rng.random() < MENTIONED_UNREMARKABLE]
     by_attribute: dict[str, list[Claim]] = {}
     for claim in telling or holding:
@@ -68,7 +68,7 @@ def choose_claims(holding: Sequence[Claim], rng: random.Random) -> list[Claim]:
 
 
 def write_caption(claims: Sequence[tuple], rng: random.Random) -> str:
-    """One of many captions that say just `claims` (each a Claim or as one), at most one of them that a gender holds."""
+    """Compose a random caption of exactly these claims (each a Claim or a tuple), at most one of them a gender that holds."""
     said = _put_into_words([Claim(*claim) for claim in claims], rng)
     caption = rng.choice(SHAPES)(said, rng)
     for tail in said.tails:
@@ -78,13 +78,13 @@ def write_caption(claims: Sequence[tuple], rng: random.Random) -> str:
     return caption
 
 
-def _put_into_words(claims: list[Claim], rng: random.Random) -> Said:
-    said = Said()
+def _put_into_words(claims: list[Claim], rng: random.Random) -> Phrases:
+    said = Phrases()
     attributes = load_attributes()
     for claim in rng.sample(claims, len(claims)):
         label = next(label for label in attributes[claim.attribute].labels if label.name == claim.label)
         if not claim.holds:
-            said.tails.append(_denial(label, rng))
+            said.tails.append(_negation(label, rng))
         elif claim.attribute == "gender":
             said.gender, said.subject = label.name, _word(label.nouns, rng)
         else:
@@ -93,7 +93,7 @@ def _put_into_words(claims: list[Claim], rng: random.Random) -> Said:
     return said
 
 
-def _say(said: Said, label: Label, rng: random.Random) -> None:
+def _say(said: Phrases, label: Label, rng: random.Random) -> None:
     kinds = [kind for kind in KINDS if getattr(label, kind) and not (kind == "verbs" and said.verb)]
     kind = rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
     word = _word(getattr(label, kind), rng)
@@ -107,8 +107,8 @@ def _say(said: Said, label: Label, rng: random.Random) -> None:
         said.tails.append(rng.choice(FEELINGS).format(word) if kind == "feelings" else word)
 
 
-def _denial(label: Label, rng: random.Random) -> str:
-    """That a label does not hold, to follow after a comma."""
+def _negation(label: Label, rng: random.Random) -> str:
+    """Phrase that a label does not hold, to follow a comma."""
     ways = [f"not {_word(label.adjectives, rng)}", f"by no means {_word(label.adjectives, rng)}"] if label.adjectives else []
     ways += [f"not {_word(label.phrases, rng)}"] if label.phrases and not ways else []
     ways += [f"without {_word(label.feelings, rng)}"] if label.feelings else []
@@ -118,11 +118,11 @@ def _denial(label: Label, rng: random.Random) -> str:
 
 
 def _word(words: Sequence[str], rng: random.Random) -> str:
-    """One of `words`, the first ones oftener."""
+    """Draw one of `words`, the first ones more often."""
     return words[rng.randrange(rng.randint(1, len(words)))]
 
 
-def _noun_phrase(said: Said, rng: random.Random) -> str:
+def _noun_phrase(said: Phrases, rng: random.Random) -> str:
     """a sad old man with a deep voice speaking slowly"""
     split = rng.randint(0, len(said.adjectives))
     before, after = said.adjectives[:split], said.adjectives[split:]
@@ -135,7 +135,7 @@ def _noun_phrase(said: Said, rng: random.Random) -> str:
     return rng.choice(OPENINGS) + noun if rng.random() < 0.4 else noun
 
 
-def _sentence(said: Said, rng: random.Random) -> str:
+def _sentence(said: Phrases, rng: random.Random) -> str:
     """she speaks slowly in a deep, sad voice"""
     pronoun, possessive = PRONOUNS[said.gender]
     subject = rng.choice((said.subject, said.subject, pronoun, said.subject.replace("a ", "the ", 1)))
@@ -149,7 +149,7 @@ def _sentence(said: Said, rng: random.Random) -> str:
     return sentence
 
 
-def _predicate(said: Said, rng: random.Random) -> str:
+def _predicate(said: Phrases, rng: random.Random) -> str:
     """her voice is deep and sad, speaking slowly"""
     pronoun, possessive = PRONOUNS[said.gender]
     if not said.adjectives:
@@ -161,7 +161,7 @@ def _predicate(said: Said, rng: random.Random) -> str:
     return f"{subject} {listed}{action}"
 
 
-def _voice(said: Said, rng: random.Random) -> str:
+def _voice(said: Phrases, rng: random.Random) -> str:
     """a deep, sad female voice speaking slowly"""
     gender = {"female": "female ", "male": "male ", None: ""}[said.gender]
     voice = f"{_listed(said.adjectives, rng)} {gender}".lstrip() + rng.choice(("voice", "voice", "voice", "speech", "speaker"))
@@ -170,7 +170,7 @@ def _voice(said: Said, rng: random.Random) -> str:
     return _grammar().a(voice) if rng.random() < 0.6 else voice
 
 
-def _keywords(said: Said, rng: random.Random) -> str:
+def _keywords(said: Phrases, rng: random.Random) -> str:
     """female, deep, sad, slowly"""
     words = [*said.adjectives, *said.adverbs, *filter(None, [said.verb and _participle(said.verb)])]
     if said.gender or not words:
@@ -178,7 +178,7 @@ def _keywords(said: Said, rng: random.Random) -> str:
     return rng.choice((", ", ", ", " ", "; ")).join(words)
 
 
-def _about_the_voice(said: Said, rng: random.Random) -> str:
+def _about_the_voice(said: Phrases, rng: random.Random) -> str:
     """speaking slowly in a deep, sad voice"""
     if said.gender or not (said.adjectives or said.adverbs or said.verb):
         return _sentence(said, rng)
@@ -189,7 +189,7 @@ def _about_the_voice(said: Said, rng: random.Random) -> str:
 SHAPES = (_noun_phrase, _noun_phrase, _sentence, _sentence, _predicate, _voice, _voice, _keywords, _about_the_voice)
 
 
-def _action(said: Said, rng: random.Random) -> str:
+def _action(said: Phrases, rng: random.Random) -> str:
     """speak slowly and softly"""
     return " ".join((said.verb or rng.choice(SPEAKING), _listed(said.adverbs, rng))).strip()
 

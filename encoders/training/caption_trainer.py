@@ -32,14 +32,14 @@ from voxdex.encoders.training.trainer import Trainer
 from voxdex.encoders.training.validation import Validation, validate
 
 FITTED_CLIPS = 256
-"""Clips on which a tower of our own is fitted to its inputs."""
+"""Number of clips to which the scale of a tower's inputs is fitted."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch on the device: this process's clips and captions, and what is known of all processes'.
+    """A batch on the device: this process's part of the clips and captions, and the truth of all.
 
-    truth [all, claims]; waveform [part, samples], lengths [part]; ids and mask [part, tokens] of the clips' own captions.
+    truth [all, claims]; waveform [part, samples], lengths [part]; ids and mask [part, tokens] of the clips' captions.
     hard_negatives: further captions, each false of one clip; matches [all, captions and hard negatives].
     """
 
@@ -54,7 +54,7 @@ class Batch:
 
 
 class CaptionTrainer(Trainer):
-    """Trains speech and captions into one space, with a frozen teacher if the recipe wants one."""
+    """Trains speech and captions into one space, with a frozen teacher for self-distillation."""
 
     def __init__(self, recipe: Recipe, bundle: TrainingBundle, clips: Clips, group: ProcessGroup) -> None:
         tags = [clip_tags(row, recipe.loss.tag_columns) for row in clips.rows]
@@ -75,7 +75,7 @@ class CaptionTrainer(Trainer):
         return validate(self.kept, clips, self.tokenizer, self.group.device)
 
     def _backward(self) -> dict[str, Tensor]:
-        """With several parts, in two passes (Gao et al. 2021, GradCache)."""
+        """With several chunks, embed in two passes (Gao et al. 2021, GradCache)."""
         batch = self._batch()
         whole = slice(0, len(batch.lengths))
         if self.schedule.grad_cache_chunks == 1:
@@ -95,17 +95,17 @@ class CaptionTrainer(Trainer):
         return parts
 
     def _embed(self, batch: Batch, piece: slice, number: int) -> tuple[Tensor, Tensor]:
-        """Embeddings of a piece of this process's batch; the same dropout whenever it is the same piece of the same step."""
+        """Embed a chunk of this process's batch, with the same dropout for the same chunk of the same step."""
         seed = self._seed("dropout", self.group.rank, number)
         torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # transformers draws the spans it masks from numpy's global generator
+        np.random.seed(seed % 2**32)  # transformers draws masked spans from numpy's global generator
         with self._precision():
             speech = self.network.embed_speech(batch.waveform[piece], batch.lengths[piece])
             text = self.network.embed_text(batch.ids[piece], batch.mask[piece])
         return speech, text
 
     def _losses(self, batch: Batch, speech: Tensor, text: Tensor) -> dict[str, Tensor]:
-        """The parts of the loss and their weighted sum, `loss`, over all processes' embeddings."""
+        """Return the terms of the loss and their weighted sum, `loss`, over the embeddings of all processes."""
         loss, scale = self.loss, self.network.logit_scale
         speech, text = gather(speech, self.group), gather(text, self.group)
         cosines = speech @ text.T
@@ -178,7 +178,7 @@ class CaptionTrainer(Trainer):
         return Batch(rows, clips.truth, *tensors, hard_negatives, matches.to(self.group.device))
 
     def _fit_inputs(self) -> None:
-        """Lets a tower of our own find out the scale of what it measures, on clips as training draws them."""
+        """Fit the scale of a tower's statistics to clips as training draws them."""
         if isinstance(self.network.speech_tower, ConvNeXtSpeechTower | WhisperSpeechTower):
             rng = np.random.default_rng(self._seed("fit"))
             rows = rng.choice(len(self.clips), min(FITTED_CLIPS, len(self.clips)), replace=False).tolist()
@@ -189,6 +189,6 @@ class CaptionTrainer(Trainer):
 
 
 def clip_tags(row: dict[str, str], columns: Sequence[str]) -> set[str]:
-    """The tags of a manifest's row: the cells of `columns`, several separated by "|"."""
+    """Return the tags of a manifest's row: the cells of `columns`, with several separated by "|"."""
     cells = (cell for column in columns for cell in row.get(column, "").split("|"))
     return {cell.strip().lower() for cell in cells if cell.strip()}

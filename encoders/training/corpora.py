@@ -1,4 +1,4 @@
-"""Folders of labelled speech -> rows: CREMA-D as it is distributed, or any folder with a table of its clips."""
+"""Corpora of labelled speech as rows: CREMA-D as distributed, or any folder with a table of its clips."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,7 +7,7 @@ from voxdex.encoders.tables import ManifestError, read_csv, read_manifest
 
 COLUMNS = "path dataset licence speaker gender age emotion intensity style duration".split()
 TABLE = "clips.csv"
-"""Names the clips of a folder: path (in the folder) and of the other COLUMNS what is known."""
+"""Table of the clips of a folder: path (in the folder), and any of the other COLUMNS."""
 CREMA_D_CLIPS, CREMA_D_ACTORS = "AudioWAV", "VideoDemographics.csv"
 CREMA_D_LICENCE = "ODbL 1.0"
 CREMA_D_EMOTIONS = {
@@ -15,11 +15,11 @@ CREMA_D_EMOTIONS = {
 }  # fmt: skip
 CREMA_D_INTENSITIES = {"LO": "normal", "HI": "strong"}
 AGES = {"young": range(17, 31), "middle-aged": range(38, 56), "old": range(62, 120)}
-"""Years at which a speaker is taken to sound so."""
+"""Ranges of years for the labels of age."""
 
 
 def read_corpus(folder: Path) -> list[dict[str, str]]:
-    """A row a clip, with its full path and its data set.
+    """Read a row for each clip, with its full path and data set.
 
     Raises:
         ManifestError: the folder is neither CREMA-D nor has a table.
@@ -46,7 +46,7 @@ def _with_ages(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _crema_d(folder: Path) -> list[dict[str, str]]:
-    """Cao et al. 2014: 1001_DFA_ANG_XX.wav is the actor, the sentence, the emotion and how strongly it is played."""
+    """Read CREMA-D (Cao et al. 2014): 1001_DFA_ANG_XX.wav is actor, sentence, emotion and intensity."""
     actors = {row["ActorID"]: row for row in read_csv(folder / CREMA_D_ACTORS)}
     rows = []
     for path in sorted((folder / CREMA_D_CLIPS).glob("*.wav")):

@@ -1,4 +1,4 @@
-"""One training run on several processes (torchrun): gather embeddings, average gradients. Alone, nothing happens."""
+"""Training in several processes (torchrun): gathered embeddings and averaged gradients. A single process is a no-op."""
 
 import os
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from torch.distributed.nn.functional import all_gather
 
 from voxdex.encoders.errors import DeviceError
 
-LONGEST_WAIT = timedelta(hours=4)
-"""While the first process decodes or validates, the others wait."""
+TIMEOUT = timedelta(hours=4)
+"""Maximum time that the other processes wait while the first one decodes or validates."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Which of how many processes this is, and the device it computes on."""
+    """Rank of this process, number of processes, and the device of this process."""
 
     rank: int
     world: int
@@ -26,23 +26,23 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this is the process that validates and writes files."""
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """This process's share of `count` things, which `world` divides."""
+        """Return this process's slice of `count` items; `world` divides `count`."""
         size = count // self.world
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
 def init_distributed(device: str = "auto") -> ProcessGroup:
-    """Joins the processes that torchrun started, or says that this one is alone.
+    """Join the processes that torchrun started; without torchrun, return a group of one.
 
     Args:
         device: "auto" (a GPU where torch sees one), "cpu" or "cuda".
 
     Raises:
-        DeviceError: "cuda" was asked for and torch sees no GPU.
+        DeviceError: "cuda" was requested and torch sees no GPU.
     """
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
@@ -53,26 +53,26 @@ def init_distributed(device: str = "auto") -> ProcessGroup:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(chosen)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
     return ProcessGroup(rank, world, chosen)
 
 
 def end_distributed() -> None:
-    """Ends what join began."""
+    """Leave the group that init_distributed joined."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def gather(vectors: Tensor, group: ProcessGroup) -> Tensor:
-    """[part, width] of every process, in order of rank -> [all, width]; gradients flow back to where they belong."""
+    """Concatenate the vectors [part, width] of all processes by rank: [all, width], with gradients."""
     return torch.cat(all_gather(vectors)) if group.world > 1 else vectors
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], group: ProcessGroup) -> None:
-    """Gives every process the mean of all processes' gradients.
+    """Replace gradients by their mean over all processes.
 
-    Every process computes the whole batch's loss from gathered embeddings, and the backward of the gathering sums what
-    the processes' losses say of an embedding: the mean over processes is the gradient of the one loss.
+    Every process computes the loss of the whole batch from gathered embeddings, and the backward pass of gather() sums the
+    gradients of all processes: their mean is the gradient of the loss.
     """
     if group.world == 1:
         return

@@ -1,4 +1,4 @@
-"""Attributes that are measured rather than judged: which measures make a label (measured.toml)."""
+"""Labels from acoustic measures by thresholds (measured.toml)."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Bins:
-    """A measure, the edges between its bins in ascending order, and what each bin stands for.
+    """A measure, the edges of its bins in ascending order, and the labels of each bin.
 
-    A bin names a label, several that it could be ("smooth|rough"), or nothing ("") where it is not worth a word.
+    A bin has a label, several possible ones ("smooth|rough"), or none ("").
     """
 
     measure: str
@@ -21,31 +21,31 @@ class Bins:
     labels: tuple[str, ...]
 
     def labels_for(self, value: float | None) -> set[str]:
-        """What a value could be called; nothing where it is None."""
+        """Return the possible labels of a value; none for None."""
         return set() if value is None else set(filter(None, self.labels[np.searchsorted(self.edges, value)].split("|")))
 
 
 @dataclass(frozen=True)
 class MeasuredAttribute:
-    """The measures that decide an attribute: its label is the one that all of them allow."""
+    """An attribute decided by measures: its label is the one that the bins of all of them allow."""
 
     bins: tuple[Bins, ...]
 
     def label(self, measures: Mapping[str, float | None]) -> str:
-        """The label for measures by name (the fields of Measures), "" where there is none."""
+        """Return the label for measures by name (the fields of Measures), or ""."""
         allowed = set.intersection(*(bins.labels_for(measures.get(bins.measure)) for bins in self.bins))
         return allowed.pop() if len(allowed) == 1 else ""
 
 
 MOVED_BY_SPEED = {"pitch_hz": 1, "syllables_per_second": 1, "centroid_hz": 1, "rt60_seconds": -1}
-"""Measures that playing a clip faster multiplies by the speed, or divides by it."""
+"""Exponent of the playback speed by which measures change."""
 
 
 def played(row: Mapping[str, str], speed: float) -> dict[str, str]:
-    """The cells that playing a clip `speed` times as fast, and so higher, changes.
+    """Return the cells that change if a clip is played faster, and so higher, by a factor `speed`.
 
     Args:
-        row: of a manifest; a cell that its measures do not explain, or without them, stays as it is.
+        row: a manifest's row; a label that does not follow from the row's measures is kept.
     """
     measures = {bins.measure for attribute in load_measured().values() for bins in attribute.bins}
     before = {name: float(row[name]) for name in measures if row.get(name)}
@@ -60,7 +60,7 @@ def played(row: Mapping[str, str], speed: float) -> dict[str, str]:
 
 @cache
 def load_measured() -> dict[str, MeasuredAttribute]:
-    """All measured attributes, by name."""
+    """Return all measured attributes by name."""
     raw = tomllib.loads((Path(__file__).parent / "measured.toml").read_text(encoding="utf-8"))
     return {name: MeasuredAttribute(_bins(fields["by"])) for name, fields in raw.items()}
 

@@ -1,7 +1,7 @@
-"""Training on clips and what is said in them: SCRAPS (Valles-Perez et al., arXiv 2307.12445), with CTC to listen for phonemes.
+"""Training on clips and their phonemes: SCRAPS (Valles-Perez et al., arXiv 2307.12445), with CTC.
 
-Beside the symmetric contrast of clips and their phonemes there are corrupted sequences as hard negatives, the same contrast
-between parts of clips and of sequences, so that words inside clips are found, and CTC on the frames.
+The loss is the symmetric contrast of clips and phoneme sequences, with corrupted sequences as hard negatives; the same contrast
+between spans of clips and of sequences, so that words inside clips are found; and CTC on the frames.
 """
 
 import math
@@ -31,18 +31,18 @@ FEWEST_PHONEMES = 3
 """Of a part of an utterance."""
 MOST_PHONEMES = 30
 ALIGNED_FROM = 0.2
-"""Share of the steps after which frames are told apart well enough to know where phonemes lie."""
+"""Fraction of the steps after which the alignment is good enough for the contrast of spans."""
 CALM = 0.25
-"""Share of the steps over which disturbances come up to their share of the clips."""
+"""Fraction of the steps over which the probability of added noise rises to its final value."""
 SLACK = 0.3
-"""Most of a part's length that a window may reach beyond it, or fall short of it, at each end."""
+"""Largest random shift of each end of a span, as a fraction of its length."""
 WHOLLY_WRONG = 0.25
-"""Share of edits from which on a corrupted sequence counts in full."""
+"""Fraction of edits from which a corrupted sequence is a negative of full weight."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """This process's clips: waveform [clips, samples] and lengths [clips]; phoneme ids of each, and corrupted ones."""
+    """This process's clips: waveform [clips, samples], lengths [clips], and phoneme ids and corrupted ones of each."""
 
     waveform: Tensor
     lengths: Tensor
@@ -122,7 +122,7 @@ class PhoneticTrainer(Trainer):
         return parts
 
     def _contrastive(self, speech: Tensor, text: Tensor, corrupted: Tensor, batch: Batch) -> Tensor:
-        """Corrupted sequences count the less against their own clip the fewer edits they have."""
+        """Contrast clips and sequences; the weight of a corrupted sequence rises with the number of its edits."""
         scale = self.network.logit_scale
         same = self._same(batch.spoken)
         logits = scale * gather(speech, self.group) @ gather(text, self.group).T
@@ -143,7 +143,7 @@ class PhoneticTrainer(Trainer):
         )
 
     def _spans(self, heard, batch: Batch) -> Tensor:
-        """The contrast between a part of each clip, as far as it is aligned, and the phonemes of that part."""
+        """Contrast a random span of each aligned clip with the phonemes of that span."""
         rng = self._random("spans")
         frames = heard.frames.tolist()
         places = align(heard.log_probs.detach().float().cpu().numpy(), frames, batch.spoken)
@@ -170,7 +170,7 @@ class PhoneticTrainer(Trainer):
         return losses.contrastive(self.network.logit_scale * speech @ text.T, self._same(parts, alone=True))
 
     def _same(self, sequences: list[list[int]], *, alone: bool = False) -> Tensor:
-        """[all, all]: 1 where two sequences are the same, else -1; over all processes, unless `alone`."""
+        """Return 1 for pairs of equal sequences, else -1: [all, all], over all processes unless `alone`."""
         ids = torch.zeros(len(sequences), MAX_PHONEMES, dtype=torch.int64)
         for row, sequence in enumerate(sequences):
             ids[row, : len(sequence)] = torch.tensor(sequence)
@@ -206,13 +206,13 @@ class PhoneticTrainer(Trainer):
 def add_disturbance(
     waveform: Tensor, lengths: Tensor, chance: float, louder_db: tuple[float, float], generator: torch.Generator
 ) -> Tensor:
-    """Puts a share of clips under white noise, or under other clips of the batch at once.
+    """Add white noise, or the sum of other clips of the batch, to random clips.
 
     Args:
         waveform: [clips, samples], zero after `lengths` [clips].
-        chance: share of the clips that are disturbed.
-        louder_db: how much louder than the clip the noise is, from and to.
-        generator: source of chance.
+        chance: probability that a clip gets noise.
+        louder_db: range of the noise's level over the clip's, in dB.
+        generator: random generator.
     """
     clips, samples = waveform.shape
     valid = torch.arange(samples) < lengths[:, None]
@@ -229,7 +229,7 @@ def add_disturbance(
 
 
 def _bounds(frame_of: np.ndarray, first: int, count: int, frames: int) -> tuple[float, float]:
-    """From which frame to which a run of phonemes lasts: halfway to its neighbours."""
+    """Return the first and last frame of a run of phonemes: the midpoints to its neighbours."""
     last = first + count - 1
     begin = (frame_of[first - 1] + frame_of[first] + 1) / 2 if first else max(0, frame_of[0] - 2)
     end = (frame_of[last] + frame_of[last + 1] + 1) / 2 if last + 1 < len(frame_of) else min(frames, frame_of[-1] + 3)

@@ -1,4 +1,4 @@
-"""One step of training: a batch, its losses, its gradients. All chance of a step comes from the seed and its number."""
+"""Training steps: batch, losses, gradients. Random draws of a step depend only on the seed and the step's number."""
 
 import copy
 import math
@@ -21,9 +21,9 @@ from voxdex.encoders.training.validation import Validation
 
 
 class Trainer(ABC):
-    """A network in training, with its optimiser and, if the recipe wants them, its averaged weights.
+    """A network in training, with its optimiser and, if the recipe has average_decay, its averaged weights.
 
-    What a batch is and what is minimised, a subclass says. phoneme_prior: of each phoneme id among those trained on, if any.
+    Subclasses define batches and losses. phoneme_prior: frequency of each phoneme id in the training data, of a phonetic model.
     """
 
     phoneme_prior: Sequence[float] = ()
@@ -48,19 +48,19 @@ class Trainer(ABC):
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.schedule.average_decay))
         encoder = getattr(self.network.speech_tower, "encoder", nn.Module())
         self.late = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-        """What is trained from `encoder_start` on."""
+        """Parameters that are frozen before `encoder_start`."""
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=self.schedule.weight_decay)
 
     @abstractmethod
     def validate(self, clips: Clips) -> Validation:
-        """How good the kept weights are on held-out clips."""
+        """Validate the kept weights on held-out clips."""
 
     @abstractmethod
     def _backward(self) -> dict[str, Tensor]:
-        """Adds the gradients of this step's batch; the parts of the loss, and `loss`, their weighted sum."""
+        """Add the gradients of this step's batch, and return the terms of the loss, and `loss`, their weighted sum."""
 
     def _fit_inputs(self) -> None:  # noqa: B027
-        """Lets a tower find out the scale of what it measures, before the first step."""
+        """Fit the scale of a tower's inputs before the first step."""
 
     @property
     def kept(self) -> DualEncoder:
@@ -68,7 +68,7 @@ class Trainer(ABC):
         return self.average.module if self.average else self.network
 
     def step(self) -> dict[str, float]:
-        """One batch; its losses and the learning rate."""
+        """Train on one batch, and return its losses and the learning rate."""
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * self.rate(self.step_number)
@@ -89,7 +89,7 @@ class Trainer(ABC):
         return values | {"learning_rate": self.schedule.learning_rate * self.rate(self.step_number - 1)}
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, as a share of the highest."""
+        """Return the learning rate of a step, as a fraction of the peak."""
         warm = self.schedule.warmup * self.total_steps
         if step < warm:
             return (step + 1) / (warm + 1)
@@ -98,7 +98,7 @@ class Trainer(ABC):
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.total_steps - warm)))
 
     def _epoch(self, epoch: int) -> list[list[int]]:
-        """The batches of an epoch, of which the last one asked for is remembered."""
+        """Return the batches of an epoch; those of the last epoch are cached."""
         if getattr(self, "_drawn", (None, None))[0] != epoch:
             seed = (self.schedule.seed, epoch)
             self._drawn = epoch, epoch_batches(self.clips, self.tags, self.recipe.sampling, self.batch_size, seed)

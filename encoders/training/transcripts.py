@@ -1,8 +1,8 @@
-"""Speech with transcripts -> one manifest for the recipe `scraps`: free licences alone, speakers and sentences held out.
+"""The manifest of speech with transcripts for the recipe `scraps`: free licences only, speakers and sentences held out.
 
     python -m voxdex.encoders.training.transcripts SPEECH --add SYNTHETIC --hold-out kathleen --out spoken.csv
 
-SPEECH and every further FOLDER are as encoders.training.corpora knows them; clips without a transcript are left aside.
+SPEECH and the further folders are in a format of encoders.training.corpora; clips without a transcript are left out.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from voxdex.encoders.training.corpora import read_corpus
 
 COLUMNS = "path dataset licence speaker language transcript split duration".split()
 SHARED_SENTENCES = 0.13
-"""Share of the sentences said by held-out speakers and others that nobody is trained on."""
+"""Fraction of the sentences spoken by held-out and other speakers that are left out of training."""
 
 
 def is_open(licence: str) -> bool:
-    """Whether a licence lets anybody use what is learned: not one for non-commercial use, nor an unknown one."""
+    """Return whether a licence is known and allows commercial use."""
     return licence not in ("", "not stated") and "NC" not in licence and "evaluation" not in licence.lower()
 
 
 def split_rows(rows: list[dict[str, str]], speakers: set[str]) -> list[dict[str, str]]:
-    """The rows to train on and to test on, with a `split`.
+    """Return the rows for training and testing, with a column `split`.
 
-    Tested are clips of the held-out speakers whose sentence nobody else says, or that was drawn by a hash of it; those
-    sentences are left out of training, and all else that held-out speakers say is left aside.
+    The test set has clips of held-out speakers whose sentence no other speaker has, or that is drawn by a hash of the sentence.
+    These sentences are left out of training, and all other clips of held-out speakers are dropped.
     """
     sentence = {row["path"]: _plain(row["transcript"]) for row in rows}
     trained = {sentence[row["path"]] for row in rows if row["speaker"] not in speakers}
@@ -53,8 +53,13 @@ def _hash(text: str) -> float:
 
 @click.command()
 @click.argument("speech", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--add", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="More speech.")
-@click.option("--hold-out", multiple=True, metavar="SPEAKER", help="Never trained on; repeatable.")
+@click.option(
+    "--add",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A further folder of speech; repeatable.",
+)
+@click.option("--hold-out", multiple=True, metavar="SPEAKER", help="A speaker to hold out; repeatable.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The manifest to write.")
 def main(speech: Path, add: tuple[Path, ...], hold_out: tuple[str, ...], out: Path) -> None:
     """Write a manifest of speech with transcripts."""
@@ -64,7 +69,7 @@ def main(speech: Path, add: tuple[Path, ...], hold_out: tuple[str, ...], out: Pa
         row["transcript"] = row["transcript"].lower()
     unknown = set(hold_out) - {row["speaker"] for row in rows}
     if unknown:
-        raise click.ClickException(f"Nobody is called {sorted(unknown)[0]!r} in the column `speaker`.")
+        raise click.ClickException(f"There is no speaker {sorted(unknown)[0]!r} in the column `speaker`.")
     rows = split_rows(rows, set(hold_out))
     write_csv(out, rows, COLUMNS)
     for (dataset, split), count in sorted(Counter((row["dataset"], row["split"]) for row in rows).items()):

@@ -1,9 +1,9 @@
-"""Synthetic speech with known text, to widen what a phonetic model hears: espeak-ng in many voices, and flite where it is.
+"""Synthetic speech with transcripts for phonetic models: espeak-ng in many voices, and flite if it is installed.
 
     python -m voxdex.encoders.training.tts_corpus --wordnet /usr/share/wordnet --out SYNTHETIC
 
 English sentences are the examples of WordNet; other languages are strings of words from Debian's word lists (wngerman, wdutch,
-wpolish). OUT has a clips.csv as encoders.training.corpora knows it, and a FLAC file a clip.
+wpolish). OUT gets a clips.csv in the format of encoders.training.corpora, and a FLAC file for each clip.
 """
 
 import random
@@ -29,16 +29,16 @@ from voxdex.encoders.training.corpora import TABLE
 COLUMNS = "path dataset licence speaker language transcript duration".split()
 VARIANTS = "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 klatt2 klatt3 linda steph Alex Annie anika".split()
 ACCENTS = {"en-us": "en-us", "en-gb": "en", "en-gb-scotland": "en-gb-scotland"}
-"""espeak-ng's languages and voices of English."""
+"""English languages and voices of espeak-ng."""
 FLITE = {"rms": 3.0, "awb": 3.0, "slt": 1.5, "kal16": 1.0}
-"""flite's voices, and how much each says of all."""
+"""Voices of flite, and the weight of each."""
 WORDS = {"de": "ngerman", "nl": "dutch", "pl": "polish"}
 EXAMPLE = re.compile(r'"(\w[^"]{12,90})"')
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is to be said, in which of espeak-ng's languages, by which engine and voice."""
+    """A text to synthesise, its espeak-ng language, and the engine and voice."""
 
     text: str
     language: str
@@ -47,7 +47,7 @@ class Line:
 
 
 def example_sentences(wordnet: Path) -> list[str]:
-    """WordNet's example sentences, of three words or more."""
+    """Return WordNet's example sentences of three words or more."""
     found = set()
     for name in ("noun", "verb", "adj", "adv"):
         for line in (wordnet / f"data.{name}").read_text(encoding="utf-8").splitlines():
@@ -56,14 +56,14 @@ def example_sentences(wordnet: Path) -> list[str]:
 
 
 def word_strings(words: Path, count: int, rng: random.Random) -> Iterator[str]:
-    """Random words of a word list, three to nine at a time."""
+    """Yield three to nine random words of a word list at a time."""
     known = [word for word in words.read_text(encoding="utf-8").split() if word.isalpha() and 2 < len(word) < 14]
     for _ in range(count):
         yield " ".join(rng.sample(known, rng.randint(3, 9)))
 
 
 def draw_lines(wordnet: Path, dictionaries: Path, flite: int, english: int, others: int, rng: random.Random) -> list[Line]:
-    """`flite` sentences by flite, `english` by espeak-ng, and `others` strings of words in each other language."""
+    """Draw `flite` sentences for flite, `english` for espeak-ng, and `others` strings of words in each other language."""
     sentences = rng.sample(example_sentences(wordnet), flite + english)
     voices = rng.choices([*FLITE], [*FLITE.values()], k=flite)
     lines = [Line(text, "en-us", "flite", voice) for text, voice in zip(sentences, voices, strict=False)]
@@ -77,7 +77,7 @@ def draw_lines(wordnet: Path, dictionaries: Path, flite: int, english: int, othe
 
 
 def speak(line: Line, espeak: Espeak, rng: random.Random) -> np.ndarray:
-    """float32 samples at 16 kHz."""
+    """Synthesise a line: float32 samples at 16 kHz."""
     if line.engine == "flite":
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
             subprocess.run(["flite", "-voice", line.voice, "-t", line.text, "-o", file.name], check=True, capture_output=True)
@@ -97,7 +97,7 @@ def speak(line: Line, espeak: Espeak, rng: random.Random) -> np.ndarray:
 @click.option("--others", default=800, show_default=True, help="Strings of words in each of German, Dutch and Polish.")
 @click.option("--seed", default=1, show_default=True)
 def main(wordnet: Path, dictionaries: Path, out: Path, flite: int, english: int, others: int, seed: int) -> None:
-    """Have synthesisers say many things."""
+    """Synthesise a corpus with transcripts."""
     if flite and not shutil.which("flite"):
         raise click.ClickException("There is no flite here: install Debian's package flite, or give --flite 0.")
     rng, espeak = random.Random(seed), Espeak()

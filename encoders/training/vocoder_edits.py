@@ -1,7 +1,7 @@
-"""WORLD edits: real speech made whispered, breathy, creaky, deeper, higher, flatter, livelier, slower or faster.
+"""Vocoder edits of speech: whispered, breathy, creaky, deeper, higher, monotone, expressive, slower or faster.
 
-Morise et al., "WORLD: a vocoder-based high-quality speech synthesis system" (2016), through pyworld. Each edit makes
-claims about the result that a caption may then use.
+Morise et al., "WORLD: a vocoder-based high-quality speech synthesis system" (2016), through pyworld. The labels
+that an edit makes true are known, and others become unknown.
 """
 
 import importlib.metadata
@@ -24,7 +24,7 @@ from voxdex.encoders.training.annotate import COLUMNS, Annotations, in_processes
 
 
 def _import_pyworld() -> ModuleType:
-    """pyworld, which asks pkg_resources for its version and for nothing else; setuptools no longer has that."""
+    """Import pyworld with a stand-in for pkg_resources, which it asks for its version and recent setuptools lack."""
     asked = "pkg_resources"
     former, stand_in = sys.modules.get(asked), ModuleType(asked)
     stand_in.get_distribution = importlib.metadata.distribution
@@ -63,7 +63,7 @@ class Voice:
 
 
 def analyse(samples: np.ndarray) -> Voice:
-    """Float samples at 16 kHz -> their WORLD analysis."""
+    """Analyse float samples at 16 kHz with WORLD."""
     sound = samples.astype(np.float64)
     f0, times = pyworld.dio(sound, SAMPLE_RATE, f0_floor=60, f0_ceil=500, frame_period=FRAME_MS, speed=4)
     f0 = pyworld.stonemask(sound, f0, times, SAMPLE_RATE)
@@ -71,20 +71,20 @@ def analyse(samples: np.ndarray) -> Voice:
 
 
 def synthesise(voice: Voice) -> np.ndarray:
-    """A WORLD analysis -> float32 samples at 16 kHz, peak 0.7."""
+    """Synthesise a WORLD analysis: float32 samples at 16 kHz, with a peak of 0.7."""
     parts = (np.ascontiguousarray(part) for part in (voice.f0, voice.spectrum, voice.aperiodicity))
     sound = pyworld.synthesize(*parts, SAMPLE_RATE, voice.frame_ms)
     return (0.7 * sound / max(1e-6, np.abs(sound).max())).astype(np.float32)
 
 
 def move_formants(voice: Voice, ratio: float) -> Voice:
-    """Stretches the spectral envelope along frequency: a ratio above 1 is a shorter vocal tract."""
+    """Stretch the spectral envelope along frequency: a ratio above 1 is a shorter vocal tract."""
     spectrum = np.stack([np.interp(voice.hz / ratio, voice.hz, frame) for frame in voice.spectrum])
     return replace(voice, spectrum=spectrum)
 
 
 def whispered(voice: Voice, rng: np.random.Generator) -> Voice:
-    """No voicing, weak lows, vowels well below the consonants, formants a little higher."""
+    """Remove voicing, attenuate low frequencies and vowels, and raise the formants slightly."""
     gain_db = np.interp(voice.hz, [0, 300, 1200, 8000], [-30, -22, 0, 4])[None, :]
     gain_db = gain_db - rng.uniform(8, 16) * voice.voiced[:, None]
     moved = move_formants(voice, rng.uniform(1.03, 1.12))
@@ -93,7 +93,7 @@ def whispered(voice: Voice, rng: np.random.Generator) -> Voice:
 
 
 def breathy(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Turbulent noise takes the place of the harmonics from about 1 kHz up, and highs are lifted."""
+    """Replace harmonics above about 1 kHz by noise, and boost high frequencies."""
     corner = rng.uniform(500, 1500)
     floor = np.interp(voice.hz, [0, corner, 2.5 * corner, 8000], [0.05, 0.5, 0.95, 1.0])[None, :]
     gain_db = np.interp(voice.hz, [0, 2000, 8000], [0, 0, rng.uniform(3, 9)])[None, :]
@@ -101,38 +101,38 @@ def breathy(voice: Voice, rng: np.random.Generator) -> Voice:
 
 
 def creaky(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Pulses far apart and irregular."""
+    """Lower F0 to irregular pulses."""
     jitter = np.exp(rng.normal(0, 0.18, len(voice.f0)))
     return replace(voice, f0=np.where(voice.voiced, np.clip(voice.f0 * 0.45 * jitter, 30, 90), 0))
 
 
 def deeper(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Lower pitch and a slightly longer vocal tract."""
+    """Lower the pitch and lengthen the vocal tract slightly."""
     return replace(move_formants(voice, rng.uniform(0.9, 0.97)), f0=voice.f0 * rng.uniform(0.62, 0.8))
 
 
 def higher(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Higher pitch and a slightly shorter vocal tract."""
+    """Raise the pitch and shorten the vocal tract slightly."""
     return replace(move_formants(voice, rng.uniform(1.03, 1.1)), f0=voice.f0 * rng.uniform(1.3, 1.7))
 
 
 def monotone(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Pitch movement reduced to a tenth."""
+    """Reduce pitch movement to a tenth."""
     return _intonation(voice, rng.uniform(0.05, 0.15))
 
 
 def expressive(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Pitch movement nearly doubled."""
+    """Nearly double pitch movement."""
     return _intonation(voice, rng.uniform(1.7, 2.1))
 
 
 def slow(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Stretched in time."""
+    """Slow down without changing the pitch."""
     return replace(voice, frame_ms=FRAME_MS * rng.uniform(1.35, 1.7))
 
 
 def fast(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Squeezed in time."""
+    """Speed up without changing the pitch."""
     return replace(voice, frame_ms=FRAME_MS * rng.uniform(0.6, 0.72))
 
 
@@ -147,7 +147,7 @@ def _intonation(voice: Voice, factor: float) -> Voice:
 
 @dataclass(frozen=True)
 class Edit:
-    """An edit, what it makes true, and what is no longer known afterwards."""
+    """An edit. claims: labels that it makes true. forget: attributes that become unknown."""
 
     apply: Callable[[Voice, np.random.Generator], Voice]
     claims: dict[str, str]
@@ -168,12 +168,12 @@ EDITS = {
 
 
 EDIT_SECONDS, LEAST_SECONDS = 4.0, 1.0
-FORGOTTEN = ("emotion", "intensity", "loudness", "style", "style_not")
-"""What is not known of any edited copy."""
+UNKNOWN = ("emotion", "intensity", "loudness", "style", "style_not")
+"""Columns that are unknown for all edited copies."""
 
 
 def write_edit(samples: np.ndarray, path: Path, name: str, seed: int) -> np.ndarray | None:
-    """Writes a copy of the first 4 s of `samples` (float, 16 kHz) after the edit `name`: its samples, or None below 1 s."""
+    """Write the first 4 s of `samples` (float, 16 kHz) after an edit, and return the result; None for less than 1 s."""
     samples = samples[: int(EDIT_SECONDS * SAMPLE_RATE)]
     if len(samples) < LEAST_SECONDS * SAMPLE_RATE:
         return None
@@ -183,9 +183,9 @@ def write_edit(samples: np.ndarray, path: Path, name: str, seed: int) -> np.ndar
 
 
 def edited_labels(name: str, pitch: str) -> dict[str, str]:
-    """The cells that an edit changes: what it makes true, "" for what is no longer known. pitch: as measured afterwards."""
+    """Return the cells that an edit changes, "" for unknown labels. pitch: the label measured after the edit."""
     recipe = EDITS[name]
-    changed = dict.fromkeys((*recipe.forget, *FORGOTTEN), "")
+    changed = dict.fromkeys((*recipe.forget, *UNKNOWN), "")
     if name in ("deeper", "higher"):
         changed["pitch"] = pitch
     return changed | recipe.claims
@@ -200,13 +200,13 @@ def edited_copies(
     on_row: Callable[[int], object] = lambda _: None,
     processes: int | None = None,
 ) -> Annotations:
-    """Writes edited copies of annotated recordings as FLAC, and annotates them; the same for the same rows and seed.
+    """Write edited copies of annotated recordings as FLAC, and annotate them; deterministic for the same rows and seed.
 
     Args:
-        rows: what `annotate` found; each kind of edit takes others of them, all before one again.
-        folder: where the copies go; it is made if there is none.
-        edits_per_kind: how many copies to make by each of EDITS.
-        seed, captions, on_row, processes: as in `annotate`.
+        rows: the rows of `annotate`; each kind of edit draws from them without repetition as long as possible.
+        folder: the folder of the copies, which is created if necessary.
+        edits_per_kind: number of copies for each of EDITS.
+        seed, captions, on_row, processes: see `annotate`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -226,7 +226,7 @@ def edited_copies(
 
 
 def _copy(captions: int, task: tuple[Mapping[str, str], Path, str, int]) -> tuple[list[dict[str, str]], list[Failure]]:
-    """(the row of a copy, why there is none): each a list of none or one."""
+    """Return the row of a copy, and the reason why there is none: lists of at most one."""
     source, path, name, seed = task
     try:
         samples, _ = read_beginning(AudioReader(source["path"]))
