@@ -1,4 +1,4 @@
-"""What a person sees of the commands: tables, progress and notes; documents for programs."""
+"""Terminal output of the commands: tables, progress, notes and JSON documents."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def print_report(report: IndexReport, place: IndexLocation, clips: int | None, p
 
 
 def print_lines(lines: dict[str, str]) -> None:
-    """What was found, a line for each thing, its name in bold."""
+    """Print lines with their names in bold."""
     table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
     for name, line in lines.items():
         table.add_row(name, line)
@@ -68,10 +68,10 @@ def print_lines(lines: dict[str, str]) -> None:
 
 @contextmanager
 def all_printed() -> Iterator[None]:
-    """Output may hold what its encoding lacks, as "?", and is out when this ends.
+    """Print characters that stdout's encoding lacks as "?", and flush stdout at the end of the block.
 
     Raises:
-        OSError: it cannot be written; it is dropped.
+        OSError: stdout cannot be written; its buffer is dropped.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
@@ -82,13 +82,13 @@ def all_printed() -> Iterator[None]:
             if sys.stdout:
                 sys.stdout.flush()
     except OSError:
-        with suppress(OSError, AttributeError):  # else Python says at its end that it could not be written
+        with suppress(OSError, AttributeError):  # else Python reports the failed flush at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 
 
 def reason_of(error: OSError) -> str:
-    """A sentence about what the system refuses."""
+    """Return a sentence about an error of the system."""
     if error.filename is not None:
         return f"{error.filename} cannot be used ({error.strerror or error})."
     if isinstance(error, FileNotFoundError):
@@ -97,7 +97,7 @@ def reason_of(error: OSError) -> str:
 
 
 def can_print(text: str) -> bool:
-    """Whether the output's encoding has all of a text."""
+    """Return whether stdout's encoding has all characters of a text."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -106,18 +106,18 @@ def can_print(text: str) -> bool:
 
 
 def print_note(text: str) -> None:
-    """A line for people, apart from the output."""
+    """Print a line to stderr."""
     click.echo(text, err=True)
 
 
 class Waiting:
-    """Says what is waited for: in one line that is written anew; where nobody watches, when it begins and when it ends."""
+    """Shows the reason for waiting in one line that is rewritten; without a terminal, prints its start and end."""
 
     def __init__(self) -> None:
         self._line: tqdm | None = None
 
     def __call__(self, reason: str | None) -> None:
-        """reason: None when the waiting is over."""
+        """Show a reason; None ends the waiting."""
         if reason is None:
             if self._line is not None:
                 self._line.close()
@@ -132,23 +132,23 @@ class Waiting:
 
 
 @contextmanager
-def patient_interrupts() -> Iterator[Callable[[], None]]:
-    """Ctrl-C, or a request to end, waits until what this gives is called, which then raises it; a second one does not."""
-    asked = []
+def graceful_interrupts() -> Iterator[Callable[[], None]]:
+    """Defer SIGINT and SIGTERM until the yielded function is called; a second signal interrupts at once."""
+    requests: list[bool] = []
 
-    def ask(*_: object) -> None:
-        if asked:
+    def request(*_: object) -> None:
+        if requests:
             raise KeyboardInterrupt
-        asked.append(True)
-        print_note("Stopping after this batch; once more stops at once.")
+        requests.append(True)
+        print_note("Stopping after this batch; press Ctrl-C again to stop at once.")
 
-    def stop_if_asked() -> None:
-        if asked:
+    def stop_if_requested() -> None:
+        if requests:
             raise KeyboardInterrupt
 
-    former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop_if_asked
+        yield stop_if_requested
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -168,15 +168,15 @@ def print_table(table: Table) -> None:
 
 
 def short_path(path: str) -> str:
-    """Relative to here, where it lies below."""
-    with suppress(FileNotFoundError):  # there is no "here" any more
+    """Return a path below the current folder relative to it, and any other path unchanged."""
+    with suppress(FileNotFoundError):  # the current folder was deleted
         if not is_url(path) and Path(path).absolute().is_relative_to(Path.cwd()):
             return os.path.relpath(path)
     return path
 
 
 def clip_place(recording: str, start: float, end: float) -> str:
-    """As `search --like` takes it."""
+    """Return a clip in the notation of `search --like`: path:start-end in seconds."""
     return f"{short_path(recording)}:{start:.2f}-{end:.2f}"
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from voxdex.commands.console import (
     Waiting,
-    patient_interrupts,
+    graceful_interrupts,
     print_json,
     print_lines,
     print_note,
@@ -167,7 +167,7 @@ def following(encoder: Model, place: IndexLocation) -> Iterator[Callable[[Progre
     introduce_once = cache(announce_model)
     tell = partial(write_progress, folder=place.path) if isinstance(place, LocalIndex) else lambda progress: None
     tell(Progress(0, 0, 0, 0.0))
-    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, patient_interrupts() as stop_if_asked:
+    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, graceful_interrupts() as stop_if_asked:
 
         def on_progress(progress: Progress) -> None:
             if progress.audio_seconds:

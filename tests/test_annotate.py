@@ -164,7 +164,7 @@ def test_annotating_makes_rows_and_says_what_failed(annotated, demo_archive, tmp
     assert [row["path"] for row in annotated.rows][:2] == [str(demo_archive / name) for name in ("anna-1.wav", "bella-2.flac")]
     assert len(annotated.rows) == 6 and all(tuple(row) == COLUMNS for row in annotated.rows)
     assert [failure.path.rsplit("/", 1)[-1] for failure in annotated.failed] == ["text.wav", "hum.wav", "gone.wav"]
-    assert "nobody was heard to speak" in annotated.failed[1].reason and "no such file" in annotated.failed[2].reason
+    assert "no speech was found" in annotated.failed[1].reason and "no such file" in annotated.failed[2].reason
     fast, flat = annotated.rows[1], annotated.rows[5]
     assert (fast["speed"], flat["intonation"], flat["pitch"]) == ("fast", "monotone", "low")
     assert float(flat["pitch_hz"]) == pytest.approx(67, abs=3) and float(flat["duration"]) > 3

@@ -1,6 +1,6 @@
-"""What can be measured of a recording without knowing what is said or by whom: pitch, loudness, rate, noise, room, timbre.
+"""Acoustic measures of recordings for training labels: pitch, loudness, rate, noise, room, timbre, voice quality.
 
-Everything is measured where somebody speaks (Silero VAD); pitch and what hangs on it where the voice is periodic.
+Everything is measured in speech (Silero VAD), and pitch and measures that depend on it in voiced frames.
 """
 
 from dataclasses import dataclass, replace
@@ -15,26 +15,29 @@ from scipy.signal import find_peaks
 from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.audio.vad import CHUNK, SPEECH, SileroVad
 
-LEAST_SPEECH_SECONDS = 0.3
-LEAST_VOICED_FRAMES = 15
+MIN_SPEECH_SECONDS = 0.3
+"""Least length of speech for measures other than loudness."""
+MIN_VOICED_FRAMES = 15
+"""Least number of voiced frames of 10 ms for a pitch."""
 QUANTISATION = 1e-10
-"""Power of what 16 bits cannot tell from silence."""
+"""Power below the resolution of 16 bits."""
 SYLLABLE_BINS = slice(10, 80)
-"""312 to 2500 Hz."""
+"""Bins of the intensity whose peaks are syllables: 312 to 2500 Hz."""
 BAND_EDGES = np.array([8, 10, 13, 17, 23, 30, 40, 52, 68, 89, 117, 152, 200])
-"""Bins of the bands in which sound dies away, 250 to 6250 Hz."""
+"""Edges of the bands in which decays are measured, in bins: 250 to 6250 Hz."""
 DECAY_FRAMES = 25
+"""Length of a decay in frames of 10 ms."""
 DECAYS_TO_RT60 = ([0.31, 0.33, 0.37, 0.475, 0.59, 0.735, 0.875, 1.17, 1.6], [0.15, 0.22, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0])
-"""The first quartile of the decays found (s) and the RT60 behind it (s), from clean speech in rooms of decaying noise."""
+"""First quartiles of the measured decays (s), and the RT60 of each (s), from clean speech in simulated rooms."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What was measured; None where it cannot be: no speech, nothing voiced (a whisper), no pause, no decay.
+    """Measures of a recording; None where undefined: without speech, voicing (a whisper), pauses or decays.
 
-    speech_seconds: how long somebody speaks. pitch_hz: median F0. pitch_range_semitones: standard deviation of F0,
+    speech_seconds: length of the speech. pitch_hz: median F0. pitch_range_semitones: standard deviation of F0,
     creak and octave errors left out. loudness_lufs: integrated and gated (ITU-R BS.1770-4). syllables_per_second: syllable
-    nuclei a second of speech. snr_db: speech over what is heard in pauses. rt60_seconds: blind estimate of the room's
+    nuclei a second of speech. snr_db: speech over noise in pauses. rt60_seconds: blind estimate of the room's
     reverberation time. centroid_hz: centre of gravity of the power spectrum of voiced frames. hnr_db:
     harmonics-to-noise ratio. jitter_percent, shimmer_percent: mean change of a cycle's length and amplitude from one to the
     next.
@@ -54,19 +57,19 @@ class Measures:
 
 
 def measure(samples: np.ndarray) -> Measures:
-    """Measures a recording: float32 samples in -1..1, mono, 16 kHz, of any length (a few seconds of speech are best)."""
+    """Measure a recording: float32 samples in -1..1, mono, 16 kHz, of any length (a few seconds of speech are best)."""
     sound = samples.astype(np.float64)
     speaking = speech_chunks(sound)
     seconds = float(np.count_nonzero(speaking) * CHUNK / SAMPLE_RATE)
     measured = Measures(seconds, loudness_lufs=loudness(sound))
-    if seconds < LEAST_SPEECH_SECONDS:
+    if seconds < MIN_SPEECH_SECONDS:
         return measured
     spectrum = magnitudes(sound)
     speech = np.repeat(speaking, CHUNK)[np.minimum(np.arange(len(spectrum)) * HOP, len(speaking) * CHUNK - 1)]
     measured = replace(measured, rt60_seconds=reverberation(spectrum, speech))
     f0, periodicity = pitch(sound, speech)
     voiced = f0 > 0
-    if np.count_nonzero(voiced) < LEAST_VOICED_FRAMES:
+    if np.count_nonzero(voiced) < MIN_VOICED_FRAMES:
         return measured
     jitter, shimmer = perturbation(sound, f0)
     return replace(
@@ -83,28 +86,28 @@ def measure(samples: np.ndarray) -> Measures:
 
 
 def _spread(f0: np.ndarray) -> float:
-    """Standard deviation in semitones, without creak and octave errors: what lies far from the median."""
+    """Return the standard deviation in semitones, without creak and octave errors far from the median."""
     semitones = 12 * np.log2(f0 / np.median(f0))
     return float(np.std(semitones[(semitones > -7.5) & (semitones < 11)]))
 
 
 @cache
-def _activity() -> SileroVad:
+def _vad() -> SileroVad:
     return SileroVad()
 
 
 def speech_chunks(sound: np.ndarray) -> np.ndarray:
-    """Whether somebody speaks, for every CHUNK: bool [chunks]."""
-    return np.array(list(_activity().probabilities(sound))) >= SPEECH
+    """Detect speech in every CHUNK: bool [chunks]."""
+    return np.array(list(_vad().probabilities(sound))) >= SPEECH
 
 
 def magnitudes(sound: np.ndarray) -> np.ndarray:
-    """Magnitude spectra of 32 ms around every 10 ms: float32 [frames, 257]."""
+    """Return magnitude spectra of 32 ms around every 10 ms: float32 [frames, 257]."""
     return np.abs(rfft(frames_of(sound, np.arange(0, len(sound), HOP), 512) * np.hanning(512).astype(np.float32)))
 
 
 def loudness(sound: np.ndarray) -> float | None:
-    """LUFS, None below the gate of -70 or for less than 0.4 s. ITU-R BS.1770-4 through pyloudnorm."""
+    """Return the loudness in LUFS (ITU-R BS.1770-4, pyloudnorm); None below the gate of -70 or for less than 0.4 s."""
     meter = pyloudnorm.Meter(SAMPLE_RATE)
     if len(sound) < meter.block_size * SAMPLE_RATE:
         return None
@@ -113,16 +116,16 @@ def loudness(sound: np.ndarray) -> float | None:
 
 
 def syllables(spectrum: np.ndarray, speech: np.ndarray, voiced: np.ndarray) -> int:
-    """Syllable nuclei: voiced peaks of intensity that stand 2 dB above the dips beside them (de Jong and Wempe 2009)."""
+    """Count syllable nuclei: voiced peaks of intensity with a prominence of 2 dB (de Jong and Wempe 2009)."""
     intensity = 20 * np.log10(gaussian_filter1d(spectrum[:, SYLLABLE_BINS].sum(axis=1), 1.2) + 1e-9)
     peaks, _ = find_peaks(intensity, height=np.percentile(intensity[speech], 95) - 25, prominence=2)
     return int(np.count_nonzero(binary_dilation(voiced)[peaks]))
 
 
 def signal_to_noise(sound: np.ndarray, speaking: np.ndarray) -> float | None:
-    """dB of the mean power of speech over the median power of pauses; None without 0.1 s of pause.
+    """Return the mean power of speech over the median power of pauses in dB; None without 0.1 s of pause.
 
-    Digital zero at the ends is no pause. Whispers are heard badly by the VAD, so they need another judge.
+    Digital silence at the ends is not a pause. The VAD misses whispers, for which this measure is unreliable.
     """
     power = np.square(sound[: len(speaking) * CHUNK]).reshape(-1, CHUNK).mean(axis=1)
     pauses = ~binary_dilation(speaking, iterations=2) & (power.cumsum() > 0) & (power[::-1].cumsum()[::-1] > 0)
@@ -133,17 +136,17 @@ def signal_to_noise(sound: np.ndarray, speaking: np.ndarray) -> float | None:
 
 
 def centroid(spectrum: np.ndarray) -> float:
-    """Centre of gravity of the power spectrum in Hz, the mean over frames; power, as noise moves that of magnitudes more."""
+    """Return the spectral centroid in Hz, averaged over frames; of power, which noise affects less than magnitudes."""
     hz, power = np.linspace(0, SAMPLE_RATE / 2, spectrum.shape[1]), spectrum**2
     return float(np.mean(power @ hz / (power.sum(axis=1) + 1e-12)))
 
 
 def reverberation(spectrum: np.ndarray, speech: np.ndarray) -> float | None:
-    """Reverberation time in seconds, from how fast sound dies away in bands; None with fewer than 10 decays.
+    """Return the reverberation time in seconds, from decays in frequency bands; None with fewer than 10 decays.
 
     As Prego et al., "A blind algorithm for reverberation-time estimation using subband decomposition of speech signals"
-    (2012): straight lines through decays of a quarter of a second, of which speech makes some slower than the room does, and
-    a table that turns their first quartile into RT60. Dry speech itself decays at about 0.3 s.
+    (2012): linear regression of decays of a quarter of a second, some of which speech slows down, and a table from their
+    first quartile to RT60. Dry speech itself decays at about 0.3 s.
     """
     first, last = BAND_EDGES[0], BAND_EDGES[-1]
     level = 10 * np.log10(np.add.reduceat(spectrum[:, first:last] ** 2, BAND_EDGES[:-1] - first, axis=1) + 1e-10)
@@ -163,24 +166,25 @@ def reverberation(spectrum: np.ndarray, speech: np.ndarray) -> float | None:
 
 HOP = 160
 """Samples between frames: 10 ms."""
-LEAST_CYCLES = 30
+MIN_CYCLES = 30
+"""Least number of glottal cycles for jitter and shimmer."""
 SHORTEST_LAG, LONGEST_LAG = SAMPLE_RATE // 500, SAMPLE_RATE // 60
-"""Samples: a voice's periods lie between."""
+"""Range of a voice's periods, in samples."""
 CANDIDATES, VOICING_THRESHOLD, VOICING_COST, OCTAVE_COST, OCTAVE_JUMP_COST = 5, 0.45, 0.14, 0.01, 0.35
-"""How F0 is chosen, with the values of Boersma's paper and of Praat."""
+"""Parameters of the F0 path, with the values of Boersma's paper and of Praat."""
 
 
 def frames_of(sound: np.ndarray, centres: np.ndarray, width: int) -> np.ndarray:
-    """float32 [centres, width], zeros beyond the ends."""
+    """Cut frames around `centres`: float32 [centres, width], with zeros beyond the ends."""
     padded = np.pad(sound, width // 2).astype(np.float32)
     return np.lib.stride_tricks.sliding_window_view(padded, width)[centres]
 
 
 def pitch(sound: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """F0 in Hz, 0 where unvoiced, and how well each frame correlates with itself a period later, 0..0.9999; both [frames].
+    """Track F0 in Hz, 0 where unvoiced, and the autocorrelation at its period, 0..0.9999: both [frames].
 
     Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound"
-    (1993): peaks of the autocorrelation divided by the window's, and the cheapest path through them.
+    (1993): peaks of the autocorrelation divided by the window's, and the cheapest path through them (Viterbi).
     """
     frames = np.flatnonzero(speech)
     correlation = _autocorrelation(sound, frames * HOP)
@@ -200,7 +204,7 @@ def pitch(sound: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _autocorrelation(sound: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Of the 48 ms around each centre, 1 at lag 0, as if they went on for ever: float32 [centres, lags of 500 to 60 Hz + 2]."""
+    """Return the window-corrected autocorrelation of 48 ms around each centre: float32 [centres, lags of 500 to 60 Hz + 2]."""
     width, size = 768, 1080
     window = np.hanning(width).astype(np.float32)
     frames = frames_of(sound, centres, width)
@@ -212,7 +216,7 @@ def _autocorrelation(sound: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def _cheapest_path(frames: np.ndarray, strength: np.ndarray, octave: np.ndarray) -> np.ndarray:
-    """The candidate of each frame, CANDIDATES where unvoiced. Jumps of pitch and changes of voicing cost (Viterbi)."""
+    """Return the candidate of each frame, CANDIDATES where unvoiced, by Viterbi with costs of jumps and changes of voicing."""
     strength = np.column_stack([strength, np.full(len(frames), VOICING_THRESHOLD)])
     octave = np.column_stack([octave, np.zeros(len(frames))])
     unvoiced = np.arange(CANDIDATES + 1) == CANDIDATES
@@ -233,7 +237,7 @@ def _cheapest_path(frames: np.ndarray, strength: np.ndarray, octave: np.ndarray)
 
 
 def _peak(values: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(offset from `best`, height) of the parabola through the column `best` of each row and its neighbours."""
+    """Return offset from `best` and height of the peak of a parabola through column `best` of each row and its neighbours."""
     before, at, after = (values[np.arange(len(values)), best + step].astype(np.float64) for step in (-1, 0, 1))
     bend = before - 2 * at + after
     offset = np.where(bend < 0, (before - after) / np.where(bend < 0, 2 * bend, 1), 0).clip(-0.5, 0.5)
@@ -241,23 +245,23 @@ def _peak(values: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def perturbation(sound: np.ndarray, f0: np.ndarray) -> tuple[float | None, float | None]:
-    """(jitter, shimmer) in percent: local ones, as in Praat, over all voiced stretches of 80 ms or more."""
+    """Return local jitter and shimmer in percent, as in Praat, over all voiced stretches of 80 ms or more."""
     stretches, count = label(f0 > 0)
     cycles = [_cycles(sound, np.flatnonzero(stretches == i + 1), f0) for i in range(count)]
     cycles = [found for found in cycles if len(found[0]) >= 3]
-    if sum(len(periods) for periods, _ in cycles) < LEAST_CYCLES:
+    if sum(len(periods) for periods, _ in cycles) < MIN_CYCLES:
         return None, None
     return tuple(100 * _mean_change([found[kind] for found in cycles]) for kind in (0, 1))
 
 
 def _mean_change(runs: list[np.ndarray]) -> float:
-    """Mean absolute difference of neighbours over the mean; neighbours that differ by half are not of one kind."""
+    """Return the mean relative change between neighbours, without changes of half or more."""
     changes = np.concatenate([np.abs(np.diff(run)) / (run[:-1] + run[1:]) * 2 for run in runs])
     return float(np.mean(changes[changes < 0.5])) if (changes < 0.5).any() else 0.5
 
 
 def _cycles(sound: np.ndarray, frames: np.ndarray, f0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(lengths in samples, peak-to-peak amplitudes) of the cycles of one voiced stretch, by matching each with the next."""
+    """Return lengths in samples and peak-to-peak amplitudes of the cycles of a voiced stretch, by cross-correlation."""
     if len(frames) < 8:
         return np.zeros(0), np.zeros(0)
     samples = np.arange(frames[0] * HOP, frames[-1] * HOP)

@@ -1,4 +1,4 @@
-"""Recordings without labels -> the rows of a manifest: what can be measured, its words, and captions made of them."""
+"""Manifests of unlabelled recordings: acoustic measures, labels from them, and captions composed from the labels."""
 
 import multiprocessing
 import os
@@ -15,24 +15,24 @@ import numpy as np
 from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
-from voxdex.encoders.training.acoustics import LEAST_SPEECH_SECONDS, Measures, measure
+from voxdex.encoders.training.acoustics import MIN_SPEECH_SECONDS, Measures, measure
 from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
 from voxdex.encoders.training.label_rules import load_measured
 
 MOST_SECONDS = 60.0
-"""What is measured of a recording: its beginning, which is also what training keeps of it."""
+"""Length of the beginning of a recording that is measured, in seconds; training keeps the same length."""
 MEASURES = tuple(each.name for each in fields(Measures))
 COLUMNS = ("path", "source", "dataset", "speaker", "duration", "caption", *load_measured(), "phonation", *MEASURES)
-"""The columns of a row. `phonation` and `source`, the recording it was made from, are of edited copies only."""
-FEW = 8
-"""Recordings that are not worth the start of more processes."""
+"""Columns of a row. Only edited copies have `phonation`, and `source`, the recording that was edited."""
+MIN_TASKS = 8
+"""Number of tasks from which more processes are started."""
 
 Task, Done = TypeVar("Task"), TypeVar("Done")
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """rows: by column (COLUMNS), ready for a CSV file. failed: recordings without a row. damaged: with one, but incomplete."""
+    """Annotated recordings. rows: by column (COLUMNS). failed: recordings without a row. damaged: incomplete recordings."""
 
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
@@ -46,14 +46,14 @@ def annotate(
     on_row: Callable[[int], object] = lambda _: None,
     processes: int | None = None,
 ) -> Annotations:
-    """Measures recordings and writes captions about them; the same for the same paths and seed.
+    """Measure recordings and compose captions; deterministic for the same paths and seed.
 
     Args:
-        recordings: files.
-        captions: how many different ones to write about each; fewer where there is little to say.
+        recordings: paths of the recordings.
+        captions: maximum number of different captions for each.
         seed: of the wording.
-        on_row: is called with the number of recordings after each one.
-        processes: how many to use; None for one on each core.
+        on_row: called with the number of recordings after each one.
+        processes: number of processes; None for one a core.
     """
     found = Annotations()
     for failure, damage, row in in_processes(partial(_annotate, captions, seed), recordings, processes):
@@ -65,9 +65,9 @@ def annotate(
 
 
 def in_processes(work: Callable[[Task], Done], tasks: Sequence[Task], processes: int | None = None) -> Iterator[Done]:
-    """What `work` makes of each task, in their order, on all cores. Both must be picklable."""
+    """Yield `work(task)` for each task, in order, computed in several processes. Both must be picklable."""
     processes = processes or os.cpu_count() or 1
-    if processes == 1 or len(tasks) < FEW:
+    if processes == 1 or len(tasks) < MIN_TASKS:
         yield from map(work, tasks)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
@@ -75,22 +75,22 @@ def in_processes(work: Callable[[Task], Done], tasks: Sequence[Task], processes:
 
 
 def _annotate(captions: int, seed: int, path: Path) -> tuple[list[Failure], list[Failure], list[dict[str, str]]]:
-    """(why it failed, what is missing of it, its row): each a list of none or one."""
+    """Return the failure, damage and row of a recording: lists of at most one."""
     name, reader = str(path.absolute()), AudioReader(path)
     try:
         samples, seconds = read_beginning(reader)
     except AudioError as error:
         return [Failure(name, str(error))], [], []
     measures = measure(samples)
-    if measures.speech_seconds < LEAST_SPEECH_SECONDS:
-        return [Failure(name, f"nobody was heard to speak in its first {min(seconds, MOST_SECONDS):.1f} s")], [], []
+    if measures.speech_seconds < MIN_SPEECH_SECONDS:
+        return [Failure(name, f"no speech was found in its first {min(seconds, MOST_SECONDS):.1f} s")], [], []
     row = make_row({"path": name, "duration": f"{seconds:.2f}"}, measures)
     row["caption"] = CAPTION_SEPARATOR.join(write_captions(row, captions, random.Random(f"{seed} {name}")))
     return [], [Failure(name, reader.damage)] if reader.damage else [], [row]
 
 
 def read_beginning(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
-    """(float32 samples of the first minute, seconds of the whole recording); holds no more than that minute.
+    """Return float32 samples of the first minute, and the length of the whole recording in seconds.
 
     Raises:
         AudioError: see AudioReader.
@@ -103,7 +103,7 @@ def read_beginning(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
 
 
 def make_row(known: Mapping[str, str], measures: Measures) -> dict[str, str]:
-    """A row of all COLUMNS: what is known, the measures, and the labels that follow from them."""
+    """Return a row of all COLUMNS: known cells, measures, and the labels from them."""
     values = asdict(measures)
     labels = {name: measured.label(values) for name, measured in load_measured().items()}
     numbers = {name: "" if value is None else f"{value:.4g}" for name, value in values.items()}
@@ -111,7 +111,7 @@ def make_row(known: Mapping[str, str], measures: Measures) -> dict[str, str]:
 
 
 def write_captions(row: Mapping[str, str], count: int, rng: random.Random) -> list[str]:
-    """At most `count` different captions, each of one to four labels of a row."""
+    """Compose at most `count` different captions, each of one to four labels of a row."""
     claims = [Claim(name, row[name]) for name in (*load_measured(), "phonation") if row[name]]
     captions: dict[str, None] = {}
     for _ in range(5 * count if claims else 0):
