@@ -84,7 +84,7 @@ def add(
     with training_packages():
         from voxdex.encoders.training.paraspeechclap import SPEECH_SOURCE, TEXT_SOURCE, open_published
         from voxdex.export.model_folder import write_model
-        from voxdex.export.paraspeechclap import about_published, find_published
+        from voxdex.export.paraspeechclap import find_published, published_info
 
         published = find_published(source, name)
         out = voxdex_home() / "models" / published.name
@@ -93,7 +93,7 @@ def add(
             raise ModelError(f"There is a model {published.name!r} already. Choose another --name, or delete {former}.")
         stage_note(f"reading {published.file}")
         model = open_published(published.file, speech or SPEECH_SOURCE, text or TEXT_SOURCE)
-        parity = write_model(model, about_published(published), out, precision, clips, stage_note)
+        parity = write_model(model, published_info(published), out, precision, clips, stage_note)
     card = read_card(out)
     if json_output:
         return print_json(

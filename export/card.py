@@ -1,4 +1,4 @@
-"""The model card: what model.json says, for people."""
+"""Model cards: README.md of a model folder, from model.json."""
 
 from voxdex.encoders.model_card import ModelCard
 
@@ -32,12 +32,12 @@ TRAINED_ON = """
 """
 
 TEACHER = """
-The text tower learned from a general sentence encoder ({teacher}) on captions of ours and the definitions of
-WordNet; its weights and its vocabulary are our own.
+The text tower was distilled from a general sentence encoder ({teacher}) on composed captions and the definitions
+of WordNet; its weights and vocabulary are new.
 """
 
 METRICS = """
-## Figures
+## Metrics
 
 {measured}
 
@@ -48,19 +48,19 @@ METRICS = """
 
 MEASURED = {
     "captions": """\
-On clips that were never trained on: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the
-labels and templates that ship, and retrieval; with 95 % intervals. `edit` are vocoder edits of held-out speakers' speech.""",
+On held-out clips: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the
+labels and templates that ship, and retrieval; with 95 % intervals. `edit`: vocoder edits of held-out speakers.""",
     "phonemes": """\
-The tests of SCRAPS on real recordings of speakers and sentences that were never trained on, with 95 % intervals: how often the
-evidence falls when phonemes are replaced at random, and the right sentence is found among a hundred; by the evidence in the
-frames, and by the cosine of the vectors (`evaluate phonetics`).""",
+The SCRAPS evaluation on real recordings of held-out speakers and sentences, with 95 % intervals: how often the score falls when
+phonemes are replaced at random, and how often the right sentence is found among a hundred; the score is the pointwise mutual
+information (PMI), or the cosine of the embeddings "by vectors" (`evaluate phonetics`).""",
 }
 
 PARITY = """
 ## Agreement with torch
 
 The graphs ({precision}) against torch in fp32, on {clips} clips ({sounds}) of {shortest:g} to {longest:g} s
-and {captions} {text}; batched is a clip among others.
+and {captions} {text}; "batched" is a clip in a batch.
 
 | | worst cosine | mean |
 |---|---|---|
@@ -86,17 +86,17 @@ labels: {calibration}
 
 CALIBRATED = """a softmax of the cosines times a scale that was fitted for each attribute on held-out speakers
 ({scales}).
-They are calibrated for speech such as that; elsewhere they are more confident than right."""
-UNCALIBRATED = """a softmax of the cosines times the logit scale {logit_scale:.1f}. They say how the labels compare with each
+They are calibrated for similar speech; on other speech they are overconfident."""
+UNCALIBRATED = """a softmax of the cosines times the logit scale {logit_scale:.1f}. They compare the labels with each
 other, and are not calibrated."""
 
 INTELLIGIBILITY = """
 ## How to read a score
 
-The evidence for phonemes is how much more probable the clip makes them than they are anyhow, in nats: log p(phonemes | clip),
-over all ways of laying them along its frames, less log p(phonemes). `intelligibility` turns the evidence for each phoneme into
-the share of right phonemes that it stands for in clear speech of held-out speakers: {curve}.
-The cosine between the embeddings of a clip and of phonemes is quicker to compute, and less sure.
+The evidence for phonemes is their pointwise mutual information with the clip, in nats: log p(phonemes | clip), over all
+alignments with its frames, minus log p(phonemes). `intelligibility` converts the evidence per phoneme to the fraction of
+correct phonemes that gives the same evidence in clear speech of held-out speakers: {curve}.
+The cosine between the embeddings of a clip and of phonemes is faster to compute, and less reliable.
 """
 
 DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
@@ -104,11 +104,11 @@ METRIC_ROW = "| {name} | {set} | {clips} | {value} | {low}-{high} | {chance} |"
 
 
 def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teacher: str = "") -> str:
-    """The card as Markdown; sections of which nothing is known are left out.
+    """Return the card as Markdown, without sections that would be empty.
 
     Args:
-        card: model.json.
-        hears, does_not_hear, teacher: prose.
+        card: the content of model.json.
+        hears, does_not_hear, teacher: prose, "" for none.
     """
     fields = {name: getattr(card, name) for name in card.__dataclass_fields__} | {"space": card.space}
     parts = [HEAD.format(**fields)]
@@ -126,7 +126,7 @@ def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teache
     if "speed" in card.metrics:
         parts.append(SPEED.format(**card.metrics["speed"]))
     if card.text == "phonemes":
-        curve = ", ".join(f"{share:.0%} at {nats:.2f}" for nats, share in card.phonetics.intelligibility)
+        curve = ", ".join(f"{fraction:.0%} at {nats:.2f}" for nats, fraction in card.phonetics.intelligibility)
         return "".join([*parts, INTELLIGIBILITY.format(curve=curve)])
     scales = ", ".join(f"{name} {scale:.0f}" for name, scale in card.scales.items())
     calibration = CALIBRATED.format(scales=scales) if card.scales else UNCALIBRATED.format(**fields)

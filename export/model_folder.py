@@ -21,7 +21,7 @@ from voxdex.encoders.training.initial import RUN, TrainingBundle, load_trained
 from voxdex.export.card import model_card
 from voxdex.export.graphs import OPSET, Graphs, trace_graphs, write_graphs
 from voxdex.export.precision import MAX_BYTES
-from voxdex.export.report import LEAST_COSINE, Parity, measure_parity, measure_speed, recorded_clips, synthetic_clips
+from voxdex.export.report import MIN_COSINE, Parity, measure_parity, measure_speed, recorded_clips, synthetic_clips
 
 AUTO, STATIC = "auto", "int8-static"
 NORMALISATIONS = {
@@ -111,7 +111,7 @@ def write_model(
         if not parity.holds and not parity.precision.startswith("int8"):
             raise ExportError(
                 f"The {parity.precision} graphs do not agree with torch: the worst cosine is {parity.worst:.6f}, under "
-                f"{LEAST_COSINE[parity.precision]}."
+                f"{MIN_COSINE[parity.precision]}."
             )
         move(folder, out)
     return parity

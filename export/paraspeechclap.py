@@ -1,4 +1,4 @@
-"""Where the published ParaSpeechCLAP checkpoints are found, and what their model folders say."""
+"""Published ParaSpeechCLAP checkpoints: where they are found, and the fields of their model folders."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ VARIANTS = ("intrinsic", "situational", "combined")
 
 @dataclass(frozen=True)
 class Published:
-    """A published checkpoint: its file here, the name it will have, and what it is."""
+    """A published checkpoint: its local file, the name of the model, and its description."""
 
     file: Path
     name: str
@@ -22,10 +22,10 @@ class Published:
 
 
 def find_published(file_or_hub_name: str, name: str | None = None) -> Published:
-    """The checkpoint's file, here or from the HuggingFace hub, and its name.
+    """Find a checkpoint on this machine or on the HuggingFace hub.
 
     Raises:
-        ExportError: it is not here and cannot be fetched.
+        ExportError: it is not on this machine and cannot be fetched.
     """
     if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
         raise ExportError(f"{name!r} is not a name for a model: it has letters, digits, points and hyphens only.")
@@ -46,8 +46,8 @@ def find_published(file_or_hub_name: str, name: str | None = None) -> Published:
     return Published(file, name or f"paraspeechclap-{variant}", _description(variant))
 
 
-def about_published(published: Published) -> ModelInfo:
-    """What its model folder says."""
+def published_info(published: Published) -> ModelInfo:
+    """Return the fields of its model folder."""
     return ModelInfo(
         name=published.name,
         description=published.description,
@@ -67,7 +67,7 @@ def _description(variant: str | None) -> str:
 
 
 def _fetch(repository: str, variant: str) -> Path:
-    """The checkpoint's file from where the user put it, or from the hub."""
+    """Return the checkpoint's file from the user's copy of the hub, or from the hub."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 

@@ -13,10 +13,10 @@ from onnx.numpy_helper import from_array, to_array
 from voxdex.encoders.onnx_session import pad_clips
 
 CALIBRATED = {"MatMulConstBOnly": True, "CalibMovingAverage": True}
-"""Of static quantisation: products of activations with each other stay in fp32; one odd clip does not stretch the scales."""
+"""Options of static quantisation: products of two activations stay in fp32; outlier clips do not stretch the scales."""
 
 MAX_BYTES = 1_900_000_000
-"""Size from which a graph keeps its weights in a file of their own: a protobuf message cannot pass 2 GB."""
+"""Size of weights from which they go to a separate file, as a protobuf message is limited to 2 GB."""
 
 
 def save_graph(model: onnx.ModelProto, path: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -32,7 +32,7 @@ def save_graph(model: onnx.ModelProto, path: Path, max_bytes: int = MAX_BYTES) -
 
 
 def halve_weights(model: onnx.ModelProto) -> None:
-    """Stores weights in half precision: those that a graph traced in mixed precision casts before use, and look-up tables."""
+    """Store weights in half precision that a mixed-precision graph casts before use, and look-up tables."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
 
     def halved(name: str) -> str:
@@ -60,7 +60,7 @@ def halve_weights(model: onnx.ModelProto) -> None:
 
 
 def normalise_in_full(model: onnx.ModelProto) -> None:
-    """Lets layer normalisation of half-precision values with full-precision weights be computed in full, as torch does."""
+    """Compute layer normalisation of half-precision values with full-precision weights in full precision, as torch does."""
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
     nodes = []
     for node in model.graph.node:
@@ -76,7 +76,7 @@ def normalise_in_full(model: onnx.ModelProto) -> None:
 
 
 class _Calibration:
-    """Clips as ONNX Runtime asks for them, one after another."""
+    """Clips as a CalibrationDataReader of ONNX Runtime."""
 
     def __init__(self, clips: Sequence[np.ndarray]) -> None:
         self._clips = iter(clips)
@@ -87,16 +87,15 @@ class _Calibration:
 
 
 def quantise(path: Path, clips: Sequence[np.ndarray] = ()) -> None:
-    """Rewrites an fp32 graph in 8 bits, in place; inputs and outputs stay as they are.
+    """Quantise an fp32 graph to 8 bits in place; inputs and outputs stay in fp32.
 
-    The weights of matrix products and look-up tables get a scale a channel. Activations get one as they come (dynamic
-    quantisation), so that an embedding depends a little on its neighbours; or with clips the one that suits those (static
-    quantisation). What prepares the waveform stays in fp32. Weights have 7 bits, so that processors without VNNI give the same
-    numbers.
+    Weights of matrix products and look-up tables get a scale for each channel. Scales of activations are computed at run time
+    (dynamic quantisation), so that an embedding depends slightly on its batch, or fitted to `clips` (static quantisation). The
+    front end stays in fp32. Weights have 7 bits, so that processors without VNNI compute the same numbers.
 
     Args:
-        path: the graph.
-        clips: float32 mono at 16 kHz; only for a graph of speech.
+        path: an ONNX file.
+        clips: float32 [samples] each, mono at 16 kHz; only for a speech graph.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
@@ -112,7 +111,7 @@ def quantise(path: Path, clips: Sequence[np.ndarray] = ()) -> None:
         "weight_type": QuantType.QInt8,
         "nodes_to_exclude": _before_the_weights(model),
     }
-    logging.disable(logging.WARNING)  # advice to run a preprocessing that is of no use here
+    logging.disable(logging.WARNING)  # advice to run a preprocessing that does not help here
     try:
         if len(clips):
             quantize_static(path, smaller, _Calibration(clips), extra_options=CALIBRATED, **settings)
@@ -125,7 +124,7 @@ def quantise(path: Path, clips: Sequence[np.ndarray] = ()) -> None:
 
 
 def _before_the_weights(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes whose values depend on no learned weight: masks, levels, the mel front end."""
+    """Return the names of nodes that depend on no learned weight: masks, levels, the mel front end."""
     learned = {
         tensor.name
         for tensor in model.graph.initializer

@@ -13,9 +13,9 @@ from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError
 from voxdex.encoders.model import Model
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 
-LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "int8-static": 0.99}
-BATCHED = 160.0
-"""Seconds of sound in a batch of clips."""
+MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "int8-static": 0.99}
+BATCH_SECONDS = 160.0
+"""Seconds of sound in a batch of the comparison."""
 CAPTIONS = (
     "a sad woman",
     "Deep, calm male voice, speaking slowly.",
@@ -34,9 +34,9 @@ PHONEMES = (
 
 @dataclass(frozen=True)
 class Parity:
-    """Cosines of ONNX with torch in fp32 over the clips and captions tried, and alone with in a batch of others.
+    """Cosines of ONNX with torch in fp32 over clips and captions; `batched` for clips embedded in batches.
 
-    sounds: what the clips are. shortest, longest: of the clips, in seconds.
+    sounds: kind of clips, "recordings" or "synthetic". shortest, longest: lengths of the clips in seconds.
     """
 
     precision: str
@@ -54,25 +54,25 @@ class Parity:
 
     @property
     def worst(self) -> float:
-        """The least of all cosines."""
+        """The lowest cosine."""
         return min(self.speech_worst, self.text_worst, self.batched_worst)
 
     @property
     def holds(self) -> bool:
-        """Whether the worst is what its precision promises."""
-        return self.worst >= LEAST_COSINE[self.precision]
+        """Whether the lowest cosine reaches the minimum of its precision."""
+        return self.worst >= MIN_COSINE[self.precision]
 
 
 def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Sequence[np.ndarray]) -> Parity:
-    """Embeds clips (float32 mono at 16 kHz, of many lengths) and captions with torch and with ONNX Runtime."""
+    """Compare embeddings of clips (float32 mono at 16 kHz, of many lengths) and texts by torch and by ONNX Runtime."""
     network = network.eval()
     alone = np.stack([next(model.embed_speech([clip])) for clip in clips])
-    batched = np.stack(list(model.embed_speech(clips, batch_seconds=BATCHED)))
+    batched = np.stack(list(model.embed_speech(clips, batch_seconds=BATCH_SECONDS)))
     texts = PHONEMES if model.card.text == "phonemes" else CAPTIONS
     text = np.stack(list(model.embed_text(texts)))
     with torch.inference_mode():
         speech_torch = [network.embed_speech(torch.from_numpy(clip)[None], torch.tensor([len(clip)])).numpy() for clip in clips]
-        encodings = [model.tokenizer.encode(said) for said in texts]
+        encodings = [model.tokenizer.encode(each) for each in texts]
         text_torch = [network.embed_text(torch.tensor([e.ids]), torch.tensor([e.attention_mask])).numpy() for e in encodings]
     pairs = {"speech": (alone, speech_torch), "text": (text, text_torch), "batched": (batched, speech_torch)}
     cosines = {name: (a * np.concatenate(b)).sum(axis=1) for name, (a, b) in pairs.items()}
@@ -91,7 +91,7 @@ def measure_parity(network: DualEncoder, model: Model, sounds: str, clips: Seque
 
 
 def recorded_clips(folder: Path, most: int = 64, seconds: float = 10.0) -> list[np.ndarray]:
-    """The beginnings of up to `most` recordings of a folder, of many lengths.
+    """Read the beginnings of up to `most` recordings of a folder.
 
     Raises:
         AudioError: none of them can be read.
@@ -110,7 +110,7 @@ def recorded_clips(folder: Path, most: int = 64, seconds: float = 10.0) -> list[
 
 
 def synthetic_clips(count: int = 12, seconds: float = 10.0) -> list[np.ndarray]:
-    """Buzzes through moving resonances with noise and pauses, 0.02 s to `seconds` long: what there is without recordings."""
+    """Synthesise voice-like clips of 0.02 s to `seconds`: buzzes with noise and pauses."""
     rng = np.random.default_rng(0)
     clips = []
     for length in np.geomspace(0.02, seconds, count):
@@ -124,14 +124,14 @@ def synthetic_clips(count: int = 12, seconds: float = 10.0) -> list[np.ndarray]:
 
 
 CLIPS, CLIP_SECONDS = 4, 10.0
-LEAST_SECONDS = 0.5
-"""For how long each graph runs at least."""
+MIN_SECONDS = 0.5
+"""Least time for which each graph is run, in seconds."""
 CAPTION = "a breathy, sad female voice"
 
 
 @dataclass(frozen=True)
 class Speed:
-    """On `cores` processor cores: seconds of audio a second, and milliseconds for one caption."""
+    """Speed on `cores` processor cores: seconds of audio a second, and milliseconds for a caption."""
 
     cores: int
     audio_seconds_per_second: float
@@ -139,7 +139,7 @@ class Speed:
 
 
 def measure_speed(model: Model) -> Speed:
-    """The best run of several, after one that warms up, from clips of ten seconds in the memory to embeddings."""
+    """Measure the best of several runs after a warm-up, for clips of ten seconds in memory."""
     noise = 0.1 * np.random.default_rng(0).standard_normal((CLIPS, int(CLIP_SECONDS * SAMPLE_RATE)), dtype=np.float32)
     speech = _best_seconds(lambda: list(model.embed_speech(noise)))
     text = _best_seconds(lambda: list(model.embed_text([CAPTION])))
@@ -149,7 +149,7 @@ def measure_speed(model: Model) -> Speed:
 def _best_seconds(work: Callable[[], object]) -> float:
     work()
     times: list[float] = []
-    while sum(times) < LEAST_SECONDS:
+    while sum(times) < MIN_SECONDS:
         started = time.perf_counter()
         work()
         times.append(time.perf_counter() - started)

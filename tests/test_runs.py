@@ -28,7 +28,7 @@ from voxdex.encoders.training.initial import load_initial, load_trained
 from voxdex.encoders.training.recipe import load_recipe
 from voxdex.encoders.training.train import train
 from voxdex.export.model_folder import ModelInfo, write_model
-from voxdex.export.report import LEAST_COSINE
+from voxdex.export.report import MIN_COSINE
 
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -123,7 +123,7 @@ def test_other_precisions_agree_with_torch(traced_run, here, sounds, tmp_path, p
 
 @pytest.mark.parametrize(("least", "expected"), [(0.5, "int8"), (1.1, "fp32")])
 def test_8_bits_are_chosen_where_they_will_do(traced_run, sounds, tmp_path, monkeypatch, least, expected):
-    monkeypatch.setitem(LEAST_COSINE, "int8", least)
+    monkeypatch.setitem(MIN_COSINE, "int8", least)
     model = load_trained(str(traced_run))
     assert write_model(model, ModelInfo("chosen"), tmp_path / "chosen", "auto", sounds).precision == expected
     assert open_model(tmp_path / "chosen").card.precision == expected

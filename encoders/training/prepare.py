@@ -1,11 +1,11 @@
-"""The labelled speech that `mini` is trained on -> one manifest: measured attributes, edited copies, a split.
+"""The manifest of the labelled speech of `mini`: measured attributes, edited copies, and a split.
 
     python -m voxdex.encoders.training.prepare SPEECH --out DIR [--add FOLDER]
 
-SPEECH and every further FOLDER are as encoders.training.corpora knows them: with a clips.csv, or as CREMA-D is distributed.
-The manifest has a column per attribute (attributes.toml). A cell names the label that holds, or several that it could be
-("neutral|calm"); an empty cell is unknown. `style` keeps only words that hold, `style_not` those that do not. Beside them are
-the measures (encoders.training.acoustics) that labels follow from, and from which they change when a clip is played faster.
+SPEECH and every further FOLDER are in a format of encoders.training.corpora: with a clips.csv, or CREMA-D as distributed.
+The manifest has a column per attribute (attributes.toml). A cell has the label that holds, or several possible ones
+("neutral|calm"); an empty cell is unknown. `style` has labels that hold, `style_not` labels that do not. Further columns are
+the measures (encoders.training.acoustics) that labels are derived from, also after a change of speed in training.
 """
 
 import hashlib
@@ -47,12 +47,12 @@ READ_SPEECH = set(
 TELEPHONE_BAND = {"fsdd"}
 UNKNOWN_BAND = {"indian-emospeech"}
 UNEVEN_LEVELS = {"indian-emospeech", "turev", "sdap-voices"}
-"""Recordings whose level tells nothing of how loudly somebody spoke."""
+"""Data sets whose level is unrelated to vocal effort."""
 NOT_ALL_MODAL = {"sdap-voices"}
 NEVER_TRAINED_ON = "evaluation only"
-"""In a licence."""
+"""Words of licences that are not used."""
 STRETCH_SECONDS = 8.0
-"""Longer recordings are cut into equal stretches of at most so much, each with labels of its own."""
+"""Maximum length of a clip in seconds; longer recordings are cut into equal clips, each with its own labels."""
 VOTED = {
     "clear": ("clarity", "clear"),
     "muffled": ("clarity", "muffled"),
@@ -60,9 +60,9 @@ VOTED = {
     "halting": ("rhythm", "halting"),
     "raspy": ("texture", "rough"),
 }
-"""Listeners' words that answer the question of an exclusive attribute."""
+"""Listeners' words that are labels of an exclusive attribute."""
 EFFORT_DB = 7.0
-"""How far from a speaker's median level an acted clip is called quiet or loud."""
+"""Distance from the speaker's median level at which an acted clip is labelled quiet or loud, in LU."""
 
 
 def held_out_speakers(rows: list[dict]) -> set[str]:
@@ -80,7 +80,7 @@ def held_out_speakers(rows: list[dict]) -> set[str]:
 
 
 def style_votes(style: str) -> dict[str, str]:
-    """LibriTTS-P's three listeners -> cells: words that two or more chose, and in `style_not` those that none chose."""
+    """Convert LibriTTS-P's three listeners to cells: words that two or more chose, and in `style_not` words that none did."""
     listeners = [part.split(": ", 1)[-1].split(", ") for part in style.split(" || ")]
     votes = Counter(word.removeprefix("very ").removeprefix("slightly ") for words in listeners for word in words)
     labels = {name: [label.name for label in load_attributes()[name].labels] for name in ("style", "age")}
@@ -94,7 +94,7 @@ def style_votes(style: str) -> dict[str, str]:
 
 
 def efforts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Path -> "quiet" or "loud" for acted clips far from the level at which the same actor speaks elsewhere."""
+    """Label acted clips "quiet" or "loud" that are far from the median level of their actor, by path."""
     levels = defaultdict(list)
     for row in rows:
         if row["dataset"] not in READ_SPEECH | UNEVEN_LEVELS and row["loudness_lufs"]:
@@ -109,7 +109,7 @@ def efforts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
 
 
 def describe(held_out: set[str], folder: Path, row: dict[str, str]) -> list[dict[str, str]]:
-    """A row for each stretch of a recording; one that is cut is written into `folder`."""
+    """Return a row for each clip of a recording; clips that are cut are written to `folder`."""
     samples = read_audio(Path(row["path"]), MOST_SECONDS)
     count = max(1, math.ceil(len(samples) / SAMPLE_RATE / STRETCH_SECONDS))
     if count == 1:
@@ -124,7 +124,7 @@ def describe(held_out: set[str], folder: Path, row: dict[str, str]) -> list[dict
 
 
 def _describe(held_out: set[str], row: dict[str, str], samples: np.ndarray) -> dict[str, str]:
-    """A row with what was measured of its samples, and with what its data set says put into the manifest's columns."""
+    """Return a row with the measures of its samples, and its data set's labels in the manifest's columns."""
     measured = make_row({}, measure(samples))
     kept = {name: measured[name] for name in (*load_measured(), *MEASURES)}
     listened = row["dataset"] == "librispeech-libritts-p"
@@ -141,7 +141,7 @@ def _describe(held_out: set[str], row: dict[str, str], samples: np.ndarray) -> d
 
 
 def edit(task: tuple[Path, dict[str, str], str, int]) -> dict[str, str] | None:
-    """Writes an edited copy of the first seconds of a clip; its row, or None where the clip is too short."""
+    """Write an edited copy of the first seconds of a clip, and return its row; None if the clip is too short."""
     path, row, name, seed = task
     sound = write_edit(read_audio(Path(row["path"])), path, name, seed)
     if sound is None:
@@ -154,7 +154,7 @@ def edit(task: tuple[Path, dict[str, str], str, int]) -> dict[str, str] | None:
 
 
 def resumed(work: Callable[[Task], Done], tasks: Sequence[Task], journal: Path) -> Iterator[Done]:
-    """What `work` makes of each task, in their order; what an interrupted run has noted of the same tasks is not made again."""
+    """Yield `work(task)` for each task, in order, reusing the results that an interrupted run of the same tasks has logged."""
     digest = hashlib.sha256(repr(tasks).encode()).hexdigest()
     first, *notes = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else [""]
     if first != digest:
@@ -162,7 +162,7 @@ def resumed(work: Callable[[Task], Done], tasks: Sequence[Task], journal: Path) 
         notes = []
     yield from map(json.loads, notes)
     with journal.open("r+", encoding="utf-8") as file:
-        file.truncate(sum(len(line.encode()) + 1 for line in (digest, *notes)))  # a line that was cut short goes
+        file.truncate(sum(len(line.encode()) + 1 for line in (digest, *notes)))  # drop a truncated line
         file.seek(0, os.SEEK_END)
         for done in in_processes(work, tasks[len(notes) :]):
             file.write(json.dumps(done) + "\n")
@@ -174,12 +174,12 @@ def resumed(work: Callable[[Task], Done], tasks: Sequence[Task], journal: Path) 
 @click.argument("speech", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--add", "added", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--edits", default=450, show_default=True, help="Copies of each kind of edit.")
+@click.option("--edits", default=450, show_default=True, help="Number of copies for each kind of edit.")
 @click.option("--seed", default=1, show_default=True)
 def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int) -> None:
-    """Measure, edit and split the labelled speech of SPEECH and of every --add: folders as read_corpus knows them.
+    """Measure, edit and split the labelled speech of SPEECH and of every --add.
 
-    Interrupted, it goes on when it is run again.
+    An interrupted run resumes when the same command is run again.
     """
     try:
         corpora = [read_corpus(folder) for folder in (speech, *added)]
