@@ -1,9 +1,9 @@
-"""A sample archive for machines that have no recordings: espeak-ng's synthetic voices saying a few sentences.
+"""A sample archive: sentences spoken by synthetic voices of espeak-ng.
 
     python demo/make_archive.py demo/audio
 
-The voices are plainly artificial and far from what the models were trained on; your own folder of recordings is the real
-thing. espeak-ng comes from the package espeakng-loader, library and voices included.
+The voices are artificial and unlike the training data of the models, so results on real recordings are better. espeak-ng comes
+from the package espeakng-loader, library and voices included.
 """
 
 import sys
@@ -47,7 +47,7 @@ SPEAKERS = (
 
 
 def write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Encodes int16 samples in the format that the file's suffix names."""
+    """Encode int16 samples in the format of the file's suffix."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(
             CODECS[path.suffix], rate=48_000 if path.suffix == ".opus" else sample_rate, layout="mono"
@@ -59,7 +59,7 @@ def write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
 
 
 def main(folder: Path) -> None:
-    """Writes every voice saying every sentence."""
+    """Write a recording of every sentence by every voice."""
     folder.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
     for speaker in SPEAKERS:

@@ -22,7 +22,8 @@ CANDIDATES, MORE = 200, 4
 TERM_PENALTY = 2.0
 """How much it counts against a clip that what a caption says is not heard in it, in standard deviations of the archive's scores
 for a factor e in probability. That all words hold then counts for more than that one of them holds loudly: of the first ten
-held-out clips 82 % meet both words of a caption instead of 78 %, and 78 % all three instead of 74 % (benchmarks.voices)."""
+held-out clips 82 % meet both words of a caption instead of 78 %, and 78 % all three instead of 74 %
+(benchmarks.model_quality)."""
 
 
 def search_index(query: Query, store: Store, model: Model, background: ScoreCohort | None = None) -> list[Hit]:

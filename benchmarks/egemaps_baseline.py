@@ -1,4 +1,4 @@
-"""A classical baseline: the 88 functionals of eGeMAPS (openSMILE) into logistic regression, or by ridge to captions."""
+"""A classical baseline: the 88 functionals of eGeMAPS (openSMILE), by logistic or (to captions) ridge regression."""
 
 import os
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from voxdex.encoders.paths import replaced
 
 SECONDS = 10.0
 MOST = 5.0
-"""Interquartile ranges from the median beyond which a functional counts no more."""
+"""Interquartile ranges from the median at which a functional is clipped."""
 
 
 def functionals(paths: Sequence[str], cache: Path) -> dict[str, np.ndarray]:
-    """eGeMAPS v02 functionals (Eyben et al. 2016) of the first ten seconds of each recording, [88] by path.
+    """Return eGeMAPS v02 functionals (Eyben et al. 2016) of the first ten seconds of each recording, [88] by path.
 
-    What openSMILE cannot find (a clip without voice) is zero. cache: a .npz that keeps them.
+    Undefined functionals (of a clip without voice) are zero. cache: an .npz file of earlier results.
     """
     known = dict(np.load(cache)) if cache.exists() else {}
     missing = [path for path in dict.fromkeys(paths) if path not in known]

@@ -1,10 +1,10 @@
-"""How surely `search --says` finds what is said: whole sentences, and phrases inside of clips.
+"""Accuracy and speed of spoken search: whole sentences, and phrases inside clips.
 
-    python -m benchmarks.saying MANIFEST.csv
+    python -m benchmarks.spoken_search MANIFEST.csv
 
-The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Each phrase is a run
-of words that only one sentence has. "whole clips" is the baseline: the nearest vectors of whole clips, without looking for the
-phonemes in what was heard of them.
+The manifest has a row for each recording: path, transcript, language; rows of the split "train" are left out. Each phrase is a
+run of words that only one sentence has. The baseline "whole" is the nearest embeddings of whole clips, without spotting
+phonemes in their posteriorgrams.
 """
 
 import json
@@ -27,21 +27,21 @@ from voxdex.encoders.tables import read_manifest
 from voxdex.search.phonetic_evaluation import read_spoken
 
 LENGTHS = (1, 2, 4, 6)
-"""Words of a phrase."""
+"""Numbers of words of the phrases."""
 QUERIES = 200
-"""Of each length, at most."""
+"""Maximum number of phrases of each length."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A phrase and the sentence that it is from."""
+    """A phrase and its sentence."""
 
     phrase: str
     sentence: str
 
 
 def phrases(sentences: Sequence[str], words: int, rng: random.Random) -> list[Asked]:
-    """Runs of so many words that only one sentence has, one of each sentence; of 0 words, the sentences themselves."""
+    """Return runs of words that only one sentence has, one of each sentence; for 0 words, whole sentences."""
     found = []
     for sentence in sentences:
         spoken = sentence.split()
@@ -56,7 +56,7 @@ def phrases(sentences: Sequence[str], words: int, rng: random.Random) -> list[As
 
 
 def rank_of(asked: Asked, said: Sequence[str], scores: np.ndarray) -> int:
-    """The rank, from 1, of the first clip that says a phrase."""
+    """Return the rank, from 1, of the first clip that contains a phrase."""
     right = np.array([sentence == asked.sentence for sentence in said])
     return 1 + int((scores > scores[right].max()).sum())
 
@@ -66,7 +66,7 @@ def rank_of(asked: Asked, said: Sequence[str], scores: np.ndarray) -> int:
 @click.option("--model", default="phonetic", show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(manifest: Path, model: str, seed: int) -> None:
-    """Search the recordings of a manifest by what they say."""
+    """Search the recordings of a manifest by spoken text."""
     listener, rng = open_phonetic_model(model), random.Random(seed)
     spoken = read_spoken(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
     said = [" ".join(re.findall(r"[\w']+", row["transcript"])) for row in spoken.rows]

@@ -1,11 +1,11 @@
-"""How well models hear voices they never heard: by question and set, with intervals, beside chance and a classical baseline.
+"""Quality of models on unseen voices, by task and data set, with intervals, chance and a classical baseline.
 
-    python -m benchmarks.voices PREPARED/manifest.csv --captioned CLIPS.csv --model mini-open --shipped mini --table FIGURES.md
+    python -m benchmarks.model_quality PREPARED/manifest.csv --captioned CLIPS.csv --model mini-open --table OUT.md
 
-A model that ships may have learned from everybody in the end: of what is asked of held-out speakers, --shipped gives the
-metrics that its card has from a run of training without them; sets with captions, which are never trained on, it hears.
-The manifest is that of encoders.training.prepare: rows of its split "train" teach the baseline, the others are heard by all.
-Needs the bench extra. Prints a table, then one JSON object as the last line.
+A model that ships may be trained on all speakers: for metrics on held-out speakers, --shipped takes those of its model card,
+from a training run without them; it is evaluated on captioned sets, which are never trained on. The manifest is that of
+encoders.training.prepare: rows of its split "train" train the baseline, all others are test clips. Needs the bench extra.
+Prints a table, then one JSON object as the last line.
 """
 
 import json
@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
-from benchmarks.functionals import classifier, functionals, to_captions
+from benchmarks.egemaps_baseline import classifier, functionals, to_captions
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.metrics import area_under_curve, classification, mean_interval
 from voxdex.encoders.model import Model, open_model
@@ -37,16 +37,16 @@ from voxdex.search.evaluation import Embedded, embed_rows, evaluate_classificati
 from voxdex.search.query_vector import caption_vector
 
 FEWEST = 20
-"""Clips of a set on which a metric is given."""
+"""Least number of clips of a set for a metric."""
 FEWEST_OF_EACH = 5
-"""Clips that have all, and that lack just one, of what a conjunction says; and of which a denial is true, and false."""
+"""Least numbers of positives and negatives of a conjunction, and of a negation."""
 CONJUNCTIONS = 400
 WORDINGS = 3
-"""In how many ways each conjunction and each denial is put into words."""
+"""Number of wordings of each conjunction and negation."""
 OTHERS = 3000
-"""Clips without acted emotion on which the baseline is taught, beside all with one."""
+"""Clips without acted emotion in the training set of the baseline, beside all with one."""
 CAPTIONED = "captioned-"
-"""How the names of sets with captions begin."""
+"""Prefix of the names of captioned sets."""
 Cell = tuple[float, float, float]
 """A metric and its 95 % interval."""
 
@@ -64,16 +64,16 @@ belongs together is among the first ten.
 mini 1 is the first model of this repository. Of mini 3, which has learned from the held-out speakers too in the end,
 questions have the metrics of its model card, from a run of the same recipe without them, heard on the same clips.
 
-Made by `python -m benchmarks.voices`; [model-log.md](model-log.md) tells how the models came about.
+Made by `python -m benchmarks.model_quality`; [model-log.md](model-log.md) tells how the models came about.
 
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. metrics: by who answered, "classical" or the name of a model."""
+    """A row of the table. metrics: by system, "classical" or the name of a model."""
 
-    name: str
+    task: str
     set: str
     clips: int
     chance: float
@@ -81,8 +81,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Listener:
-    """A model and what it made of the held-out clips and of the captioned ones, by set."""
+class EmbeddedModel:
+    """A model and its embeddings of the held-out clips, and of the captioned ones by set."""
 
     name: str
     model: Model
@@ -91,7 +91,7 @@ class Listener:
 
 
 class Classical:
-    """The baseline, taught on clips of the training split. measured: functionals by path, of these and of all it will hear."""
+    """The baseline, trained on clips of the training split. measured: functionals of all clips by path."""
 
     def __init__(self, rows: Sequence[dict[str, str]], measured: Mapping[str, np.ndarray]) -> None:
         self.measured = measured
@@ -103,7 +103,7 @@ class Classical:
         return np.stack([self.measured[row["path"]] for row in rows])
 
     def classify(self, attribute: str, labels: Sequence[str], rows: Sequence[dict[str, str]]) -> list[str]:
-        """What it takes each clip for."""
+        """Predict the label of each clip."""
         asked = (attribute, *labels)
         if asked not in self.classifiers:
             known = [i for i, row in enumerate(self.rows) if row[attribute] in labels]
@@ -111,7 +111,7 @@ class Classical:
         return self.classifiers[asked].predict(self.hear(rows)).tolist()
 
     def embed(self, rows: Sequence[dict[str, str]], model: Model) -> np.ndarray:
-        """Clips where captions of theirs would lie in the model's space, [clips, dimension]."""
+        """Predict the embeddings of captions of clips, [clips, dimension]."""
         rng = random.Random(0)
         captions = [_describe(row, rng) for row in self.rows]
         taught = to_captions(self.inputs, np.stack(list(model.embed_text(captions))))
@@ -119,10 +119,10 @@ class Classical:
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def questions(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
-    """Zero-shot classification of every exclusive attribute on every set that tells it, in UAR."""
+def classification_rows(systems: Sequence[EmbeddedModel], classical: Classical) -> list[Row]:
+    """Measure the UAR of zero-shot classification of every exclusive attribute on every labelled set."""
     rows = []
-    held_out = listeners[0].heard.rows
+    held_out = systems[0].heard.rows
     sets = np.array([_set(row) for row in held_out])
     for name, attribute in load_attributes().items():
         labels = [label.name for label in attribute.labels]
@@ -137,20 +137,20 @@ def questions(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
             if {row[name] for row in classical.rows} >= set(present):
                 guessed = classical.classify(name, present, heard)
                 metrics["classical"] = _uar([row[name] for row in heard], guessed, present)
-            for listener in listeners:
-                embedded = Embedded(heard, listener.heard.vectors[chosen], [])
-                answered = evaluate_classification(listener.model, embedded, name, present)
-                metrics[listener.name] = _uar(answered.truth, answered.heard, present)
+            for system in systems:
+                embedded = Embedded(heard, system.heard.vectors[chosen], [])
+                answered = evaluate_classification(system.model, embedded, name, present)
+                metrics[system.name] = _uar(answered.truth, answered.heard, present)
             rows.append(Row(name, group, len(chosen), 100 / len(present), metrics))
     return rows
 
 
-def captioned(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
-    """Retrieval between synthetic speech and the captions it was made for, R@10 both ways."""
+def captioned(systems: Sequence[EmbeddedModel], classical: Classical) -> list[Row]:
+    """Measure retrieval between synthetic speech and its captions, R@10 both ways."""
     rows = []
-    for group, heard in listeners[0].captioned.items():
-        found = {listener.name: evaluate_retrieval(listener.model, listener.captioned[group]) for listener in listeners}
-        last = listeners[-1]
+    for group, heard in systems[0].captioned.items():
+        found = {system.name: evaluate_retrieval(system.model, system.captioned[group]) for system in systems}
+        last = systems[-1]
         guess = Embedded(heard.rows, classical.embed(heard.rows, last.model), [])
         found = {"classical": evaluate_retrieval(last.model, guess)} | found
         for way in ("caption_to_speech", "speech_to_caption"):
@@ -159,13 +159,13 @@ def captioned(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
     return rows
 
 
-def conjunctions(listeners: Sequence[Listener]) -> list[Row]:
-    """Captions that say two or three things: how often a clip of which all hold is above one of which all but one do, or none.
+def conjunctions(systems: Sequence[EmbeddedModel]) -> list[Row]:
+    """Measure captions with two or three claims: AUC of clips with all claims against clips with all but one, or none.
 
-    AUC, averaged over conjunctions, and how many of the first ten clips meet all. Only clips count of which everything that is
-    said is known. By the caption's embedding alone, and as `search` ranks, word by word as well.
+    AUC and precision at 10 are averaged over conjunctions, for clips with known labels. Clips are ranked by the caption's embedding
+    alone, and as `search` ranks them, with term penalties.
     """
-    truth = np.stack([truth_of(row) for row in listeners[0].heard.rows])
+    truth = np.stack([truth_of(row) for row in systems[0].heard.rows])
     exclusive = {name for name, attribute in load_attributes().items() if attribute.exclusive}
     columns = [i for i, claim in enumerate(CLAIMS) if claim.attribute in exclusive]
     rng = random.Random(0)
@@ -174,7 +174,7 @@ def conjunctions(listeners: Sequence[Listener]) -> list[Row]:
         drawn = _draw(truth, columns, size)
         captions = [[write_caption([CLAIMS[i] for i in said], rng) for _ in range(WORDINGS)] for said in drawn]
         for how, score in (("", _scores), (", word by word", _ranked)):
-            scores = {listener.name: [score(listener, wordings) for wordings in captions] for listener in listeners}
+            scores = {system.name: [score(system, wordings) for wordings in captions] for system in systems}
             for against, lacking in (("all but one", 1), ("none", size)):
                 judged = [_judged(truth[:, said], lacking) for said in drawn]
                 asked = [i for i, (_, right) in enumerate(judged) if _enough(right)]
@@ -193,9 +193,9 @@ def conjunctions(listeners: Sequence[Listener]) -> list[Row]:
     return rows
 
 
-def denials(listeners: Sequence[Listener]) -> list[Row]:
-    """ "Not whispered": how often a clip of which the denial is true is above one of which it is not, beside the plain word."""
-    truth = np.stack([truth_of(row) for row in listeners[0].heard.rows])
+def negations(systems: Sequence[EmbeddedModel]) -> list[Row]:
+    """Measure negations ("not whispered"): AUC of clips for which they are true, and of the plain words."""
+    truth = np.stack([truth_of(row) for row in systems[0].heard.rows])
     rng = random.Random(0)
     by_attribute: dict[str, list[int]] = defaultdict(list)
     for column, claim in enumerate(CLAIMS):
@@ -209,13 +209,13 @@ def denials(listeners: Sequence[Listener]) -> list[Row]:
                 column: [write_caption([CLAIMS[column]._replace(holds=holds)], rng) for _ in range(2 * WORDINGS)]
                 for column in columns
             }
-            for listener in listeners:
+            for system in systems:
                 areas = []
                 for column in columns:
                     judged = np.flatnonzero(truth[:, column])
                     right = (truth[judged, column] == 1) == holds
-                    areas.append(_area(_scores(listener, captions[column]), judged, right))
-                metrics[listener.name] = _mean(areas)
+                    areas.append(_area(_scores(system, captions[column]), judged, right))
+                metrics[system.name] = _mean(areas)
             clips = int((truth[:, columns] != 0).any(axis=1).sum())
             said = "the word" if holds else "the word denied"
             rows.append(Row(f"{attribute}: {said}, AUC", "held-out", clips, 50.0, metrics))
@@ -223,12 +223,12 @@ def denials(listeners: Sequence[Listener]) -> list[Row]:
 
 
 def add_cards(rows: Sequence[Row], cards: Sequence[ModelCard]) -> None:
-    """Adds to the rows of questions what the cards of models say."""
+    """Add the metrics of model cards to rows."""
     for card in cards:
         for metric in card.metrics["evaluation"]:
             group = "vocoder edits" if metric["set"] == "edit" else metric["set"]
             for row in rows:
-                if (row.name, row.set) == (metric["name"], group):
+                if (row.task, row.set) == (metric["name"], group):
                     row.metrics[_name(card)] = (metric["value"], metric["low"], metric["high"])
 
 
@@ -237,7 +237,7 @@ def _name(card: ModelCard) -> str:
 
 
 def _draw(truth: np.ndarray, columns: list[int], size: int) -> list[list[int]]:
-    """At most CONJUNCTIONS, of different attributes, all with enough clips to judge by."""
+    """Draw up to CONJUNCTIONS of labels of different attributes with enough clips."""
     possible = []
     for said in combinations(columns, size):
         if len({CLAIMS[i].attribute for i in said}) == size and _enough(_judged(truth[:, said], 1)[1]):
@@ -246,7 +246,7 @@ def _draw(truth: np.ndarray, columns: list[int], size: int) -> list[list[int]]:
 
 
 def _judged(said: np.ndarray, lacking: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clips of which all that is said holds, or all but `lacking` of it; and of which of them all holds."""
+    """Return clips for which all claims hold, or all but `lacking`; and for which of them all hold."""
     all_hold = (said == 1).all(axis=1)
     others = (said != 0).all(axis=1) & ((said == -1).sum(axis=1) == lacking)
     judged = np.flatnonzero(all_hold | others)
@@ -257,20 +257,20 @@ def _enough(right: np.ndarray) -> bool:
     return min(right.sum(), (~right).sum()) >= FEWEST_OF_EACH
 
 
-def _scores(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
-    """Held-out clips against one caption in some wordings, as `search` takes them, [clips, wordings]."""
-    return listener.heard.vectors @ np.stack([caption_vector(text, listener.model) for text in wordings]).T
+def _scores(system: EmbeddedModel, wordings: Sequence[str]) -> np.ndarray:
+    """Return cosines of held-out clips with wordings of a caption, [clips, wordings]."""
+    return system.heard.vectors @ np.stack([caption_vector(text, system.model) for text in wordings]).T
 
 
-def _ranked(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
-    """The same as `search` ranks them, word by word too."""
-    vectors, background = listener.heard.vectors, ScoreCohort(listener.heard.vectors)
+def _ranked(system: EmbeddedModel, wordings: Sequence[str]) -> np.ndarray:
+    """Return scores of held-out clips as `search` ranks them, with term penalties, [clips, wordings]."""
+    vectors, background = system.heard.vectors, ScoreCohort(system.heard.vectors)
     return np.stack(
         [
             scores_of(
                 vectors,
-                caption_vector(text, listener.model),
-                TermScorer(parse_terms(text), listener.model, background),
+                caption_vector(text, system.model),
+                TermScorer(parse_terms(text), system.model, background),
                 background,
             )
             for text in wordings
@@ -280,13 +280,13 @@ def _ranked(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
 
 
 def _of_first_ten(scores: np.ndarray, judged: np.ndarray, right: np.ndarray) -> float:
-    """How many percent of the first ten of the judged clips are right, the mean over wordings."""
+    """Return the precision at 10 in percent, averaged over wordings."""
     first = np.argsort(-scores[judged], axis=0)[:10]
     return 100 * float(right[first].mean())
 
 
 def _area(scores: np.ndarray, judged: np.ndarray, right: np.ndarray) -> float:
-    """AUC of a caption over the judged clips, the mean over its wordings."""
+    """Return the AUC of a caption, averaged over wordings."""
     return float(np.mean([area_under_curve(column, right) for column in scores[judged].T]))
 
 
@@ -301,7 +301,7 @@ def _uar(truth: Sequence[str], predicted: Sequence[str], labels: tuple[str, ...]
 
 
 def _chance(rows: Sequence[dict[str, str]], way: str) -> float:
-    """R@10 of clips, or captions, in random order."""
+    """Return R@10 of a random order."""
     right = Counter(row["caption"] for row in rows)
     if way == "speech_to_caption":
         return 100 * min(1.0, 10 / len(right))
@@ -310,13 +310,13 @@ def _chance(rows: Sequence[dict[str, str]], way: str) -> float:
 
 
 def _describe(row: dict[str, str], rng: random.Random) -> str:
-    """A caption of one to four labels of a row."""
+    """Compose a caption of one to four labels of a row."""
     claims = [Claim(name, row[name]) for name in load_attributes() if row[name] and "|" not in row[name]]
     return write_caption(choose_claims(claims, rng), rng)
 
 
 def _some(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """All clips with an acted emotion, and OTHERS of the others."""
+    """Return all clips with an acted emotion, and OTHERS other ones."""
     acted = [row for row in rows if row["emotion"] and "|" not in row["emotion"]]
     others = [row for row in rows if not row["emotion"] or "|" in row["emotion"]]
     return acted + random.Random(0).sample(others, min(OTHERS, len(others)))
@@ -326,22 +326,22 @@ def _set(row: dict[str, str]) -> str:
     return "vocoder edits" if row["dataset"].startswith("edit-") else row["dataset"]
 
 
-def listen(name: str, rows: list[dict[str, str]], captioned_rows: dict[str, list[dict[str, str]]]) -> Listener:
-    """Opens a model and lets it hear everything."""
+def listen(name: str, rows: list[dict[str, str]], captioned_rows: dict[str, list[dict[str, str]]]) -> EmbeddedModel:
+    """Open a model and embed all clips."""
     model = open_model(name, device="cpu")
     with tqdm(total=len(rows) + sum(map(len, captioned_rows.values())), desc=name, mininterval=10) as bar:
         heard = embed_rows(model, rows, Path(), bar.update) if rows else Embedded([], np.empty((0, model.card.dimension)), [])
         others = {group: embed_rows(model, part, Path(), bar.update) for group, part in captioned_rows.items()}
-    return Listener(_name(model.card), model, heard, others)
+    return EmbeddedModel(_name(model.card), model, heard, others)
 
 
 def write_table(rows: Sequence[Row]) -> str:
-    """Markdown: a line for each metric, the interval behind it."""
+    """Format rows as a Markdown table, with intervals in parentheses."""
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
     lines = ["| question | set | clips | chance | " + " | ".join(names) + " |", "|---" * (len(names) + 4) + "|"]
     for row in rows:
         cells = [_cell(row.metrics.get(name)) for name in names]
-        lines.append(f"| {row.name} | {row.set} | {row.clips} | {row.chance:.1f} | " + " | ".join(cells) + " |")
+        lines.append(f"| {row.task} | {row.set} | {row.clips} | {row.chance:.1f} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -355,12 +355,10 @@ def _cell(metric: Cell | None) -> str:
     "--captioned",
     "captioned_clips",
     type=click.Path(exists=True, path_type=Path),
-    help="Captions and clips; English ones count.",
+    help="A table of captioned clips, of which English ones are used.",
 )
 @click.option("--model", "models", multiple=True, default=("mini",), show_default=True, help="A name or a folder; repeatable.")
-@click.option(
-    "--shipped", multiple=True, help="A model that has heard the held-out speakers since it was measured; repeatable."
-)
+@click.option("--shipped", multiple=True, help="A model that was trained on the held-out speakers too; repeatable.")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("functionals.npz"), show_default=True)
 @click.option("--table", type=click.Path(path_type=Path), help="A Markdown file to write.")
 def main(
@@ -371,7 +369,7 @@ def main(
     cache: Path,
     table: Path | None,
 ) -> None:
-    """Let models and the baseline hear the held-out clips of a prepared manifest, and captioned ones."""
+    """Evaluate models and the baseline on the held-out clips of a prepared manifest, and on captioned ones."""
     rows = _recordings(manifest)
     by_set = defaultdict(list)
     for row in _recordings(captioned_clips) if captioned_clips else ():
@@ -381,11 +379,11 @@ def main(
     taught = _some([row for row in rows if row["split"] == "train"])
     heard = [row["path"] for part in (taught, held_out, *by_set.values()) for row in part]
     classical = Classical(taught, functionals(heard, cache))
-    listeners = [listen(name, held_out, by_set) for name in models]
+    systems = [listen(name, held_out, by_set) for name in models]
     finished = [listen(name, [], by_set) for name in shipped]
-    asked = questions(listeners, classical)
-    add_cards(asked, [listener.model.card for listener in finished])
-    metrics = asked + captioned([*listeners, *finished], classical) + conjunctions(listeners) + denials(listeners)
+    asked = classification_rows(systems, classical)
+    add_cards(asked, [system.model.card for system in finished])
+    metrics = asked + captioned([*systems, *finished], classical) + conjunctions(systems) + negations(systems)
     text = write_table(metrics)
     if table:
         table.write_text(INTRODUCTION + text, encoding="utf-8")
@@ -394,7 +392,7 @@ def main(
 
 
 def _recordings(manifest: Path) -> list[dict[str, str]]:
-    """Its rows, with paths that start where it lies, if they are relative."""
+    """Read its rows, with relative paths resolved against its folder."""
     return [row | {"path": str(manifest.parent / row["path"])} for row in read_manifest(manifest)]
 
 
