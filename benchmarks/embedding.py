@@ -234,7 +234,7 @@ def bounds_of(model: str, device: str) -> Bounds:
     weights = sum(parameter.numel() for parameter in network.speech_tower.parameters()) * 4
     moved = [0]
 
-    def count(module: torch.nn.Module, inputs: tuple, output: object) -> None:
+    def count(_module: torch.nn.Module, inputs: tuple, output: object) -> None:
         tensors = [side for side in (*inputs, output) if isinstance(side, torch.Tensor)]
         moved[0] += sum(tensor.nbytes for tensor in tensors)
 

@@ -131,7 +131,7 @@ class Tested:
         """With probabilities from `scale` times the scores."""
         return replace(self, scores=log_softmax(scale * self.scores, axis=2))
 
-    def uar(self, centred: bool) -> tuple[float, float, float]:
+    def uar(self, *, centred: bool) -> tuple[float, float, float]:
         """The mean over seeds, and its 95 % interval over speakers."""
         scores = self.scores - self.scores.mean(axis=1, keepdims=True) if centred else self.scores
         who, places = np.unique(self.speakers, return_inverse=True)

@@ -162,8 +162,8 @@ def captioned(systems: Sequence[EmbeddedModel], classical: Classical) -> list[Ro
 def conjunctions(systems: Sequence[EmbeddedModel]) -> list[Row]:
     """Measure captions with two or three claims: AUC of clips with all claims against clips with all but one, or none.
 
-    AUC and precision at 10 are averaged over conjunctions, for clips with known labels. Clips are ranked by the caption's embedding
-    alone, and as `search` ranks them, with term penalties.
+    AUC and precision at 10 are averaged over conjunctions, for clips with known labels. Clips are ranked by the caption's
+    embedding alone, and as `search` ranks them, with term penalties.
     """
     truth = np.stack([truth_of(row) for row in systems[0].heard.rows])
     exclusive = {name for name, attribute in load_attributes().items() if attribute.exclusive}
@@ -238,10 +238,11 @@ def _name(card: ModelCard) -> str:
 
 def _draw(truth: np.ndarray, columns: list[int], size: int) -> list[list[int]]:
     """Draw up to CONJUNCTIONS of labels of different attributes with enough clips."""
-    possible = []
-    for said in combinations(columns, size):
-        if len({CLAIMS[i].attribute for i in said}) == size and _enough(_judged(truth[:, said], 1)[1]):
-            possible.append(list(said))
+    possible = [
+        list(said)
+        for said in combinations(columns, size)
+        if len({CLAIMS[i].attribute for i in said}) == size and _enough(_judged(truth[:, said], 1)[1])
+    ]
     return random.Random(0).sample(possible, min(CONJUNCTIONS, len(possible)))
 
 

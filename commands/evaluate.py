@@ -176,7 +176,7 @@ def phonetics(manifest: Path, root: Path | None, model: str, device: str, json_o
         print_json({"clips": report.clips, "metrics": metrics, "left_out": report.left_out, "failed": failed})
     else:
         print_metrics(report.metrics, f"{report.clips} recordings")
-    exit_with_failures(True, failed)
+    exit_with_failures(bool(report.clips), failed)
 
 
 @evaluate.command("index")

@@ -124,7 +124,7 @@ def train(
     else:
         print_table(summary_table(result))
         print_note(f"Curves: {out / 'curves.png'}. Use it: voxdex index FOLDER --model {out / 'model'} --index NAME")
-    exit_with_failures(True, failed)
+    exit_with_failures(bool(result.steps), failed)
 
 
 @click.command()

@@ -71,8 +71,10 @@ def draw_lines(wordnet: Path, dictionaries: Path, flite: int, english: int, othe
         language, voice = rng.choice([*ACCENTS.items()])
         lines.append(Line(text, language, "espeak-ng", f"{voice}+{rng.choice(VARIANTS)}"))
     for language, name in WORDS.items():
-        for text in word_strings(dictionaries / name, others, rng):
-            lines.append(Line(text, language, "espeak-ng", f"{language}+{rng.choice(VARIANTS)}"))
+        lines += [
+            Line(text, language, "espeak-ng", f"{language}+{rng.choice(VARIANTS)}")
+            for text in word_strings(dictionaries / name, others, rng)
+        ]
     return lines
 
 
