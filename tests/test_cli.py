@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from docs.commands import PAGE, page
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 from voxdex import __version__
@@ -71,10 +70,6 @@ def test_a_fork_answers_as_a_new_process_does(process, voxdex, indexed, tmp_path
         ("models", "--json"), ("search", "a man"), ("search", "..."), ("-h",), ("classify", tmp_path / "gone.wav"), ("frob",),
     ):  # fmt: skip
         assert voxdex(*arguments, cwd=tmp_path) == process(*arguments, cwd=tmp_path)
-
-
-def test_the_documentation_is_the_help():
-    assert PAGE.read_text() == page(), "run python docs/commands.py"
 
 
 def _command(path):

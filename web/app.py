@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from voxdex import __version__
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.model import ModelError
 from voxdex.encoders.texts import TextError
@@ -38,6 +39,7 @@ def create_app(services: AppState) -> FastAPI:
     app = FastAPI(
         title="Voxdex",
         summary="Find a voice by describing it.",
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,  # its page comes from another site
         redoc_url=None,
