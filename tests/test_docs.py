@@ -25,6 +25,8 @@ SHELL = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```sh\n(.*?)```", re.S)
 ELSEWHERE = {"serving.md": "tests/test_web.py runs its Python beside a server"}
 ENDLESS = {"serve"}
 """Commands whose examples are not run, as they do not end."""
+WOMEN = ("anna", "bella", "clara", "dora", "julia")
+"""Speakers of the sample archive."""
 PACKAGES = ("voxdex", "commands", "encoders", "export", "indexer", "search", "web")
 
 
@@ -66,7 +68,7 @@ def test_the_readme_is_short():
 
 
 @pytest.fixture(scope="session")
-def prepared(once, demo_archive, forks, tmp_path_factory) -> Path:
+def prepared(once, demo_archive) -> Path:
     """The files that examples name, and in `home` an index of them with spoken text."""
 
     def make(folder: Path) -> None:
@@ -81,8 +83,9 @@ def prepared(once, demo_archive, forks, tmp_path_factory) -> Path:
         rows = [
             {"path": f"audio/{path.name}", "speaker": path.name.split("-")[0], "recorded": "2019-05-31"} for path in recordings
         ]
-        for number, row in enumerate(rows):
-            row |= {"gender": ("female", "male")[number % 2], "caption": f"a {('woman', 'man')[number % 2]} speaking"}
+        for row in rows:
+            is_woman = row["speaker"] in WOMEN
+            row |= {"gender": "female" if is_woman else "male", "caption": f"a {'woman' if is_woman else 'man'} speaking"}
         write_table(folder / "catalogue.csv", rows, "path", "speaker", "recorded")
         write_table(folder / "labelled.csv", rows, "path", "speaker", "gender")
         write_table(folder / "captioned.csv", rows, "path", "caption")
