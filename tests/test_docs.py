@@ -134,7 +134,7 @@ def test_python_examples_run(desk, name, code):
     shutil.rmtree(desk / "my-index", ignore_errors=True)
     command, environment = [sys.executable, "-"], os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, input=code, capture_output=True, text=True, cwd=desk, env=environment, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{name}: {done.stderr}"
     assert len(done.stdout.splitlines()) >= code.count("print(") > 0
 
 

@@ -59,7 +59,8 @@ def names_of(node: ast.stmt) -> list[tuple[ast.alias, str]]:
     return [(alias, node.module.removeprefix("voxdex.")) for alias in node.names]
 
 
-def test_indexing_and_searching_work_where_torch_cannot_be_imported(demo_archive, home):
+@pytest.mark.usefixtures("home")
+def test_indexing_and_searching_work_where_torch_cannot_be_imported(demo_archive):
     code = f"import sys\nsys.modules.update(dict.fromkeys({HEAVY}))\nfrom cli import main\nmain(sys.argv[1:])"
     run(code, "index", str(demo_archive / "anna-1.wav"))
     assert "anna-1.wav" in run(code, "search", "a woman", "--json")

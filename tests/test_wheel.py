@@ -122,7 +122,7 @@ def environment(wheel, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(environment, home, tmp_path):
+def run(environment, tmp_path):
     """Runs a program of the environment, away from the source tree."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
 
