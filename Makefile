@@ -6,11 +6,12 @@ VENV := .venv
 RUN_TIME := $(VENV)/.run-time
 TEST := $(VENV)/.test
 TRAIN := $(VENV)/.train
+SITE := $(VENV)/.site
 WORDNET ?= /usr/share/wordnet
 HOLD_OUT ?= kathleen LS_27
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo test lint clean mini mini-4 mini-open phonetic
+.PHONY: setup demo test lint types coverage docs site clean mini mini-4 mini-open phonetic
 .SECONDARY:
 
 setup: $(RUN_TIME)
@@ -33,6 +34,19 @@ lint: $(TEST)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+types: $(TEST)
+	$(VENV)/bin/python -m mypy
+
+coverage: $(TEST)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-report=html:build/coverage
+
+# the pages of docs/reference that come from the program
+docs: $(TEST)
+	$(VENV)/bin/python docs/generate.py
+
+site: $(SITE)
+	$(VENV)/bin/mkdocs build --strict
+
 $(RUN_TIME): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Voxdex needs Python 3.11 or newer; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -41,7 +55,7 @@ $(RUN_TIME): pyproject.toml
 	touch $@
 
 $(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh
-	@echo 'Fetching what the tests need into $(VENV): 2.5 GB on disk with the CPU build of PyTorch, some 4 GB more with CUDA; README says how to choose.'
+	@echo 'Fetching what the tests need into $(VENV): 2.5 GB on disk with the CPU build of PyTorch, some 4 GB more with CUDA; CONTRIBUTING.md says how to choose.'
 	$(VENV)/bin/pip install --editable '.[cpu,test]'
 	$(VENV)/bin/pip install pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped. Install g++ and run make test again.'
 	tests/install_chromium.sh $(VENV)/bin/playwright
@@ -86,6 +100,10 @@ runs/speech/clips.csv: $(TRAIN)
 	mkdir -p runs/speech
 	for tar in $(DATA)/*.tar; do tar -xf $$tar -C runs/speech; done
 	cp $(DATA)/clips.csv runs/speech
+
+$(SITE): $(RUN_TIME) pyproject.toml
+	$(VENV)/bin/pip install --quiet --editable '.[cpu,docs]'
+	touch $@
 
 $(TRAIN): $(RUN_TIME) pyproject.toml
 	$(VENV)/bin/pip install --quiet --editable '.[cpu,train]'

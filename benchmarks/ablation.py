@@ -1,6 +1,6 @@
 """What each part of the papers' training is worth: towers of mini's size, speakers held out, three seeds.
 
-    python -m benchmarks.ablation PREPARED/manifest.csv --text DISTILLED --work DIR --table docs/ablation.md
+    python -m benchmarks.ablation PREPARED/manifest.csv --text DISTILLED --work DIR --table docs/results/ablation.md
 
 Trains every variant with every seed (those that are finished are not trained again), measures it on held-out speakers and
 writes the table. Ends with one JSON object on the last line.

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from voxdex import __version__
 from voxdex.commands.caption import caption
 from voxdex.commands.classify import classify
 from voxdex.commands.console import all_printed, print_note, reason_of
@@ -51,7 +52,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="voxdex")
+@click.version_option(__version__, prog_name="voxdex")
 def main() -> None:
     """Find a voice by describing it.
 

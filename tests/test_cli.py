@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import cli
-from docs.commands import PAGE, page
 from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
+from voxdex import __version__
 from voxdex.commands import main
 
 
@@ -71,10 +70,6 @@ def test_a_fork_answers_as_a_new_process_does(process, voxdex, indexed, tmp_path
         ("models", "--json"), ("search", "a man"), ("search", "..."), ("-h",), ("classify", tmp_path / "gone.wav"), ("frob",),
     ):  # fmt: skip
         assert voxdex(*arguments, cwd=tmp_path) == process(*arguments, cwd=tmp_path)
-
-
-def test_the_documentation_is_the_help():
-    assert PAGE.read_text() == page(), "run python docs/commands.py"
 
 
 def _command(path):
@@ -298,17 +293,10 @@ def test_the_console_script_is_the_same_program(home):
     assert json.loads(ran.stdout)["models"][0]["name"] == "mini"
 
 
-def test_an_installed_wheel_finds_its_models(home, tmp_path):
-    root = Path(cli.__file__).parent
-    ignore = shutil.ignore_patterns(".*", "*.egg-info", "build", "cache", "runs", "__pycache__")
-    shutil.copytree(root, tmp_path / "source", ignore=ignore)
-    pip = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", str(tmp_path / "site"), str(tmp_path / "source")], check=True)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    command = [sys.executable, "-c", "import cli; cli.main()", "models", "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    (model, *_) = json.loads(ran.stdout)["models"]
-    assert model["name"] == "mini" and model["folder"].startswith(str(tmp_path / "site"))
+@pytest.mark.parametrize("program", [[ROOT / "cli.py"], ["-m", "voxdex"]])
+def test_every_way_in_tells_the_version(program):
+    ran = subprocess.run([sys.executable, *program, "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert (ran.returncode, ran.stdout) == (0, f"voxdex, version {__version__}\n"), ran.stderr
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The house rules that imports can break: no torch at run time, and arrows that run one way."""
+"""Imports: no torch at run time, one direction between packages, and the names that `voxdex` itself exports."""
 
 import ast
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import voxdex
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "torchaudio", "transformers", "onnx", "onnxscript")
@@ -16,54 +18,76 @@ BENEATH = {
     "search": {"encoders", "indexer"},
     "web": {"encoders", "indexer", "search"},
     "commands": {"encoders", "export", "indexer", "search", "web"},
-    "cli": {"commands"},
 }
+"""What each package may import of the others."""
 
 
-@pytest.mark.parametrize("room", ["encoders", "indexer", "search", "web", "commands", "cli"])
-def test_run_time_rooms_do_not_import_torch(room):
-    code = f"import sys, {room}; print([name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]", done.stderr
+def run(code: str, *arguments: str) -> str:
+    """What a Python program prints that runs in the source tree."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["voxdex", "cli", *(f"voxdex.{room}" for room in BENEATH if room != "export")])
+def test_run_time_packages_do_not_import_torch(module):
+    assert run(f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])") == "[]"
 
 
 def test_a_decoder_starts_without_what_it_does_not_need():
-    code = "import sys, encoders.worker, indexer.pipeline.decoder_worker, search.clip_audio; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert {"av", "numpy"} < set(done.stdout.split()), done.stderr
-    assert not {"onnxruntime", "tokenizers", "qdrant_edge", "click", "rich"} & set(done.stdout.split())
+    modules = "voxdex.encoders.worker, voxdex.indexer.pipeline.decoder_worker, voxdex.search.clip_audio"
+    imported = set(run(f"import sys, {modules}; print(*sys.modules)").split())
+    assert {"av", "numpy"} < imported
+    assert not {"onnxruntime", "tokenizers", "qdrant_edge", "click", "rich"} & imported
 
 
-@pytest.mark.parametrize("package", ["encoders", "indexer", "search"])
-def test_every_name_of_a_package_is_there(package):
-    code = f"import {package}; print([name for name in {package}.__all__ if getattr({package}, name) is None])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]", done.stderr
+def test_public_names_are_there_and_known_to_type_checkers():
+    tree = ast.parse((ROOT / "voxdex" / "__init__.py").read_text())
+    [declared] = [node.body for node in tree.body if isinstance(node, ast.If)]
+    checked = {alias.name: f"voxdex.{module}" for node in declared for alias, module in names_of(node)}
+    assert checked == {name: f"voxdex.{module}" for name, module in voxdex.NAMES.items()}
+    assert set(voxdex.__all__) == {*checked, "__version__"}
+    assert all(getattr(voxdex, name) is not None for name in voxdex.__all__)
+    assert (ROOT / "voxdex" / "py.typed").exists()
+    with pytest.raises(AttributeError, match="no attribute 'find'"):
+        voxdex.find  # noqa: B018
 
 
-def test_indexing_and_searching_work_where_torch_cannot_be_imported(demo_archive, home):
+def names_of(node: ast.stmt) -> list[tuple[ast.alias, str]]:
+    """(name, module below voxdex) of a from-import."""
+    assert isinstance(node, ast.ImportFrom) and node.module
+    return [(alias, node.module.removeprefix("voxdex.")) for alias in node.names]
+
+
+@pytest.mark.usefixtures("home")
+def test_indexing_and_searching_work_where_torch_cannot_be_imported(demo_archive):
     code = f"import sys\nsys.modules.update(dict.fromkeys({HEAVY}))\nfrom cli import main\nmain(sys.argv[1:])"
-    for command in (["index", str(demo_archive / "anna-1.wav")], ["search", "a woman", "--json"]):
-        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-    assert "anna-1.wav" in done.stdout
+    run(code, "index", str(demo_archive / "anna-1.wav"))
+    assert "anna-1.wav" in run(code, "search", "a woman", "--json")
 
 
 def modules():
     for room in BENEATH:
-        yield from [(room, path) for path in [*(ROOT / room).rglob("*.py"), *ROOT.glob(f"{room}.py")]]
+        yield from [(room, path) for path in (ROOT / room).rglob("*.py")]
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Full names of the modules that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"voxdex.{alias.name}" for alias in node.names} if node.module == "voxdex" else {str(node.module)}
+    return found
 
 
 @pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: str(getattr(value, "name", value)))
 def test_dependencies_run_one_way(room, path):
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imported.add(node.module.split(".")[0])
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "exports":
-            imported |= {key.value.split(".")[0] for key in node.args[1].keys}
-    assert imported & set(BENEATH) <= BENEATH[room] | {room}
+    imported = imports(ast.parse(path.read_text()))
+    tops = {name.split(".")[0] for name in imported}
+    assert not tops & {*BENEATH, "cli", "tests", "demo", "benchmarks"}, "packages are imported as voxdex.NAME"
+    assert {name.split(".")[1] for name in imported if name.startswith("voxdex.")} <= BENEATH[room] | {room, "__version__"}
     if room == "encoders" and not {"networks", "training"} & set(path.parts):
-        assert not imported & set(HEAVY)
+        assert not tops & set(HEAVY)

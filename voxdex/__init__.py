@@ -1,5 +1,6 @@
 """Find a voice by describing it: the public interface of Voxdex.
 
+```python
 from pathlib import Path
 from voxdex import EdgeStore, Query, ask, find_recordings, index, open_model, search_index
 
@@ -8,6 +9,7 @@ with EdgeStore.create(Path("my-index"), model.card.space, "mini", model.card.dim
     report = index(find_recordings([Path("audio")]), store, model)
     for hit in search_index(Query(ask("a whispering old man")), store, model):
         print(hit.score, hit.recording, hit.start, hit.end)
+```
 """
 
 from importlib import import_module

@@ -21,8 +21,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     gc.set_threshold(100_000)  # an index of many recordings is many objects, none of them garbage
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    program = Path(sys.argv[0]).name
     try:
-        run(arguments, prog_name=Path(sys.argv[0]).name)
+        run(arguments, prog_name="python -m voxdex" if program == "__main__.py" else program)
     finally:
         signal.signal(signal.SIGINT, stop)
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from voxdex import __version__
 from voxdex.encoders.errors import VoxdexError
 from voxdex.web import api, pages
 from voxdex.web.metrics import MetricsMiddleware
@@ -31,6 +32,7 @@ def create_app(services: AppState) -> FastAPI:
     app = FastAPI(
         title="Voxdex",
         summary="Find a voice by describing it.",
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,  # its page comes from another site
         redoc_url=None,
