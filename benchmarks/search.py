@@ -120,7 +120,7 @@ def measure(count: int, real: np.ndarray, queries: np.ndarray, space: str) -> li
 
 def _measured(count: int, real: np.ndarray, queries: np.ndarray, space: str, folder: Path) -> Iterator[dict[str, Any]]:
     with EdgeStore.create(folder / "index", space, "mini", real.shape[1]) as store:
-        store.declare({"metadata.speaker": "text"})
+        store.ensure_fields({"metadata.speaker": "text"})
         parts, started = [], time.perf_counter()
         for part in tqdm(blended(real, count), total=-(-count // PORTION), desc=f"{count} clips", disable=None):
             store.upsert(points(part, len(parts) * PORTION))

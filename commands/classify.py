@@ -63,7 +63,7 @@ def classify(
     save: Path | None,
     model: str,
     device: str,
-    place: IndexLocation,
+    location: IndexLocation,
     json_output: bool,
 ) -> None:
     """Say which label fits a clip best, for attributes that ship or labels of your own.
@@ -84,7 +84,7 @@ def classify(
 
     asked = attributes, choices, templates
     if indexed:
-        with place.open() as store:
+        with location.open() as store:
             encoder = open_model(store.model)
             results, failed = list(classify_index(encoder, store, label_sets(encoder, *asked))), []
     else:

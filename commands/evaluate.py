@@ -136,9 +136,9 @@ def retrieval(
 @click.option("-n", "first", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many answers to compare.")
 @at_index
 @as_json
-def of_index(bank: Path | None, queries: int, first: int, place: IndexLocation, json_output: bool) -> None:
+def of_index(bank: Path | None, queries: int, first: int, location: IndexLocation, json_output: bool) -> None:
     """How much of the exact answer the engine gives, and how fast, asked captions."""
-    with place.open() as store:
+    with location.open() as store:
         encoder = open_model(store.model)
         captions = CaptionBank(encoder, bank).captions
         asked = captions[:: max(1, len(captions) // queries)][:queries]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tests.qdrant_double import qdrant_double
+from voxdex.indexer.pipeline.decoder import RecordingDone
 from voxdex.indexer.pipeline.embedder import EmbeddedClip
-from voxdex.indexer.pipeline.ray import _whole
-from voxdex.indexer.pipeline.reader import RecordingDone
+from voxdex.indexer.pipeline.ray import _in_order
 from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Point
 from voxdex.indexer.store.edge import EdgeStore
 
-SURE = ("kind", "content", "start", "end", "measured", "attributes", "clips", "failure", "origin", "says")
+SURE = ("kind", "content", "start", "end", "measured", "attributes", "clips", "failure", "origin", "phonetic")
 """What of a payload does not depend on which of two copies was first, nor on a clip's neighbours in a batch."""
 
 
@@ -28,14 +28,14 @@ def assert_alike(one: dict[str, Point], other: dict[str, Point]) -> None:
     for id, point in one.items():
         assert [point.payload.get(name) for name in SURE] == [other[id].payload.get(name) for name in SURE]
         assert sorted(point.payload.get("files", ())) == sorted(other[id].payload.get("files", ()))
-        for vector, same in ((point.vector, other[id].vector), (point.says, other[id].says)):
+        for vector, same in ((point.vector, other[id].vector), (point.phonetic_vector, other[id].phonetic_vector)):
             assert vector is same is None or np.allclose(vector, same, atol=2e-3)
 
 
 def test_a_recording_is_done_when_all_of_it_is_here():
     spans = [EmbeddedClip("a", i, i + 1, None, None, {}, None, 0.0) for i in range(3)]
     done, other = RecordingDone("a", None, "x", None), RecordingDone("b", None, "y", None)
-    told = list(_whole([(done, 3), (spans[1], 1), (other, 0), (spans[0], 0), (spans[2], 2)]))
+    told = list(_in_order([(done, 3), (spans[1], 1), (other, 0), (spans[0], 0), (spans[2], 2)]))
     assert told == [spans[1], other, spans[0], spans[2], done]
 
 
@@ -50,7 +50,7 @@ def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Without, *sys.meta_path])
-    refused = here("index", demo_archive, "--engine", "ray")
+    refused = here("index", demo_archive, "--backend", "ray")
     assert refused.status == 2 and "ray]" in refused.err
 
 
@@ -62,23 +62,27 @@ def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive
     shutil.copy(next(archive.glob("*.wav")), archive / "copy.wav")
     (archive / "broken.wav").write_bytes(b"no sound")
     first, alone = tmp_path / "ray", tmp_path / "alone"
-    told = [voxdex("index", archive, "--index", alone, "--says", "--json")]
-    told.append(voxdex("index", archive, "--index", first, "--says", "--engine", "ray", "--address", "local", "--json"))
+    told = [voxdex("index", archive, "--index", alone, "--phonetic", "--json")]
+    told.append(
+        voxdex("index", archive, "--index", first, "--phonetic", "--backend", "ray", "--ray-address", "local", "--json")
+    )
     assert [each.status for each in told] == [1, 1], told[1].err
     reports = [each.json for each in told]
-    for field in ("recordings", "indexed", "unchanged", "clips", "failed", "damaged", "silent"):
+    for field in ("recordings", "indexed", "unchanged", "clips", "failed", "damaged", "without_speech"):
         assert reports[0][field] == reports[1][field]
     assert reports[0]["audio_seconds"] == pytest.approx(reports[1]["audio_seconds"])
     assert_alike(points(alone), points(first))
     (archive / "later.wav").write_bytes((archive / "copy.wav").read_bytes()[:60_000])
-    again = voxdex("index", archive, "--index", first, "--says", "--engine", "ray", "--address", "local", "--json").json
+    again = voxdex(
+        "index", archive, "--index", first, "--phonetic", "--backend", "ray", "--ray-address", "local", "--json"
+    ).json
     assert (again["indexed"], again["unchanged"]) == (1, reports[0]["indexed"] + reports[0]["unchanged"])
 
 
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
-    refused = voxdex("index", demo_archive, "--engine", "ray", "--address", "127.0.0.1:9")
+    refused = voxdex("index", demo_archive, "--backend", "ray", "--ray-address", "127.0.0.1:9")
     assert refused.status == 2 and "no Ray cluster at '127.0.0.1:9'" in refused.err and "Traceback" not in refused.err
 
 
@@ -86,6 +90,6 @@ def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
 def test_a_cluster_writes_to_a_server(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     with qdrant_double() as double:
-        done = voxdex("index", demo_archive, "--url", double.url, "--engine", "ray", "--address", "local", "--json")
+        done = voxdex("index", demo_archive, "--url", double.url, "--backend", "ray", "--ray-address", "local", "--json")
         assert done.status == 0, done.err
         assert voxdex("status", "--url", double.url, "--json").json["clips"] == done.json["clips"] > 0

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.sounds import voice, write_sound
-from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary, SegmentedClip
+from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary, Segmentation, SegmentedClip
 
 
 @pytest.fixture
 def decoder():
-    decoder = Decoder(10.0, False)
+    decoder = Decoder(Segmentation(10.0))
     yield decoder
     decoder.close()
 
