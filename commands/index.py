@@ -193,7 +193,6 @@ def tracked_progress(
 
 
 def announce_ray(encoder: Model, device: str) -> None:
-    """Print which model embeds on a Ray cluster, and its licence."""
     show_licence_once(encoder.card)
     print_note(f"Embedding with {encoder.card.name} on the Ray cluster (--device {device}).")
 
@@ -207,12 +206,10 @@ def show_plan(plan: IndexPlan, *, prunes: bool, json_output: bool) -> None:
     if json_output:
         print_json(asdict(plan))
     else:
-        lines = {
-            "would embed": f"{len(plan.new)} new, {len(plan.changed)} changed",
-            "unchanged": f"{len(plan.unchanged)}, and {len(plan.known)} moved or copied",
-            "missing": f"{len(plan.missing)} ({'would be dropped' if prunes else 'kept without --prune'})",
-        }
-        print_lines(lines)
+        missing = f"{len(plan.missing)} ({'would be dropped' if prunes else 'kept without --prune'})"
+        embedded = f"{len(plan.new)} new, {len(plan.changed)} changed"
+        unchanged = f"{len(plan.unchanged)}, and {len(plan.known)} moved or copied"
+        print_lines({"would embed": embedded, "unchanged": unchanged, "missing": missing})
     exit_with_failures(True, [asdict(failure) for failure in plan.failed])
 
 
@@ -321,16 +318,15 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
         **({"phonetic": f"space {found.phonetic}"} if found.phonetic else {}),
         "engine": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
-        "clips": f"{found.clips}: {found.speech_seconds / 3600:.2f} h; {found.non_speech_seconds / 3600:.2f} h of music and noise, "
-        f"{found.without_speech} recordings without speech",
+        "clips": f"{found.clips}, {found.speech_seconds / 3600:.2f} h; {found.without_speech} recordings without speech, "
+        f"{found.non_speech_seconds / 3600:.2f} h of music and noise",
     }
     if found.missing:
         lines["missing"] = f"{found.missing} files no longer exist (index --prune drops them)"
     print_lines(lines)
-    for failure in found.failed:
-        print_note(f"Failed: {failure.path}: {failure.reason}.")
-    for failure in found.damaged:
-        print_note(f"Damaged: {failure.path}: {failure.reason}.")
+    for kind, failures in (("Failed", found.failed), ("Damaged", found.damaged)):
+        for failure in failures:
+            print_note(f"{kind}: {failure.path}: {failure.reason}.")
     return None
 
 

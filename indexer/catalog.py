@@ -109,6 +109,10 @@ class Catalog:
         """Return why an indexed file has no clips; "" where it has."""
         return self._entries[self._content_of[path]].failure
 
+    def failure_of_content(self, content: str) -> str:
+        """Return why an indexed content has no clips; "" where it has."""
+        return self._entries[content].failure
+
     def failures(self, paths: Iterable[str]) -> list[tuple[str, str]]:
         """Return path and failure of those indexed files that failed."""
         return [(path, failure) for path in paths if (failure := self.failure_of(path))]

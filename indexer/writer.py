@@ -76,8 +76,12 @@ class Writer:
         """Store a recording whose events are complete."""
         summary = done.summary or self._unstored.get(done.content)
         if self._catalog.holds(done.content):
-            self._catalog.add_path(done.file, done.content)
-            self.keep(done.path)
+            failure = self._catalog.failure_of_content(done.content)
+            if failure and self._catalog.has_clips(done.path):  # those of its former content are kept
+                self._statistics.failed.append(Failure(done.path, failure))
+            else:
+                self._catalog.add_path(done.file, done.content)
+                self.keep(done.path)
         elif summary is None:
             raise AssertionError(f"{done.path} was not decoded, and its content {done.content} is not indexed")
         elif done.summary is None:

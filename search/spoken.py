@@ -43,7 +43,7 @@ def search_spoken(
     background = background or ScoreCohort.of(store)
     check(query, store, model, background)
     if store.phonetic is None:
-        raise QueryError("The index does not hold what is said: index it again with --says.")
+        raise QueryError("The index does not hold what is said: index it again with --phonetic.")
     if store.phonetic.space != listener.card.space:
         raise QueryError(f"The index holds what is said as {store.phonetic.space} hears it, not {listener.card.space}.")
     wanted = query.skip + query.limit

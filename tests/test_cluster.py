@@ -10,8 +10,8 @@ import pytest
 from tests.qdrant_double import qdrant_double
 from voxdex.indexer.pipeline.decoder import RecordingDone
 from voxdex.indexer.pipeline.embedder import EmbeddedClip
-from voxdex.indexer.pipeline.ray import _in_order
-from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Point
+from voxdex.indexer.pipeline.ray import LONE_CORE, ActorPlan, _in_order, plan_actors
+from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Point, StoreError
 from voxdex.indexer.store.edge import EdgeStore
 
 SURE = ("kind", "content", "start", "end", "measured", "attributes", "clips", "failure", "origin", "phonetic")
@@ -37,6 +37,39 @@ def test_a_recording_is_done_when_all_of_it_is_here():
     done, other = RecordingDone("a", None, "x", None), RecordingDone("b", None, "y", None)
     told = list(_in_order([(done, 3), (spans[1], 1), (other, 0), (spans[0], 0), (spans[2], 2)]))
     assert told == [spans[1], other, spans[0], spans[2], done]
+
+
+@pytest.mark.parametrize(
+    ("machines", "device", "expected"),
+    [
+        ([{"CPU": 8, "GPU": 2}], "auto", ActorPlan(6, 2, 0, 1, "auto")),
+        ([{"CPU": 8}, {"CPU": 4, "GPU": 1}], "cuda", ActorPlan(11, 1, 0, 1, "cuda")),
+        ([{"CPU": 8, "GPU": 2}], "cpu", ActorPlan(4, 4, 1, 0, "cpu:1")),
+        ([{"CPU": 8}], "auto", ActorPlan(4, 4, 1, 0, "cpu:1")),
+        ([{"CPU": 8}, {"CPU": 8}], "cpu:4", ActorPlan(8, 2, 4, 0, "cpu:4")),
+        ([{"CPU": 2}], "cpu:2", ActorPlan(1, 1, 1, 0, "cpu:2")),
+        ([{"CPU": 1}], "auto", ActorPlan(1, 1, LONE_CORE, 0, "cpu:1")),
+    ],
+)
+def test_actors_use_the_device_that_was_asked_for(machines, device, expected):
+    plan = plan_actors(machines, device)
+    assert plan == expected
+    cores = plan.decoders * (LONE_CORE if plan.cores == LONE_CORE else 1) + plan.embedders * plan.cores
+    assert cores <= sum(machine["CPU"] for machine in machines)
+
+
+@pytest.mark.parametrize(
+    ("machines", "device", "reason"),
+    [
+        ([{"CPU": 8}], "cuda", "the Ray cluster has no GPU"),
+        ([{"CPU": 8}], "cuda:0", "the Ray cluster has no GPU"),
+        ([{"CPU": 8, "GPU": 2}], "cuda:0,1", "Ray assigns its GPUs itself"),
+        ([{"CPU": 2}, {"CPU": 2}], "cpu:4", "has more than 2 cores"),
+    ],
+)
+def test_a_device_that_a_cluster_lacks_is_named(machines, device, reason):
+    with pytest.raises(StoreError, match=reason):
+        plan_actors(machines, device)
 
 
 def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
@@ -84,6 +117,13 @@ def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     refused = voxdex("index", demo_archive, "--backend", "ray", "--ray-address", "127.0.0.1:9")
     assert refused.status == 2 and "no Ray cluster at '127.0.0.1:9'" in refused.err and "Traceback" not in refused.err
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_gpu_refuses_cuda(voxdex, demo_archive):
+    pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
+    refused = voxdex("index", demo_archive, "--backend", "ray", "--ray-address", "local", "--device", "cuda")
+    assert refused.status == 2 and "the Ray cluster has no GPU" in refused.err and "Traceback" not in refused.err
 
 
 @pytest.mark.slow

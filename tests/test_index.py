@@ -104,6 +104,47 @@ def test_recordings_that_swap_their_contents_are_all_kept(store, audio, mini):
     assert index([audio], store, mini).unchanged == 4
 
 
+def test_two_recordings_that_swap_their_contents_are_not_embedded_again(store, audio, mini):
+    catalogue = audio.parent / "catalogue.csv"
+    catalogue.write_text("path,speaker\naudio/a.wav,Anna\naudio/b.flac,Ben\n")
+    index([audio], store, mini, read_metadata(catalogue))
+    before = stored(store)
+    contents = {name: (audio / name).read_bytes() for name in ("a.wav", "b.flac")}
+    (audio / "a.wav").write_bytes(contents["b.flac"])
+    (audio / "b.flac").write_bytes(contents["a.wav"])
+    report = index([audio], store, mini)
+    assert (report.indexed, report.unchanged, report.failed, report.stages.embed) == (0, 3, [], 0.0)
+    assert stored(store) == before | {"a.wav": before["b.flac"], "b.flac": before["a.wav"]} and store.count() == CLIPS
+    metadata = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
+    assert metadata == {"a.wav": {"speaker": "Anna"}, "b.flac": {"speaker": "Ben"}, "long.wav": {}}
+
+
+def test_a_content_without_a_recording_is_kept_until_the_run_ends_and_counted_nowhere(store, audio, mini):
+    index([audio], store, mini)
+    write_sound(audio / "a.wav", voice(4.0, 90))
+
+    def killed(progress):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        index([audio], store, mini, on_progress=killed)
+    assert store.count("recording") == 4 and index_statistics(store).recordings == 3
+    report = index([audio], store, mini)
+    assert (report.indexed, report.unchanged, store.count("recording"), store.count()) == (0, 3, 3, CLIPS)
+    assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
+
+
+def test_a_run_that_is_asked_to_stop_ends_after_the_batch_and_leaves_no_former_contents(store, audio, mini):
+    index([audio], store, mini)
+    write_sound(audio / "a.wav", voice(4.0, 90))
+    batches = []
+    with pytest.raises(KeyboardInterrupt):
+        index([audio], store, mini, on_progress=batches.append, should_stop=lambda: True)
+    assert len(batches) == 1 and store.count() == CLIPS
+    assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
+    assert index([audio], store, mini).unchanged == 3
+
+
 def test_missing_recordings_stay_until_pruned(store, audio, mini):
     index([audio], store, mini)
     (audio / "a.wav").unlink()

@@ -204,6 +204,30 @@ def test_an_index_of_a_newer_version_is_not_to_be_deleted(index, where, here, tm
     assert contents(index) == before and EdgeStore.revision(index) == ()
 
 
+@pytest.mark.parametrize("where", ["index.json", "about.json", "points"])
+def test_an_index_of_an_older_version_is_refused_with_the_way_out(index, where, here, tmp_path):
+    older = json.dumps({"format": 2, "space": MINI.space, "model": "mini", "says": None})
+    if where == "index.json":
+        (index / where).write_text(older)
+    elif where == "about.json":
+        (index / "index.json").unlink()
+        (shard(index) / where).write_text(older)
+    else:
+        with EdgeStore.open(index) as store:
+            store.set_payload({"kind": "recording"}, {"says": ""})
+        forget_about(index)
+        (index / "index.json").unlink()
+    before = contents(index)
+    write_sound(tmp_path / "a.wav", voice(1.0))
+    for command in (["search", "a man"], ["status"], ["index", tmp_path / "a.wav"], ["reindex", "--model", "mini-open"]):
+        refused = here(*command, "--index", index)
+        assert refused.status == 2 and "Traceback" not in refused.err
+        assert (
+            f"has format 2, which this Voxdex no longer reads (it reads format {FORMAT}): index its recordings" in refused.err
+        )
+    assert contents(index) == before
+
+
 @pytest.mark.parametrize(
     "part", ["segments/*/segment.json", "segments/*/payload_storage/config.json", "segments/*/version.info"]
 )

@@ -241,7 +241,7 @@ def test_what_is_said_and_who_says_it_are_fused(voxdex, indexed):
 def test_an_index_of_voices_learns_what_is_said_later(voxdex, spoken_archive):
     assert voxdex("index", spoken_archive).status == 0
     refused = voxdex("search", "--says", HARBOUR)
-    assert refused.status == 2 and "index it again with --says" in refused.err
+    assert refused.status == 2 and "index it again with --phonetic" in refused.err
     foreseen = voxdex("index", spoken_archive, "--phonetic", "--dry-run", "--json").json
     assert (len(foreseen["changed"]), len(foreseen["unchanged"])) == (12, 0)
     assert len(voxdex("index", spoken_archive, "--dry-run", "--json").json["unchanged"]) == 12

@@ -197,6 +197,28 @@ def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monk
     assert (again.indexed, again.failed, store.count()) == (1, [], 5)
 
 
+@pytest.mark.parametrize("kind", ["crash", "change"])
+def test_a_copy_is_decoded_where_the_machine_made_the_other_one_fail(store, audio, mini, monkeypatch, kind):
+    for name in ("b1.wav", "b2.wav"):
+        shutil.copy(audio / "b.wav", audio / name)
+    with monkeypatch.context() as patched:
+        patched.setattr("voxdex.indexer.pipeline.decoder.Decoder.read", failing(kind))
+        report = index([audio], store, mini)
+    assert (report.recordings, len(report.failed) <= 1, store.count()) == (7, True, 5)
+    assert report.indexed + report.unchanged == 7 - len(report.failed) and report.indexed == 5
+    assert index([audio], store, mini).failed == []
+
+
+def test_copies_of_what_cannot_be_read_fail_with_it(store, audio, mini):
+    index([audio], store, mini)
+    for name in ("a.wav", "b.wav", "new.wav"):
+        (audio / name).write_bytes(b"no sound" * 100)
+    for _ in range(2):
+        report = index([audio], store, mini)
+        assert names(report.failed) == ["a.wav", "b.wav", "new.wav"] and report.unchanged == 3
+        assert len({failure.reason for failure in report.failed}) == 1 and store.count() == 5
+
+
 def test_a_recording_that_may_not_be_read_is_tried_again(store, audio, mini, monkeypatch):
     from voxdex.indexer import scan as files
 

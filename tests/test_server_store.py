@@ -9,8 +9,10 @@ import pytest
 pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
 
 from tests.qdrant_double import qdrant_double
+from tests.sounds import voice, write_sound
 from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.qdrant_collections import DESCRIPTION_ID
 from voxdex.indexer.store.qdrant_connection import connect
 from voxdex.indexer.store.qdrant_server import FIELDS, ServerStore
 
@@ -207,6 +209,21 @@ def test_all_is_answered_within_a_servers_limits(double, strict):
         assert len(store.facet("recording")) == 39
         assert store.count() == 39 and len(list(store.payloads("clip", ["content"]))) == 39
         assert len(store.sample_vectors(100)) == 39
+
+
+def test_a_collection_of_an_older_version_is_refused_with_the_way_out(double, here, tmp_path):
+    with ServerStore.create(connect(double.url), *NEW) as store:
+        collection = store._collection
+    changes = {"payload": {"format": 2, "says": None}, "points": [DESCRIPTION_ID]}
+    with httpx_client(double) as client:
+        client.post(f"/collections/{collection}/points/payload", params={"wait": True}, json=changes).raise_for_status()
+    write_sound(tmp_path / "a.wav", voice(1.0))
+    at = ("--url", double.url, "--collection", NEW[0])
+    for command in (["search", "a man"], ["status"], ["index", tmp_path / "a.wav"], ["reindex", "--model", "mini-open"]):
+        refused = here(*command, *at)
+        assert refused.status == 2 and "Traceback" not in refused.err
+        assert "has format 2, which this Voxdex no longer reads" in refused.err and "--collection NAME" in refused.err
+    assert collections(double) == [collection]
 
 
 def test_fields_beyond_those_that_a_server_indexes_are_named(double, caplog):
