@@ -86,7 +86,9 @@ def _counted(recordings: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], l
         if recording["failure"]:
             failed += [(path, recording["failure"]) for path in paths]
         elif paths:
-            counts.update(recordings=1, files=len(paths), duplicates=len(paths) - 1, without_speech=recording["clips"] == 0)
+            counts.update(
+                recordings=1, files=len(paths), duplicates=len(paths) - 1, without_speech=int(recording["clips"] == 0)
+            )
             for name in SECONDS:
                 seconds[name] = round(seconds[name] + recording[name], 3)
             origin = recording["origin"]

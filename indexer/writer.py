@@ -75,7 +75,7 @@ class Writer:
     def _finish(self, done: RecordingDone, clips: list[EmbeddedClip], embedding_failure: str) -> None:
         """Store a recording whose events are complete."""
         summary = done.summary or self._unstored.get(done.content)
-        if self._catalog.holds(done.content):
+        if done.file and self._catalog.holds(done.content):
             failure = self._catalog.failure_of_content(done.content)
             if failure and self._catalog.has_clips(done.path):  # those of its former content are kept
                 self._statistics.failed.append(Failure(done.path, failure))
@@ -112,8 +112,8 @@ class Writer:
     def _fail(self, done: RecordingDone, summary: DecodeSummary) -> None:
         """Count a failed recording; store that, unless it may pass or the file still has the clips of its former content."""
         self._statistics.failed.append(Failure(done.path, summary.failure))
+        self._unstored[done.content] = summary
         if summary.is_passing or self._catalog.has_clips(done.path):
-            self._unstored[done.content] = summary
             return
         recording = self._recording_point(done, summary, [])
         with suppress(PointError):

@@ -8,7 +8,7 @@ from itertools import islice
 from queue import Full, Queue
 
 from voxdex.encoders.machine import usable_cores
-from voxdex.indexer.pipeline.decoder import Decoder, RecordingDone, Segmentation, SegmentedClip, read_recording
+from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary, RecordingDone, Segmentation, SegmentedClip, read_recording
 from voxdex.indexer.pipeline.embedder import BATCH_CLIPS, Embedder, EmbedEvent, EmbedJob
 
 
@@ -72,8 +72,11 @@ class Reader:
         try:
             while (path := self._next_path()) is not None:
                 for event in read_recording(path, decoder, self._is_known):
-                    for each in self._settled(event) if isinstance(event, RecordingDone) else [event]:
-                        _put(queue, each, stopped)
+                    if not (isinstance(event, RecordingDone) and self._waits(event)):
+                        _put(queue, event, stopped)
+                    if isinstance(event, RecordingDone) and event.summary:
+                        for copy in self._release(event.content, event.summary):
+                            _put(queue, copy, stopped)
                     if stopped.is_set():
                         return
             _put(queue, None, stopped)
@@ -92,24 +95,27 @@ class Reader:
                 self._decoding.add(content)
         return is_known
 
-    def _settled(self, done: RecordingDone) -> list[RecordingDone]:
-        """Return the recordings that are done with one: none for a copy of a content that is still being decoded."""
+    def _waits(self, done: RecordingDone) -> bool:
+        """Return whether a recording is a copy of a content that is not decoded yet, and keep it until it is."""
         with self._lock:
-            if done.summary is None:
-                if done.content in self._known:
-                    return [done]
-                if done.content in self._decoding:
-                    self._copies[done.content].append(done)
-                else:  # decoding its content has just failed
-                    self._paths.append(done.path)
-                return []
-            self._decoding.discard(done.content)
-            copies = self._copies.pop(done.content, [])
-            if done.summary.is_passing:
+            if done.summary or done.content in self._known:
+                return False
+            if done.content in self._decoding:
+                self._copies[done.content].append(done)
+            else:  # decoding its content has just failed
+                self._paths.append(done.path)
+            return True
+
+    def _release(self, content: str, summary: DecodeSummary) -> list[RecordingDone]:
+        """Return the copies of a content that was decoded; if the machine made that fail, they are decoded themselves."""
+        with self._lock:
+            self._decoding.discard(content)
+            copies = self._copies.pop(content, [])
+            if summary.is_passing:
                 self._paths.extend(copy.path for copy in copies)
-                return [done]
-            self._known.add(done.content)
-            return [done, *copies]
+                return []
+            self._known.add(content)
+            return copies
 
 
 def _put(queue: Queue, event: object, stopped: threading.Event) -> None:
