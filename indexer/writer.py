@@ -75,7 +75,7 @@ class Writer:
     def _finish(self, done: RecordingDone, clips: list[EmbeddedClip], embedding_failure: str) -> None:
         """Store a recording whose events are complete."""
         summary = done.summary or self._unstored.get(done.content)
-        if done.file and self._catalog.holds(done.content):
+        if self._catalog.holds(done.content):
             failure = self._catalog.failure_of_content(done.content)
             if failure and self._catalog.has_clips(done.path):  # those of its former content are kept
                 self._statistics.failed.append(Failure(done.path, failure))

@@ -11,7 +11,7 @@ from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.model_card import file_sha256
 from voxdex.encoders.worker import Worker, WorkerError, idle_worker
 from voxdex.indexer.pipeline.clips import Clip
-from voxdex.indexer.scan import FileState, hashed_file
+from voxdex.indexer.scan import UNKNOWN_MTIME, FileState, hashed_file
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class DecodeSummary:
 class RecordingDone:
     """The end of a recording's events.
 
-    file, content: its state and SHA-256; None and "" where they are unknown. summary: None where its content is known.
+    file, content: its state and SHA-256, "" where the recording could not be read. summary: None where its content is known.
     """
 
     path: str
-    file: FileState | None
+    file: FileState
     content: str
     summary: DecodeSummary | None
 
@@ -116,7 +116,8 @@ def read_recording(path: str, decoder: Decoder, is_known: Callable[[str], bool])
                 else:
                     yield event
     except AudioError as error:
-        yield RecordingDone(path, None, content, DecodeSummary(failure=str(error), is_passing=True))
+        unknown = FileState(path, 0, UNKNOWN_MTIME)
+        yield RecordingDone(path, unknown, content, DecodeSummary(failure=str(error), is_passing=True))
 
 
 def _checked(summary: DecodeSummary, file: Path, before: FileState, content: str) -> DecodeSummary:
