@@ -101,7 +101,7 @@ def test_what_is_another_programs_is_named_and_left_alone(double, is_alias):
             http.post("/collections/aliases", json={"actions": [action]})
     name = "mine" if is_alias else "theirs"
     for make in (ServerStore.create, ServerStore.create_staging):
-        if make == ServerStore.beside and is_alias:
+        if make == ServerStore.create_staging and is_alias:
             continue
         with pytest.raises(StoreError, match=f"'{name}'.*not Voxdex's.*--collection"):
             make(client, name, *NEW[1:])
