@@ -50,7 +50,7 @@ def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path
 
     monkeypatch.setattr(decoder_process, "measure", surprise)
     path = write_sound(tmp_path / "a.wav", voice(3.0))
-    (done,) = decoder_process.decode("a.wav", path, 10.0, False)
+    (done,) = decoder_process.decode("a.wav", path, Segmentation(10.0))
     assert "surprise" in done.failure and "report it" in done.failure and done.is_passing
 
 
