@@ -29,7 +29,7 @@ def test_status_tells_what_is_there_and_what_failed(process, voxdex, audio):
     assert [failure["path"] for failure in said["failed"]] == [str(audio / "broken.wav")]
     (audio / "b.flac").unlink()
     shown = voxdex("status")
-    assert "2 in 3 files" in shown.out and "1 files are no longer there" in shown.out and "broken.wav" in shown.err
+    assert "2 in 3 files" in shown.out and "1 files no longer exist" in shown.out and "broken.wav" in shown.err
     nothing = voxdex("status", "--index", "nothing")
     assert nothing.status == 2 and "There is no index" in nothing.err
 
