@@ -20,7 +20,7 @@ demo: $(RUN_TIME)
 	$(VENV)/bin/pip install --quiet --editable '.[cpu,demo,phonetic]'
 	$(VENV)/bin/python demo/make_archive.py demo/audio
 	rm -rf demo/index
-	./cli.py index demo/audio --index demo/index --says
+	./cli.py index demo/audio --index demo/index --phonetic
 	./cli.py search "a woman" --index demo/index -n 5
 	./cli.py search "a man with a deep voice" --index demo/index -n 5
 	./cli.py search "whispering" --index demo/index -n 5

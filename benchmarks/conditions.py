@@ -1,10 +1,10 @@
-"""How long searches with conditions take, their page with its facets, and `status`, over a caption alone.
+"""Speed of searches with filters, of their page with its facets, and of `status`, relative to a caption alone.
 
     python -m benchmarks.conditions [--clips 100000] [--work FOLDER | --url http://HOST:6333]
 
-Indexes an archive of empty files through the pipeline itself, which gets blends of captions' embeddings, labels and measures
-instead of what it would hear, the same at each run. With --work, archive and index stay in that folder, with --url the index
-on the server, and a later run asks them again. Prints a table, then one JSON object as the last line.
+Indexes an archive of empty files, with blends of captions' embeddings, random labels and random measures as its clips, the same
+in each run. With --work, archive and index are kept in that folder, with --url the index on the server, and a later run uses
+them again. Prints a table, then one JSON object as the last line.
 """
 
 import json
@@ -32,9 +32,8 @@ from voxdex.encoders.zero_shot import Prediction, supported_attributes
 from voxdex.indexer.index import index as index_archive
 from voxdex.indexer.location import IndexLocation, LocalIndex, ServerIndex
 from voxdex.indexer.metadata import Metadata
-from voxdex.indexer.pipeline.decoder import DecodeSummary
-from voxdex.indexer.pipeline.embedder import BATCH_CLIPS, EmbeddedClip, EmbedEvent
-from voxdex.indexer.pipeline.reader import RecordingDone
+from voxdex.indexer.pipeline.decoder import DecodeSummary, RecordingDone
+from voxdex.indexer.pipeline.embedder import BATCH_CLIPS, EmbeddedClip, EmbedEvent, EmbedJob
 from voxdex.indexer.scan import FileState, find_recordings
 from voxdex.indexer.statistics import index_statistics
 from voxdex.indexer.store.base import Point, Store
@@ -52,8 +51,8 @@ from voxdex.web.schemas import SearchRequest
 CAPTION, FIRST = "a calm woman", 10
 SPEAKERS, SESSIONS, CAPTIONS = 500, 40, 1000
 WRITTEN = 5000
-"""Points at a time."""
-QUESTIONS = {
+"""Points in one write."""
+FILTERS = {
     "caption": (),
     "label": ("gender=female",),
     "range of numbers": ("duration:2..4",),
@@ -75,16 +74,16 @@ QUESTIONS = {
 
 
 def make_archive(folder: Path, count: int) -> None:
-    """Empty files, forty a folder."""
+    """Create empty files, forty in a folder."""
     for number in tqdm(range(count), unit=" files", disable=None):
-        place = folder / ("tapes" if number % 2 else "Radio Archive") / f"speaker {number // 40:05d}" / "abcx"[number % 4]
+        parent = folder / ("tapes" if number % 2 else "Radio Archive") / f"speaker {number // 40:05d}" / "abcx"[number % 4]
         if number % 40 < 4:
-            place.mkdir(parents=True)
-        (place / f"{'99' if number % 4 == 3 and number % 97 == 0 else 'take'}_{number:06d}.wav").touch()
+            parent.mkdir(parents=True)
+        (parent / f"{'99' if number % 4 == 3 and number % 97 == 0 else 'take'}_{number:06d}.wav").touch()
 
 
 def metadata_of(paths: Sequence[str]) -> Metadata:
-    """A sheet with a speaker, a session, a rating and a day for each recording."""
+    """Return metadata with a speaker, a session, a rating and a day for each recording."""
     rng = np.random.default_rng(1)
     days = np.datetime64("2018-01-01") + rng.integers(0, 5 * 365, len(paths))
     rows = {
@@ -99,13 +98,14 @@ def metadata_of(paths: Sequence[str]) -> Metadata:
     return Metadata({"speaker": "text", "session": "number", "rating": "number", "recorded": "date"}, rows)
 
 
-class Hearing:
-    """What reads recordings for the pipeline without looking into them; a clip of each."""
+class SyntheticBackend:
+    """An EmbedBackend that makes one clip of each recording, with random predictions and measures, without reading it."""
 
     def __init__(self, model: Model, real: np.ndarray) -> None:
         self._real, self._attributes = real, supported_attributes(model)
 
-    def __call__(self, paths: Sequence[str], *_: Any) -> Iterator[list[EmbedEvent]]:
+    def __call__(self, job: EmbedJob) -> Iterator[list[EmbedEvent]]:
+        paths = job.paths
         rng = np.random.default_rng(2)
         vectors = (vector for part in blended(self._real, len(paths)) for vector in part)
         batch: list[EmbedEvent] = []
@@ -117,23 +117,24 @@ class Hearing:
         yield batch
 
     def _recording(self, path: str, vector: np.ndarray, rng: np.random.Generator) -> list[EmbedEvent]:
-        heard = {}
+        predictions = {}
         for attribute in self._attributes:
             label = attribute.labels[rng.integers(len(attribute.labels))]
-            heard[attribute.name] = Prediction(label.name, round(rng.uniform(0.3, 1), 4))
+            predictions[attribute.name] = Prediction(label.name, round(rng.uniform(0.3, 1), 4))
         start, seconds = (round(each, 3) for each in rng.uniform((0, 1), (2, 10)))
         measures = AcousticMeasures(*(round(each, 2) for each in rng.normal((160, 3, -25, 4, 20), (40, 1, 4, 1, 6))))
-        span = EmbeddedClip(path, start, round(start + seconds, 3), measures, vector, heard, None, 0.0)
+        clip = EmbeddedClip(path, start, round(start + seconds, 3), measures, vector, predictions, None, 0.0)
         origin = Origin("wav", "pcm_s16le", 16_000, 1, {"software": "recorder"})
-        decoded = DecodeSummary(round(start + seconds + 1, 3), 0.5, origin)
-        return [span, RecordingDone(path, FileState.of(path), f"{Path(path).stem}{'0' * 56}", decoded)]
+        summary = DecodeSummary(round(start + seconds + 1, 3), 0.5, origin)
+        return [clip, RecordingDone(path, FileState.of(path), f"{Path(path).stem}{'0' * 56}", summary)]
 
 
-class Bulk:
-    """A store that takes the points of many recordings at a time; the pipeline writes each recording by itself."""
+class BulkStore:
+    """A store that writes the points of many recordings at a time; the pipeline writes each recording by itself."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._points = store, []
+        self._store = store
+        self._points: list[Point] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -152,33 +153,33 @@ class Bulk:
         self._store.optimise()
 
 
-def fill(place: IndexLocation, archive: Path, clips: int, model: Model) -> dict[str, float]:
-    """Makes an index of an archive; seconds, and bytes of memory that this process held at most."""
+def fill(location: IndexLocation, archive: Path, clips: int, model: Model) -> dict[str, float]:
+    """Create an index of an archive; return its seconds and the peak memory of this process in bytes."""
     if not archive.exists():
         make_archive(archive, clips)
     bank = CaptionBank(model).captions
     real = np.stack([caption_vector(text, model) for text in bank[:: max(1, len(bank) // CAPTIONS)]])
-    walk, started = find_recordings([archive]), time.perf_counter()
-    with place.create(model.card.space, model.card.name, model.card.dimension) as store:
-        index_archive(walk, Bulk(store), model, metadata_of([*walk.recordings]), read=Hearing(model, real))
+    scan, started = find_recordings([archive]), time.perf_counter()
+    with location.create(model.card.space, model.card.name, model.card.dimension) as store:
+        index_archive(scan, BulkStore(store), model, metadata_of([*scan.recordings]), backend=SyntheticBackend(model, real))
     return {"index_seconds": time.perf_counter() - started, "index_peak_bytes": peak_memory()}
 
 
-def milliseconds(question: Callable[[], Any], runs: int) -> float:
-    """The median of some runs, after one that warms caches."""
+def milliseconds(call: Callable[[], Any], runs: int) -> float:
+    """Return the median duration of a call in milliseconds, after a first one that fills caches."""
     times = []
     for _ in range(runs + 1):
         started = time.perf_counter()
-        question()
+        call()
         times.append(1000 * (time.perf_counter() - started))
     return statistics.median(times[1:])
 
 
 def measure(store: Store, model: Model, runs: int) -> list[dict[str, Any]]:
-    """Each question: a search as the command line makes it, with a facet, and as the page makes it, with all of its own."""
+    """Time each filter: a search of the command line, one with a facet, and a search of the page with all its facets."""
     background = ScoreCohort.of(store)
     rows = []
-    for name, conditions in tqdm(QUESTIONS.items(), unit=" questions", disable=None):
+    for name, conditions in tqdm(FILTERS.items(), unit=" filters", disable=None):
         where = parse_filter(*conditions)
         asked = SearchRequest(caption=CAPTION, where=list(conditions))
 
@@ -194,25 +195,33 @@ def measure(store: Store, model: Model, runs: int) -> list[dict[str, Any]]:
 
         timed = {"search": search, "search and facet": with_facet, "page": page}
         row = {"question": name, "condition": " ".join(conditions), "clips": sum(store.facet("gender", where).values())}
-        rows.append(row | {name: milliseconds(question, runs) for name, question in timed.items()})
+        rows.append(row | {name: milliseconds(call, runs) for name, call in timed.items()})
     rows.append({"question": "status", "condition": "", "search": milliseconds(lambda: index_statistics(store), runs)})
     return [row | {"ratio": row["search"] / rows[0]["search"]} for row in rows]
 
 
 @click.command()
-@click.option("--clips", default=100_000, show_default=True, type=click.IntRange(100, 1_000_000), help="One a recording.")
-@click.option("--work", type=click.Path(file_okay=False, path_type=Path), help="Where archive and index stay.")
-@click.option("--url", metavar="URL", help="Of a Qdrant server that is to hold the index, named conditions-CLIPS.")
-@click.option("--runs", default=5, show_default=True, type=click.IntRange(1), help="Of which the median is taken.")
-@click.option("--model", "name", help="What captions are embedded by.  [default: the one of a new index]")
+@click.option(
+    "--clips",
+    default=100_000,
+    show_default=True,
+    type=click.IntRange(100, 1_000_000),
+    help="Number of clips, one per recording.",
+)
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), help="Folder in which archive and index are kept.")
+@click.option("--url", metavar="URL", help="Address of a Qdrant server for the index, which is named conditions-CLIPS.")
+@click.option(
+    "--runs", default=5, show_default=True, type=click.IntRange(1), help="Number of runs; the table shows their median."
+)
+@click.option("--model", "name", help="Model of the captions.  [default: that of a new index]")
 def main(clips: int, work: Path | None, url: str | None, runs: int, name: str | None) -> None:
-    """Ask an index questions with conditions, and compare them with a caption alone."""
+    """Time searches with filters, and compare them with a caption alone."""
     model = open_model(name or default_model())
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        place = ServerIndex(url, f"conditions-{clips}") if url else LocalIndex(folder / f"index-{clips}")
-        made = {} if place.exists() else fill(place, folder / f"archive-{clips}", clips, model)
-        with place.open() as store:
+        location = ServerIndex(url, f"conditions-{clips}") if url else LocalIndex(folder / f"index-{clips}")
+        made = {} if location.exists() else fill(location, folder / f"archive-{clips}", clips, model)
+        with location.open() as store:
             rows = measure(store, model, runs)
             found = {"clips": store.count(), "bytes": index_statistics(store).bytes, "peak_bytes": peak_memory()}
     table = Table("question", "condition", "clips", "search (ms)", "over caption", "with a facet (ms)", "page (ms)")

@@ -1,10 +1,10 @@
-"""How fast captions are answered, and how much of the exact answer, by number of clips.
+"""Speed and recall of caption searches, by number of clips.
 
     python -m benchmarks.search [FOLDER_OF_RECORDINGS] [--clips 10000 --clips 100000 --clips 1000000]
 
-Clips are made of real embeddings, of a folder or of espeak-ng's voices: each is a blend of two of them with noise of their own
-covariance, as uniform noise has no neighbours worth finding. Queries are captions of the bank that ships. The embedded engine
-as `index` leaves it is compared with an exact scan by numpy and, where installed, with usearch's HNSW (pip install usearch).
+Clips are made of real embeddings, of a folder or of espeak-ng's voices: each is a blend of two of them, with noise of their
+covariance, as uniform noise has no meaningful neighbours. Queries are captions of the shipped bank. The embedded engine, as
+`index` leaves it, is compared with an exact scan by numpy and, where installed, with usearch's HNSW (pip install usearch).
 Prints a table, then one JSON object as the last line.
 """
 
@@ -36,15 +36,15 @@ from voxdex.search.query_vector import caption_vector
 
 FIRST, QUERIES, PORTION = 10, 200, 20_000
 NOISE = 0.5
-"""Of a clip, over the spread of the real ones."""
+"""Noise of a clip, relative to the standard deviation of the real ones."""
 SPEAKERS = 500
 
 
 def real_embeddings(folder: Path | None, model: Model) -> np.ndarray:
-    """Of the clips of a folder, or of espeak-ng's voices: float32 [clips, dimension]."""
-    with tempfile.TemporaryDirectory() as place:
+    """Return the embeddings of the clips of a folder, or of espeak-ng's voices: float32 [clips, dimension]."""
+    with tempfile.TemporaryDirectory() as made:
         if folder is None:
-            folder = Path(place) / "archive"
+            folder = Path(made) / "archive"
             make_archive(folder)
         vectors = []
         for path in tqdm(find_recordings([folder]).recordings, unit=" recordings", disable=None):
@@ -56,61 +56,61 @@ def real_embeddings(folder: Path | None, model: Model) -> np.ndarray:
 
 
 def blended(real: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """Unit vectors as they may come from an archive of `count` clips, in portions."""
+    """Yield unit vectors like those of an archive of `count` clips, in portions."""
     rng = np.random.default_rng(0)
     _, spread, axes = np.linalg.svd(real - real.mean(axis=0), full_matrices=False)
     scales = NOISE * spread / np.sqrt(len(real))
     for start in range(0, count, PORTION):
         size = min(PORTION, count - start)
         one, other = real[rng.integers(len(real), size=(2, size))]
-        share = rng.beta(0.5, 0.5, size=(size, 1))
+        weight = rng.beta(0.5, 0.5, size=(size, 1))
         noise = (rng.normal(size=(size, len(scales))) * scales) @ axes
-        vectors = share * one + (1 - share) * other + noise
+        vectors = weight * one + (1 - weight) * other + noise
         yield (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def points(vectors: np.ndarray, start: int) -> list[Point]:
-    """Clips of these vectors, some payload with each."""
+    """Return clips with these vectors and some payload."""
     return [
         Point(
-            str(uuid.uuid5(uuid.NAMESPACE_OID, str(start + place))),
+            str(uuid.uuid5(uuid.NAMESPACE_OID, str(start + number))),
             vector,
             {
                 "kind": "clip",
-                "content": str(start + place),
-                "recording": f"/archive/{(start + place) // 40:06d}.wav",
+                "content": str(start + number),
+                "recording": f"/archive/{(start + number) // 40:06d}.wav",
                 "start": 0.0,
                 "end": 5.0,
-                "attributes": {"gender": "female" if place % 2 else "male"},
-                "metadata": {"speaker": f"s{(start + place) % SPEAKERS}"},
+                "attributes": {"gender": "female" if number % 2 else "male"},
+                "metadata": {"speaker": f"s{(start + number) % SPEAKERS}"},
             },
         )
-        for place, vector in enumerate(vectors)
+        for number, vector in enumerate(vectors)
     ]
 
 
 def timed(ask: Callable[[np.ndarray], Any], queries: np.ndarray) -> tuple[list[Any], dict[str, float]]:
-    """All answers, and how many milliseconds one takes: the median and the 95th percentile."""
+    """Return all answers, and the median and 95th percentile of their durations in milliseconds."""
     ask(queries[0])
     answers, milliseconds = [], []
     for query in queries:
         started = time.perf_counter()
         answers.append(ask(query))
         milliseconds.append(1000 * (time.perf_counter() - started))
-    return answers, {f"p{share}": float(np.percentile(milliseconds, share)) for share in (50, 95)}
+    return answers, {f"p{percent}": float(np.percentile(milliseconds, percent)) for percent in (50, 95)}
 
 
 def recall(found: list[np.ndarray], vectors: np.ndarray, queries: np.ndarray, exact: list[np.ndarray]) -> float:
-    """How much of the exact answer was found, in percent; what scores the same to six digits is as right."""
-    shares = []
+    """Return the recall of the exact answer in percent; clips whose scores agree to six digits are interchangeable."""
+    recalls = []
     for query, ids, best in zip(queries, found, exact, strict=True):
         least = (vectors[best] @ query).min()
-        shares.append(np.mean(vectors[ids] @ query >= least - 1e-6))
-    return 100 * float(np.mean(shares))
+        recalls.append(np.mean(vectors[ids] @ query >= least - 1e-6))
+    return 100 * float(np.mean(recalls))
 
 
 def measure(count: int, real: np.ndarray, queries: np.ndarray, space: str) -> list[dict[str, Any]]:
-    """Each way to search an archive of `count` clips."""
+    """Time each way to search an archive of `count` clips."""
     folder = Path(tempfile.mkdtemp(prefix="voxdex-search-"))
     try:
         return list(_measured(count, real, queries, space, folder))
@@ -120,7 +120,7 @@ def measure(count: int, real: np.ndarray, queries: np.ndarray, space: str) -> li
 
 def _measured(count: int, real: np.ndarray, queries: np.ndarray, space: str, folder: Path) -> Iterator[dict[str, Any]]:
     with EdgeStore.create(folder / "index", space, "mini", real.shape[1]) as store:
-        store.declare({"metadata.speaker": "text"})
+        store.ensure_fields({"metadata.speaker": "text"})
         parts, started = [], time.perf_counter()
         for part in tqdm(blended(real, count), total=-(-count // PORTION), desc=f"{count} clips", disable=None):
             store.upsert(points(part, len(parts) * PORTION))
@@ -135,21 +135,21 @@ def _measured(count: int, real: np.ndarray, queries: np.ndarray, space: str, fol
             return np.argpartition(-scores, FIRST)[:FIRST]
 
         exact, scanned = timed(scan, queries)
-        yield {"clips": count, "how": "numpy, exact", "recall@10": 100.0, **scanned}
+        yield {"clips": count, "method": "numpy, exact", "recall@10": 100.0, **scanned}
         found, asked = timed(lambda query: [int(hit.payload["content"]) for hit in store.query(query, FIRST)], queries)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         metrics = {"recall@10": recall(found, vectors, queries, exact), **asked}
         built = {"write_seconds": written, "build_seconds": optimised, "bytes": size}
-        yield {"clips": count, "how": "engine, as index leaves it", **metrics, **built}
+        yield {"clips": count, "method": "engine, as index leaves it", **metrics, **built}
         where = parse_filter("speaker=s7")
         _, filtered = timed(lambda query: store.query(query, FIRST, where), queries)
-        yield {"clips": count, "how": "engine, one speaker of 500", **filtered}
+        yield {"clips": count, "method": "engine, one speaker of 500", **filtered}
     if other := usearch(vectors, queries, exact):
-        yield {"clips": count, "how": "usearch, HNSW", **other}
+        yield {"clips": count, "method": "usearch, HNSW", **other}
 
 
 def usearch(vectors: np.ndarray, queries: np.ndarray, exact: list[np.ndarray]) -> dict[str, float] | None:
-    """Another engine's graph over the same vectors, its own defaults; None where it is not installed."""
+    """Time usearch over the same vectors, with its defaults; None where it is not installed."""
     try:
         from usearch.index import Index
     except ImportError:
@@ -164,23 +164,28 @@ def usearch(vectors: np.ndarray, queries: np.ndarray, exact: list[np.ndarray]) -
 @click.command()
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--clips", multiple=True, type=click.IntRange(100), default=(10_000, 100_000), show_default=True, help="Repeatable."
+    "--clips",
+    multiple=True,
+    type=click.IntRange(100),
+    default=(10_000, 100_000),
+    show_default=True,
+    help="Number of clips; repeatable.",
 )
-@click.option("--model", default="mini", show_default=True, help="What embeds.")
+@click.option("--model", default="mini", show_default=True, help="Model of the embeddings.")
 def main(folder: Path | None, clips: tuple[int, ...], model: str) -> None:
-    """Ask indexes of several sizes captions, and compare the engine with an exact scan."""
+    """Time caption searches in indexes of several sizes, and compare the engine with an exact scan."""
     encoder = open_model(model)
     real = real_embeddings(folder, encoder)
     captions = CaptionBank(encoder).captions
     queries = np.stack([caption_vector(text, encoder) for text in captions[:: len(captions) // QUERIES][:QUERIES]])
     results = [row for count in clips for row in measure(count, real, queries, encoder.card.space)]
-    table = Table("clips", "how", "recall@10 (%)", "median (ms)", "95 % (ms)", "write (s)", "build (s)", "disk (MB)")
+    table = Table("clips", "method", "recall@10 (%)", "median (ms)", "95 % (ms)", "write (s)", "build (s)", "disk (MB)")
     for row in results:
         table.add_row(
             f"{row['clips']:,}",
-            row["how"],
+            row["method"],
             f"{row['recall@10']:.2f}" if "recall@10" in row else "",
-            *(f"{row[share]:.2f}" for share in ("p50", "p95")),
+            *(f"{row[name]:.2f}" for name in ("p50", "p95")),
             *(f"{row[name]:.1f}" if name in row else "" for name in ("write_seconds", "build_seconds")),
             f"{row['bytes'] / 1e6:.0f}" if "bytes" in row else "",
         )

@@ -68,7 +68,7 @@ def classify(
     save: Path | None,
     model: str,
     device: str,
-    place: IndexLocation,
+    location: IndexLocation,
     json_output: bool,
 ) -> None:
     """Predict the label of each clip, for attributes that ship or labels of your own.
@@ -88,7 +88,7 @@ def classify(
         raise click.UsageError("Give recordings or folders, or --indexed for the clips of the index.")
 
     if indexed:
-        with place.open() as store:
+        with location.open() as store:
             encoder = open_model(store.model)
             sets = label_sets(encoder, attributes, choices, templates)
             predictions, failed = list(classify_index(encoder, store, sets)), []

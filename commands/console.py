@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +16,6 @@ from rich.table import Column, Table
 from tqdm import tqdm
 
 from voxdex.encoders.audio.remote import is_url
-from voxdex.indexer.index import IndexReport, Progress
-from voxdex.indexer.location import IndexLocation
-
-
-def show_progress(bar: tqdm, progress: Progress) -> None:
-    if bar.total is None:
-        bar.total, bar.initial = progress.total, progress.unchanged
-    speed = progress.audio_seconds / max(bar.format_dict["elapsed"], 1e-3)
-    doing = "making the index quick to search" if progress.optimising else f"{speed:.0f}x real time"
-    bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {doing}", refresh=progress.optimising)
-    bar.update(progress.done - bar.n)
-
-
-def print_report(report: IndexReport, place: IndexLocation, clips: int | None, profile: bool) -> None:
-    lines = {"recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed"}
-    if report.indexed:
-        speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
-        silence = max(0.0, report.audio_seconds - report.speech_seconds - report.other_seconds)
-        lines["new clips"] = f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)"
-        lines["no clips of"] = (
-            f"{silence / 60:.1f} min of silence, {report.other_seconds / 60:.1f} min of music and noise; "
-            f"{report.silent} recordings without speech"
-        )
-    lines["index"] = f"{place}: {'' if clips is None else f'{clips} clips '}of the space {report.space}"
-    if report.unmatched_metadata or report.without_metadata:
-        lines["metadata"] = (
-            f"{report.unmatched_metadata} rows name no indexed recording, {report.without_metadata} recordings have no row"
-        )
-    if report.removed or report.missing:
-        lines["gone"] = f"{report.removed} dropped, {report.missing} kept (--prune drops them)"
-    if report.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.ignored.items()))
-        lines["left alone"] = f"{kinds}: not sound by name (name a file itself to index it)"
-    if profile:
-        stages = (f"{name} {seconds:.1f} s" for name, seconds in asdict(report.stages).items())
-        if report.peak_bytes:
-            lines["memory"] = f"{report.peak_bytes / 1e6:.0f} MB at most"
-        lines["time"] = f"{', '.join(stages)} (stages overlap), {report.seconds:.1f} s in all"
-    print_lines(lines)
 
 
 def print_lines(lines: dict[str, str]) -> None:
@@ -132,8 +92,8 @@ class Waiting:
 
 
 @contextmanager
-def graceful_interrupts() -> Iterator[Callable[[], None]]:
-    """Defer SIGINT and SIGTERM until the yielded function is called; a second signal interrupts at once."""
+def graceful_interrupts() -> Iterator[Callable[[], bool]]:
+    """Defer SIGINT and SIGTERM: the yielded function returns whether one has come. A second signal interrupts at once."""
     requests: list[bool] = []
 
     def request(*_: object) -> None:
@@ -142,13 +102,9 @@ def graceful_interrupts() -> Iterator[Callable[[], None]]:
         requests.append(True)
         print_note("Stopping after this batch; press Ctrl-C again to stop at once.")
 
-    def stop_if_requested() -> None:
-        if requests:
-            raise KeyboardInterrupt
-
     former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop_if_requested
+        yield lambda: bool(requests)
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

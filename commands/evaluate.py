@@ -187,9 +187,9 @@ def phonetics(manifest: Path, root: Path | None, model: str, device: str, json_o
 )
 @at_index
 @as_json
-def index(bank: Path | None, queries: int, first: int, place: IndexLocation, json_output: bool) -> None:
+def index(bank: Path | None, queries: int, first: int, location: IndexLocation, json_output: bool) -> None:
     """Recall of approximate search against exact search for text queries, and its latency."""
-    with place.open() as store:
+    with location.open() as store:
         encoder = open_model(store.model)
         captions = CaptionBank(encoder, bank).captions
         chosen = captions[:: max(1, len(captions) // queries)][:queries]

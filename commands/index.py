@@ -1,4 +1,4 @@
-"""Commands about an archive and its index: index, reindex, status, export-vectors."""
+"""Commands for an archive and its index: index, reindex, status, export-vectors, push, pull."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,15 +9,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import (
-    Waiting,
-    graceful_interrupts,
-    print_json,
-    print_lines,
-    print_note,
-    print_report,
-    show_progress,
-)
+from voxdex.commands.console import Waiting, graceful_interrupts, print_json, print_lines, print_note
 from voxdex.commands.options import (
     FILE,
     RECORDING,
@@ -28,14 +20,13 @@ from voxdex.commands.options import (
     exit_with_failures,
     index_option,
     server_options,
+    show_licence_once,
 )
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.model import Model, open_model
-from voxdex.indexer.copying import copy_index
-from voxdex.indexer.index import IndexReport, Progress
 from voxdex.indexer.index import index as index_archive
 from voxdex.indexer.location import (
-    PATIENCE_WRITING,
+    RUN_PATIENCE,
     IndexLocation,
     LocalIndex,
     ServerIndex,
@@ -44,87 +35,81 @@ from voxdex.indexer.location import (
     open_phonetic_encoder,
     phonetic_space,
 )
-from voxdex.indexer.maintenance import rebuild
+from voxdex.indexer.maintenance import copy_index, export_vectors, rebuild_index
 from voxdex.indexer.metadata import read_metadata
-from voxdex.indexer.pipeline.embedder import embed_locally
+from voxdex.indexer.pipeline.embedder import EmbedBackend
+from voxdex.indexer.pipeline.local import embed_locally
 from voxdex.indexer.pipeline.ray import embed_on_ray
-from voxdex.indexer.plan import plan_index
-from voxdex.indexer.progress_file import write_progress
-from voxdex.indexer.scan import ScanResult, find_recordings, partition
+from voxdex.indexer.plan import IndexPlan, plan_index
+from voxdex.indexer.report import IndexReport, Progress
+from voxdex.indexer.scan import find_recordings, partition
+from voxdex.indexer.snapshot import write_progress
 from voxdex.indexer.statistics import index_statistics
 from voxdex.indexer.store.base import StoreError
-from voxdex.indexer.vector_export import export_vectors
 
 
-class Pruning(click.Command):
-    """A command whose option --prune may stand alone: it is not followed by a value, as a path may stand behind it."""
+class PruneCommand(click.Command):
+    """A command with an option --prune that takes no separate value, as a path may follow it: --prune or --prune=all."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, ["--prune=gone" if argument == "--prune" else argument for argument in args])
+        return super().parse_args(ctx, ["--prune=missing" if argument == "--prune" else argument for argument in args])
 
 
 def prune_option(text: str) -> Callable:
-    return click.option("--prune", type=click.Choice(["gone", "all"]), metavar="[=all]", help=text)
+    return click.option("--prune", type=click.Choice(["missing", "all"]), metavar="[=all]", help=text)
 
 
-class Share(click.ParamType):
-    """K/N, such as 3/8."""
+class Partition(click.ParamType):
+    """One of N partitions, as K/N: 3/8."""
 
-    name = "share"
+    name = "partition"
 
-    def convert(self, value: str | tuple, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+    def convert(self, value: str | tuple, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         part, _, parts = value.partition("/")
         if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-            self.fail(f"{value!r} is not a share such as 3/8, from 1/8 to 8/8.", param, context)
+            self.fail(f"{value!r} is no partition such as 3/8, from 1/8 to 8/8.", param, ctx)
         return int(part), int(parts)
 
 
-everything_option = click.option(
-    "--everything", is_flag=True, help="Make clips of all sound, not of speech alone: screams, breaths, effects."
+vad_option = click.option(
+    "--no-vad", is_flag=True, help="Make clips of all sound (screams, breaths, effects), not of speech alone."
 )
 
 
-@click.command(cls=Pruning)
+@click.command(cls=PruneCommand)
 @click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
 @at_index(writes=True)
+@click.option("--model", metavar="NAME_OR_FOLDER", help="Model of a new index; see `models`.  [default: mini, or VOXDEX_MODEL]")
+@click.option("--metadata", type=FILE, help="Your metadata of the recordings: .csv, .jsonl or .xlsx with a column `path`.")
+@prune_option("Drop recordings under PATH that no longer exist; with =all, even if that is more than half of them.")
+@click.option("--retry-failed", is_flag=True, help="Decode recordings again that failed before, even if they are unchanged.")
+@vad_option
+@click.option("--phonetic", is_flag=True, help="Store phonetic vectors for `search --says`. Later runs keep them up to date.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--partition", "part", type=Partition(), metavar="K/N", help="Index one of N partitions, on one of N machines.")
 @click.option(
-    "--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini, or VOXDEX_MODEL]"
-)
-@click.option("--metadata", type=FILE, help="What you know already: .csv, .jsonl or .xlsx with a column `path`.")
-@prune_option("Drop recordings under PATH that no longer exist; =all even if that is more than half of them.")
-@click.option("--retry-failed", is_flag=True, help="Try again what could not be read before, though it has not changed.")
-@everything_option
-@click.option("--says", is_flag=True, help="Hold what is said as well, for `search --says`; once is enough.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
-@click.option(
-    "--engine",
-    type=click.Choice(["here", "ray"]),
-    default="here",
-    show_default=True,
-    help="What reads and embeds.",
-)
-@click.option(
-    "--address", default="auto", show_default=True, help="Of the Ray cluster; local starts one on this machine alone."
-)
-@click.option("--profile", is_flag=True, help="Say where the time went.")
+    "--backend", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="Decode and embed on this machine or on a Ray cluster.",
+)  # fmt: skip
+@click.option("--ray-address", default="auto", show_default=True, metavar="ADDRESS", help="Ray cluster; `local` starts one.")
+@click.option("--profile", is_flag=True, help="Print the time spent in each stage, and the peak memory.")
 @device_option
 @as_json
 def index(
     paths: tuple[Location, ...],
-    place: IndexLocation,
+    location: IndexLocation,
     model: str | None,
     metadata: Path | None,
     prune: str | None,
     retry_failed: bool,
-    everything: bool,
-    says: bool,
+    no_vad: bool,
+    phonetic: bool,
     dry_run: bool,
-    shard: tuple[int, int] | None,
-    engine: str,
-    address: str,
+    part: tuple[int, int] | None,
+    backend: str,
+    ray_address: str,
     profile: bool,
     device: str,
     json_output: bool,
@@ -137,170 +122,224 @@ def index(
     voxdex index ./audio
     voxdex index ./interviews ./tapes --index oral-history --metadata catalogue.csv
     """
-    known = read_metadata(metadata) if metadata else None
-    walk = find_recordings(paths)
-    if shard:
-        walk = partition(walk, *shard)
-    if not walk.recordings and not place.exists():
-        wrong = [f"{failure.path}: {failure.reason}" for failure in (*walk.absent, *walk.failed)]
-        raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
+    rows = read_metadata(metadata) if metadata else None
+    scan = find_recordings(paths)
+    if part:
+        scan = partition(scan, *part)
+    if not scan.recordings and not location.exists():
+        reasons = [f"{failure.path}: {failure.reason}" for failure in (*scan.absent, *scan.failed)]
+        raise StoreError("; ".join(reasons or [nothing_found(paths)]) + ".")
     if dry_run:
-        return show_foresight(walk, place, prune, says, retry_failed, json_output)
-    store, encoder = open_index(place, model, device, phonetic_space() if says else None)
-    with store, following(encoder, place) as on_progress:
-        listener = open_phonetic_encoder(store, device)
-        read = partial(embed_on_ray, address=address) if engine == "ray" else embed_locally
+        if location.exists():
+            with location.open() as store:
+                space = phonetic_space().space if phonetic and not store.phonetic else ""
+                plan = plan_index(scan, store, phonetic=space, retry_failed=retry_failed)
+        else:
+            plan = plan_index(scan, None)
+        return show_plan(plan, prunes=prune is not None, json_output=json_output)
+    embed: EmbedBackend = embed_locally
+    announce, here = announce_model, device
+    if backend == "ray":  # the machines of the cluster open the model on the device
+        embed, here = partial(embed_on_ray, address=ray_address, device=device), "cpu"
+        announce = partial(announce_ray, device=device)
+    store, encoder = open_index(location, model, here, phonetic_space() if phonetic else None)
+    with store, tracked_progress(location, partial(announce, encoder)) as (on_progress, should_stop):
         report = index_archive(
-            walk, store, encoder, known,
-            prune=prune is not None, everything=everything, on_progress=on_progress, listener=listener, read=read,
-            prune_all=prune == "all", retry_failed=retry_failed,
+            scan, store, encoder, rows,
+            phonetic_model=open_phonetic_encoder(store, here), vad=not no_vad, backend=embed,
+            prune=prune is not None, prune_all=prune == "all", retry_failed=retry_failed,
+            on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
         clips = store.count() if report.indexed or report.removed else None
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")
-    end(report, place, clips, profile, json_output)
+    finish(report, location, clips, profile=profile, json_output=json_output)
 
 
 @contextmanager
-def following(encoder: Model, place: IndexLocation) -> Iterator[Callable[[Progress], None]]:
-    """What `index` is to call after each batch: it shows how far things are, and stops where Ctrl-C was pressed."""
-    introduce_once = cache(announce_model)
-    tell = partial(write_progress, folder=place.path) if isinstance(place, LocalIndex) else lambda progress: None
-    tell(Progress(0, 0, 0, 0.0))
-    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, graceful_interrupts() as stop_if_asked:
+def tracked_progress(
+    location: IndexLocation, announce: Callable[[], None]
+) -> Iterator[tuple[Callable[[Progress], None], Callable[[], bool]]]:
+    """Show the progress of a run, and publish it in the folder of the index; yield `on_progress` and `should_stop`.
+
+    Args:
+        location: of the index.
+        announce: prints the model and its device, when the first clips are embedded.
+    """
+    announce_once = cache(announce)
+
+    def publish(progress: Progress | None) -> None:
+        if isinstance(location, LocalIndex):
+            write_progress(progress, location.path)
+
+    publish(Progress(0, 0, 0, 0.0))
+    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, graceful_interrupts() as should_stop:
 
         def on_progress(progress: Progress) -> None:
             if progress.audio_seconds:
-                introduce_once(encoder)
-            show_progress(bar, progress)
-            tell(progress)
-            stop_if_asked()
+                announce_once()
+            if bar.total is None:
+                bar.total, bar.initial = progress.total, progress.unchanged
+            speed = progress.audio_seconds / max(bar.format_dict["elapsed"], 1e-3)
+            doing = "building search indexes" if progress.optimising else f"{speed:.0f}x real time"
+            bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {doing}", refresh=progress.optimising)
+            bar.update(progress.done - bar.n)
+            publish(progress)
 
         try:
-            yield on_progress
+            yield on_progress, should_stop
         finally:
-            tell(None)
+            publish(None)
+
+
+def announce_ray(encoder: Model, device: str) -> None:
+    show_licence_once(encoder.card)
+    print_note(f"Embedding with {encoder.card.name} on the Ray cluster (--device {device}).")
 
 
 def nothing_found(paths: Iterable[Location]) -> str:
     return f"There are no recordings under {', '.join(map(str, paths))} (by their names: .wav, .mp3, .mp4 ...)"
 
 
-def show_foresight(
-    walk: ScanResult, place: IndexLocation, prune: str | None, says: bool, retry_failed: bool, json_output: bool
-) -> None:
-    if place.exists():
-        with place.open() as store:
-            found = plan_index(walk, store, phonetic_space().space if says and not store.says else "", retry_failed)
-    else:
-        found = plan_index(walk, None)
+def show_plan(plan: IndexPlan, *, prunes: bool, json_output: bool) -> None:
+    """Print what a run would do, and exit with the status that it would have."""
     if json_output:
-        print_json(asdict(found))
+        print_json(asdict(plan))
     else:
-        lines = {
-            "would embed": f"{len(found.new)} new, {len(found.changed)} changed",
-            "would leave": f"{len(found.unchanged)} unchanged, {len(found.known)} moved or copied",
-            "gone": f"{len(found.gone)} ({'would be dropped' if prune else 'kept without --prune'})",
-        }
-        print_lines(lines)
-    exit_with_failures(True, [asdict(failure) for failure in found.failed])
+        missing = f"{len(plan.missing)} ({'would be dropped' if prunes else 'kept without --prune'})"
+        embedded = f"{len(plan.new)} new, {len(plan.changed)} changed"
+        unchanged = f"{len(plan.unchanged)}, and {len(plan.known)} moved or copied"
+        print_lines({"would embed": embedded, "unchanged": unchanged, "missing": missing})
+    exit_with_failures(True, [asdict(failure) for failure in plan.failed])
 
 
-def end(report: IndexReport, place: IndexLocation, clips: int | None, profile: bool, json_output: bool) -> None:
-    """Shows what a run did, and exits as it must."""
+def finish(report: IndexReport, location: IndexLocation, clips: int | None, *, profile: bool, json_output: bool) -> None:
+    """Print the report of a run, and exit with its status. clips: of the index; None where unknown."""
     if json_output:
         print_json(asdict(report))
     else:
-        print_report(report, place, clips, profile)
+        print_lines(report_lines(report, location, clips, profile=profile))
     for damage in report.damaged:
         print_note(f"Damaged: {damage.path}: {damage.reason}.")
     exit_with_failures(report.recordings > len(report.failed), [asdict(failure) for failure in report.failed])
 
 
-@click.command(cls=Pruning)
+def report_lines(report: IndexReport, location: IndexLocation, clips: int | None, *, profile: bool) -> dict[str, str]:
+    """Return the rows of a report's table."""
+    lines = {"recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed"}
+    if report.indexed:
+        speed = f"{report.audio_seconds / 60:.1f} min of audio in {report.seconds:.1f} s"
+        silence = max(0.0, report.audio_seconds - report.speech_seconds - report.non_speech_seconds)
+        lines["new clips"] = f"{report.clips} ({speed}, {report.audio_seconds / report.seconds:.0f}x real time)"
+        lines["not speech"] = (
+            f"{silence / 60:.1f} min of silence, {report.non_speech_seconds / 60:.1f} min of music and noise; "
+            f"{report.without_speech} recordings without speech"
+        )
+    lines["index"] = f"{location}: {'' if clips is None else f'{clips} clips '}of the space {report.space}"
+    if report.unmatched_metadata or report.without_metadata:
+        lines["metadata"] = (
+            f"{report.unmatched_metadata} rows name no indexed recording, {report.without_metadata} recordings have no row"
+        )
+    if report.removed or report.missing:
+        lines["missing"] = f"{report.removed} dropped, {report.missing} kept (--prune drops them)"
+    if report.ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.ignored.items()))
+        lines["skipped"] = f"{kinds}: not media by name (name a file itself to index it)"
+    if profile:
+        stages = (f"{name} {seconds:.1f} s" for name, seconds in asdict(report.stages).items())
+        if report.peak_bytes:
+            lines["memory"] = f"{report.peak_bytes / 1e6:.0f} MB at most"
+        lines["time"] = f"{', '.join(stages)} (stages overlap), {report.seconds:.1f} s in all"
+    return lines
+
+
+@click.command(cls=PruneCommand)
 @at_index(writes=True)
-@click.option("--model", metavar="NAME_OR_FOLDER", help="The model to embed with; see `models`.  [default: the index's own]")
-@click.option("--says", is_flag=True, help="Hold what is said as well, for `search --says`.")
-@prune_option("Leave out recordings that no longer exist; =all even if that is more than half of them.")
+@click.option("--model", metavar="NAME_OR_FOLDER", help="Model to embed with; see `models`.  [default: the index's own]")
+@click.option("--phonetic", is_flag=True, help="Store phonetic vectors as well, for `search --says`.")
+@prune_option("Leave out recordings that no longer exist; with =all, even if that is more than half of them.")
 @click.option("--drop-failed", is_flag=True, help="Leave out recordings that can no longer be read, instead of refusing.")
-@everything_option
+@vad_option
 @device_option
 @as_json
 def reindex(
-    place: IndexLocation,
+    location: IndexLocation,
     model: str | None,
-    says: bool,
+    phonetic: bool,
     prune: str | None,
     drop_failed: bool,
-    everything: bool,
+    no_vad: bool,
     device: str,
     json_output: bool,
 ) -> None:
-    """Make an index again with another model, or for what is said too, of the same recordings and metadata.
+    """Build an index again, of the same recordings and metadata, with another model or with phonetic vectors.
 
-    It answers as before until the new one is whole. Stopped, it goes on when it is run again.
+    Searches use the former index until the new one is complete. An interrupted run is continued by the same command.
 
     \b
     voxdex reindex --model mini-open
-    voxdex reindex --says --url http://localhost:6333
+    voxdex reindex --phonetic --url http://localhost:6333
     """
-    if not (model or says):
-        raise click.UsageError("Name the model to embed with (--model), or add what is said (--says).")
+    if not (model or phonetic):
+        raise click.UsageError("Name the model to embed with (--model), or add phonetic vectors (--phonetic).")
     if not model:
-        with place.open() as store:
+        with location.open() as store:
             model = store.model
     encoder = open_model(model, device, bulk=True)
-    with following(encoder, place) as on_progress:
-        report = rebuild(
-            place, encoder, prune is not None, everything, on_progress,
-            prune_all=prune == "all", drop_failed=drop_failed, says=phonetic_space() if says else None,
+    with tracked_progress(location, partial(announce_model, encoder)) as (on_progress, should_stop):
+        report = rebuild_index(
+            location, encoder,
+            phonetic=phonetic_space() if phonetic else None, vad=not no_vad,
+            prune=prune is not None, prune_all=prune == "all", drop_failed=drop_failed,
+            on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
-    end(report, place, report.clips, False, json_output)
+    finish(report, location, report.clips, profile=False, json_output=json_output)
 
 
 @click.command()
 @at_index
-@click.option("--check-files", is_flag=True, help="Look which files are gone, of a large index on a server too.")
+@click.option("--check-files", is_flag=True, help="Look for missing files, even of a large index on a server.")
 @as_json
-def status(place: IndexLocation, check_files: bool, json_output: bool) -> None:
-    """Say what is in an index, and what could not be read.
+def status(location: IndexLocation, check_files: bool, json_output: bool) -> None:
+    """Print the contents of an index, and the recordings that could not be read.
 
     \b
     voxdex status
     voxdex status --index oral-history --json
     """
-    with place.open() as store:
-        found, versions = index_statistics(store, check_files), dict(store.versions)
+    with location.open() as store:
+        found, versions = index_statistics(store, check_files=check_files), dict(store.versions)
     if json_output:
         return print_json(asdict(found) | {"versions": versions})
     formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())
     lines = {
-        "index": f"{place}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
+        "index": f"{location}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
         "model": f"{found.model}, space {found.space}",
-        **({"what is said": f"as {found.says} hears it"} if found.says else {}),
+        **({"phonetic": f"space {found.phonetic}"} if found.phonetic else {}),
         "engine": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
-        "clips": f"{found.clips}: {found.speech_seconds / 3600:.2f} h; {found.other_seconds / 3600:.2f} h of music and noise, "
-        f"{found.silent} recordings without speech",
+        "clips": f"{found.clips}, {found.speech_seconds / 3600:.2f} h; {found.without_speech} recordings without speech, "
+        f"{found.non_speech_seconds / 3600:.2f} h of music and noise",
     }
-    if found.gone:
-        lines["gone"] = f"{found.gone} files are no longer there (index --prune drops them)"
+    if found.missing:
+        lines["missing"] = f"{found.missing} files no longer exist (index --prune drops them)"
     print_lines(lines)
     for kind, failures in (("Failed", found.failed), ("Damaged", found.damaged)):
         for failure in failures:
             print_note(f"{kind}: {failure.path}: {failure.reason}.")
+    return None
 
 
 @click.command("export-vectors")
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.npz|OUT.parquet")
 @at_index
-def export_index_vectors(out: Path, place: IndexLocation) -> None:
-    """Write every clip of an index and its embedding into a file for other tools.
+def export_index_vectors(out: Path, location: IndexLocation) -> None:
+    """Write every clip of an index and its vector to a file for other tools.
 
     \b
     voxdex export-vectors clips.npz
     """
-    with place.open() as store:
+    with location.open() as store:
         try:
             clips = export_vectors(store, out)
         except ModuleNotFoundError as error:
@@ -310,16 +349,24 @@ def export_index_vectors(out: Path, place: IndexLocation) -> None:
     print_note(f"{clips} clips in {out}.")
 
 
-mirror_option = click.option("--mirror", is_flag=True, help="Drop what only the copy has, such as recordings that were pruned.")
+mirror_option = click.option("--mirror", is_flag=True, help="Delete recordings that only the copy has, such as pruned ones.")
 
 
-def show_copied(source: IndexLocation, target: IndexLocation, mirror: bool, json_output: bool) -> None:
+def show_copied(source: IndexLocation, target: IndexLocation, *, mirror: bool, json_output: bool) -> None:
+    """Copy an index, with a progress bar, and print what was copied."""
     with source.open() as store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
-        copied = copy_index(store, target, lambda total: (setattr(bar, "total", total), bar.update()), mirror)
+
+        def on_recording(total: int) -> None:
+            bar.total = total
+            bar.update()
+
+        report = copy_index(store, target, mirror=mirror, on_recording=on_recording)
     if json_output:
-        return print_json(asdict(copied))
-    dropped = f", {copied.dropped} dropped" if mirror else ""
-    print_lines({f"{target}": f"{copied.copied} copied of {copied.recordings} recordings, {copied.clips} clips{dropped}"})
+        return print_json(asdict(report))
+    dropped = f", {report.dropped} dropped" if mirror else ""
+    return print_lines(
+        {f"{target}": f"{report.copied} copied of {report.recordings} recordings, {report.clips} clips{dropped}"}
+    )
 
 
 @click.command()
@@ -328,13 +375,13 @@ def show_copied(source: IndexLocation, target: IndexLocation, mirror: bool, json
 @mirror_option
 @as_json
 def push(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) -> None:
-    """Copy an index to a Qdrant server; what is there already stays. Stopped, it goes on when it is run again.
+    """Copy an index to a Qdrant server. Recordings of the copy are kept; an interrupted run is continued by the same command.
 
     \b
     voxdex push --url http://localhost:6333 --collection oral-history
     voxdex push --url http://node-1:6333 --url http://node-2:6333 --qdrant-replicas 2
     """
-    show_copied(LocalIndex(index_folder(index_name)), server, mirror, json_output)
+    show_copied(LocalIndex(index_folder(index_name)), server, mirror=mirror, json_output=json_output)
 
 
 @click.command()
@@ -343,10 +390,10 @@ def push(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) 
 @mirror_option
 @as_json
 def pull(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) -> None:
-    """Copy an index from a Qdrant server into your data folder, or another one.
+    """Copy an index from a Qdrant server into your data folder, or another folder.
 
     \b
     voxdex pull --url http://localhost:6333 --index oral-history
     """
-    waiting = replace(server, patience=PATIENCE_WRITING, on_wait=Waiting())
-    show_copied(waiting, LocalIndex(index_folder(index_name)), mirror, json_output)
+    waiting = replace(server, patience=RUN_PATIENCE, on_wait=Waiting())
+    show_copied(waiting, LocalIndex(index_folder(index_name)), mirror=mirror, json_output=json_output)

@@ -8,8 +8,7 @@ import click
 from voxdex.commands.console import new_table, print_json, print_note, print_table
 from voxdex.commands.options import FOLDER, as_json, exit_with_failures
 from voxdex.commands.train import PRECISION, print_parity, stage_note, training_packages
-from voxdex.encoders.model import ModelError
-from voxdex.encoders.model_card import ModelCard, find_models, read_card
+from voxdex.encoders.model_card import ModelCard, ModelError, find_models, read_card
 from voxdex.encoders.paths import voxdex_home
 
 SCORED = ("gender", "emotion", "pitch")

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from voxdex.commands.console import Waiting, print_note
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.encoders.audio.remote import Location, as_location, is_folder, is_url
-from voxdex.encoders.model import Model, ModelError, open_model
-from voxdex.encoders.model_card import ModelCard, default_model
+from voxdex.encoders.model import Model, open_model
+from voxdex.encoders.model_card import ModelCard, ModelError, default_model
 from voxdex.encoders.onnx_session import DEVICES, parse_device
 from voxdex.encoders.paths import replace_file, voxdex_home
 from voxdex.encoders.phonetic.model import PHONETIC
-from voxdex.indexer.location import DEFAULT_INDEX, PATIENCE_WRITING, LocalIndex, ServerIndex, index_folder
+from voxdex.indexer.location import DEFAULT_INDEX, RUN_PATIENCE, LocalIndex, ServerIndex, index_folder
 from voxdex.indexer.scan import find_recordings, printable
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -84,16 +84,20 @@ device_option = click.option(
 
 index_option = click.option(
     "--index", "index_name", default=DEFAULT_INDEX, show_default=True, metavar="DIR_OR_NAME",
-    help="A name in your data folder, or a folder (with a slash in it).",
+    help="The index: a name in your data folder, or the path of a folder (with a slash).",
 )  # fmt: skip
 
 
-def server_options(required: bool = False, writes: bool = False) -> Callable:
-    """Options that say where a Qdrant server is; the command takes it as `server`, None where none is named.
+SERVER_SETTINGS = {"shards": "qdrant_shards", "replicas": "qdrant_replicas", "patience": "patience"}
+"""Fields of ServerIndex, and the options of commands that write."""
+
+
+def server_options(*, required: bool = False, writes: bool = False) -> Callable:
+    """Add the options for an index on a Qdrant server; the command takes it as `server`, None without --url.
 
     Args:
-        required: there must be one.
-        writes: the command writes an index there, or makes one, and waits for a server that is away.
+        required: whether --url is required.
+        writes: whether the command writes the index, and waits for an unavailable server.
     """
 
     def decorate(command: Callable) -> Callable:
@@ -105,24 +109,24 @@ def server_options(required: bool = False, writes: bool = False) -> Callable:
             envvar="VOXDEX_URL",
             show_envvar=True,
             required=required,
-            help="A Qdrant server, http://HOST:6333; several times for a cluster's nodes.",
+            help="Address of a Qdrant server, http://HOST:6333; repeat it for the nodes of a cluster.",
         )
-        @click.option("--collection", default="voxdex", show_default=True, metavar="NAME", help="The index on the server.")
-        @click.option("--api-key", envvar="VOXDEX_API_KEY", show_envvar=True, metavar="KEY", help="For the server.")
+        @click.option(
+            "--collection", default="voxdex", show_default=True, metavar="NAME", help="Name of the index on the server."
+        )
+        @click.option("--api-key", envvar="VOXDEX_API_KEY", show_envvar=True, metavar="KEY", help="API key of the server.")
         @wraps(_writing(command) if writes else command)
         def served(*arguments: Any, urls: tuple[str, ...], collection: str, api_key: str | None, **options: Any) -> Any:
-            chosen = {name: options.pop(name) for name in ("shards", "replicas", "patience") if writes}
+            chosen = {name: options.pop(option) for name, option in SERVER_SETTINGS.items() if writes}
             if not urls and (chosen.get("shards") or chosen.get("replicas")):
-                raise click.UsageError("--shards and --replicas are of a collection on a server: name that with --url.")
+                raise click.UsageError("--qdrant-shards and --qdrant-replicas need a server: give its address with --url.")
             if not urls:
                 return command(*arguments, server=None, **options)
             if writes:
                 chosen["on_wait"] = Waiting()
             server = ServerIndex(urls, collection, api_key or None, **chosen)
             if server.shows_key:
-                print_note(
-                    "The key for the server can be read on its way there: its address begins with http://, not https://."
-                )
+                print_note("The API key is sent unencrypted: the address of the server begins with http://, not https://.")
             return command(*arguments, server=server, **options)
 
         return served
@@ -135,30 +139,30 @@ def _writing(command: Callable) -> Callable:
         click.option(
             "--patience",
             type=click.FloatRange(0),
-            default=PATIENCE_WRITING,
+            default=RUN_PATIENCE,
             show_default=True,
             metavar="SECONDS",
-            help="How long a server that is away is waited for.",
+            help="Time to wait for an unavailable server.",
         ),
-        click.option("--replicas", type=click.IntRange(1), help="Copies of each shard of a new collection, in a cluster."),
-        click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster."),
+        click.option("--qdrant-replicas", type=click.IntRange(1), help="Replicas of each shard of a new index in a cluster."),
+        click.option("--qdrant-shards", type=click.IntRange(1), help="Shards of a new index in a cluster."),
     ):
         command = option(command)
     return command
 
 
 def at_index(command: Callable | None = None, *, writes: bool = False) -> Callable:
-    """Options that say where an index is, in a folder or on a server; the command takes it as `place`."""
+    """Add the options for the location of an index, a folder or a server; the command takes it as `location`."""
     if command is None:
         return partial(at_index, writes=writes)
 
     @index_option
     @server_options(writes=writes)
     @wraps(command)
-    def placed(*arguments: Any, index_name: str, server: ServerIndex | None, **options: Any) -> Any:
-        return command(*arguments, place=server or LocalIndex(index_folder(index_name)), **options)
+    def located(*arguments: Any, index_name: str, server: ServerIndex | None, **options: Any) -> Any:
+        return command(*arguments, location=server or LocalIndex(index_folder(index_name)), **options)
 
-    return placed
+    return located
 
 
 def open_encoder(model: str, device: str) -> Model:

@@ -74,7 +74,7 @@ def search(
     labels_to: Path | None,
     copy_to: Path | None,
     play: bool,
-    place: IndexLocation,
+    location: IndexLocation,
     json_output: bool,
 ) -> None:
     """Find clips by captions, by example, or both.
@@ -91,7 +91,7 @@ def search(
     asked = QuerySpec(captions, like, without, unlike, moves, liked, disliked, where, says, language)
     ranking = Ranking(group, per_group, fold, diversity, least)
     query = asked.query(find_sound, resolve_hit, ranking, limit, (page - 1) * limit)
-    with place.open() as store:
+    with location.open() as store:
         encoder = open_model(store.model)
         show_licence_once(encoder.card)
         hits = (

@@ -54,7 +54,7 @@ KEEP_ALIVE_SECONDS = 60
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @device_option
 def serve(
-    place: IndexLocation,
+    location: IndexLocation,
     host: str,
     port: int,
     token: str | None,
@@ -83,10 +83,10 @@ def serve(
     token = token or (None if is_loopback(host) else secrets.token_urlsafe(24))
     settings = Settings(host, token, max_upload_mb * 1_000_000, float(max_audio_seconds), rate_limit)
     listening = listen(host, port)
-    services = AppState.of(place, settings, device)
+    services = AppState.of(location, settings, device)
     with suppress(StoreError), services.library.opened() as index:
         show_licence_once(index.model.card)
-        print_note(f"{index.clips} clips in {place}, embedded by {index.model.card.name}.")
+        print_note(f"{index.clips} clips in {location}, embedded by {index.model.card.name}.")
     name = host if is_loopback(host) else socket.gethostname()
     address = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}/" + (
         f"?token={token}" if token else ""

@@ -1,69 +1,73 @@
-"""What a store says is indexed: which files, with which content; and how that changes."""
+"""The catalog of an index: which files are indexed, with which content, and what a change of files means for the index.
+
+A catalog decides and a writer stores: the methods change the catalog in memory and note what the store must change.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from voxdex.indexer.scan import FileState, is_gone
-from voxdex.indexer.store.base import KIND, RECORDING, Payload, Store
+from voxdex.indexer.store.base import KIND, PHONETIC, RECORDING, Payload, Store
 
-ABOUT = ("audio_seconds", "speech_seconds", "other_seconds", "clips", "origin", "damage")
-"""What is counted of recordings; see overview."""
-KEYS = ("content", "files", "metadata", "file_metadata", "failure", "says")
-MEMO = "recordings"
-"""What the store remembers of it."""
+COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", "origin", "damage")
+"""Payload keys of a recording that statistics are computed from."""
+KEYS = ("content", "files", "failure", PHONETIC, "file_metadata", *COUNTS)
+CACHE = "recordings"
+"""Name of the cached catalog."""
 
 
 @dataclass
 class Entry:
-    """A content that is indexed. files: that hold it. failure: why it has no clips; "" where nothing went wrong.
+    """An indexed content.
 
-    says: the space of the embeddings of what is said; "" where there are none. metadata: what the user said of the files, by
-    path. about: ABOUT.
+    files: with this content; none of an orphan. failure: why it has no clips, "" for none. phonetic: its phonetic space, "" for
+    none. metadata: the user's metadata by path. counts: values of COUNTS.
     """
 
     files: list[FileState]
     failure: str
-    says: str
+    phonetic: str
     metadata: dict[str, dict[str, Any]]
-    about: dict[str, Any]
+    counts: dict[str, Any]
 
     @property
-    def shown(self) -> dict[str, Any]:
-        """The metadata that its clips are found by: of the first file of which something was said."""
+    def shown_metadata(self) -> dict[str, Any]:
+        """The metadata that filters see: that of the first file that has any."""
         return next(filter(None, (self.metadata.get(file.path) for file in self.files)), {})
 
 
 class Catalog:
-    """The indexed files by path, and the paths that share one content.
+    """The indexed files by path, and the paths that share a content.
 
-    A content is stored once however many files hold it: the point of its recording lists all of them, and its clips name
-    the first.
+    A content is stored once: the point of its recording lists all its files, and its clips name the first one. A content whose
+    last file is gone, or has another content now, is an orphan; it can be used again until the run that orphaned it ends.
 
     Args:
         store: the index.
-        says: the space of what is said that is wanted; "" for the store's own, if it has one.
-        retry_failed: take recordings that failed for unknown, until they are looked at again.
+        phonetic: required phonetic space; "" for that of the store, if it has one.
+        retry_failed: treat recordings that failed as unknown until they are decoded again.
     """
 
-    def __init__(self, store: Store, says: str = "", retry_failed: bool = False) -> None:
+    def __init__(self, store: Store, *, phonetic: str = "", retry_failed: bool = False) -> None:
         self._store = store
-        self._known: dict[str, Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._content_of: dict[str, str] = {}
-        self._says = says or (store.says.space if store.says else "")
-        self._doubtful: set[str] = set()
-        for content, files, *rest in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS + ABOUT)):
-            known = self._known[content] = Entry(list(map(FileState._make, files)), *rest)
-            if retry_failed and known.failure:
-                self._doubtful.add(content)
-            for file in known.files:
+        self._phonetic = phonetic or (store.phonetic.space if store.phonetic else "")
+        self._retried: set[str] = set()
+        self._changed: dict[str, None] = {}
+        for content, files, *rest in store.cache_get(CACHE) or map(_row, store.payloads(RECORDING, KEYS)):
+            entry = self._entries[content] = Entry(list(map(FileState._make, files)), *rest)
+            if retry_failed and entry.failure:
+                self._retried.add(content)
+            for file in entry.files:
                 if self._content_of.setdefault(file.path, content) != content:
-                    self._settle(file, content)
+                    self._resolve(file, content)
 
-    def _settle(self, file: FileState, content: str) -> None:
-        """A run that was killed between storing a file's new content and dropping its old one leaves both: newest wins."""
+    def _resolve(self, file: FileState, content: str) -> None:
+        """Keep the newer of two contents of a file: a run was killed after it stored one and before it removed the other."""
         other = self._content_of[file.path]
-        earlier = next(state for state in self._known[other].files if state.path == file.path)
+        earlier = next(state for state in self._entries[other].files if state.path == file.path)
         stale, fresh = (content, other) if earlier.mtime > file.mtime else (other, content)
         self._release(stale, file.path)
         self._content_of[file.path] = fresh
@@ -74,119 +78,137 @@ class Catalog:
         return list(self._content_of)
 
     @property
-    def contents(self) -> set[str]:
-        """The hashes of all that is indexed, with what is said where that is wanted."""
-        return {content for content in self._known if self.holds(content)}
-
-    def recordings(self) -> Iterator[dict[str, Any]]:
-        """Of each content that is indexed what overview counts: ABOUT, files and failure."""
-        return ({"files": known.files, "failure": known.failure} | known.about for known in self._known.values())
+    def hashes(self) -> set[str]:
+        """The SHA-256 of all contents that need not be embedded again."""
+        return {content for content in self._entries if self.holds(content)}
 
     @property
-    def remembered(self) -> bool:
-        """Whether nothing was written since all this was last remembered."""
-        return self._store.recall(MEMO) is not None
+    def orphans(self) -> list[str]:
+        """The contents without a file."""
+        return [content for content, entry in self._entries.items() if not entry.files]
 
-    def remember(self) -> None:
-        """Lets the store recall at once what it would have to gather, until something changes."""
-        self._store.remember(MEMO, lambda: [[content, *vars(known).values()] for content, known in self._known.items()])
+    def recordings(self) -> Iterator[dict[str, Any]]:
+        """Yield COUNTS, "files" and "failure" of each content."""
+        return ({"files": entry.files, "failure": entry.failure} | entry.counts for entry in self._entries.values())
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether nothing was written since save_cache()."""
+        return self._store.cache_get(CACHE) is not None
+
+    def save_cache(self) -> None:
+        """Cache the catalog in the store until the index changes, so that it is read at once."""
+        self._store.cache_put(CACHE, lambda: [[content, *vars(entry).values()] for content, entry in self._entries.items()])
 
     def knows(self, file: FileState) -> bool:
-        """Whether a file is known as it is now, by size and modification time."""
+        """Return whether a file is unchanged, by size and modification time."""
         content = self._content_of.get(file.path)
-        return content is not None and file in self._known[content].files and self.holds(content)
+        return content is not None and file in self._entries[content].files and self.holds(content)
 
     def failure_of(self, path: str) -> str:
-        """Why a known file has no clips; "" where it has."""
-        return self._known[self._content_of[path]].failure
+        """Return why an indexed file has no clips; "" where it has."""
+        return self._entries[self._content_of[path]].failure
+
+    def failure_of_content(self, content: str) -> str:
+        """Return why an indexed content has no clips; "" where it has."""
+        return self._entries[content].failure
 
     def failures(self, paths: Iterable[str]) -> list[tuple[str, str]]:
-        """Those of some known files that have no clips, and why."""
+        """Return path and failure of those indexed files that failed."""
         return [(path, failure) for path in paths if (failure := self.failure_of(path))]
 
     def has_clips(self, path: str) -> bool:
-        """Whether a file is indexed and nothing was wrong with it."""
+        """Return whether a file is indexed and did not fail."""
         return path in self._content_of and not self.failure_of(path)
 
     def holds(self, content: str) -> bool:
-        """Whether a content is indexed, under whatever path, with what is said where that is wanted."""
-        known = self._known.get(content)
-        return known is not None and content not in self._doubtful and (known.says == self._says or bool(known.failure))
+        """Return whether a content is indexed, under any path, with the required phonetic embeddings."""
+        entry = self._entries.get(content)
+        is_complete = entry is not None and (entry.phonetic == self._phonetic or bool(entry.failure))
+        return is_complete and content not in self._retried
 
     def metadata_of(self, path: str) -> dict[str, Any]:
-        """What the user said of an indexed file."""
+        """Return the user's metadata of a file."""
         content = self._content_of.get(path)
-        return self._known[content].metadata.get(path, {}) if content else {}
+        return self._entries[content].metadata.get(path, {}) if content else {}
 
     def set_metadata(self, path: str, metadata: dict[str, Any]) -> None:
-        """Replaces what the user said of an indexed file, where that has changed."""
+        """Replace the user's metadata of an indexed file."""
         if self.metadata_of(path) != metadata:
             content = self._content_of[path]
-            self._known[content].metadata[path] = metadata
-            self._write(content)
+            self._entries[content].metadata[path] = metadata
+            self._changed[content] = None
 
-    def attach(self, now: FileState, content: str) -> None:
-        """A file holds a content that is indexed: as another copy, moved from where it was, or merely touched.
+    def add_path(self, file: FileState, content: str) -> None:
+        """Add a file with an indexed content: a copy, a moved file, or a file with a new modification time.
 
-        What was said of the file is kept; a file that is new takes what was said of the one that it was moved from.
+        Its metadata is kept; a moved file takes the metadata of its former path.
         """
-        said = self.metadata_of(now.path)
-        if self._content_of.get(now.path) != content:
-            self.detach(now.path)
-        known = self._known[content]
-        others = [file for file in known.files if file.path != now.path]
-        for file in filter(lambda file: is_gone(file.path), others):
-            del self._content_of[file.path]
-            said = said or known.metadata.pop(file.path, {})
-        known.files = [*(file for file in others if file.path in self._content_of), now]
-        known.metadata = {file.path: known.metadata.get(file.path, {}) for file in known.files} | {now.path: said}
-        self._content_of[now.path] = content
-        self._write(content)
+        metadata = self.metadata_of(file.path)
+        if self._content_of.get(file.path) != content:
+            self.remove_path(file.path)
+        entry = self._entries[content]
+        others = [other for other in entry.files if other.path != file.path]
+        for other in filter(lambda other: is_gone(other.path), others):
+            del self._content_of[other.path]
+            metadata = metadata or entry.metadata.pop(other.path, {})
+        entry.files = [*(other for other in others if other.path in self._content_of), file]
+        entry.metadata = {each.path: entry.metadata.get(each.path, {}) for each in entry.files} | {file.path: metadata}
+        self._content_of[file.path] = content
+        self._changed[content] = None
 
-    def detach(self, path: str) -> None:
-        """A file is gone or holds something else now: its clips go, unless another file holds them too."""
+    def remove_path(self, path: str) -> None:
+        """Remove a file that is gone or has another content."""
         content = self._content_of.pop(path, None)
         if content is not None:
             self._release(content, path)
 
-    def record(self, now: FileState, content: str, recording: Payload) -> None:
-        """A file was looked at and what came of it is stored, with this payload; what else it held before goes."""
-        if self._content_of.get(now.path) != content:
-            self.detach(now.path)
-        former = self._known.get(content)
-        copies = [file for file in former.files if file.path != now.path] if former else []
-        said = {file.path: former.metadata.get(file.path, {}) for file in copies} if former else {}
-        about = {key: recording[key] for key in ABOUT}
-        metadata = {now.path: recording["metadata"]} | said
-        self._known[content] = Entry([now, *copies], recording["failure"], self._says, metadata, about)
-        self._content_of[now.path] = content
-        self._doubtful.discard(content)
+    def put(self, file: FileState, content: str, recording: Payload) -> None:
+        """Add a file whose content was stored, with the payload of its recording, and release its former content."""
+        if self._content_of.get(file.path) != content:
+            self.remove_path(file.path)
+        former = self._entries.get(content)
+        copies = [copy for copy in former.files if copy.path != file.path] if former else []
+        metadata = {file.path: recording["metadata"]}
+        if former:
+            metadata |= {copy.path: former.metadata.get(copy.path, {}) for copy in copies}
+        counts = {key: recording[key] for key in COUNTS}
+        self._entries[content] = Entry([file, *copies], recording["failure"], self._phonetic, metadata, counts)
+        self._content_of[file.path] = content
+        self._retried.discard(content)
         if copies:
-            self._write(content)
+            self._changed[content] = None
+
+    def forget(self, content: str) -> None:
+        """Remove an orphan."""
+        del self._entries[content]
+        self._retried.discard(content)
+        self._changed.pop(content, None)
+
+    def take_changes(self) -> list[tuple[dict[str, str], Payload]]:
+        """Return the payload changes that the store must make, as (condition, changes), and forget them."""
+        changes: list[tuple[dict[str, str], Payload]] = []
+        for content in self._changed:
+            entry, of_content = self._entries[content], {"content": content}
+            if entry.files:
+                changes.append((of_content, {"recording": entry.files[0].path, "metadata": entry.shown_metadata}))
+            files = {"files": [[*file] for file in entry.files], "file_metadata": entry.metadata}
+            changes.append((of_content | {KIND: RECORDING}, files))
+        self._changed.clear()
+        return changes
 
     def _release(self, content: str, path: str) -> None:
-        """A file no longer holds a content; if nothing was said of its copies, what was said of it is said of them."""
-        known = self._known[content]
-        said = known.metadata.pop(path, {})
-        known.files = [file for file in known.files if file.path != path]
-        if known.files:
-            if said and not known.shown:
-                known.metadata[known.files[0].path] = said
-            self._write(content)
-        else:
-            del self._known[content]
-            self._doubtful.discard(content)
-            self._store.delete({"content": content})
-
-    def _write(self, content: str) -> None:
-        known = self._known[content]
-        self._store.set_payload({"content": content}, {"recording": known.files[0].path, "metadata": known.shown})
-        changes = {"files": [[*file] for file in known.files], "file_metadata": known.metadata}
-        self._store.set_payload({"content": content, KIND: RECORDING}, changes)
+        """Take a file from a content; if no copy has metadata, the first one inherits the file's."""
+        entry = self._entries[content]
+        metadata = entry.metadata.pop(path, {})
+        entry.files = [file for file in entry.files if file.path != path]
+        if metadata and entry.files and not entry.shown_metadata:
+            entry.metadata[entry.files[0].path] = metadata
+        self._changed[content] = None
 
 
 def _row(payload: Payload) -> tuple[Any, ...]:
-    """A content, and what Known holds of it; indexes of earlier versions say less."""
-    content, files, metadata, by_file, failure, says = (payload.get(key) or "" for key in KEYS)
-    about = {key: payload.get(key) for key in ABOUT}
-    return content, files, failure, says, by_file or ({files[0][0]: metadata} if metadata else {}), about
+    """Return a content and the fields of its Entry."""
+    files, metadata = payload.get("files") or [], payload.get("file_metadata") or {}
+    counts = {key: payload.get(key) for key in COUNTS}
+    return payload["content"], files, payload.get("failure", ""), payload.get(PHONETIC, ""), metadata, counts

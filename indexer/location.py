@@ -1,4 +1,4 @@
-"""Where an index is, and the model that belongs to it."""
+"""Locations of indexes, and the models that belong to them."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -15,43 +15,44 @@ from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.qdrant_address import is_exposed
 
 if TYPE_CHECKING:
+    from voxdex.indexer.store.qdrant_collections import ClusterLayout
     from voxdex.indexer.store.qdrant_connection import QdrantConnection
     from voxdex.indexer.store.qdrant_server import ServerStore
 
 DEFAULT_INDEX = "default"
-PATIENCE_ASKING, PATIENCE_WRITING = 2, 600
-"""Seconds for which a server that is away is waited for: by who asks, and by a run, which outlasts the restart of a cluster."""
+SEARCH_PATIENCE, RUN_PATIENCE = 2, 600
+"""Seconds to wait for an unavailable server: by searches, and by runs, which outlast the restart of a cluster."""
 
 
 def index_folder(name_or_folder: str) -> Path:
-    """A plain name is an index in the user's data folder (VOXDEX_HOME moves it); anything with a slash is a folder."""
+    """Return the folder of an index: for a name, in the user's data folder (see VOXDEX_HOME); for a path, the path itself."""
     if Path(name_or_folder).name == name_or_folder and name_or_folder not in (".", ".."):
         return voxdex_home() / "indexes" / name_or_folder
     return Path(name_or_folder)
 
 
 class IndexLocation(Protocol):
-    """Where an index is or will be. Every method raises StoreError where it cannot be reached."""
+    """The location of an index that may not exist yet. Every method raises StoreError where it cannot be reached."""
 
     def exists(self) -> bool:
-        """Whether there is an index."""
+        """Return whether there is an index."""
 
     def open(self) -> Store:
-        """Opens the index that there is."""
+        """Open the existing index."""
 
-    def create(self, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> Store:
-        """Makes a new, empty index; with `says`, one that holds what is said as well."""
+    def create(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> Store:
+        """Create an empty index; with `phonetic`, one with phonetic vectors as well."""
 
-    def beside(self, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> Store:
-        """What is to take over from the index that there is."""
+    def create_staging(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> Store:
+        """Create or resume the store that is to replace the existing index; see Store.promote."""
 
     def revision(self) -> tuple[Any, ...]:
-        """What changes when a run has changed the index, or another has taken its place; () where there is none."""
+        """Return a value that changes when a run changes the index or another one takes its place; () where there is none."""
 
 
 @dataclass(frozen=True)
 class LocalIndex:
-    """An embedded index."""
+    """An embedded index, in a folder."""
 
     path: Path
 
@@ -64,11 +65,11 @@ class LocalIndex:
     def open(self) -> EdgeStore:
         return EdgeStore.open(self.path)
 
-    def create(self, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> EdgeStore:
-        return EdgeStore.create(self.path, space, model, dimension, says)
+    def create(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> EdgeStore:
+        return EdgeStore.create(self.path, space, model, dimension, phonetic)
 
-    def beside(self, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> EdgeStore:
-        return EdgeStore.beside(self.path, space, model, dimension, says)
+    def create_staging(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> EdgeStore:
+        return EdgeStore.create_staging(self.path, space, model, dimension, phonetic)
 
     def revision(self) -> tuple[int, ...]:
         return EdgeStore.revision(self.path)
@@ -78,9 +79,9 @@ class LocalIndex:
 class ServerIndex:
     """An index on a Qdrant server or cluster.
 
-    url: the server's address, or those of a cluster's nodes, of which the first that answers is asked. shards, replicas: of a
-    new index, in a cluster; None leaves it to the server. patience: seconds for which a server that is away is waited for.
-    on_wait: is told what is waited for, and None when there is an answer again.
+    url: address of the server, or of each node of a cluster; the first node that answers is used. shards, replicas: of a new
+    index, in a cluster; None for the server's default. patience: seconds to wait for an unavailable server. on_wait: called
+    with the reason of each wait, and with None when the server answers again.
     """
 
     url: str | tuple[str, ...]
@@ -88,15 +89,15 @@ class ServerIndex:
     api_key: str | None = field(default=None, repr=False)
     shards: int | None = None
     replicas: int | None = None
-    patience: float = PATIENCE_ASKING
-    on_wait: Callable[[str | None], object] = field(default=lambda reason: None, repr=False, compare=False)
+    patience: float = SEARCH_PATIENCE
+    on_wait: Callable[[str | None], object] = field(default=lambda _: None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} on {self.url if isinstance(self.url, str) else self.url[0]}"
 
     @property
     def shows_key(self) -> bool:
-        """Whether its key can be read on its way to the server: without TLS, and not on this machine."""
+        """Whether the key can be read on its way to the server: without TLS, and not on this machine."""
         urls = [self.url] if isinstance(self.url, str) else self.url
         return bool(self.api_key) and any(map(is_exposed, urls))
 
@@ -108,17 +109,24 @@ class ServerIndex:
     def open(self) -> "ServerStore":
         return self._opened(lambda stores, server: stores.open(server, self.name))
 
-    def create(self, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> "ServerStore":
-        made = (self.name, space, model, dimension, says, self.shards, self.replicas)
-        return self._opened(lambda stores, server: stores.create(server, *made))
+    def create(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> "ServerStore":
+        return self._opened(
+            lambda stores, server: stores.create(server, self.name, space, model, dimension, phonetic, self._layout())
+        )
 
-    def beside(self, space: str, model: str, dimension: int, says: PhoneticSpace | None = None) -> "ServerStore":
-        made = (self.name, space, model, dimension, says, self.shards, self.replicas)
-        return self._opened(lambda stores, server: stores.beside(server, *made))
+    def create_staging(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> "ServerStore":
+        return self._opened(
+            lambda stores, server: stores.create_staging(server, self.name, space, model, dimension, phonetic, self._layout())
+        )
 
     def revision(self) -> tuple[Any, ...]:
         with self.open() as store:
             return store.revision()
+
+    def _layout(self) -> "ClusterLayout":
+        from voxdex.indexer.store.qdrant_collections import ClusterLayout
+
+        return ClusterLayout(self.shards, self.replicas)
 
     def _opened(self, make: "Callable[[type[ServerStore], QdrantConnection], ServerStore]") -> "ServerStore":
         stores, server = self._connect()
@@ -138,10 +146,10 @@ class ServerIndex:
 
 
 def phonetic_space() -> PhoneticSpace:
-    """What an index is to hold of what is said: the embeddings of the model for it that ships.
+    """Return the phonetic space of the model that ships.
 
     Raises:
-        ModelError: it is not there.
+        ModelError: the model is not installed.
     """
     folder = locate(PHONETIC)
     card = read_card(folder)
@@ -149,58 +157,58 @@ def phonetic_space() -> PhoneticSpace:
 
 
 def open_phonetic_encoder(store: Store, device: str = "auto") -> PhoneticModel | None:
-    """The model for what is said of an index that holds that, else None.
+    """Open the phonetic model of an index; None where it has no phonetic vectors.
 
     Raises:
         ModelError: there is no such model, or it is for captions.
-        StoreError: the index holds what is said as another version of that model hears it.
+        StoreError: the index holds phonetic vectors of another version of that model.
     """
-    if store.says is None:
+    if store.phonetic is None:
         return None
-    listener = open_phonetic_model(store.says.model, device, bulk=True)
-    if store.says.space != listener.card.space:
+    model = open_phonetic_model(store.phonetic.model, device, bulk=True)
+    if store.phonetic.space != model.card.space:
         raise StoreError(
-            f"The index holds what is said as {store.says.space} hears it, not {listener.card.space}. "
+            f"The index holds phonetic vectors of {store.phonetic.space}, not of {model.card.space}. "
             "Index into a new one (--index NAME)."
         )
-    return listener
+    return model
 
 
 def open_index(
-    place: IndexLocation, model: str | None = None, device: str = "auto", says: PhoneticSpace | None = None
+    location: IndexLocation, model: str | None = None, device: str = "auto", phonetic: PhoneticSpace | None = None
 ) -> tuple[Store, Model]:
-    """Opens an index for writing, or makes a new one, with the model that embeds for it.
+    """Open an index for writing, or create it, and open its model.
 
     Args:
-        place: where the index is or will be.
-        model: name or folder of a model; None takes the index's own, or default_model() for a new one.
-        device: see open_model; of a new index the model is started on it before anything is made.
-        says: what is to be held of what is said from now on; None leaves it as it is.
+        location: of the index.
+        model: name or folder of a model; None for the index's own, or default_model() for a new index.
+        device: see open_model. For a new index the model is started before anything is created.
+        phonetic: phonetic space to add to the index; None for none.
 
     Raises:
         ModelError: there is no such model, or it does not start on the device.
-        StoreError: the index cannot be opened or made, holds embeddings of another model, or cannot hold what is said.
+        StoreError: the index cannot be opened or created, holds embeddings of another model, or cannot hold phonetic vectors.
     """
-    if not place.exists():
+    if not location.exists():
         encoder = open_model(model or default_model(), device, bulk=True)
         encoder.start()
-        return place.create(encoder.card.space, reference(encoder), encoder.card.dimension, says), encoder
-    store = place.open()
+        return location.create(encoder.card.space, model_reference(encoder), encoder.card.dimension, phonetic), encoder
+    store = location.open()
     try:
         encoder = open_model(model or store.model, device, bulk=True)
         if encoder.card.space != store.space:
             raise StoreError(
-                f"The index {place} holds embeddings of {store.space}, not of {encoder.card.space}. "
-                "Index into a new one (--index NAME), or make this one again with that model: voxdex reindex --model."
+                f"The index {location} holds embeddings of {store.space}, not of {encoder.card.space}. "
+                "Index into a new one (--index NAME), or build this one again with that model: voxdex reindex --model."
             )
-        if says and not store.says:
-            store.add_says(says)
+        if phonetic and not store.phonetic:
+            store.add_phonetic(phonetic)
     except BaseException:
         store.close()
         raise
     return store, encoder
 
 
-def reference(model: Model) -> str:
-    """What an index remembers its model by: its name, or its folder."""
+def model_reference(model: Model | PhoneticModel) -> str:
+    """Return the name of an installed model, or its folder; an index stores it."""
     return model.folder.name if model.folder in find_models().values() else str(model.folder.absolute())

@@ -1,4 +1,4 @@
-"""What a user already knows about recordings: a table with a row a recording."""
+"""The user's metadata of recordings: a table with one row per recording."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from voxdex.indexer.store.base import RECORDING, Store
 from voxdex.indexer.store.filters import as_period, key_in
 
 KEY = "path"
-"""The column that names the recordings."""
+"""Column with the paths of the recordings."""
 
 
 class MetadataError(VoxdexError):
@@ -25,48 +25,48 @@ class MetadataError(VoxdexError):
 
 @dataclass(frozen=True)
 class Metadata:
-    """Rows by what names a recording: a full path, the end of one, or a file's name, with or without its suffix.
+    """Metadata rows by the name of a recording: a full path, the end of one, or a file name with or without its suffix.
 
-    kinds: column -> "number", "date" or "text". rows: name -> column -> value, empty cells left out.
+    kinds: column -> "number", "date" or "text". rows: name -> column -> value, without empty cells.
     """
 
     kinds: Mapping[str, str]
     rows: Mapping[str, Mapping[str, Any]]
 
     def of(self, path: str) -> dict[str, Any] | None:
-        """What is known of a recording, None without a row; of several rows that which names it by the longest path."""
+        """Return the row of a recording, None for none; of several rows the one with the longest name."""
         return next((dict(self.rows[name]) for name in _names(path) if name in self.rows), None)
 
-    def suited(self, schema: Mapping[str, str]) -> "Metadata":
-        """The same as an index can hold it whose fields have these kinds: numbers as text in what is text there already."""
+    def fitted_to(self, schema: Mapping[str, str]) -> "Metadata":
+        """Return the metadata for an index with these field kinds: numbers become text where the field is text already."""
 
-        def suit(column: str, value: Any) -> Any:
+        def fit(column: str, value: Any) -> Any:
             is_text = schema.get(key_in("metadata", column)) == "text"
             return _cell(value) if is_text and isinstance(value, float) else value
 
-        rows = {name: {column: suit(column, value) for column, value in row.items()} for name, row in self.rows.items()}
+        rows = {name: {column: fit(column, value) for column, value in row.items()} for name, row in self.rows.items()}
         return replace(self, rows=rows)
 
     def unmatched(self, paths: Iterable[str]) -> list[str]:
-        """The rows that name none of these recordings."""
+        """Return the names of rows that match none of these recordings."""
         named = {name for path in paths for name in _names(path)}
         return [name for name in self.rows if name not in named]
 
-    def unknown(self, paths: Iterable[str]) -> list[str]:
-        """Those of the recordings that no row names."""
+    def without_row(self, paths: Iterable[str]) -> list[str]:
+        """Return those of some recordings that have no row."""
         return [path for path in paths if not any(name in self.rows for name in _names(path))]
 
 
 def read_metadata(file: Path) -> Metadata:
-    """Reads a table: CSV, JSON lines or an Excel sheet (its first), the columns named in the first line.
+    """Read a table: CSV, JSON lines or the first sheet of an Excel workbook, with the column names in the first line.
 
-    The column `path` names recordings: absolute, relative to the file's folder, or, where no file lies there, by the end of the
-    recording's path, such as its path within the folder that is indexed, or its name alone. A column is a number where every
-    cell of it that is filled is a plain decimal one, and a date where every one is as 2019-05-31.
+    The column `path` names recordings: absolute, relative to the file's folder, or, where no such file exists, the end of the
+    recording's path, such as its path within the indexed folder or its file name. The kind of a column is "number" if all its
+    filled cells are plain decimal numbers, and "date" if all are dates such as 2019-05-31.
 
     Raises:
-        MetadataError: it cannot be read, has no column `path` or one with a quotation mark or a backslash, or a row's path is
-            empty or names what an earlier row names.
+        MetadataError: the file cannot be read, has no column `path` or one with a quotation mark or a backslash in its name, or
+            the path of a row is empty or repeats that of an earlier row.
     """
     read = {".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".xlsx": _read_excel}.get(file.suffix.lower(), _read_csv)
     rows = [{_plain(name): _plain(cell) for name, cell in row.items()} for row in read(file)]
@@ -78,26 +78,26 @@ def read_metadata(file: Path) -> Metadata:
         if {'"', "\\"} & set(column):
             raise MetadataError(f"{file}: the column {column!r} has a quotation mark or a backslash in its name; rename it.")
     kinds = {column: _kind([row.get(column) for row in rows]) for column in columns}
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, start=1):
         if not row:
             continue
         if KEY not in row:
             raise MetadataError(f"{file}: row {number} after the header has nothing in its column 'path'.")
         name = _name_in(file, row[KEY])
-        if name in found:
+        if name in by_name:
             raise MetadataError(f"{file}: row {number} after the header names {row[KEY]!r} again.")
-        found[name] = {
+        by_name[name] = {
             column: float(row[column]) if kinds[column] == "number" else row[column] for column in columns if row.get(column)
         }
-    return Metadata(kinds, found)
+    return Metadata(kinds, by_name)
 
 
 def stored_metadata(store: Store) -> Metadata:
-    """What an index has been told about its recordings, for another index of them."""
+    """Return the metadata stored in an index, for another index of the same recordings."""
     rows: dict[str, Mapping[str, Any]] = {}
-    for payload in store.payloads(RECORDING, ("recording", "metadata", "file_metadata")):
-        rows |= payload.get("file_metadata") or {payload["recording"]: payload["metadata"]}
+    for payload in store.payloads(RECORDING, ("file_metadata",)):
+        rows |= payload.get("file_metadata") or {}
     schema = store.schema()
     columns = {column for row in rows.values() for column in row}
     return Metadata({column: schema.get(key_in("metadata", column), "text") for column in columns}, rows)
@@ -135,32 +135,32 @@ def _read_excel(file: Path) -> list[dict[str, str]]:
 
 
 def _plain(text: str) -> str:
-    """Text that an index can hold: without NUL and lone surrogates."""
+    """Return text that an index can store: without NUL and lone surrogates."""
     return re.sub("[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def _cell(value: Any) -> str:
-    """A typed cell as the text that would stand in a CSV file."""
+    """Return a typed cell as the text of a CSV file."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)
 
 
 def _name_in(file: Path, path: str) -> str:
-    """What a sheet's row names recordings by: a full path, or the end of one where no file lies beside the sheet."""
-    place, end = beside(file, path), Path(os.path.normpath(path))
-    is_whole = is_url(path) or end.is_absolute() or end.parts[:1] in ((), (os.pardir,)) or os.path.exists(place)
-    return place if is_whole else str(end)
+    """Return the name of a row: a full path, or the end of one where no such file exists beside the table."""
+    full, end = beside(file, path), Path(os.path.normpath(path))
+    is_whole = is_url(path) or end.is_absolute() or end.parts[:1] in ((), (os.pardir,)) or os.path.exists(full)
+    return full if is_whole else str(end)
 
 
 def _names(path: str) -> list[str]:
-    """What may name a recording: its path, each end of it down to the file's name, and that without its suffix."""
-    ends = [path[place.end() :] for place in re.finditer(r"/|" + re.escape(os.sep), path)]
+    """Return the possible names of a recording: its path, each end of it, and the file name without its suffix."""
+    ends = [path[match.end() :] for match in re.finditer(r"/|" + re.escape(os.sep), path)]
     return [path, *(end for end in ends if end and not end.startswith("/")), Path(path).stem]
 
 
 def _kind(cells: list[str | None]) -> str:
-    """Shelf marks such as 0012 and numbers too long to be kept exactly stay text. A date is a day, or a moment of one."""
+    """Return the kind of a column. Shelf marks such as 0012 and numbers of more than 15 digits are text."""
     filled = [cell for cell in cells if cell]
     if filled and all(re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,9})?", cell) for cell in filled):
         return "number"

@@ -1,4 +1,4 @@
-"""What indexing would do, without doing it."""
+"""The plan of an index run: a dry run that compares a scan with an index."""
 
 from dataclasses import dataclass, field
 
@@ -11,48 +11,51 @@ from voxdex.indexer.store.base import Store
 
 @dataclass
 class IndexPlan:
-    """Files by what would become of them, as paths.
+    """Paths by what a run would do with them.
 
-    new: embedded for the first time. changed: embedded again, if only for what is said. known: moved, copied or merely
-    touched: their content is indexed, and nothing is embedded. unchanged: left alone. gone: indexed, under the walk's roots,
-    and no longer there.
+    new: embedded for the first time. changed: embedded again, if only for phonetic vectors. known: moved, copied or touched
+    files with an indexed content, of which nothing is embedded. unchanged: skipped. missing: indexed, under the scan's roots,
+    but no longer existing.
     """
 
     new: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
 
 
-def plan_index(walk: ScanResult, store: Store | None, says: str = "", retry_failed: bool = False) -> IndexPlan:
-    """Compares a walk with an index, None where there is none yet; files that look new are read, but not decoded.
+def plan_index(scan: ScanResult, store: Store | None, *, phonetic: str = "", retry_failed: bool = False) -> IndexPlan:
+    """Compare a scan with an index. Files that look new are hashed, but not decoded; nothing is written.
 
     Args:
-        walk: what was found.
-        store: the index.
-        says: the space of what is said that is asked for; "" for the store's own, if it has one.
+        scan: result of find_recordings.
+        store: the index; None where there is none yet.
+        phonetic: the phonetic space that recordings need; "" for that of the store, if it has one.
         retry_failed: see `index`.
     """
-    ledger = Catalog(store, says, retry_failed) if store else None
-    indexed = set(ledger.paths) if ledger else set()
-    found, contents = IndexPlan(failed=list(walk.failed)), ledger.contents if ledger else set()
-    for name, file in walk.recordings.items():
-        if ledger and file and ledger.knows(file):
-            failure = ledger.failure_of(name)
-            found.failed.append(Failure(name, failure)) if failure else found.unchanged.append(name)
+    catalog = Catalog(store, phonetic=phonetic, retry_failed=retry_failed) if store else None
+    indexed = set(catalog.paths) if catalog else set()
+    hashes = catalog.hashes if catalog else set()
+    plan = IndexPlan(failed=list(scan.failed))
+    for path, file in scan.recordings.items():
+        if catalog and file and catalog.knows(file):
+            if failure := catalog.failure_of(path):
+                plan.failed.append(Failure(path, failure))
+            else:
+                plan.unchanged.append(path)
             continue
         try:
-            with hashed_file(name) as (_, content, _):
+            with hashed_file(path) as (_, content, _):
                 pass
         except AudioError as error:
-            found.failed.append(Failure(name, str(error)))
+            plan.failed.append(Failure(path, str(error)))
             continue
-        if content in contents:
-            found.known.append(name)
+        if content in hashes:
+            plan.known.append(path)
         else:
-            (found.changed if name in indexed else found.new).append(name)
-            contents.add(content)
-    found.gone = walk.missing(sorted(indexed))
-    return found
+            (plan.changed if path in indexed else plan.new).append(path)
+            hashes.add(content)
+    plan.missing = scan.missing(sorted(indexed))
+    return plan

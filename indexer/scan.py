@@ -1,4 +1,4 @@
-"""Which recordings lie under the given paths."""
+"""Scans of folders for recordings, and the state of files."""
 
 import hashlib
 import os
@@ -28,13 +28,13 @@ from voxdex.encoders.paths import file_sha256
 
 ABSENT = "there is no such file or folder"
 MOST_MTIME = 2**63 - 1
-"""Nanoseconds that an index can hold, until the year 2262."""
-UNTOLD = -1
-"""The mtime of a URL whose server does not tell when it changes."""
+"""Maximum modification time that an index holds, in nanoseconds: the year 2262."""
+UNKNOWN_MTIME = -1
+"""Modification time of a URL whose server does not report one."""
 
 
 class FileState(NamedTuple):
-    """A file as it was when it was looked at. size in bytes, mtime in nanoseconds; of a URL, a number that changes with it."""
+    """The state of a file. size: bytes. mtime: modification time in nanoseconds; for a URL, a number that changes with it."""
 
     path: str
     size: int
@@ -42,15 +42,15 @@ class FileState(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> "FileState":
-        """The file as it is now. Raises OSError where it is gone or may not be looked at."""
+        """Return the present state of a file. Raises OSError where it is missing or inaccessible."""
         if is_url(path):
             size, version = remote_stat(path)
-            return cls(path, size, UNTOLD if version is None else version)
+            return cls(path, size, UNKNOWN_MTIME if version is None else version)
         return cls._from(path, Path(path).stat())
 
     @classmethod
     def of_entry(cls, entry: os.DirEntry) -> "FileState":
-        """See of; what a listing has told already is not asked again."""
+        """Return the state of a file from a directory entry."""
         return cls._from(entry.path, entry.stat())
 
     @classmethod
@@ -60,11 +60,11 @@ class FileState(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What lies under some paths.
+    """The recordings under some paths.
 
-    roots: the paths, as absolute() has them. recordings: by path or URL, in a fixed order, how each looks; None where nobody
-    can tell. ignored: how many files of each suffix are not sound by name. absent: roots that do not exist. failed: folders
-    that cannot be listed, names that cannot be kept.
+    roots: the paths, in the form of absolute(). recordings: state of each recording by path or URL, in a fixed order; None
+    where it is unknown. ignored: number of files that are not media by name, by suffix. absent: roots that do not exist.
+    failed: folders that cannot be listed, names that cannot be stored.
     """
 
     roots: list[str]
@@ -73,8 +73,8 @@ class ScanResult:
     absent: list[Failure] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
 
-    def take(self, path: str, look: Callable[[], FileState]) -> None:
-        """Adds a recording, as it is found when it is looked at."""
+    def add(self, path: str, look: Callable[[], FileState]) -> None:
+        """Add a recording. look: returns its state."""
         try:
             path.encode()
         except UnicodeEncodeError:
@@ -82,25 +82,25 @@ class ScanResult:
             return
         try:
             file = look()
-            self.recordings[path] = None if file.mtime == UNTOLD else file
+            self.recordings[path] = None if file.mtime == UNKNOWN_MTIME else file
         except OSError:
             self.recordings[path] = None
 
-    def consider(self, path: str, name: str, look: Callable[[], FileState]) -> None:
-        """Adds a file if it is sound by its name, below the root or in its folder, and not hidden; else it is counted."""
+    def add_if_media(self, path: str, name: str, look: Callable[[], FileState]) -> None:
+        """Add a file that is media by name and not hidden; count others as ignored. name: path below the root or folder."""
         is_hidden, (_, dot, ending) = "/." in f"/{name}", name.rpartition(".")
         suffix = (dot + ending).lower() if dot else ""
         if suffix in MEDIA_SUFFIXES and not is_hidden:
-            self.take(path, look)
+            self.add(path, look)
         else:
             self.ignored["hidden" if is_hidden else suffix or "no suffix"] += 1
 
     def digest(self) -> str:
-        """What changes when a recording under the roots comes, goes or changes."""
+        """Return a hash that changes when a recording under the roots is added, removed or changed."""
         return hashlib.sha256(repr((self.roots, [*self.recordings.values()])).encode()).hexdigest()
 
     def missing(self, paths: Iterable[str]) -> list[str]:
-        """Those of the paths that lie under the roots, but were not found and are certainly gone."""
+        """Return those of some paths under the roots that were not found and certainly do not exist."""
         return [path for path in paths if path not in self.recordings and self._covers(path) and is_gone(path)]
 
     def _covers(self, path: str) -> bool:
@@ -108,85 +108,85 @@ class ScanResult:
 
 
 def find_recordings(paths: Iterable[Location]) -> ScanResult:
-    """Walks folders, here and at URLs, for files that are sound by name; a file that is named itself is always taken.
+    """Scan folders, local or at URLs, for files that are media by name. Files among the paths are always included.
 
-    Hidden files and folders are ignored and links to folders are not followed. A folder that cannot be listed and a name
-    that is not UTF-8 are failures, not exceptions.
+    Hidden files and folders are ignored, and links to folders are not followed. A folder that cannot be listed and a name that
+    is not UTF-8 are failures, not exceptions.
     """
-    walk = ScanResult([absolute(path) for path in paths])
-    for root in walk.roots:
+    scan = ScanResult([absolute(path) for path in paths])
+    for root in scan.roots:
         if is_url(root):
-            _find_elsewhere(root, walk)
+            _scan_remote(root, scan)
         elif not os.path.lexists(root):
-            walk.absent.append(Failure(root, ABSENT))
+            scan.absent.append(Failure(root, ABSENT))
         elif is_folder(root):
-            _find(root, walk)
+            _scan_folder(root, scan)
         else:
-            walk.take(root, partial(FileState.of, root))
-    return walk
+            scan.add(root, partial(FileState.of, root))
+    return scan
 
 
-def _find_elsewhere(root: str, walk: ScanResult) -> None:
+def _scan_remote(root: str, scan: ScanResult) -> None:
     def fail(error: OSError) -> None:
-        walk.failed.append(Failure(root, f"a folder in it cannot be listed ({error})"))
+        scan.failed.append(Failure(root, f"a folder in it cannot be listed ({error})"))
 
     try:
         for url, info in list_files(root, fail):
             look = partial(_state_of, url, info)
-            walk.take(url, look) if url == root else walk.consider(url, url.removeprefix(root).lstrip("/"), look)
+            scan.add(url, look) if url == root else scan.add_if_media(url, url.removeprefix(root).lstrip("/"), look)
     except FileNotFoundError:
-        walk.absent.append(Failure(root, ABSENT))
+        scan.absent.append(Failure(root, ABSENT))
     except OSError as error:
-        walk.failed.append(Failure(root, str(error)))
+        scan.failed.append(Failure(root, str(error)))
 
 
 def _state_of(url: str, info: dict[str, Any]) -> FileState:
-    """From what a listing says, or where that is too little, as the file is looked at."""
+    """Return the state of a URL from its listing, or from a request where the listing is incomplete."""
     size, version = size_and_version(info)
     return FileState.of(url) if version is None else FileState(url, size, version)
 
 
-def _find(folder: str, walk: ScanResult) -> None:
+def _scan_folder(folder: str, scan: ScanResult) -> None:
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=attrgetter("name"))
     except OSError as error:
-        walk.failed.append(Failure(printable(folder), f"the folder cannot be listed ({error.strerror})"))
+        scan.failed.append(Failure(printable(folder), f"the folder cannot be listed ({error.strerror})"))
         return
     folders = []
     for entry in entries:
         if not _is_folder(entry):
-            walk.consider(entry.path, entry.name, partial(FileState.of_entry, entry))
+            scan.add_if_media(entry.path, entry.name, partial(FileState.of_entry, entry))
         elif not entry.name.startswith(".") and not entry.is_symlink():
             folders.append(entry.path)
     for path in folders:
-        _find(path, walk)
+        _scan_folder(path, scan)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads nowhere, or round and round
+    except OSError:  # a broken or circular link
         return False
 
 
-def partition(walk: ScanResult, part: int, parts: int) -> ScanResult:
-    """One of `parts` shares of a walk, from 1: the same whichever machine walks, wherever the folders lie on it."""
+def partition(scan: ScanResult, part: int, parts: int) -> ScanResult:
+    """Return one of `parts` partitions of a scan, from 1; it does not depend on the machine or the location of the folders."""
 
     def is_mine(path: str) -> bool:
-        root = next((root for root in walk.roots if lies_under(path, root)), "")
+        root = next((root for root in scan.roots if lies_under(path, root)), "")
         name = path.removeprefix(root).lstrip("/" + os.sep) or Path(path).name
         return int(hashlib.sha256(name.encode()).hexdigest(), 16) % parts == part - 1
 
-    return replace(walk, recordings={path: state for path, state in walk.recordings.items() if is_mine(path)})
+    return replace(scan, recordings={path: state for path, state in scan.recordings.items() if is_mine(path)})
 
 
 @contextmanager
 def hashed_file(path: str) -> Iterator[tuple[FileState, str, Path]]:
-    """A file as it is now, the SHA-256 of its content, and where it lies on this machine for the while.
+    """Yield the state of a file, the SHA-256 of its content, and its local path, which is temporary for a URL.
 
     Raises:
-        AudioError: it cannot be read or fetched, or is no regular file.
+        AudioError: the file cannot be read or fetched, or is not a regular file.
     """
     with ExitStack() as stack:
         try:
@@ -203,27 +203,27 @@ def hashed_file(path: str) -> Iterator[tuple[FileState, str, Path]]:
 
 
 def absolute(path: Location) -> str:
-    """From the root and without "..", links not followed, or a URL: the form in which an index keeps paths."""
+    """Return a path in the form that an index stores: absolute, without "..", links not followed; or a URL."""
     return canonical(path) if is_url(path) else os.path.abspath(path)
 
 
 def beside(table: Path, name: str) -> str:
-    """A recording that a table names, by a URL, an absolute path or one from the table on, in the form of absolute()."""
+    """Return the path of a recording in a table (a URL, absolute, or relative to the table), in the form of absolute()."""
     return absolute(name if is_url(name) else table.parent / name)
 
 
 def lies_under(path: str, folder: str) -> bool:
-    """Whether a path or URL is a folder's, or the folder itself; both as absolute() has them."""
+    """Return whether a path or URL is a folder or lies under it; both in the form of absolute()."""
     return path == folder or path.startswith(folder.rstrip("/" + os.sep) + ("/" if is_url(folder) else os.sep))
 
 
 def printable(path: str | Path) -> str:
-    """A path as text; bytes that are not UTF-8 as escapes."""
+    """Return a path as text, with escapes for bytes that are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def is_gone(path: str) -> bool:
-    """Whether a file is certainly not there; one that may not be looked at is not known to be gone."""
+    """Return whether a file certainly does not exist; False where that cannot be checked."""
     try:
         FileState.of(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -233,8 +233,8 @@ def is_gone(path: str) -> bool:
     return False
 
 
-def gone_of(paths: Iterable[str]) -> list[str]:
-    """Those of some paths that are certainly gone; quicker than is_gone of each, as each folder is listed once."""
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Return those of some paths that certainly do not exist; faster than is_gone() of each, as each folder is listed once."""
     there: dict[str, set[str] | None] = {}
     gone = []
     for path in paths:
@@ -248,7 +248,7 @@ def gone_of(paths: Iterable[str]) -> list[str]:
 
 
 def _files_in(folder: str) -> set[str] | None:
-    """The names in a folder, links left out, which may lead nowhere; None where it is gone, none where it cannot be listed."""
+    """Return the names in a folder, without links; None where it does not exist, empty where it cannot be listed."""
     try:
         with os.scandir(folder) as found:
             return {entry.name for entry in found if not entry.is_symlink()}

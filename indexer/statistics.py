@@ -1,4 +1,4 @@
-"""What is in an index."""
+"""Statistics of an index."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,87 +8,92 @@ from typing import Any
 
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import Failure
-from voxdex.indexer.catalog import ABOUT, Catalog
-from voxdex.indexer.scan import gone_of
+from voxdex.indexer.catalog import COUNTS, Catalog
+from voxdex.indexer.scan import missing_files
 from voxdex.indexer.store.base import CLIP, RECORDING, Store
 from voxdex.indexer.store.edge import EdgeStore
 
-SECONDS = ("audio_seconds", "speech_seconds", "other_seconds")
-KEYS = ("files", "failure", *ABOUT)
-COUNTED, PATHS = "overview", "paths"
-"""What the store remembers of it: the counts, and the local files, of a large archive in a folder alone."""
+SECONDS = ("audio_seconds", "speech_seconds", "non_speech_seconds")
+KEYS = ("files", "failure", *COUNTS)
+COUNTED, PATHS = "statistics", "paths"
+"""Names of the cached counts and of the cached local paths. The paths of a large archive are only cached in a folder."""
 
 
 @dataclass
 class IndexStatistics:
-    """recordings: contents with clips or without; files: that hold them; copies: files beyond the first of a content.
+    """The contents of an index.
 
-    audio_seconds: of all recordings; speech_seconds: of all clips; other_seconds: of sound that is not speech; formats:
-    recordings by container and codec; silent: recordings in which nobody speaks. gone: local files that are not there, None
-    where that was not looked at.
-    bytes: on disk, of an embedded index. says: the space of what is said, "" where the index does not hold that.
+    recordings: contents that did not fail. files: that hold them. duplicates: files beyond the first of a content. clips: of
+    all recordings. without_speech: recordings without clips. audio_seconds: of recordings. speech_seconds: of clips.
+    non_speech_seconds: of sound without speech. missing: local files that no longer exist, None where that was not checked.
+    bytes: on disk, of an embedded index. phonetic: phonetic space, "" for none. formats: recordings by container and codec.
     """
 
     space: str
     model: str
     recordings: int = 0
     files: int = 0
-    copies: int = 0
+    duplicates: int = 0
     clips: int = 0
-    silent: int = 0
+    without_speech: int = 0
     audio_seconds: float = 0.0
     speech_seconds: float = 0.0
-    other_seconds: float = 0.0
-    gone: int | None = None
+    non_speech_seconds: float = 0.0
+    missing: int | None = None
     bytes: int = 0
-    says: str = ""
+    phonetic: str = ""
     formats: dict[str, int] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
     damaged: list[Failure] = field(default_factory=list)
 
 
-def index_statistics(store: Store, check_files: bool = False) -> IndexStatistics:
-    """Counts what an index holds; most of it is remembered from the run that wrote it.
+def index_statistics(store: Store, *, check_files: bool = False) -> IndexStatistics:
+    """Return the statistics of an index, most of them from the cache of the run that wrote it.
 
     Args:
         store: the index.
-        check_files: look which files are gone even where every recording must be asked for that, as on a server.
+        check_files: look for missing files even where the store must list every recording for that, as on a server.
     """
-    counted, paths = store.recall(COUNTED), store.recall(PATHS)
+    counted, paths = store.cache_get(COUNTED), store.cache_get(PATHS)
     if counted is None or (paths is None and check_files):
         counted, paths = _counted(store.payloads(RECORDING, KEYS))
-    found = IndexStatistics(store.space, store.model, **counted)
-    for failures in (found.failed, found.damaged):
+    statistics = IndexStatistics(store.space, store.model, **counted)
+    for failures in (statistics.failed, statistics.damaged):
         failures[:] = [Failure(*failure) for failure in failures]
-    found.says, found.clips = store.says.space if store.says else "", store.count(CLIP)
-    found.gone = None if paths is None else len(gone_of(paths))
+    statistics.phonetic, statistics.clips = store.phonetic.space if store.phonetic else "", store.count(CLIP)
+    statistics.missing = None if paths is None else len(missing_files(paths))
     if isinstance(store, EdgeStore):
-        found.bytes = sum(file.stat().st_blocks * 512 for file in store.folder.rglob("*") if file.is_file())
-    return found
+        statistics.bytes = sum(file.stat().st_blocks * 512 for file in store.folder.rglob("*") if file.is_file())
+    return statistics
 
 
-def cache_statistics(store: Store, ledger: Catalog) -> None:
-    """Lets the store recall at once what overview() would have to count, until something changes."""
-    counted = cache(lambda: _counted(ledger.recordings()))  # not at all where it is remembered
-    for place, name in enumerate((COUNTED, PATHS)):
-        store.remember(name, lambda place=place: counted()[place], is_small=True)
+def cache_statistics(store: Store, catalog: Catalog) -> None:
+    """Cache the statistics in the store until the index changes."""
+    counted = cache(lambda: _counted(catalog.recordings()))  # not computed where it is cached
+    store.cache_put(COUNTED, lambda: counted()[0], is_small=True)
+    store.cache_put(PATHS, lambda: counted()[1], is_small=True)
 
 
 def _counted(recordings: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
-    """Fields of IndexStatistics, as JSON can hold them, and the local files."""
-    counts, formats = Counter(), Counter()
+    """Return fields of IndexStatistics as JSON values, and the local files."""
+    counts: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
+    seconds = dict.fromkeys(SECONDS, 0.0)
     failed, damaged, local = [], [], []
     for recording in recordings:
-        paths = [path for path, *_ in recording["files"]]
+        paths = [path for path, *_ in recording.get("files") or ()]
         local += [path for path in paths if not is_url(path)]
         if recording["failure"]:
             failed += [(path, recording["failure"]) for path in paths]
-            continue
-        counts += Counter(recordings=1, files=len(paths), copies=len(paths) - 1, silent=recording["clips"] == 0)
-        for name in SECONDS:
-            counts[name] = round(counts[name] + recording[name], 3)
-        origin = recording["origin"]
-        formats[f"{origin['format']} {origin['codec']}" if origin else "unknown"] += 1
-        if recording["damage"]:
-            damaged.append((paths[0], recording["damage"]))
-    return {**counts, "formats": dict(formats.most_common()), "failed": failed, "damaged": damaged}, local
+        elif paths:
+            counts.update(
+                recordings=1, files=len(paths), duplicates=len(paths) - 1, without_speech=int(recording["clips"] == 0)
+            )
+            for name in SECONDS:
+                seconds[name] = round(seconds[name] + recording[name], 3)
+            origin = recording["origin"]
+            formats[f"{origin['format']} {origin['codec']}" if origin else "unknown"] += 1
+            if recording["damage"]:
+                damaged.append((paths[0], recording["damage"]))
+    lists = {"formats": dict(formats.most_common()), "failed": failed, "damaged": damaged}
+    return {**counts, **seconds, **lists}, local

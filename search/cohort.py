@@ -21,7 +21,7 @@ class ScoreCohort:
 
     @classmethod
     def of(cls, store: Store) -> "ScoreCohort":
-        return cls(store.sample(SAMPLE))
+        return cls(store.sample_vectors(SAMPLE))
 
     def spread(self, vector: np.ndarray) -> float:
         """The standard deviation of the archive's scores; 1 where the archive is too small to tell."""

@@ -42,10 +42,10 @@ def search_spoken(
     """
     background = background or ScoreCohort.of(store)
     check(query, store, model, background)
-    if store.says is None:
-        raise QueryError("The index does not hold what is said: index it again with --says.")
-    if store.says.space != listener.card.space:
-        raise QueryError(f"The index holds what is said as {store.says.space} hears it, not {listener.card.space}.")
+    if store.phonetic is None:
+        raise QueryError("The index does not hold what is said: index it again with --phonetic.")
+    if store.phonetic.space != listener.card.space:
+        raise QueryError(f"The index holds what is said as {store.phonetic.space} hears it, not {listener.card.space}.")
     wanted = query.skip + query.limit
     clips = _spot(query, store, listener)
     matches = {clip.id: clip.score for clip in clips}
@@ -75,7 +75,7 @@ def search_spoken(
 def _spot(query: Query, store: Store, listener: PhoneticModel) -> list[ScoredPoint]:
     """Clips by how surely they say it."""
     words = next(listener.embed_phonemes([query.says])).vector
-    near = store.query(words, MOST_HEARD, query.where, vectors=True, says=True)
+    near = store.query(words, MOST_HEARD, query.where, vectors=True, phonetic=True)
     matches = listener.match(query.says, [clip.payload[POSTERIORGRAM] for clip in near])
     clips = [replace(clip, score=float(match)) for clip, match in zip(near, matches, strict=True)]
     return sorted(clips, key=lambda clip: -clip.score)

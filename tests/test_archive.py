@@ -23,20 +23,20 @@ def audio(tmp_path):
 def test_status_tells_what_is_there_and_what_failed(process, voxdex, audio):
     assert voxdex("index", audio).status == 1
     said = process("status", "--json").json
-    assert (said["recordings"], said["files"], said["copies"], said["clips"], said["gone"]) == (2, 3, 1, 2, 0)
+    assert (said["recordings"], said["files"], said["duplicates"], said["clips"], said["missing"]) == (2, 3, 1, 2, 0)
     assert said["audio_seconds"] == pytest.approx(5.0, abs=0.1) and said["bytes"] > 1000
     assert said["formats"] == {"wav pcm_s16le": 1, "flac flac": 1}
     assert [failure["path"] for failure in said["failed"]] == [str(audio / "broken.wav")]
     (audio / "b.flac").unlink()
     shown = voxdex("status")
-    assert "2 in 3 files" in shown.out and "1 files are no longer there" in shown.out and "broken.wav" in shown.err
+    assert "2 in 3 files" in shown.out and "1 files no longer exist" in shown.out and "broken.wav" in shown.err
     nothing = voxdex("status", "--index", "nothing")
     assert nothing.status == 2 and "There is no index" in nothing.err
 
 
 def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
     said = voxdex("index", audio, "--dry-run", "--json").json
-    assert [len(said[name]) for name in ("new", "changed", "known", "unchanged", "gone")] == [3, 0, 1, 0, 0]
+    assert [len(said[name]) for name in ("new", "changed", "known", "unchanged", "missing")] == [3, 0, 1, 0, 0]
     assert voxdex("status").status == 2
     voxdex("index", audio)
     write_sound(audio / "b.flac", voice(1.0, 150), codec="flac")
@@ -45,8 +45,8 @@ def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
     before = voxdex("status", "--json").json | {"bytes": 0}  # a file system in memory counts what was read of holes too
     done = voxdex("index", audio, "--dry-run", "--json")
     assert done.status == 1 and [failure["path"] for failure in done.json["failed"]] == [str(audio / "broken.wav")]
-    named = {name: [path.rsplit("/", 1)[-1] for path in done.json[name]] for name in ("new", "changed", "known", "gone")}
-    assert named == {"new": ["new.wav"], "changed": ["b.flac"], "known": ["moved.wav"], "gone": ["a.wav"]}
+    named = {name: [path.rsplit("/", 1)[-1] for path in done.json[name]] for name in ("new", "changed", "known", "missing")}
+    assert named == {"new": ["new.wav"], "changed": ["b.flac"], "known": ["moved.wav"], "missing": ["a.wav"]}
     assert "1 new, 1 changed" in voxdex("index", audio, "--dry-run").out
     assert voxdex("status", "--json").json | {"bytes": 0} == before
 

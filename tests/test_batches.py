@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from voxdex.encoders.model import ModelError
+from voxdex.encoders.model_card import ModelError
 from voxdex.encoders.onnx_session import DeviceSpec, OnnxSession, length_batches, map_by_length, pad_clips, parse_device
 
 

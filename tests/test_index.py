@@ -2,7 +2,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ import pytest
 from tests.sounds import voice, write_sound
 from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.indexer import index as pipeline
-from voxdex.indexer.index import IndexReport, Progress
 from voxdex.indexer.metadata import MetadataError, read_metadata
 from voxdex.indexer.pipeline.clips import Windows
-from voxdex.indexer.pipeline.embedder import embed_locally
+from voxdex.indexer.pipeline.embedder import EmbedJob
+from voxdex.indexer.pipeline.local import embed_locally
+from voxdex.indexer.report import IndexReport, Progress
 from voxdex.indexer.scan import find_recordings
 from voxdex.indexer.statistics import index_statistics
 from voxdex.indexer.store.base import Point
@@ -103,6 +104,47 @@ def test_recordings_that_swap_their_contents_are_all_kept(store, audio, mini):
     assert index([audio], store, mini).unchanged == 4
 
 
+def test_two_recordings_that_swap_their_contents_are_not_embedded_again(store, audio, mini):
+    catalogue = audio.parent / "catalogue.csv"
+    catalogue.write_text("path,speaker\naudio/a.wav,Anna\naudio/b.flac,Ben\n")
+    index([audio], store, mini, read_metadata(catalogue))
+    before = stored(store)
+    contents = {name: (audio / name).read_bytes() for name in ("a.wav", "b.flac")}
+    (audio / "a.wav").write_bytes(contents["b.flac"])
+    (audio / "b.flac").write_bytes(contents["a.wav"])
+    report = index([audio], store, mini)
+    assert (report.indexed, report.unchanged, report.failed, report.stages.embed) == (0, 3, [], 0.0)
+    assert stored(store) == before | {"a.wav": before["b.flac"], "b.flac": before["a.wav"]} and store.count() == CLIPS
+    metadata = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
+    assert metadata == {"a.wav": {"speaker": "Anna"}, "b.flac": {"speaker": "Ben"}, "long.wav": {}}
+
+
+def test_a_content_without_a_recording_is_kept_until_the_run_ends_and_counted_nowhere(store, audio, mini):
+    index([audio], store, mini)
+    write_sound(audio / "a.wav", voice(4.0, 90))
+
+    def killed(progress):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        index([audio], store, mini, on_progress=killed)
+    assert store.count("recording") == 4 and index_statistics(store).recordings == 3
+    report = index([audio], store, mini)
+    assert (report.indexed, report.unchanged, store.count("recording"), store.count()) == (0, 3, 3, CLIPS)
+    assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
+
+
+def test_a_run_that_is_asked_to_stop_ends_after_the_batch_and_leaves_no_former_contents(store, audio, mini):
+    index([audio], store, mini)
+    write_sound(audio / "a.wav", voice(4.0, 90))
+    batches = []
+    with pytest.raises(KeyboardInterrupt):
+        index([audio], store, mini, on_progress=batches.append, should_stop=lambda: True)
+    assert len(batches) == 1 and store.count() == CLIPS
+    assert stored(store)["a.wav"] == [(0.0, pytest.approx(4.0, abs=0.01))]
+    assert index([audio], store, mini).unchanged == 3
+
+
 def test_missing_recordings_stay_until_pruned(store, audio, mini):
     index([audio], store, mini)
     (audio / "a.wav").unlink()
@@ -148,10 +190,10 @@ def test_a_failure_is_remembered_and_named_again_without_reading(store, audio, m
     assert index([audio], store, mini).failed == [] and store.count() == CLIPS + 1
 
 
-def one_by_one(paths: Sequence[str], *arguments):
+def one_by_one(job: EmbedJob):
     """Reads a recording when the one before it is done, so that it is known what is stored when."""
-    for path in paths:
-        yield from embed_locally([path], *arguments)
+    for path in job.paths:
+        yield from embed_locally(replace(job, paths=[path]))
 
 
 def test_an_interrupted_run_leaves_whole_recordings_and_goes_on(store, audio, mini):
@@ -166,7 +208,7 @@ def test_an_interrupted_run_leaves_whole_recordings_and_goes_on(store, audio, mi
             raise Stopped
 
     with pytest.raises(Stopped):
-        index([audio], store, mini, on_progress=stop, read=one_by_one)
+        index([audio], store, mini, on_progress=stop, backend=one_by_one)
     assert list(stored(store)) == ["a.wav", "b.flac", "long.wav"] and store.count() == CLIPS
     report = index([audio], store, mini)
     assert (report.indexed, report.unchanged) == (1, 3)
@@ -212,14 +254,14 @@ def test_numbers_of_a_later_table_in_a_column_of_text_are_text(store, audio, min
         for text in (f"shelf={found}", f"shelf~{found[:3]}*"):
             [hit] = store.query(np.ones(mini.card.dimension, np.float32), 99, parse_filter(text))
             assert hit.payload["metadata"] == {"shelf": found}
-    assert index([audio], store, mini, read_metadata(catalogue)).unchanged == 3 and store.recall("overview")
+    assert index([audio], store, mini, read_metadata(catalogue)).unchanged == 3 and store.cache_get("statistics")
 
 
 def test_what_is_told_of_an_index_is_remembered_as_it_is_counted(store, audio, mini, monkeypatch):
     def told():
         remembered = index_statistics(store)
         with monkeypatch.context() as patched:
-            patched.setattr(EdgeStore, "recall", lambda *_: None)
+            patched.setattr(EdgeStore, "cache_get", lambda *_: None)
             counted = index_statistics(store)
         for found in (remembered, counted):
             found.failed.sort(key=lambda failure: failure.path)
@@ -230,19 +272,19 @@ def test_what_is_told_of_an_index_is_remembered_as_it_is_counted(store, audio, m
     shutil.copy(audio / "a.wav", audio / "copy.wav")
     index([audio], store, mini)
     first = told()
-    assert (first.recordings, first.files, first.copies, first.clips, first.gone) == (3, 4, 1, CLIPS, 0)
+    assert (first.recordings, first.files, first.duplicates, first.clips, first.missing) == (3, 4, 1, CLIPS, 0)
     assert [Path(failure.path).name for failure in first.failed] == ["broken.wav"]
     assert first.formats == {"wav pcm_s16le": 2, "flac flac": 1}
     (audio / "b.flac").rename(audio / "more" / "moved.flac")
     (audio / "more" / "long.wav").unlink()
     (audio / "more" / "long.wav").symlink_to(audio / "nowhere.wav")
-    assert index_statistics(store).gone == 2
+    assert index_statistics(store).missing == 2
     index([audio], store, mini)
-    assert told().gone == 1 and store.recall("overview")
+    assert told().missing == 1 and store.cache_get("statistics")
     shutil.rmtree(audio / "more")
-    assert index_statistics(store).gone == 2
+    assert index_statistics(store).missing == 2
     index([audio], store, mini, prune=True, prune_all=True)
-    assert (told().recordings, told().gone) == (1, 0)
+    assert (told().recordings, told().missing) == (1, 0)
 
 
 def test_copies_with_different_metadata_settle(store, audio, mini, tmp_path):
@@ -302,7 +344,7 @@ def test_a_walk_that_was_wholly_known_is_not_looked_into_again(store, audio, min
     (audio / "broken.wav").write_bytes(b"no sound")
     first = index([audio], store, mini)
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.indexer.index.Ledger", None)
+        patched.setattr("voxdex.indexer.index.Catalog", None)
         again = index([audio], store, mini)
         assert (again.recordings, again.unchanged, again.failed) == (4, 3, first.failed) and len(again.failed) == 1
     assert index([audio / "more"], store, mini).unchanged == 1
@@ -353,7 +395,7 @@ def test_an_index_whose_optimising_was_killed_is_optimised_by_the_next_run(store
 def test_fields_of_a_run_that_was_stopped_can_be_asked_for_before_and_after_the_next_run(
     tmp_path, store, audio, mini, monkeypatch, most_indexed
 ):
-    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", most_indexed)
+    monkeypatch.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", most_indexed)
 
     def stop(progress: Progress) -> None:
         raise KeyboardInterrupt
@@ -401,7 +443,7 @@ def test_sheets_name_recordings_by_the_ends_of_their_paths(tmp_path):
     sheet.write_text("\n".join(["path,speaker", *map(",".join, rows.items())]))
     found = read_metadata(sheet)
     assert [found.of(recording)["speaker"] for recording in recordings] == ["anna", "ben", "cleo", "dora"]
-    assert len(found.unmatched(recordings)) == 2 and not found.unknown(recordings)
+    assert len(found.unmatched(recordings)) == 2 and not found.without_row(recordings)
     assert found.of("s3://bucket/tapes/one/1.wav")["speaker"] == "anna" and found.of("/tapes/5.wav") is None
     (tmp_path / "sheets" / "2.wav").touch()
     assert read_metadata(sheet).of(recordings[2]) is None

@@ -17,34 +17,39 @@ from tests.conftest import ROOT
 from tests.sounds import voice, write_sound
 from voxdex.encoders.model_card import find_models, read_card
 from voxdex.encoders.paths import replace_file, replaced
-from voxdex.indexer.index import Progress
-from voxdex.indexer.progress_file import read_progress, write_progress
-from voxdex.indexer.snapshot import delete_snapshot, open_snapshot
-from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
-from voxdex.indexer.store.edge import AWAITED, CONFIG, EdgeStore
-from voxdex.indexer.store.shards import SHARD_ABOUT, Description
+from voxdex.indexer.report import Progress
+from voxdex.indexer.snapshot import delete_snapshot, open_snapshot, read_progress, write_progress
+from voxdex.indexer.store.base import FORMAT, PhoneticSpace, Point, StoreError
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.edge_engine import CONFIG, DEFERRED
+from voxdex.indexer.store.shards import SHARD_DESCRIPTION, Description
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
 MINI = read_card(find_models()["mini"])
 PHONETIC = read_card(find_models()["phonetic"])
 OTHER = "other@1:000000000000"
-WHOLE = (json.dumps({"format": 2, "space": MINI.space, "model": "mini", "says": None}) + "\n").encode()
+IDENTITY = {"format": FORMAT, "space": MINI.space, "model": "mini"}
+WHOLE = (json.dumps(IDENTITY | {"phonetic": None}) + "\n").encode()
 ODD = {
     "absent": None,
     "empty": b"",
     "zeros": bytes(100),
     "list": b"[]",
     "null": b"null",
-    "number": b"2",
+    "number": b"3",
     "other keys": b'{"name": "a website"}',
     "no text": b"\xff\xfe",
-    "says of other keys": json.dumps({"format": 2, "space": MINI.space, "model": "mini", "says": {"words": 3}}).encode(),
-    "says that is no object": json.dumps({"format": 2, "space": MINI.space, "model": "mini", "says": "yes"}).encode(),
-    "no name": json.dumps({"format": 2, "space": None, "model": 3}).encode(),
-    "a format that is no number": json.dumps({"format": "2", "space": MINI.space, "model": "mini"}).encode(),
+    "phonetic of other keys": json.dumps(
+        {"format": FORMAT, "space": MINI.space, "model": "mini", "phonetic": {"words": 3}}
+    ).encode(),
+    "phonetic that is no object": json.dumps(
+        {"format": FORMAT, "space": MINI.space, "model": "mini", "phonetic": "yes"}
+    ).encode(),
+    "no name": json.dumps({"format": FORMAT, "space": None, "model": 3}).encode(),
+    "a format that is no number": json.dumps({"format": "3", "space": MINI.space, "model": "mini"}).encode(),
     "deep": b"[" * 100_000,
-    "of a shard that is not there": json.dumps({"format": 2, "space": OTHER, "model": "mini"}).encode(),
+    "of a shard that is not there": json.dumps({"format": FORMAT, "space": OTHER, "model": "mini"}).encode(),
 } | {f"cut at {length}": WHOLE[:length] for length in (1, 2, 13, 14, 30, len(WHOLE) // 2, len(WHOLE) - 2)}
 
 
@@ -55,7 +60,7 @@ def point(number: int, space: str = MINI.space, dimension: int = 256, **payload)
 
 
 def recording(number: int, **payload) -> Point:
-    return point(number, **{"kind": "recording", "says": "", "metadata": {"speaker": "Anna"}} | payload)
+    return point(number, **{"kind": "recording", "phonetic": "", "metadata": {"speaker": "Anna"}} | payload)
 
 
 def points(store: EdgeStore) -> dict:
@@ -78,9 +83,9 @@ def made(tmp_path_factory) -> Path:
     """An index of two recordings."""
     folder = tmp_path_factory.mktemp("made") / "index"
     with EdgeStore.create(folder, MINI.space, "mini", 256) as store:
-        store.declare({"metadata.speaker": "text"})
+        store.ensure_fields({"metadata.speaker": "text"})
         store.upsert([point(1), recording(1), point(2), recording(2)])
-        store.remember("recordings", lambda: [["1", []], ["2", []]])
+        store.cache_put("recordings", lambda: [["1", []], ["2", []]])
     return folder
 
 
@@ -103,7 +108,7 @@ def shard(folder: Path, space: str = MINI.space) -> Path:
 
 def forget_about(folder: Path) -> None:
     """What an earlier version wrote: nothing inside of shards."""
-    for about in folder.glob(f"shard-*/{SHARD_ABOUT}"):
+    for about in folder.glob(f"shard-*/{SHARD_DESCRIPTION}"):
         about.unlink()
 
 
@@ -117,12 +122,12 @@ def test_an_index_that_lost_its_description_is_the_same(index, expected, content
     with pytest.raises(StoreError, match="already"):
         EdgeStore.create(index, MINI.space, "mini", 256)
     with EdgeStore.open(index) as store:
-        assert (store.space, store.model, store.says) == (MINI.space, "mini", None)
+        assert (store.space, store.model, store.phonetic) == (MINI.space, "mini", None)
         assert points(store) == expected and store.schema() == {"metadata.speaker": "text"}
-        assert store.recall("recordings") == [["1", []], ["2", []]]
+        assert store.cache_get("recordings") == [["1", []], ["2", []]]
     written = json.loads((index / "index.json").read_bytes())
-    assert (written["space"], written["model"], written["format"]) == (MINI.space, "mini", 2)
-    assert json.loads((shard(index) / SHARD_ABOUT).read_bytes()) == written
+    assert (written["space"], written["model"], written["format"]) == (MINI.space, "mini", FORMAT)
+    assert json.loads((shard(index) / SHARD_DESCRIPTION).read_bytes()) == written
     assert not [file for file in index.rglob("*") if file.suffix in (".new", ".old")]
 
 
@@ -140,15 +145,15 @@ def test_a_copy_is_read_without_a_word_to_the_index_that_lost_its_description(in
 
 @pytest.mark.parametrize("old", [False, True], ids=["described", "by its points"])
 def test_what_is_said_is_recovered_too(index, old):
-    says = PhoneticSpace(PHONETIC.space, "phonetic", PHONETIC.dimension)
+    phonetic = PhoneticSpace(PHONETIC.space, "phonetic", PHONETIC.dimension)
     with EdgeStore.open(index) as store:
-        store.add_says(says)
-        store.upsert([recording(3, says=PHONETIC.space)])
+        store.add_phonetic(phonetic)
+        store.upsert([recording(3, phonetic=PHONETIC.space)])
     if old:
         forget_about(index)
     damage(index / "index.json", b"")
     with EdgeStore.open(index) as store:
-        assert store.says == says and store.count("recording") == 3
+        assert store.phonetic == phonetic and store.count("recording") == 3
 
 
 def test_of_an_index_of_an_unknown_model_its_points_cannot_tell(tmp_path):
@@ -157,7 +162,7 @@ def test_of_an_index_of_an_unknown_model_its_points_cannot_tell(tmp_path):
     forget_about(tmp_path / "index")
     (tmp_path / "index" / "index.json").unlink()
     before = contents(tmp_path / "index")
-    for refused in (EdgeStore.open, lambda folder: EdgeStore.beside(folder, MINI.space, "mini", 256)):
+    for refused in (EdgeStore.open, lambda folder: EdgeStore.create_staging(folder, MINI.space, "mini", 256)):
         with pytest.raises(StoreError, match=rf"{tmp_path / 'index'} has lost its index.json.* {OTHER}.*models and run"):
             refused(tmp_path / "index")
     with pytest.raises(StoreError, match="already"):
@@ -172,14 +177,14 @@ def test_of_two_shards_without_a_description_none_is_chosen(index, tmp_path):
     forget_about(index)
     (index / "index.json").unlink()
     before = contents(index)
-    with pytest.raises(StoreError, match=r"cannot be told\. Move all but one"):
+    with pytest.raises(StoreError, match=r"is unknown\. Move all but one"):
         EdgeStore.open(index)
     assert contents(index) == before
 
 
 @pytest.mark.parametrize("where", ["index.json", "about.json"])
 def test_an_index_of_a_newer_version_is_not_to_be_deleted(index, where, here, tmp_path):
-    newer = json.dumps({"format": 3, "spaces": {"voice": "x"}})
+    newer = json.dumps({"format": FORMAT + 1, "spaces": {"voice": "x"}})
     if where == "index.json":
         (index / where).write_text(newer)
     else:
@@ -187,7 +192,9 @@ def test_an_index_of_a_newer_version_is_not_to_be_deleted(index, where, here, tm
         (shard(index) / where).write_text(newer)
     before = contents(index)
     for ask in (EdgeStore.open, EdgeStore.exists, lambda folder: EdgeStore.create(folder, MINI.space, "mini", 256)):
-        with pytest.raises(StoreError, match=r"newer Voxdex, in format 3; this one knows format 2\. Update Voxdex") as error:
+        with pytest.raises(
+            StoreError, match=rf"newer Voxdex, in format {FORMAT + 1}; this one knows format {FORMAT}\. Update Voxdex"
+        ) as error:
             ask(index)
         assert "elete" not in str(error.value)
     write_sound(tmp_path / "a.wav", voice(1.0))
@@ -195,6 +202,30 @@ def test_an_index_of_a_newer_version_is_not_to_be_deleted(index, where, here, tm
         refused = here(*command, "--index", index)
         assert refused.status == 2 and "Update Voxdex" in refused.err
     assert contents(index) == before and EdgeStore.revision(index) == ()
+
+
+@pytest.mark.parametrize("where", ["index.json", "about.json", "points"])
+def test_an_index_of_an_older_version_is_refused_with_the_way_out(index, where, here, tmp_path):
+    older = json.dumps({"format": 2, "space": MINI.space, "model": "mini", "says": None})
+    if where == "index.json":
+        (index / where).write_text(older)
+    elif where == "about.json":
+        (index / "index.json").unlink()
+        (shard(index) / where).write_text(older)
+    else:
+        with EdgeStore.open(index) as store:
+            store.set_payload({"kind": "recording"}, {"says": ""})
+        forget_about(index)
+        (index / "index.json").unlink()
+    before = contents(index)
+    write_sound(tmp_path / "a.wav", voice(1.0))
+    for command in (["search", "a man"], ["status"], ["index", tmp_path / "a.wav"], ["reindex", "--model", "mini-open"]):
+        refused = here(*command, "--index", index)
+        assert refused.status == 2 and "Traceback" not in refused.err
+        assert (
+            f"has format 2, which this Voxdex no longer reads (it reads format {FORMAT}): index its recordings" in refused.err
+        )
+    assert contents(index) == before
 
 
 @pytest.mark.parametrize(
@@ -264,21 +295,21 @@ def test_settings_of_the_engine_that_are_lost_are_those_of_the_index(index, expe
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"metadata.age": "colour", "a": []}', b"\xff"])
 def test_declared_fields_that_are_lost_do_not_stand_in_the_way(index, content):
     if content is not None:
-        (shard(index) / AWAITED).write_bytes(content)
+        (shard(index) / DEFERRED).write_bytes(content)
     with EdgeStore.open(index) as store:
         assert store.schema() == {"metadata.speaker": "text"}
         store.optimise()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"null", b"[1, 2]", b'[["1"]]', b'{"1": []}', b"\xff", b"[" * 100_000])
-def test_memos_that_are_not_as_they_were_written_are_forgotten(index, content):
+def test_cached_data_that_are_not_as_they_were_written_are_ignored(index, content):
     with EdgeStore.open(index) as store:
-        [memo] = index.glob("*recordings*")
-        for odd in (content, memo.read_bytes()[:70] + content, memo.read_bytes()[:-1]):
-            memo.write_bytes(odd)
-            assert store.recall("recordings") is None
-            store.remember("recordings", lambda: [["1", []]])
-            assert store.recall("recordings") == [["1", []]]
+        [cached] = index.glob("*recordings*")
+        for odd in (content, cached.read_bytes()[:70] + content, cached.read_bytes()[:-1]):
+            cached.write_bytes(odd)
+            assert store.cache_get("recordings") is None
+            store.cache_put("recordings", lambda: [["1", []]])
+            assert store.cache_get("recordings") == [["1", []]]
 
 
 def test_panics_of_the_engine_are_explained_and_interrupts_are_not(index, monkeypatch):
@@ -312,12 +343,12 @@ def test_reading_makes_nothing(place, tmp_path, home, here):
         told = here(*command, "--index", folder)
         assert told.status == (0 if "--dry-run" in command else 2) and "Traceback" not in told.err
         assert sorted(path for path in tmp_path.rglob("*") if home not in (path, *path.parents)) == before
-    for read in (EdgeStore.open, open_snapshot, lambda folder: EdgeStore.copied(folder, tmp_path)):
+    for read in (EdgeStore.open, open_snapshot, lambda folder: EdgeStore.open_copy(folder, tmp_path)):
         with pytest.raises(StoreError, match="There is no index"):
             read(folder)
     assert read_progress(folder) is None and EdgeStore.revision(folder) == () and not EdgeStore.exists(folder)
     assert sorted(path for path in tmp_path.rglob("*") if home not in (path, *path.parents)) == before
-    assert not home.exists() or not list(home.rglob("replicas/*"))
+    assert not home.exists() or not list(home.rglob("snapshots/*"))
 
 
 def test_an_archive_whose_index_lost_its_description_is_not_embedded_again(voxdex, tmp_path):
@@ -348,7 +379,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from voxdex.indexer import EdgeStore
+from voxdex.indexer.store.edge import EdgeStore
 from tests.test_index_files import MINI, OTHER, point, recording
 
 what, *killings = sys.argv[1:]
@@ -379,11 +410,11 @@ def create():
     EdgeStore.create(folder, MINI.space, "mini", 256)
 
 def take_over():
-    store = EdgeStore.beside(folder, OTHER, "other", 4)
+    store = EdgeStore.create_staging(folder, OTHER, "other", 4)
     store.upsert([point(1, OTHER, 4), recording(1, space=OTHER)])
     store.flush()
     begin()
-    store.take_over()
+    store.promote()
 
 for killing in killings:
     last, _, folder = killing.partition(":")
@@ -421,7 +452,7 @@ def test_killed_at_any_moment_of_its_creation_an_index_can_be_made(tmp_path, her
             with EdgeStore.open(folder) if exists else EdgeStore.create(folder, MINI.space, "mini", 256) as store:
                 store.upsert([point(1)])
                 assert store.count() == 1, moment
-        assert sorted(path.name for path in folder.iterdir() if "memo" not in path.name) == [
+        assert sorted(path.name for path in folder.iterdir() if "cache" not in path.name) == [
             "index.json",
             "lock",
             shard(folder).name,
@@ -452,9 +483,9 @@ def test_killed_at_any_moment_of_taking_over_either_index_answers(made, expected
         with EdgeStore.open(folder) as store:
             assert (store.space, store.model, store.count()) == (space, model, count)
         if space == MINI.space:
-            with EdgeStore.beside(folder, OTHER, "other", 4) as store:
+            with EdgeStore.create_staging(folder, OTHER, "other", 4) as store:
                 assert store.count() == 1  # it goes on
-                store.take_over()
+                store.promote()
             assert not shard(folder).exists()
         damage(lost / "index.json", None)
         with EdgeStore.open(lost) as store:
@@ -463,13 +494,13 @@ def test_killed_at_any_moment_of_taking_over_either_index_answers(made, expected
 
 
 def test_what_a_stopped_reindex_made_is_kept_and_what_was_once_the_index_is_not(index, tmp_path):
-    EdgeStore.beside(index, OTHER, "other", 4).close()
+    EdgeStore.create_staging(index, OTHER, "other", 4).close()
     third = "third@1:111111111111"
     with EdgeStore.create(tmp_path / "former", third, "third", 4) as store:
         store.upsert([point(1, third, 4)])
-    with EdgeStore.beside(index, "fourth", "fourth", 4) as store:
-        store.take_over()  # so that the index has its second turn
-    EdgeStore.beside(index, OTHER, "other", 4).close()
+    with EdgeStore.create_staging(index, "fourth", "fourth", 4) as store:
+        store.promote()  # so that the index has its second turn
+    EdgeStore.create_staging(index, OTHER, "other", 4).close()
     shutil.copytree(shard(tmp_path / "former", third), shard(index, third))
     EdgeStore.open(index).close()
     assert shard(index, OTHER).exists() and shard(index, "fourth").exists() and not shard(index, third).exists()
@@ -510,20 +541,20 @@ def test_side_files_are_on_disk_before_they_have_their_names(tmp_path, synced, m
         synced.clear()
         return done
 
-    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 1)
+    monkeypatch.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", 1)
     with EdgeStore.create(tmp_path / "index", MINI.space, "mini", 256) as store:
         assert {"segment.json", "edge_config.json", shard(tmp_path).name + ".new"} <= set(synced)
         assert was_synced("index.json", "index")
-        store.declare({"metadata.speaker": "text"})
+        store.ensure_fields({"metadata.speaker": "text"})
         store.upsert([point(1), recording(1), point(2)])
-        assert was_synced(AWAITED, shard(tmp_path).name)
-        store.remember("recordings", lambda: [])
-        assert was_synced(f"{shard(tmp_path).name}-recordings.memo.json", "index")
-        store.add_says(PhoneticSpace("s", "m", 3))
+        assert was_synced(DEFERRED, shard(tmp_path).name)
+        store.cache_put("recordings", lambda: [])
+        assert was_synced(f"{shard(tmp_path).name}-recordings.cache.json", "index")
+        store.add_phonetic(PhoneticSpace("s", "m", 3))
         assert "index" in synced and was_synced("index.json", "index")
-    with EdgeStore.beside(tmp_path / "index", OTHER, "other", 4) as store:
+    with EdgeStore.create_staging(tmp_path / "index", OTHER, "other", 4) as store:
         assert was_synced("about.json", shard(tmp_path, OTHER).name + ".new")
-        store.take_over()
+        store.promote()
         assert was_synced("index.json", "index")
     write_progress(Progress(1, 2, 3, 4.0), tmp_path / "index")
     assert synced == [] and (tmp_path / "index" / "running.json").exists()
@@ -560,7 +591,7 @@ def test_a_collection_of_a_newer_version_is_not_to_be_deleted():
     ServerStore.create(QdrantConnection([client]), "voices", MINI.space, "mini", 256)
     [collection] = [found.name for found in client.get_collections().collections]
     about = next(point for point in client.scroll(collection)[0] if "format" in point.payload)
-    client.set_payload(collection, {"format": 3}, [about.id])
-    with pytest.raises(StoreError, match=r"newer Voxdex, in format 3.* Update Voxdex") as error:
+    client.set_payload(collection, {"format": FORMAT + 1}, [about.id])
+    with pytest.raises(StoreError, match=rf"newer Voxdex, in format {FORMAT + 1}.* Update Voxdex") as error:
         ServerStore.open(QdrantConnection([client]), "voices")
     assert "elete" not in str(error.value)

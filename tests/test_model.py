@@ -7,8 +7,8 @@ import pytest
 
 from tests.golden import GOLDEN, first_numbers
 from tests.sounds import voice
-from voxdex.encoders.model import ModelError, open_model
-from voxdex.encoders.model_card import SHIPPED, find_models, read_card
+from voxdex.encoders.model import open_model
+from voxdex.encoders.model_card import SHIPPED, ModelError, find_models, read_card
 from voxdex.encoders.paths import file_sha256
 from voxdex.encoders.phonetic.model import open_phonetic_model
 

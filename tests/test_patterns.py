@@ -1,6 +1,5 @@
 """Patterns of paths: what the engines find by texts is what fnmatch says of each path."""
 
-import random
 import uuid
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
@@ -73,7 +72,7 @@ def patterns(draw):
 
 
 def stored(store, paths):
-    store.declare({"recording": "text"})
+    store.ensure_fields({"recording": "text"})
     store.upsert(
         [
             Point(
@@ -92,28 +91,18 @@ def found(store, *patterns):
     return sorted(hit.payload["recording"] for hit in hits)
 
 
-@pytest.fixture(scope="module", params=["few", "optimised", "server", "earlier"])
+@pytest.fixture(scope="module", params=["few", "optimised", "server"])
 def archive(request, tmp_path_factory):
-    """earlier: an index that does not have what patterns of paths ask for."""
     folder = tmp_path_factory.mktemp("patterns")
     with ExitStack() as opened, pytest.MonkeyPatch.context() as patched:
         if request.param == "optimised":
-            patched.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 2)
-        if request.param == "earlier":
-            made_before(patched)
+            patched.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", 2)
         store = opened.enter_context((server_store if request.param == "server" else edge_store)(folder))
         stored(store, PATHS)
         if request.param == "optimised":
             store.optimise()
         patched.undo()
         yield store
-
-
-def made_before(patched):
-    """Makes stores write as they did before they wrote what patterns of paths ask for."""
-    patched.setattr("voxdex.indexer.store.edge.INTERNAL", ("kind", "content"))
-    patched.setattr("voxdex.indexer.store.edge.with_path_text", lambda payload, spell: payload)
-    patched.setattr(EdgeStore, "_add_path_texts", lambda store: None)
 
 
 @pytest.mark.filterwarnings("ignore:Local mode")
@@ -172,28 +161,6 @@ def test_a_file_that_moves_is_found_where_it_is(tmp_path, make):
         store.set_payload({"content": "1"}, {"recording": "/moved/Elsewhere.wav"})
         assert found(store, "moved/*") == found(store, "elsewhere") == ["/moved/Elsewhere.wav"]
         assert found(store, "take 10") == []
-
-
-@pytest.mark.parametrize("most_indexed", [2, 1000])
-def test_an_index_of_an_earlier_version_is_brought_up_to_date_when_it_is_optimised(tmp_path, monkeypatch, most_indexed):
-    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", most_indexed)
-    with pytest.MonkeyPatch.context() as patched:
-        made_before(patched)
-        with edge_store(tmp_path) as store:
-            stored(store, PATHS).optimise()
-            assert PATH_TEXT not in store._fields()
-    with EdgeStore.open(tmp_path / "index") as store:
-        assert found(store, "x/99*.wav") == found_in(PATHS, "x/99*.wav")
-        stored(store, ["/new/one.wav"])
-        assert found(store, "*.wav") == found_in([*PATHS, "/new/one.wav"], "*.wav")
-        schema = store.schema()
-        store.optimise()
-        assert store.schema() == schema
-    monkeypatch.setattr(EdgeStore, "_count", lambda *_: pytest.fail("paths were listed"))
-    with EdgeStore.open(tmp_path / "index") as store:
-        for pattern in random.Random(0).sample(PATHS, 9):
-            assert found(store, pattern.lower()[2:]) == found_in([*PATHS, "/new/one.wav"], pattern.lower()[2:])
-        assert found(store, "*.wav") == found_in([*PATHS, "/new/one.wav"], "*.wav")
 
 
 def found_in(paths, pattern):

@@ -70,7 +70,7 @@ def spoken_home(spoken_archive, once, tmp_path_factory):
     from voxdex.commands import main
 
     def make(folder: Path) -> None:
-        done = CliRunner().invoke(main, ["index", str(spoken_archive), "--says"], env={"VOXDEX_HOME": str(folder)})
+        done = CliRunner().invoke(main, ["index", str(spoken_archive), "--phonetic"], env={"VOXDEX_HOME": str(folder)})
         assert done.exit_code == 0, done.output
 
     return shutil.copytree(once("spoken-home", make), tmp_path_factory.mktemp("spoken") / "home", copy_function=copy_file)
@@ -256,13 +256,13 @@ def test_what_is_said_and_who_says_it_are_fused(voxdex, indexed):
 def test_an_index_of_voices_learns_what_is_said_later(voxdex, spoken_archive):
     assert voxdex("index", spoken_archive).status == 0
     refused = voxdex("search", "--says", HARBOUR)
-    assert refused.status == 2 and "index it again with --says" in refused.err
-    foreseen = voxdex("index", spoken_archive, "--says", "--dry-run", "--json").json
+    assert refused.status == 2 and "index it again with --phonetic" in refused.err
+    foreseen = voxdex("index", spoken_archive, "--phonetic", "--dry-run", "--json").json
     assert (len(foreseen["changed"]), len(foreseen["unchanged"])) == (12, 0)
     assert len(voxdex("index", spoken_archive, "--dry-run", "--json").json["unchanged"]) == 12
-    again = voxdex("index", spoken_archive, "--says", "--json").json
+    again = voxdex("index", spoken_archive, "--phonetic", "--json").json
     assert (again["indexed"], again["unchanged"]) == (12, 0)
-    assert voxdex("index", spoken_archive, "--says", "--json").json["unchanged"] == 12
+    assert voxdex("index", spoken_archive, "--phonetic", "--json").json["unchanged"] == 12
     assert voxdex("index", spoken_archive, "--json").json["unchanged"] == 12
     assert Path(voxdex("search", "--says", HARBOUR, "-n", 1, "--json").json["hits"][0]["recording"]).stem[-1] == "2"
     assert voxdex("status", "--json").json["clips"] == 12

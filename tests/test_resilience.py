@@ -16,14 +16,15 @@ from tests.sounds import RATE, voice, write_sound
 from voxdex.encoders.audio.acoustics import measure
 from voxdex.encoders.model import Model
 from voxdex.indexer import index as pipeline
-from voxdex.indexer.index import IndexReport
 from voxdex.indexer.location import LocalIndex
-from voxdex.indexer.maintenance import rebuild
+from voxdex.indexer.maintenance import rebuild_index
 from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary
+from voxdex.indexer.report import IndexReport
 from voxdex.indexer.scan import find_recordings
 from voxdex.indexer.store.base import Point, PointError, StoreError
 from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.writer import Writer
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 
@@ -81,7 +82,7 @@ def test_measures_of_odd_sounds_are_numbers_or_nothing(sound):
 
 def test_an_odd_clip_is_indexed_among_the_others(store, audio, mini):
     write_sound(audio / "odd.wav", two_pitches())
-    report = index([audio], store, mini, everything=True)
+    report = index([audio], store, mini, vad=False)
     assert (report.indexed, report.failed, store.count()) == (6, [], 6)
 
 
@@ -96,14 +97,14 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(store, mini
 
 
 def test_what_cannot_be_stored_of_one_recording_fails_that_one_alone(store, audio, mini, monkeypatch):
-    usual = pipeline._Writer._clip
+    usual = Writer._clip_point
 
     def odd(self, done, decoded, span):
         point = usual(self, done, decoded, span)
         return Point(point.id, point.vector, point.payload | {"odd": float("nan")}) if "c.wav" in done.path else point
 
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.pipeline._Writer._clip", odd)
+        patched.setattr("voxdex.indexer.writer.Writer._clip_point", odd)
         report = index([audio], store, mini)
     assert (report.indexed, names(report.failed), store.count()) == (4, ["c.wav"], 4)
     assert "cannot be" in report.failed[0].reason
@@ -123,9 +124,9 @@ def test_a_clip_that_cannot_be_embedded_fails_its_recording_alone(store, audio, 
 
     with monkeypatch.context() as patched:
         patched.setattr(Model, "embed_speech", embed)
-        report = index([audio], store, mini, everything=True)
+        report = index([audio], store, mini, vad=False)
     assert (report.indexed, names(report.failed)) == (5, ["odd.wav"]) and "this one is too odd" in report.failed[0].reason
-    assert index([audio], store, mini, everything=True).indexed == 1
+    assert index([audio], store, mini, vad=False).indexed == 1
 
 
 def test_modification_times_beyond_what_an_index_holds(store, audio, mini):
@@ -186,7 +187,7 @@ USUAL = Decoder.read
 )
 def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monkeypatch, kind, reason):
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.Decoder.read", failing(kind))
+        patched.setattr("voxdex.indexer.pipeline.decoder.Decoder.read", failing(kind))
         report = index([audio], store, mini)
     assert names(report.failed) == ["b.wav"] and report.indexed == 4
     assert re.search(reason, report.failed[0].reason)
@@ -194,6 +195,28 @@ def test_what_the_machine_does_is_named_and_tried_again(store, audio, mini, monk
         (audio / "b.wav.away").rename(audio / "b.wav")
     again = index([audio], store, mini)
     assert (again.indexed, again.failed, store.count()) == (1, [], 5)
+
+
+@pytest.mark.parametrize("kind", ["crash", "change"])
+def test_a_copy_is_decoded_where_the_machine_made_the_other_one_fail(store, audio, mini, monkeypatch, kind):
+    for name in ("b1.wav", "b2.wav"):
+        shutil.copy(audio / "b.wav", audio / name)
+    with monkeypatch.context() as patched:
+        patched.setattr("voxdex.indexer.pipeline.decoder.Decoder.read", failing(kind))
+        report = index([audio], store, mini)
+    assert (report.recordings, len(report.failed) <= 1, store.count()) == (7, True, 5)
+    assert report.indexed + report.unchanged == 7 - len(report.failed) and report.indexed == 5
+    assert index([audio], store, mini).failed == []
+
+
+def test_copies_of_what_cannot_be_read_fail_with_it(store, audio, mini):
+    index([audio], store, mini)
+    for name in ("a.wav", "b.wav", "new.wav"):
+        (audio / name).write_bytes(b"no sound" * 100)
+    for _ in range(2):
+        report = index([audio], store, mini)
+        assert names(report.failed) == ["a.wav", "b.wav", "new.wav"] and report.unchanged == 3
+        assert len({failure.reason for failure in report.failed}) == 1 and store.count() == 5
 
 
 def test_a_recording_that_may_not_be_read_is_tried_again(store, audio, mini, monkeypatch):
@@ -234,7 +257,7 @@ def test_what_was_remembered_as_failed_is_indexed_once_it_can_be_read(store, aud
 
     shutil.copy(audio / "a.wav", audio / "copy.wav")
     with monkeypatch.context() as patched:
-        patched.setattr("voxdex.Decoder.read", refuse)
+        patched.setattr("voxdex.indexer.pipeline.decoder.Decoder.read", refuse)
         assert len(index([audio], store, mini).failed) == 6
     assert (len(index([audio], store, mini).failed), store.count()) == (6, 0)
     report = index([audio], store, mini, retry_failed=True)
@@ -382,12 +405,12 @@ def test_what_was_dropped_between_two_tries_does_not_come_back(audio, tmp_path, 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rebuild(place, other, on_progress=stop)
+        rebuild_index(place, other, on_progress=stop)
     for name in "ab":
         (audio / f"{name}.wav").unlink()
     with place.open() as store:
         assert index([audio], store, mini, prune=True).removed == 2
-    assert rebuild(place, other).recordings == 3
+    assert rebuild_index(place, other).recordings == 3
     with place.open() as store:
         assert store.space == other.card.space and store.count() == 3
 
@@ -401,8 +424,8 @@ def test_an_index_made_again_does_not_lose_most_of_it_for_a_drive_that_is_away(a
     for name in "abc":
         (audio / f"{name}.wav").unlink()
     with pytest.raises(StoreError, match=r"3 of the 5 files .* --prune=all"):
-        rebuild(place, other, prune=True)
-    assert rebuild(place, other, prune=True, prune_all=True).indexed == 2
+        rebuild_index(place, other, prune=True)
+    assert rebuild_index(place, other, prune=True, prune_all=True).indexed == 2
 
 
 # what the user said of recordings
@@ -424,7 +447,7 @@ def with_words(said: dict) -> dict:
 def test_what_was_said_is_kept_when_what_is_spoken_is_added(voxdex, audio, tmp_path):
     sheet(audio, "a.wav,Anna,1999", "b.wav,Bert,2001")
     voxdex("index", audio, "--metadata", audio / "sheet.csv")
-    added = voxdex("index", audio, "--says", "--json")
+    added = voxdex("index", audio, "--phonetic", "--json")
     assert added.status == 0 and added.json["indexed"] == 5
     hits = voxdex("search", "a voice", "--where", "speaker=Anna and year<2000", "--json").json["hits"]
     assert [Path(hit["recording"]).name for hit in hits] == ["a.wav"]
@@ -467,7 +490,7 @@ def test_an_index_made_again_keeps_what_was_said_of_every_copy(audio, tmp_path, 
     place, other = LocalIndex(tmp_path / "index"), open_model(str(other_model))
     with place.create(mini.card.space, "mini", mini.card.dimension) as store:
         index([audio], store, mini, sheet(audio, "a.wav,Anna,1999", "copy.wav,Bert,2001"))
-    rebuild(place, other)
+    rebuild_index(place, other)
     (audio / "a.wav").unlink()
     with place.open() as store:
         index([audio], store, other, prune=True)

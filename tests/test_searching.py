@@ -61,7 +61,7 @@ def test_both_back_ends_give_the_same_answers(store, mini):
 
     made = ("voices", store.space, "mini", 256)
     with qdrant_double() as double, ServerStore.create(connect(double.url), *made) as server:
-        server.declare(store.schema())
+        server.ensure_fields(store.schema())
         server.upsert([*store.points({"kind": "recording"}), *store.points({"kind": "clip"})])
         sample = search_index(Query(ask("a man")), store, mini)
         queries = [

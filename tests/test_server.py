@@ -62,11 +62,11 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(voxdex, audio, double):
 
 def test_two_machines_share_an_archive(voxdex, audio, qdrant):
     server = qdrant.options()
-    parts = [voxdex("index", audio, *server, "--shard", f"{i}/2", "--json").json for i in (1, 2)]
+    parts = [voxdex("index", audio, *server, "--partition", f"{i}/2", "--json").json for i in (1, 2)]
     assert sum(part["indexed"] for part in parts) == 4
     assert all(part["recordings"] == part["indexed"] for part in parts)
-    refused = voxdex("index", audio, *server, "--shard", "3/2")
-    assert refused.status == 2 and "--shard" in refused.err
+    refused = voxdex("index", audio, *server, "--partition", "3/2")
+    assert refused.status == 2 and "--partition" in refused.err
 
 
 def test_an_index_goes_to_a_server_and_back(process, voxdex, audio, qdrant):
@@ -117,13 +117,13 @@ def holds(here, server):
     """What an index says of itself: its space, recordings and clips, and what a condition on metadata finds."""
     said = here("status", *server, "--json").json
     found = here("search", "a man", *server, "--where", "speaker=Anna", "--json").json["hits"]
-    return said["space"].split(":")[0], said["recordings"], said["clips"], said["says"] != "", len(found)
+    return said["space"].split(":")[0], said["recordings"], said["clips"], said["phonetic"] != "", len(found)
 
 
 def test_a_reindex_that_is_stopped_loses_nothing_and_goes_on(voxdex, here, audio, double, other_model):
     server = ("--url", double.url)
     (audio.parent / "people.csv").write_text("path,speaker\n0.wav,Anna\n3.wav,Anna\n")
-    assert here("index", audio, *server, "--says", "--metadata", audio.parent / "people.csv").status == 0
+    assert here("index", audio, *server, "--phonetic", "--metadata", audio.parent / "people.csv").status == 0
     before = holds(here, server)
     assert before[1:] == (4, 4, True, 2)
     for number in (1, 2, 1):
@@ -144,26 +144,26 @@ def test_a_reindex_that_is_stopped_loses_nothing_and_goes_on(voxdex, here, audio
 def test_what_is_said_is_added_to_an_index_on_a_server(here, audio, double):
     server = ("--url", double.url)
     assert here("index", audio, *server).status == 0
-    refused = here("index", audio, *server, "--says")
-    assert refused.status == 2 and "voxdex reindex --says" in refused.err
-    assert stopped_at(double, 3, ["reindex", "--says", *server])
-    assert not here("status", *server, "--json").json["says"]
-    done = here("reindex", "--says", *server, "--json")
+    refused = here("index", audio, *server, "--phonetic")
+    assert refused.status == 2 and "voxdex reindex --phonetic" in refused.err
+    assert stopped_at(double, 3, ["reindex", "--phonetic", *server])
+    assert not here("status", *server, "--json").json["phonetic"]
+    done = here("reindex", "--phonetic", *server, "--json")
     assert (done.status, done.json["recordings"]) == (0, 4), done.err
-    assert here("status", *server, "--json").json["says"] and len(collections(double)) == 1
-    again = here("index", audio, *server, "--says", "--json").json
+    assert here("status", *server, "--json").json["phonetic"] and len(collections(double)) == 1
+    again = here("index", audio, *server, "--phonetic", "--json").json
     assert (again["unchanged"], again["indexed"]) == (4, 0)
-    same = here("reindex", "--says", *server)
+    same = here("reindex", "--phonetic", *server)
     assert same.status == 2 and "already" in same.err
 
 
 def test_what_is_said_is_added_to_an_embedded_index_by_reindex_too(here, audio):
     assert here("index", audio).status == 0
     assert here("reindex").status == 2
-    done = here("reindex", "--says", "--json")
+    done = here("reindex", "--phonetic", "--json")
     assert (done.status, done.json["indexed"]) == (0, 4), done.err
     said = here("status", "--json").json
-    assert said["says"] and said["clips"] == 4 and said["versions"]["qdrant-edge"]
+    assert said["phonetic"] and said["clips"] == 4 and said["versions"]["qdrant-edge"]
 
 
 def test_a_mirror_drops_what_was_pruned_at_home(here, audio, qdrant):
@@ -186,10 +186,10 @@ def test_shards_and_replicas_are_of_what_is_made(here, audio, double, other_mode
     server = ("--url", double.url)
     here("index", audio)
     for number, command in enumerate((["push"], ["reindex", "--model", other_model]), start=2):
-        assert here(*command, *server, "--shards", number, "--replicas", 1).status == 0
+        assert here(*command, *server, "--qdrant-shards", number, "--qdrant-replicas", 1).status == 0
         [name] = collections(double)
         assert config(double, name)["params"]["shard_number"] == number
-    refused = here("index", audio, "--shards", 3)
+    refused = here("index", audio, "--qdrant-shards", 3)
     assert refused.status == 2 and "--url" in refused.err
 
 
@@ -283,7 +283,7 @@ def test_keys_are_asked_for_in_words(here, audio, double, monkeypatch):
 
 def test_a_key_that_others_can_read_on_its_way_is_told_of_once(here):
     said = here("status", "--url", "http://nowhere.invalid:6333", "--api-key", "secret").err
-    assert said.count("can be read on its way") == 1 and "cannot be found" in said
+    assert said.count("is sent unencrypted") == 1 and "cannot be found" in said
 
 
 def test_a_certificate_of_ones_own_is_named(here, audio, tmp_path, monkeypatch):
@@ -345,7 +345,7 @@ def test_an_index_is_used_within_the_limits_of_a_hosted_server(here, audio, doub
     }  # fmt: skip
     server = ("--url", double.url)
     (audio.parent / "people.csv").write_text("path,speaker,session\n0.wav,Anna,3\n3.wav,Ben,4\n")
-    done = here("index", audio, *server, "--says", "--metadata", audio.parent / "people.csv")
+    done = here("index", audio, *server, "--phonetic", "--metadata", audio.parent / "people.csv")
     assert done.status == 0, done.err
     for condition, count in (("session=3", 1), ("speaker~an*", 1), ("path~2.wav", 1), ("duration>1", 4), ("not session=3", 3)):
         found = here("search", "a man", *server, "--where", condition, "--json")
@@ -353,7 +353,7 @@ def test_an_index_is_used_within_the_limits_of_a_hosted_server(here, audio, doub
     found = here("search", "a man", *server, "--facet", "speaker", "--group-by", "speaker", "--json")
     assert found.status == 0 and "Anna" in found.out
     assert here("status", *server, "--json").json["clips"] == 4
-    assert here("index", audio, *server, "--says", "--json").json["unchanged"] == 4
+    assert here("index", audio, *server, "--phonetic", "--json").json["unchanged"] == 4
 
 
 def test_liked_and_disliked_need_no_caption(here, audio, qdrant):
@@ -398,17 +398,17 @@ def test_what_runs_have_counted_is_remembered_until_something_is_written(here, a
     server = ("--url", double.url)
     here("index", audio, *server)
     before = here("status", *server, "--json").json
-    assert (before["recordings"], before["gone"]) == (4, 0)
+    assert (before["recordings"], before["missing"]) == (4, 0)
     assert not any("scroll" in request for request in double.requests[-8:])
     (audio / "0.wav").unlink()
-    assert here("status", *server, "--json").json["gone"] == 1
+    assert here("status", *server, "--json").json["missing"] == 1
     with ServerIndex(double.url, "voxdex").open() as other:
         other.delete({"content": next(other.payloads("recording", ["content"]))["content"]})
     assert here("status", *server, "--json").json["recordings"] == 3
     assert here("index", audio, *server, "--json").json["recordings"] == 3
-    monkeypatch.setattr("voxdex.indexer.store.qdrant_server.MOST_REMEMBERED", 400)
+    monkeypatch.setattr("voxdex.indexer.store.qdrant_server.MOST_CACHED", 400)
     write_sound(audio / "new.wav", voice(1.5, 130, seed=9))
     here("index", audio, *server)
     said = here("status", *server, "--json").json
     assert said["recordings"] == here("status", *server, "--check-files", "--json").json["recordings"]
-    assert here("status", *server, "--check-files", "--json").json["gone"] is not None
+    assert here("status", *server, "--check-files", "--json").json["missing"] is not None

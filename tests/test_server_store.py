@@ -9,13 +9,15 @@ import pytest
 pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
 
 from tests.qdrant_double import qdrant_double
+from tests.sounds import voice, write_sound
 from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.qdrant_collections import DESCRIPTION_ID
 from voxdex.indexer.store.qdrant_connection import connect
 from voxdex.indexer.store.qdrant_server import FIELDS, ServerStore
 
 NEW = ("voices", "space", "mini", 4)
-SAYS = PhoneticSpace("sounds", "phonetic", 3)
+SOUNDS = PhoneticSpace("sounds", "phonetic", 3)
 
 
 def clips(count, **payload):
@@ -43,7 +45,7 @@ def test_any_number_of_processes_begin_at_once_and_lose_nothing_of_each_other(do
     def begin(number):
         together.wait()
         with ServerStore.create(connect(double.url), *NEW) as store:
-            store.declare({f"metadata.m{number}": "number", "metadata.shared": "text", f"metadata.t{number}": "text"})
+            store.ensure_fields({f"metadata.m{number}": "number", "metadata.shared": "text", f"metadata.t{number}": "text"})
             store.upsert([Point(f"00000000-0000-0000-0001-{number:012}", np.eye(4, dtype=np.float32)[0], {"kind": "clip"})])
 
     with ThreadPoolExecutor(6) as processes:
@@ -55,9 +57,9 @@ def test_any_number_of_processes_begin_at_once_and_lose_nothing_of_each_other(do
 
 def test_what_another_process_declared_meanwhile_stays(double):
     with ServerStore.create(connect(double.url), *NEW) as first, ServerStore.open(connect(double.url), "voices") as second:
-        first.declare({"metadata.a": "text"})
-        second.declare({"metadata.b": "number"})
-        first.declare({"metadata.c": "date", "metadata.b": "text"})
+        first.ensure_fields({"metadata.a": "text"})
+        second.ensure_fields({"metadata.b": "number"})
+        first.ensure_fields({"metadata.c": "date", "metadata.b": "text"})
         assert first.schema() == {"metadata.a": "text", "metadata.b": "number", "metadata.c": "date"}
 
 
@@ -81,7 +83,7 @@ def test_a_creation_that_was_cut_short_anywhere_is_begun_anew():
                 cut = True
             double.on_request, double.down = lambda *_: None, False
             with ServerStore.create(connect(double.url), *NEW) as store:
-                store.declare({"recording": "text"})
+                store.ensure_fields({"recording": "text"})
                 store.upsert(list(clips(3)))
                 assert store.count() == 3 and len(collections(double)) == 1
             if not cut:
@@ -98,8 +100,8 @@ def test_what_is_another_programs_is_named_and_left_alone(double, is_alias):
             action = {"create_alias": {"collection_name": "theirs", "alias_name": "mine"}}
             http.post("/collections/aliases", json={"actions": [action]})
     name = "mine" if is_alias else "theirs"
-    for make in (ServerStore.create, ServerStore.beside):
-        if make == ServerStore.beside and is_alias:
+    for make in (ServerStore.create, ServerStore.create_staging):
+        if make == ServerStore.create_staging and is_alias:
             continue
         with pytest.raises(StoreError, match=f"'{name}'.*not Voxdex's.*--collection"):
             make(client, name, *NEW[1:])
@@ -118,27 +120,27 @@ def test_a_collection_of_the_same_name_that_holds_something_else_is_left_alone(d
 
 
 def test_what_is_said_is_held_from_the_start_or_not_at_all(double):
-    with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --says"):
-        store.add_says(SAYS)
-    with ServerStore.beside(connect(double.url), *NEW, says=SAYS) as store:
-        assert store.says == SAYS
+    with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --phonetic"):
+        store.add_phonetic(SOUNDS)
+    with ServerStore.create_staging(connect(double.url), *NEW, phonetic=SOUNDS) as store:
+        assert store.phonetic == SOUNDS
         with ServerStore.open(connect(double.url), "voices") as former:
-            assert former.says is None
-        store.take_over()
+            assert former.phonetic is None
+        store.promote()
     with ServerStore.open(connect(double.url), "voices") as store:
-        assert store.says == SAYS and len(collections(double)) == 1
+        assert store.phonetic == SOUNDS and len(collections(double)) == 1
 
 
 def test_the_former_index_answers_until_another_takes_over(double):
     with ServerStore.create(connect(double.url), *NEW) as former:
         former.upsert(list(clips(3)))
         before = former.revision()
-        with ServerStore.beside(connect(double.url), "voices", "other", "other", 4) as beside:
+        with ServerStore.create_staging(connect(double.url), "voices", "other", "other", 4) as beside:
             assert former.revision() == before
             beside.upsert(list(clips(2)))
             with ServerStore.open(connect(double.url), "voices") as store:
                 assert (store.space, store.count()) == ("space", 3)
-            beside.take_over()
+            beside.promote()
         assert former.revision() != before
         with pytest.raises(StoreError, match="no longer has the collection"):
             former.count()
@@ -147,11 +149,11 @@ def test_the_former_index_answers_until_another_takes_over(double):
 def test_what_was_begun_and_given_up_goes_when_another_takes_over(double):
     ServerStore.create(connect(double.url), *NEW).close()
     ServerStore.create(connect(double.url), "voices-0123456789ab", *NEW[1:]).close()
-    ServerStore.beside(connect(double.url), "voices", "given up", "other", 4).close()
+    ServerStore.create_staging(connect(double.url), "voices", "given up", "other", 4).close()
     with httpx_client(double) as http:
         http.put("/collections/voices-0123456789ac", json={"vectors": {"size": 4, "distance": "Cosine"}})
-    with ServerStore.beside(connect(double.url), "voices", "third", "third", 4) as store:
-        store.take_over()
+    with ServerStore.create_staging(connect(double.url), "voices", "third", "third", 4) as store:
+        store.promote()
         kept = {store._collection, "voices-0123456789ac"}
     with ServerStore.open(connect(double.url), "voices-0123456789ab") as other:
         assert set(collections(double)) == {*kept, other._collection}
@@ -182,7 +184,7 @@ def test_all_is_answered_within_a_servers_limits(double, strict):
     double.limits = strict
     fields = {"recording": "text", "number": "number", "metadata.speaker": "text", "probabilities.age": "number"}
     with ServerStore.create(connect(double.url), *NEW) as store:
-        store.declare(fields)
+        store.ensure_fields(fields)
         assert store.schema() == fields
         store.upsert(list(clips(40, metadata={"speaker": "anna"})))
         store.set_payload({"content": "c3"}, {"metadata": {"speaker": "ben"}})
@@ -206,17 +208,32 @@ def test_all_is_answered_within_a_servers_limits(double, strict):
         assert dict(store.facet("speaker")) == {"anna": 38, "ben": 1}
         assert len(store.facet("recording")) == 39
         assert store.count() == 39 and len(list(store.payloads("clip", ["content"]))) == 39
-        assert len(store.sample(100)) == 39
+        assert len(store.sample_vectors(100)) == 39
+
+
+def test_a_collection_of_an_older_version_is_refused_with_the_way_out(double, here, tmp_path):
+    with ServerStore.create(connect(double.url), *NEW) as store:
+        collection = store._collection
+    changes = {"payload": {"format": 2, "says": None}, "points": [DESCRIPTION_ID]}
+    with httpx_client(double) as client:
+        client.post(f"/collections/{collection}/points/payload", params={"wait": True}, json=changes).raise_for_status()
+    write_sound(tmp_path / "a.wav", voice(1.0))
+    at = ("--url", double.url, "--collection", NEW[0])
+    for command in (["search", "a man"], ["status"], ["index", tmp_path / "a.wav"], ["reindex", "--model", "mini-open"]):
+        refused = here(*command, *at)
+        assert refused.status == 2 and "Traceback" not in refused.err
+        assert "has format 2, which this Voxdex no longer reads" in refused.err and "--collection NAME" in refused.err
+    assert collections(double) == [collection]
 
 
 def test_fields_beyond_those_that_a_server_indexes_are_named(double, caplog):
     double.limits = {"max_payload_index_count": 5}
     with ServerStore.create(connect(double.url), *NEW) as store:
-        store.declare({"tags.title": "text", "recording": "text", "metadata.a": "text", "metadata.b": "number"})
-        assert "allows an index of 5 fields" in caplog.text and "metadata.b, tags.title" in caplog.text
+        store.ensure_fields({"tags.title": "text", "recording": "text", "metadata.a": "text", "metadata.b": "number"})
+        assert "allows 5 payload indexes" in caplog.text and "metadata.b, tags.title" in caplog.text
     with ServerStore.open(connect(double.url), "voices") as store:
         assert store.schema() == {"tags.title": "text", "recording": "text", "metadata.a": "text", "metadata.b": "number"}
-        assert set(store._about[FIELDS]) == {"tags.title", "metadata.b"}
+        assert set(store._description[FIELDS]) == {"tags.title", "metadata.b"}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +246,7 @@ def test_fields_beyond_those_that_a_server_indexes_are_named(double, caplog):
 )
 def test_a_limit_that_cannot_be_kept_is_named(double, limits, reason):
     with ServerStore.create(connect(double.url), *NEW) as store:
-        store.declare({"number": "number"})
+        store.ensure_fields({"number": "number"})
         with httpx_client(double) as http:
             http.patch(f"/collections/{store._collection}", json={"strict_mode_config": {"enabled": True, **limits}})
     with ServerStore.open(connect(double.url), "voices") as store:

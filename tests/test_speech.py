@@ -52,7 +52,7 @@ def test_silence_and_music_make_no_clips(sentence):
         (round(edges[4]), round(edges[5])),
     ]
     assert clips.seconds == pytest.approx(edges[-1], abs=0.001)
-    assert clips.other_seconds == pytest.approx(12.0, abs=1.5)
+    assert clips.non_speech_seconds == pytest.approx(12.0, abs=1.5)
 
 
 @pytest.mark.parametrize("level", [1.0, 0.03, 0.002])
@@ -163,7 +163,7 @@ def test_what_is_no_speech_is_indexed_only_when_asked(tmp_path, voxdex):
     (tmp_path / "audio").mkdir()
     write_sound(tmp_path / "audio" / "hum.wav", tone(12.0))
     quiet = voxdex("index", tmp_path / "audio", "--index", tmp_path / "speech", "--json").json
-    assert (quiet["indexed"], quiet["clips"], quiet["silent"]) == (1, 0, 1)
-    assert quiet["other_seconds"] == pytest.approx(12.0, abs=0.5)
-    loud = voxdex("index", tmp_path / "audio", "--index", tmp_path / "all", "--everything", "--json").json
-    assert (loud["indexed"], loud["clips"], loud["silent"]) == (1, 2, 0)
+    assert (quiet["indexed"], quiet["clips"], quiet["without_speech"]) == (1, 0, 1)
+    assert quiet["non_speech_seconds"] == pytest.approx(12.0, abs=0.5)
+    loud = voxdex("index", tmp_path / "audio", "--index", tmp_path / "all", "--no-vad", "--json").json
+    assert (loud["indexed"], loud["clips"], loud["without_speech"]) == (1, 2, 0)

@@ -11,8 +11,9 @@ import pytest
 import qdrant_edge as edge
 
 from tests.qdrant_double import qdrant_double
-from voxdex.indexer.store.base import DiscoveryQuery, Point, StoreError
-from voxdex.indexer.store.edge import AWAITED, EdgeStore
+from voxdex.indexer.store.base import FORMAT, DiscoveryQuery, Point, StoreError
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.edge_engine import DEFERRED
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import FilterError, render
 
@@ -39,7 +40,7 @@ def server_store(folder):
 def any_store(request, tmp_path, monkeypatch):
     """few: fields are indexed at once. many: they wait for what the optimised store has done."""
     if request.param in ("many", "optimised"):
-        monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 2)
+        monkeypatch.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", 2)
     with (server_store if request.param == "server" else edge_store)(tmp_path) as store:
         filled(store)
         if request.param == "optimised":
@@ -56,7 +57,7 @@ def store(tmp_path):
 @pytest.fixture
 def waiting(tmp_path, monkeypatch):
     """A store with fields that wait to be indexed."""
-    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 2)
+    monkeypatch.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", 2)
     with edge_store(tmp_path) as store:
         yield filled(store)
 
@@ -73,7 +74,7 @@ def filled(store):
         "measured.pitch_hz": "number",
         "duration": "number",
     }
-    store.declare(fields)
+    store.ensure_fields(fields)
     points = []
     for number, (speaker, gender, age, duration) in enumerate(PEOPLE):
         metadata = {"speaker": speaker} | ({"age": float(age)} if age else {})
@@ -154,7 +155,7 @@ def test_what_people_wrote_wins_over_what_was_heard(any_store):
 
 
 def test_a_value_of_another_kind_meets_nothing_in_a_number_of_a_field_that_has_text_too(any_store):
-    any_store.declare({"attributes.age": "text", "metadata.pitch": "number"})
+    any_store.ensure_fields({"attributes.age": "text", "metadata.pitch": "number"})
     any_store.set_payload({"content": "dan"}, {"attributes": {"gender": "male", "pitch": "low", "age": "elderly"}})
     any_store.set_payload({"content": "ben"}, {"metadata": {"speaker": "ben", "age": 45.0, "pitch": 130.0}})
     assert names(any_store, "age=elderly") == ["dan"]
@@ -187,11 +188,11 @@ class Asked:
         ("duration!=1,2", {("within", "duration")}),
         ("recorded=2019,2020-05", {("dated", "metadata.recorded")}),
         ("gender=1,2019", {("one_of", "attributes.gender")}),
-        ("mixed=1", {("within", "metadata.mixed"), ("absent", "metadata.mixed"), ("one_of", "attributes.mixed")}),
-        ("mixed=young", {("absent", "metadata.mixed"), ("one_of", "attributes.mixed")}),
+        ("mixed=1", {("within", "metadata.mixed"), ("is_empty", "metadata.mixed"), ("one_of", "attributes.mixed")}),
+        ("mixed=young", {("is_empty", "metadata.mixed"), ("one_of", "attributes.mixed")}),
         ("mixed<5", {("within", "metadata.mixed")}),
         ("path~x/9*.wav", {("containing", "recording")}),
-        ("path~*", {("absent", "recording")}),
+        ("path~*", {("is_empty", "recording")}),
     ],
 )
 def test_a_condition_asks_for_the_index_that_its_field_has(condition, ways):
@@ -261,8 +262,8 @@ def test_values_are_counted(any_store):
 @pytest.mark.parametrize(("optimised", "few"), [((), 1000), ((1, 3), 1000), ((1, 3), 50)])
 def test_values_are_counted_as_they_are_after_every_change(tmp_path, monkeypatch, optimised, few):
     monkeypatch.setattr("voxdex.indexer.store.edge.FEW", few)
-    monkeypatch.setattr("voxdex.indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
-    monkeypatch.setattr("voxdex.indexer.store.edge.MOST_INDEXED", 500)
+    monkeypatch.setattr("voxdex.indexer.store.edge_engine.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
+    monkeypatch.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", 500)
     rng, expected = np.random.default_rng(0), {}
     conditions = {
         "duration>0": lambda clip: True,
@@ -271,7 +272,7 @@ def test_values_are_counted_as_they_are_after_every_change(tmp_path, monkeypatch
         "path~nowhere": lambda clip: False,
     }
     with edge_store(tmp_path) as store:
-        store.declare({"recording": "text", "duration": "number", "metadata.speaker": "text"})
+        store.ensure_fields({"recording": "text", "duration": "number", "metadata.speaker": "text"})
         for turn in range(5):
             written = [*rng.choice(list(expected), 60, replace=False)] if expected else []
             for id in [*written, *(str(uuid.UUID(bytes=rng.bytes(16))) for _ in range(200))]:
@@ -303,8 +304,10 @@ def test_liked_and_disliked_points_narrow_what_is_near(any_store):
 
 def test_points_are_sampled_and_fetched_by_id(any_store):
     hits = any_store.query(np.ones(4, np.float32), 4, vectors=True)
-    sample = any_store.sample(3)
-    assert sample.shape == (3, 4) and (sample == any_store.sample(3)).all() and any_store.sample(9).shape == (4, 4)
+    sample = any_store.sample_vectors(3)
+    assert (
+        sample.shape == (3, 4) and (sample == any_store.sample_vectors(3)).all() and any_store.sample_vectors(9).shape == (4, 4)
+    )
     [point] = any_store.retrieve([hits[2].id, str(uuid.uuid4())])
     assert point.id == hits[2].id and (point.vector == hits[2].vector).all() and point.payload == hits[2].payload
 
@@ -320,11 +323,11 @@ def test_points_survive_closing(store, tmp_path):
 
 def test_fields_survive_closing_before_and_after_they_are_indexed(waiting, tmp_path):
     store, schema = waiting, waiting.schema()
-    assert list((tmp_path / "index").glob(f"shard-*/{AWAITED}"))
+    assert list((tmp_path / "index").glob(f"shard-*/{DEFERRED}"))
     (tmp_path / "copy").mkdir()
     for step in (EdgeStore.flush, lambda again: again.facet("gender"), EdgeStore.optimise):
         store.close()
-        with EdgeStore.copied(tmp_path / "index", tmp_path / "copy") as copy:
+        with EdgeStore.open_copy(tmp_path / "index", tmp_path / "copy") as copy:
             assert copy.schema() == schema and copy.facet("speaker", parse_filter("duration>4")) == {"cleo": 1, "dan": 1}
         shutil.rmtree(tmp_path / "copy" / next((tmp_path / "copy").glob("shard-*")).name)
         store = EdgeStore.open(tmp_path / "index")
@@ -342,7 +345,7 @@ def test_vectors_that_are_not_numbers_are_refused_as_a_whole(any_store):
 
 
 def test_a_second_process_is_refused_and_harms_nothing(store, tmp_path):
-    code = "import sys, pathlib; from voxdex.indexer import EdgeStore; EdgeStore.open(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from voxdex.indexer.store.edge import EdgeStore; EdgeStore.open(pathlib.Path(sys.argv[1]))"
     second = subprocess.run([sys.executable, "-c", code, str(tmp_path / "index")], capture_output=True, text=True)
     assert "in use by another Voxdex process" in second.stderr
     store.upsert([Point(str(uuid.uuid4()), np.ones(4, np.float32), {"kind": "clip", "content": "x"})])
@@ -363,7 +366,7 @@ def test_indexes_that_cannot_be_opened_are_explained(tmp_path):
     (broken / "index.json").write_text(json.dumps({"format": 99, "space": "s", "model": "m"}))
     with pytest.raises(StoreError, match="format 99"):
         EdgeStore.open(broken)
-    (broken / "index.json").write_text(json.dumps({"format": 2, "space": "s", "model": "m"}))
+    (broken / "index.json").write_text(json.dumps({"format": FORMAT, "space": "s", "model": "m"}))
     with pytest.raises(StoreError, match=r"shard-\w+, which it names, is not there"):
         EdgeStore.open(broken)
     EdgeStore.create(tmp_path / "emptied", "s", "m", 4).close()
@@ -385,8 +388,8 @@ def test_an_index_is_made_only_once(tmp_path):
 
 
 def test_a_graph_finds_what_a_scan_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr("voxdex.indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
-    monkeypatch.setattr("voxdex.indexer.store.edge.GRAPH", {"m": 8, "ef_construct": 64, "full_scan_threshold": 1})
+    monkeypatch.setattr("voxdex.indexer.store.edge_engine.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
+    monkeypatch.setattr("voxdex.indexer.store.edge_engine.GRAPH", {"m": 8, "ef_construct": 64, "full_scan_threshold": 1})
     vectors = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
     with EdgeStore.create(tmp_path / "index", "space", "mini", 8) as store:
         store.upsert(

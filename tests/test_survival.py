@@ -19,10 +19,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operati
 STRUCK = """
 import subprocess, sys
 from cli import main
-from voxdex.indexer import EdgeStore, embedding
+from voxdex.indexer.pipeline import local
+from voxdex.indexer.store.edge import EdgeStore
 
 number, after = (int(sys.argv.pop(1)) for _ in range(2))
-embedding.BATCH_CLIPS = 8  # so that most of the archive is still to be read
+local.BATCH_CLIPS = 8  # so that most of the archive is still to be read
 write = EdgeStore.upsert
 
 def upsert(store, points):

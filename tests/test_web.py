@@ -31,8 +31,8 @@ from tests.sounds import voice, write_sound
 from voxdex.encoders.audio.reader import read_audio
 from voxdex.indexer.index import index
 from voxdex.indexer.location import LocalIndex
-from voxdex.indexer.progress_file import write_progress
 from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.snapshot import write_progress
 from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.files import LOCK
@@ -833,8 +833,8 @@ def test_the_map_is_drawn_heard_and_searched(page, clips):
 def test_a_server_s_index_is_served_too(folder, home):
     pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
     from tests.qdrant_double import qdrant_double
-    from voxdex.indexer.copying import copy_index
     from voxdex.indexer.location import ServerIndex
+    from voxdex.indexer.maintenance import copy_index
 
     with qdrant_double() as double:
         place = ServerIndex(double.url, "voices")

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voxdex.encoders.audio.reader import AudioError, AudioReader, read_audio
     from voxdex.encoders.model import Model, ModelError, open_model
-    from voxdex.indexer.index import IndexReport, index
+    from voxdex.indexer.index import index
     from voxdex.indexer.location import LocalIndex, ServerIndex, index_folder, open_index
     from voxdex.indexer.metadata import read_metadata
+    from voxdex.indexer.report import IndexReport
     from voxdex.indexer.scan import find_recordings
     from voxdex.indexer.store.base import StoreError
     from voxdex.indexer.store.edge import EdgeStore
@@ -40,9 +41,10 @@ except PackageNotFoundError:  # a checkout that is not installed
 MODULES = {
     "encoders.audio.reader": "AudioError AudioReader read_audio",
     "encoders.model": "Model ModelError open_model",
-    "indexer.index": "IndexReport index",
+    "indexer.index": "index",
     "indexer.location": "LocalIndex ServerIndex index_folder open_index",
     "indexer.metadata": "read_metadata",
+    "indexer.report": "IndexReport",
     "indexer.scan": "find_recordings",
     "indexer.store.base": "StoreError",
     "indexer.store.edge": "EdgeStore",

@@ -11,10 +11,9 @@ from typing import Any
 
 from voxdex.encoders.model_card import locate
 from voxdex.encoders.phonetic.model import PhoneticModel
-from voxdex.indexer.index import Progress
 from voxdex.indexer.location import IndexLocation, LocalIndex, open_phonetic_encoder
-from voxdex.indexer.progress_file import read_progress
-from voxdex.indexer.snapshot import delete_snapshot, open_snapshot
+from voxdex.indexer.report import Progress
+from voxdex.indexer.snapshot import delete_snapshot, open_snapshot, read_progress
 from voxdex.indexer.statistics import IndexStatistics, index_statistics
 from voxdex.indexer.store.base import Store, StoreError
 from voxdex.indexer.store.edge import EdgeStore

@@ -75,7 +75,7 @@ def routes(services: AppState) -> APIRouter:
                 }
             except (QueryError, FilterError, TextError) as error:
                 page["error"] = str(error)
-            page |= {"clips": index.clips, "model": index.model.card, "says": index.store.says}
+            page |= {"clips": index.clips, "model": index.model.card, "says": index.store.phonetic}
         page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 

@@ -17,9 +17,10 @@ import numpy as np
 import soundfile
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.audio.vad import CHUNK
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
-from voxdex.encoders.training.acoustics import CHUNK, measure, speech_chunks
+from voxdex.encoders.training.acoustics import measure, speech_chunks
 from voxdex.encoders.training.annotate import COLUMNS, Annotations, in_processes, make_row, read_beginning, write_captions
 
 

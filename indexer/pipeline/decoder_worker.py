@@ -1,4 +1,4 @@
-"""What the process of a Decoder does: a recording is decoded, cut into clips and measured."""
+"""The process of a Decoder: decodes a recording, segments it and measures its clips."""
 
 import sys
 import time
@@ -11,27 +11,35 @@ from voxdex.encoders.audio.reader import AudioDecoder, AudioError, PassingAudioE
 from voxdex.encoders.audio.vad import SileroVad
 from voxdex.encoders.machine import peak_memory
 from voxdex.indexer.pipeline.clips import Windows
-from voxdex.indexer.pipeline.decoder import DecodeSummary, SegmentedClip
+from voxdex.indexer.pipeline.decoder import DecodeSummary, Segmentation, SegmentedClip
 from voxdex.indexer.pipeline.segmentation import SpeechClips
 
 
-def decode(path: str, file: Path, clip_seconds: float, everything: bool) -> Iterator[SegmentedClip | DecodeSummary]:
-    """The recording's clips, and at the end DecodeSummary; see Decoder."""
+def decode(path: str, file: Path, segmentation: Segmentation) -> Iterator[SegmentedClip | DecodeSummary]:
+    """Yield the clips of the recording at `path`, from a local file, and its DecodeSummary at the end."""
     started, decoder = time.process_time(), AudioDecoder(file)
-    clips = Windows(decoder, clip_seconds) if everything else SpeechClips(decoder, clip_seconds, _voice_activity())
+    seconds = segmentation.clip_seconds
+    clips = SpeechClips(decoder, seconds, _vad()) if segmentation.vad else Windows(decoder, seconds)
     failure, is_passing = "", False
     try:
         for clip in clips:
             yield SegmentedClip(path, clip, measure(clip.samples))
     except AudioError as error:
         failure, is_passing = str(error), isinstance(error, PassingAudioError)
-    except Exception as error:  # what nobody foresaw is a failure of this recording, so that the others are read
+    except Exception as error:  # an unforeseen error fails this recording only
         failure, is_passing = unforeseen(error), True
-    work = time.process_time() - started
-    peak = None if sys.platform == "win32" else peak_memory()
-    yield DecodeSummary(clips.seconds, clips.other_seconds, decoder.origin, failure, is_passing, decoder.damage, work, peak)
+    yield DecodeSummary(
+        audio_seconds=clips.seconds,
+        non_speech_seconds=clips.non_speech_seconds,
+        origin=decoder.origin,
+        failure=failure,
+        is_passing=is_passing,
+        damage=decoder.damage,
+        work_seconds=time.process_time() - started,
+        peak_bytes=None if sys.platform == "win32" else peak_memory(),
+    )
 
 
 @cache
-def _voice_activity() -> SileroVad:
+def _vad() -> SileroVad:
     return SileroVad()

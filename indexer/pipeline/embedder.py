@@ -1,12 +1,9 @@
-"""Pieces of recordings into spans: embedded, tagged and, where that is wanted, listened to."""
+"""Embedding of segmented clips: voice vectors, predicted attributes and, if wanted, phonetic vectors."""
 
 import time
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -16,19 +13,18 @@ from voxdex.encoders.model import Model
 from voxdex.encoders.phonetic.ctc import PhoneticEmbedding
 from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.encoders.zero_shot import AttributeTagger, Prediction
-from voxdex.indexer.pipeline.decoder import SegmentedClip
-from voxdex.indexer.pipeline.reader import Reader, RecordingDone
+from voxdex.indexer.pipeline.decoder import RecordingDone, SegmentedClip
 
 BATCH_CLIPS = 64
-"""Events that are embedded, and told of, at a time."""
+"""Events in a batch."""
 
 
 @dataclass(frozen=True)
 class EmbeddedClip:
     """An embedded clip of the recording at `path`. start, end: seconds. vector: float32 [dimension].
 
-    attributes: what was heard, by name. says: what is said; None where that is not indexed. work_seconds: its share of the
-    time that its batch took.
+    predictions: by attribute. phonetic: None where the index has no phonetic space. work_seconds: the clip's part of the time
+    that its batch took.
     """
 
     path: str
@@ -36,14 +32,14 @@ class EmbeddedClip:
     end: float
     measures: AcousticMeasures
     vector: np.ndarray
-    attributes: dict[str, Prediction]
-    says: PhoneticEmbedding | None
+    predictions: dict[str, Prediction]
+    phonetic: PhoneticEmbedding | None
     work_seconds: float
 
 
 @dataclass(frozen=True)
 class EmbeddingFailure:
-    """A clip of the recording at `path` that could not be embedded, and why."""
+    """A clip of the recording at `path` that could not be embedded, with the reason."""
 
     path: str
     reason: str
@@ -52,77 +48,71 @@ class EmbeddingFailure:
 EmbedEvent = EmbeddedClip | EmbeddingFailure | RecordingDone
 
 
+@dataclass(frozen=True)
+class EmbedJob:
+    """What a back end is to embed, and how.
+
+    paths: of the recordings. known_hashes: SHA-256 of contents that are indexed already. model: for voices. phonetic_model: for
+    phonetic vectors; None for none. vad: make clips of speech only.
+    """
+
+    paths: Sequence[str]
+    known_hashes: Collection[str]
+    model: Model
+    phonetic_model: PhoneticModel | None = None
+    vad: bool = True
+
+
 class EmbedBackend(Protocol):
-    """Reads and embeds recordings, wherever that is done."""
+    """Decodes and embeds recordings on some machines."""
 
-    def __call__(
-        self, paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
-    ) -> Iterator[list[EmbedEvent]]:
-        """Everything about recordings, each as its spans and then RecordingDone.
+    def __call__(self, job: EmbedJob) -> Iterator[list[EmbedEvent]]:
+        """Yield batches of events: the clips of each recording, and then its RecordingDone.
 
-        Args:
-            paths: of the recordings.
-            held: contents that are indexed already.
-            model, listener: what embeds; see Embedder.
-            everything: see Reader.
+        A RecordingDone without a summary is of a content in known_hashes, or of one whose RecordingDone came before.
         """
 
 
 class Embedder:
-    """Embeds what is read.
+    """Embeds segmented clips.
 
     Args:
-        model: what embeds.
-        listener: what embeds what is said, if that is wanted.
+        model: for voices.
+        phonetic_model: for phonetic vectors; None for none.
     """
 
-    def __init__(self, model: Model, listener: PhoneticModel | None = None) -> None:
-        self._model, self._listener = model, listener
+    def __init__(self, model: Model, phonetic_model: PhoneticModel | None = None) -> None:
+        self._model, self._phonetic_model = model, phonetic_model
 
     @cached_property
-    def _tag(self) -> AttributeTagger:
+    def _predict(self) -> Callable[[np.ndarray], list[dict[str, Prediction]]]:
         return AttributeTagger(self._model)
 
     def __call__(self, events: Sequence[SegmentedClip | RecordingDone]) -> list[EmbedEvent]:
-        """The same events, with spans in place of pieces."""
-        spans = iter(self._spans([event for event in events if isinstance(event, SegmentedClip)]))
-        return [next(spans) if isinstance(event, SegmentedClip) else event for event in events]
+        """Return the same events with embedded clips in place of segmented ones."""
+        embedded = iter(self._embedded([event for event in events if isinstance(event, SegmentedClip)]))
+        return [next(embedded) if isinstance(event, SegmentedClip) else event for event in events]
 
-    def _spans(self, pieces: list[SegmentedClip]) -> Sequence[EmbeddedClip | EmbeddingFailure]:
-        """The spans of pieces; where embedding them fails, each is tried alone, so that one odd clip harms no other."""
+    def _embedded(self, clips: list[SegmentedClip]) -> Sequence[EmbeddedClip | EmbeddingFailure]:
+        """Embed clips; if the batch fails, each clip is embedded alone, so that one odd clip does not affect the others."""
         try:
-            return self._embed(pieces)
+            return self._embed(clips)
         except Exception as error:
-            if len(pieces) == 1:
-                return [EmbeddingFailure(pieces[0].path, f"a clip of it could not be embedded ({str(error) or repr(error)})")]
-            return [span for piece in pieces for span in self._spans([piece])]
+            if len(clips) == 1:
+                return [EmbeddingFailure(clips[0].path, f"a clip of it could not be embedded ({str(error) or repr(error)})")]
+            return [result for clip in clips for result in self._embedded([clip])]
 
-    def _embed(self, pieces: list[SegmentedClip]) -> list[EmbeddedClip]:
-        if not pieces:
+    def _embed(self, clips: list[SegmentedClip]) -> list[EmbeddedClip]:
+        if not clips:
             return []
         started = time.perf_counter()
-        vectors = np.stack(list(self._model.embed_speech(piece.clip.samples for piece in pieces)))
-        attributes = self._tag(vectors)
-        says: Sequence[PhoneticEmbedding | None] = [None] * len(pieces)
-        if self._listener:
-            says = list(self._listener.listen(piece.clip.samples for piece in pieces))
-        seconds = (time.perf_counter() - started) / len(pieces)
+        vectors = np.stack(list(self._model.embed_speech(each.clip.samples for each in clips)))
+        predictions = self._predict(vectors)
+        phonetic: Sequence[PhoneticEmbedding | None] = [None] * len(clips)
+        if self._phonetic_model:
+            phonetic = list(self._phonetic_model.listen(each.clip.samples for each in clips))
+        seconds = (time.perf_counter() - started) / len(clips)
         return [
-            EmbeddedClip(piece.path, piece.clip.start, piece.clip.end, piece.measures, vector, heard, said, seconds)
-            for piece, vector, heard, said in zip(pieces, vectors, attributes, says, strict=True)
+            EmbeddedClip(each.path, each.clip.start, each.clip.end, each.measures, vector, labels, sounds, seconds)
+            for each, vector, labels, sounds in zip(clips, vectors, predictions, phonetic, strict=True)
         ]
-
-
-def embed_locally(
-    paths: Sequence[str], held: Collection[str], model: Model, listener: PhoneticModel | None, everything: bool
-) -> Iterator[list[EmbedEvent]]:
-    """See Read: decoded in processes of this machine, and embedded in a thread of this one, a batch ahead."""
-    embed = Embedder(model, listener)
-    events = Reader(held, model.card.max_seconds, everything, ahead=2 * BATCH_CLIPS).read(paths)
-    with ThreadPoolExecutor(1) as pool:
-        embedded: deque[Future] = deque()
-        while batch := list(islice(events, BATCH_CLIPS)):
-            embedded.append(pool.submit(embed, batch))
-            if len(embedded) > 1:
-                yield embedded.popleft().result()
-        yield from (batch.result() for batch in embedded)

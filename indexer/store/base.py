@@ -1,4 +1,4 @@
-"""What a store is: a point for each clip, found by its vector and by conditions on its payload, and one for each recording."""
+"""The store of an index: one point per clip, found by vector and payload filter, and one point per recording."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,30 +12,29 @@ from voxdex.encoders.errors import VoxdexError
 from voxdex.indexer.store.filters import MATCH_ALL, Filter
 from voxdex.indexer.store.patterns import PATH, PATH_TEXT
 
-FORMAT = 2
-"""Of what an index holds."""
+FORMAT = 3
+"""Version of the payload and folder layout. An index of another version is refused."""
 Payload = dict[str, Any]
 KIND, CLIP, RECORDING = "kind", "clip", "recording"
-"""The payload key that tells a clip from a recording, and its values."""
+"""The payload key that separates clips from recordings, and its two values."""
 CLIPS = {KIND: CLIP}
-"""What clips have in common."""
+"""The payload condition that every clip meets."""
 MOST_VALUES = 1_000_000
-"""Of a field, that are counted or compared with a pattern."""
+"""Maximum number of distinct values of a field that are counted or compared with a pattern."""
 PORTION = 256
-"""Points that are written at a time."""
+"""Maximum number of points in one write."""
 GRAPH = {"m": 16, "ef_construct": 200, "full_scan_threshold": 50_000, "payload_m": 0}
-"""Of the vectors (HNSW). Conditions that at most 50,000 clips meet are answered by a scan of those; there are no graphs for
-single values of fields (payload_m), as dozens of fields would make the graph of an archive take ten times as long."""
+"""HNSW parameters of the vectors. A filter that matches at most 50,000 clips is answered by a scan of those clips. There are no
+graphs for single values of fields (payload_m): with dozens of fields building an archive's graph takes ten times longer."""
 BREADTH = 512
-"""How many candidates a walk through the graph keeps: of a million clips, captions get 99.6 % of the exact first ten."""
+"""Candidates kept during graph search (ef). Captions reach 99.6 % recall@10 on a million clips."""
 INTERNAL = (KIND, "content", PATH_TEXT)
-"""Payload keys that have an index, but that no condition names."""
+"""Payload keys with an index that filters cannot name."""
 
-
-VOICE, PHONETIC = "", "says"
-"""The names of a clip's vectors: of its voice, and of what is said in it."""
-POSTERIORGRAM = "heard"
-"""The payload key of the phonemes that were heard in a clip, frame by frame; told only where what is said is asked."""
+VOICE, PHONETIC = "", "phonetic"
+"""Names of the two vectors of a clip. PHONETIC is also the payload key of a recording's phonetic space."""
+POSTERIORGRAM = "posteriorgram"
+"""Payload key of a clip's phoneme probabilities by frame. Only phonetic queries return it."""
 
 
 class StoreError(VoxdexError):
@@ -45,12 +44,12 @@ class StoreError(VoxdexError):
 
 
 class PointError(StoreError):
-    """A point that no engine takes; nothing of what it came with is written. The message is a clause about its recording."""
+    """A point that an engine would refuse. The message is a clause about its recording; nothing of its batch is written."""
 
 
 @dataclass(frozen=True)
 class PhoneticSpace:
-    """The embeddings of what is said that an index holds beside those of voices: their space, model and dimension."""
+    """The phonetic embeddings of an index: their space, model (name or folder) and dimension."""
 
     space: str
     model: str
@@ -59,26 +58,27 @@ class PhoneticSpace:
 
 @dataclass(frozen=True)
 class Point:
-    """id: a UUID. vector: float32 [dimension] of unit length; None of a recording, which only its clips find.
+    """A stored clip or recording.
 
-    says: float32 [dimension] of unit length, of what is said in a clip; None where that is not indexed.
+    id: a UUID. vector: float32 [dimension] of unit length; None for a recording. phonetic_vector: float32 [dimension] of unit
+    length; None where the index has no phonetic space.
     """
 
     id: str
     vector: np.ndarray | None
     payload: Payload
-    says: np.ndarray | None = None
+    phonetic_vector: np.ndarray | None = None
 
     @property
     def vectors(self) -> dict[str, list]:
-        """As engines take them, by name."""
-        named = {VOICE: self.vector, PHONETIC: self.says}
+        """The vectors by name, as the engines take them."""
+        named = {VOICE: self.vector, PHONETIC: self.phonetic_vector}
         return {name: vector.tolist() for name, vector in named.items() if vector is not None}
 
 
 @dataclass(frozen=True)
 class ScoredPoint:
-    """A point and its score: cosine with the query, -1 to 1, or as DiscoveryQuery says. vector: None if not asked for."""
+    """A point and its score: the cosine with the query (-1 to 1), or see DiscoveryQuery. vector: None unless requested."""
 
     id: str
     score: float
@@ -88,9 +88,10 @@ class ScoredPoint:
 
 @dataclass(frozen=True)
 class DiscoveryQuery:
-    """What is nearest to a target [dimension] among the points that lie nearer to the first of each pair than to its second.
+    """A query for the points nearest to a target [dimension], closer to the first vector of each pair than to the second.
 
-    Scores: for how many pairs more that is so than not, and a little more the nearer a point is (Qdrant's discovery search).
+    The score is the number of pairs that hold minus those that do not, plus a fraction that grows with the similarity to the
+    target (Qdrant's discovery search).
     """
 
     target: np.ndarray
@@ -98,10 +99,10 @@ class DiscoveryQuery:
 
 
 def in_portions(points: Sequence[Point], most: int = PORTION) -> Iterator[Sequence[Point]]:
-    """Points in portions of at most so many, which an engine takes without much memory, each recording after its clips.
+    """Yield points in portions of at most `most`, every recording after its clips. All points are checked first.
 
     Raises:
-        PointError: one of them holds what an engine refuses, or what nothing could be found by. All are checked first.
+        PointError: a vector or a payload holds values that no engine stores.
     """
     for point in points:
         _check(point)
@@ -111,16 +112,16 @@ def in_portions(points: Sequence[Point], most: int = PORTION) -> Iterator[Sequen
 
 
 def _check(point: Point) -> None:
-    if any(vector is not None and not np.isfinite(vector).all() for vector in (point.vector, point.says)):
+    if any(vector is not None and not np.isfinite(vector).all() for vector in (point.vector, point.phonetic_vector)):
         raise PointError("its embedding holds values that are not numbers; please report it")
     try:
         json.dumps(point.payload, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        raise PointError(f"what is to be stored of it cannot be ({error}); please report it") from error
+        raise PointError(f"its payload cannot be stored ({error}); please report it") from error
 
 
 class Record(Protocol):
-    """A point as an engine gives it."""
+    """A point as an engine returns it."""
 
     id: Any
     vector: Any
@@ -128,46 +129,46 @@ class Record(Protocol):
 
 
 def as_point(record: Record) -> Point:
-    """What an engine gives, as a point."""
-    return Point(str(record.id), as_vector(record.vector), _shown(record), as_vector(record.vector, PHONETIC))
+    """Convert an engine's record to a Point."""
+    return Point(str(record.id), as_vector(record.vector), _public(record), as_vector(record.vector, PHONETIC))
 
 
-def as_neighbour(record: Any) -> ScoredPoint:
-    """A scored record, as a neighbour."""
-    return ScoredPoint(str(record.id), record.score, _shown(record), as_vector(record.vector))
+def as_scored_point(record: Any) -> ScoredPoint:
+    """Convert an engine's scored record to a ScoredPoint."""
+    return ScoredPoint(str(record.id), record.score, _public(record), as_vector(record.vector))
 
 
-def with_path_text(payload: Payload, spell: Callable[[str], str]) -> Payload:
-    """A payload, or changes to one, as an engine holds it: with what patterns of its path ask for, as `spell` writes that."""
+def with_path_text(payload: Payload, encode: Callable[[str], str]) -> Payload:
+    """Add PATH_TEXT, the searchable form of the path, to the payload (or the payload changes) of clips."""
     path = payload.get(PATH) if payload.get(KIND, CLIP) == CLIP else None
-    return payload if path is None else payload | {PATH_TEXT: spell(path)}
+    return payload if path is None else payload | {PATH_TEXT: encode(path)}
 
 
-def _shown(record: Record) -> Payload:
+def _public(record: Record) -> Payload:
     return {key: value for key, value in (record.payload or {}).items() if key != PATH_TEXT}
 
 
 def as_vector(vector: Any, name: str = VOICE) -> np.ndarray | None:
-    """The vector of a name as an engine gives it, which leaves out the name of a single one; None where there is none."""
+    """Return the named vector of a record, float32 [dimension], or None. Engines return a single vector without a name."""
     named = vector if isinstance(vector, dict) else {VOICE: vector}
     return np.asarray(named[name], dtype=np.float32) if named.get(name) else None
 
 
 def as_matrix(records: Iterable[Record], count: int) -> np.ndarray:
-    """The vectors of the first `count` records, float32 [records, dimension]."""
+    """Stack the vectors of the first `count` records, float32 [records, dimension]."""
     return np.array([as_vector(record.vector) for record in islice(records, count)], dtype=np.float32)
 
 
-def other_format(index: str, format: int) -> str:
-    """Why an index of another format cannot be opened, and what to do."""
-    if format > FORMAT:
-        return (
-            f"The {index} was written by a newer Voxdex, in format {format}; this one knows format {FORMAT}. "
+def format_error(index: str, version: int) -> StoreError:
+    """Return the error for an index of another format, with the way out."""
+    if version > FORMAT:
+        return StoreError(
+            f"The {index} was written by a newer Voxdex, in format {version}; this one knows format {FORMAT}. "
             "Update Voxdex, or index into a new one (--index NAME)."
         )
-    return (
-        f"The {index} is of format {format}, which this Voxdex no longer reads; it writes format {FORMAT}. "
-        "Index into a new one (--index NAME)."
+    return StoreError(
+        f"The {index} has format {version}, which this Voxdex no longer reads (it reads format {FORMAT}): index its recordings "
+        "again, into a new one (voxdex index PATH --index NAME, or --collection NAME on a server)."
     )
 
 
@@ -178,104 +179,110 @@ class Store(Protocol):
     """
 
     space: str
-    """The identity of the embeddings that the store holds."""
+    """Embedding space of the clips' vectors."""
 
     model: str
-    """The name or folder of the model that made them."""
+    """Name or folder of the model of that space."""
 
-    says: PhoneticSpace | None
-    """Of the embeddings of what is said, where it holds those too."""
+    phonetic: PhoneticSpace | None
+    """Phonetic embeddings of the index; None where it has none."""
 
-    adds_says: bool
-    """Whether clips that there are can be given embeddings of what is said."""
+    adds_phonetic: bool
+    """Whether phonetic vectors can be added to the clips of an existing index."""
 
     versions: Mapping[str, str]
-    """Of the engine, and of what speaks with it, by their names."""
+    """Versions of the engine and its client, by name."""
 
-    def add_says(self, says: PhoneticSpace) -> None:
-        """Makes room for embeddings of what is said.
+    def add_phonetic(self, phonetic: PhoneticSpace) -> None:
+        """Add an empty phonetic vector field.
 
         Raises:
-            StoreError: it holds such embeddings of another model, or clips to which this engine cannot add any.
+            StoreError: the index has phonetic embeddings already, or the engine cannot add any.
         """
 
     def upsert(self, points: Sequence[Point]) -> None:
-        """Adds points, none if one of them is wrong; one whose id is there replaces it."""
+        """Insert or replace points by id; none of them if one is invalid."""
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
-        """Overwrites top-level payload keys of the points whose payload has these values at these keys."""
+        """Overwrite top-level payload keys of the points whose payload equals `where` at its keys."""
 
     def delete(self, where: Mapping[str, str]) -> None:
-        """Drops the points whose payload has these values at these keys."""
+        """Delete the points whose payload equals `where` at its keys."""
 
-    def declare(self, fields: Mapping[str, str]) -> None:
-        """Makes payload keys fields that conditions may name, each of a kind: "text", "number" or "date" (RFC 3339)."""
+    def ensure_fields(self, fields: Mapping[str, str]) -> None:
+        """Make payload keys available to filters. fields: key -> "text", "number" or "date" (RFC 3339)."""
 
     def schema(self) -> dict[str, str]:
-        """The payload keys that were declared, with their kinds."""
+        """Return the payload keys that filters can name, with their kinds."""
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
-        """These top-level keys of the payload of every clip, or of every recording."""
+        """Yield these top-level payload keys of every clip or of every recording."""
 
     def points(self, where: Mapping[str, str]) -> Iterator[Point]:
-        """The points whose payload has these values at these keys, whole."""
+        """Yield the complete points whose payload equals `where` at its keys."""
 
     def query(
         self,
-        wish: np.ndarray | DiscoveryQuery,
+        target: np.ndarray | DiscoveryQuery,
         limit: int,
         where: Filter = MATCH_ALL,
+        *,
         vectors: bool = False,
-        says: bool = False,
+        phonetic: bool = False,
     ) -> list[ScoredPoint]:
-        """The clips nearest to a vector [dimension], or found by discovery, best first, among those that meet a filter.
+        """Return the clips nearest to a vector [dimension], or those of a discovery query, best first.
 
-        With `says`, those whose vectors of what is said are nearest to it, with what was heard of them (POSTERIORGRAM).
+        Args:
+            target: the query.
+            limit: maximum number of clips.
+            where: filter that the clips meet.
+            vectors: return the clips' voice vectors as well.
+            phonetic: compare phonetic vectors, and return POSTERIORGRAM in the payload.
 
         Raises:
-            FilterError: the filter names an unknown field, or compares what has no order.
+            FilterError: the filter names an unknown field, or orders a field that has no order.
         """
 
-    def sample(self, count: int) -> np.ndarray:
-        """Vectors [at most count, dimension] of clips, the same ones each time: ids are hashes, so the first are random."""
+    def sample_vectors(self, count: int) -> np.ndarray:
+        """Return the vectors [at most count, dimension] of random clips, the same ones each time (ids are hashes)."""
 
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
-        """The points of these ids that there are, whole."""
+        """Return the complete points of these ids, as far as they exist."""
 
-    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, exact: bool = True) -> dict[str, dict[str, int]]:
-        """How many clips that meet a filter have each value of fields of text, by field; about, if not exact.
+    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, dict[str, int]]:
+        """Count the clips that meet a filter by the values of text fields: field -> value -> count; estimated if not exact.
 
         Raises:
-            FilterError: there is no such field, or it is not text.
+            FilterError: a field is unknown, or is not text.
         """
 
-    def facet(self, field: str, where: Filter = MATCH_ALL, exact: bool = True) -> dict[str, int]:
-        """The same of one field."""
+    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, int]:
+        """Count the clips that meet a filter by the values of one text field; see facets."""
 
     def flush(self) -> None:
-        """Brings everything to disk, so that not even a power cut loses it."""
+        """Write everything to disk, so that it survives a power cut."""
 
     def optimise(self) -> None:
-        """Makes what was written quick to search; a minute or more where there are many new clips."""
+        """Build search indexes for what was written; takes minutes after many new clips."""
 
-    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
-        """Keeps something that is derived from what is stored, as JSON, until that changes; what is kept already stays.
+    def cache_put(self, name: str, derive: Callable[[], Any], *, is_small: bool = False) -> None:
+        """Keep JSON data that is derived from the index until the index changes; a cached value is not derived again.
 
-        A server keeps only what is said to be small, and is.
+        A server only keeps data that is declared small, and is.
         """
 
-    def recall(self, name: str) -> Any:
-        """What was kept; None where nothing was, or something has changed since."""
+    def cache_get(self, name: str) -> Any:
+        """Return cached data; None where there is none, or the index has changed."""
 
     def count(self, kind: str = CLIP) -> int:
-        """How many clips, or recordings, there are."""
+        """Return the number of clips, or of recordings."""
 
-    def take_over(self) -> None:
-        """Becomes the index of its place, in one step, and drops the one that was; of a store that was made beside it."""
+    def promote(self) -> None:
+        """Replace the index that this store was staged beside, in one step, and delete the former one."""
 
     def __enter__(self) -> "Store": ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def close(self) -> None:
-        """Writes everything to disk and lets go of the index; a second call does nothing."""
+        """Write everything to disk and release the index; a second call does nothing."""

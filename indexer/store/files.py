@@ -1,4 +1,4 @@
-"""What an index in a folder asks of its disk: a lock, room, files that are copied without their holes."""
+"""Files of an embedded index: its lock, free disk space, and copies without holes."""
 
 import errno
 import os
@@ -13,14 +13,15 @@ from voxdex.indexer.store.base import StoreError
 
 LOCK = "lock"
 LOCK_SECONDS = 5.0
+"""Time to wait for another process to release the lock."""
 LEAST_FREE = 256_000_000
-"""Bytes on disk below which nothing more is written: the engine maps files into memory, and a full disk would kill it."""
-COPIED = 1 << 24
+"""Free bytes below which nothing is written: the engine maps files into memory, and a full disk would kill the process."""
+BLOCK = 1 << 24
 """Bytes that are copied at a time."""
 
 
-def see_to_room(folder: Path) -> None:
-    """Raises StoreError where the disk of a folder is all but full."""
+def check_free_space(folder: Path) -> None:
+    """Raise StoreError where the disk of a folder is nearly full."""
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE:
         raise StoreError(
@@ -31,7 +32,7 @@ def see_to_room(folder: Path) -> None:
 
 @contextmanager
 def released_on_error(lock: FileLock) -> Iterator[FileLock]:
-    """Lets go of a lock if what is done under it fails."""
+    """Release a lock if the block raises."""
     try:
         yield lock
     except BaseException:
@@ -39,8 +40,8 @@ def released_on_error(lock: FileLock) -> Iterator[FileLock]:
         raise
 
 
-def locked(folder: Path) -> FileLock:
-    """Takes the lock of an index's folder; raises StoreError where another process has it, or it cannot be written."""
+def take_lock(folder: Path) -> FileLock:
+    """Take the lock of an index's folder; raises StoreError where another process has it, or it cannot be written."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=LOCK_SECONDS)
@@ -51,22 +52,23 @@ def locked(folder: Path) -> FileLock:
     return lock
 
 
-def copy_file(source: str, target: str) -> None:
-    """Copies a file and leaves out its holes: the engine's files are made large and mostly empty."""
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file without its holes: the engine's files are large and mostly empty."""
     if not hasattr(os, "SEEK_DATA"):
-        return shutil.copyfile(source, target)
-    with Path(source).open("rb") as given, Path(target).open("wb") as made:
-        size = os.fstat(given.fileno()).st_size
-        for start, end in _filled(given.fileno(), size):
-            given.seek(start)
-            made.seek(start)
-            for place in range(start, end, COPIED):
-                made.write(given.read(min(COPIED, end - place)))
-        made.truncate(size)
+        shutil.copyfile(source, target)
+        return
+    with Path(source).open("rb") as source_file, Path(target).open("wb") as target_file:
+        size = os.fstat(source_file.fileno()).st_size
+        for start, end in _data_ranges(source_file.fileno(), size):
+            source_file.seek(start)
+            target_file.seek(start)
+            for position in range(start, end, BLOCK):
+                target_file.write(source_file.read(min(BLOCK, end - position)))
+        target_file.truncate(size)
 
 
-def _filled(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """The parts of an open file between its holes."""
+def _data_ranges(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the parts of an open file between its holes."""
     end = 0
     while end < size:
         try:

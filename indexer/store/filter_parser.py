@@ -1,4 +1,4 @@
-"""The language in which people write filters: gender=female and (age>=60 or not whispered)."""
+"""Parser and writer of the filter language: gender=female and (age>=60 or not whispered)."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 EXAMPLES = 'gender=female, emotion=sad,angry, duration<5, recorded:2019..2021, path~"interviews/*" or not whispered'
 MOST_CHARACTERS, DEEPEST = 10_000, 40
-"""Of all filters of a query, and of what stands in parentheses or behind "not" in each other."""
-TOO_DEEP = f'nests parentheses and "not" more than {DEEPEST} deep; write it flatter.'
+"""Maximum length of all filters of a query, in characters, and maximum nesting of parentheses and "not"."""
+TOO_DEEP = f'nests parentheses and "not" more than {DEEPEST} deep; write it with fewer levels.'
 ORDER = ("<", ">", "<=", ">=")
 WORDS = r'(?i)(?!(?:not|and|or)\b)[^\s=<>!~:()",]+(?:[ \t]+(?!(?:not|and|or)\b)[^\s=<>!~:()",]+)*'
 VALUE = r'(?i)(?!(?:and|or)\b)[^\s,()"]+(?:[ \t]+(?!(?:and|or)\b)[^\s,()"]+)*'
 
 
 def parse_filter(*texts: str) -> Filter:
-    """Reads filters, all of which are to be met.
+    """Parse filters into one that requires all of them.
 
     `field=value,value`, `!=`, `<`, `<=`, `>`, `>=`, `field:from..to`, `field~pattern`, or the word for a label that an
-    attribute has, such as `whispered`; joined by `not`, `and`, `or` and parentheses. Names and values that hold any of
-    these go in quotation marks.
+    attribute has, such as `whispered`; joined by `not`, `and`, `or` and parentheses. Names and values that contain any
+    of these go in quotation marks.
 
     Raises:
-        FilterError: one is not of that form, too long or too deep; or a comparison has no number or date.
-        TextError: one is not valid text.
+        FilterError: a filter is not of that form, too long or too deep, or compares with neither number nor date.
+        TextError: a filter is not valid text.
     """
     if not texts:
         return MATCH_ALL
     if sum(map(len, texts)) > MOST_CHARACTERS:
-        raise FilterError(f"Conditions of {sum(map(len, texts))} characters are too long; say it in {MOST_CHARACTERS} at most.")
-    import pyparsing as pp  # of no use to most commands
+        raise FilterError(f"Conditions of {sum(map(len, texts))} characters are too long; the limit is {MOST_CHARACTERS}.")
+    import pyparsing as pp  # a slow import that most commands do not need
 
     filters = []
     for text in texts:
@@ -53,22 +53,22 @@ def parse_filter(*texts: str) -> Filter:
 
 
 def write_filter(filter: Filter) -> str:
-    """A filter in the language that parse_filter reads; "" for the one that everything meets.
+    """Write a filter in the language of parse_filter; "" for MATCH_ALL.
 
     Raises:
-        FilterError: it has no words for the filter.
+        FilterError: the language cannot express the filter.
     """
     match filter:
         case Condition(field, operator, values):
             if any('"' in text for text in (field, *values)):
-                raise FilterError(f"A condition on {field!r} holds quotation marks, which cannot be written.")
+                raise FilterError(f"A condition on {field!r} contains quotation marks, which cannot be written.")
             operator, values = (":", ("..".join(values),)) if operator == ".." else (operator, values)
             return f'"{field}"{operator}' + ",".join(f'"{value}"' for value in values)
         case Not(part):
             return f"not ({write_filter(part)})"
         case And(parts) | Or(parts):
             return (" and " if isinstance(filter, And) else " or ").join(f"({write_filter(part)})" for part in parts)
-    raise FilterError("There are no words for a filter by ids.")
+    raise FilterError("A filter by ids cannot be written.")
 
 
 def _depth(filter: Filter) -> int:
@@ -123,7 +123,7 @@ def _refusal(field: str, value: str) -> FilterError:
 
 
 def _label(word: str) -> Condition:
-    """ "whispered" is phonation=whispered."""
+    """Return the condition for the word of a label: "whispered" is phonation=whispered."""
     found = [
         Condition(attribute.name, "=", (label.name,))
         for attribute in load_attributes().values()

@@ -1,4 +1,4 @@
-"""Conditions on payload fields, in a form of our own that every store renders into its engine's."""
+"""Filters on payload fields, in one form that every store renders into the terms of its engine."""
 
 import math
 import re
@@ -8,28 +8,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from voxdex.encoders.errors import VoxdexError, short
-from voxdex.indexer.store.patterns import forms, like
+from voxdex.encoders.errors import short
+from voxdex.indexer.store.patterns import any_matcher, forms
 
 LAYERS = ("metadata", "attributes", "measured", "tags")
-"""Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
+"""Payload objects whose fields are named without the object; the first one that a point has counts."""
 UNITS = ("hz", "semitones", "lufs", "db")
-"""What a measured field's name ends with, and conditions may leave out."""
+"""Ends of the names of measured fields that conditions may omit."""
 ALIASES = {"path": "recording"}
+"""Other names of payload keys."""
 
 Term = TypeVar("Term")
 
 
-class FilterError(VoxdexError):
-    """A condition that cannot be understood, or a field that the index does not have."""
+class FilterError(ValueError):
+    """An invalid condition, or a field that the index does not have."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """`field operator values`. A clip that has no such field meets none.
+    """`field operator values`. A clip without the field never matches.
 
-    operator: "=" (one of the values), "~" (like one of the patterns, in which * and ? stand for anything), "<", "<=", ">",
-    ">=" (one number or date), ".." (from the first value to the second, either of them "" for no bound).
+    operator: "=" (one of the values), "~" (one of the patterns, with * and ?), "<", "<=", ">", ">=" (one number or date), ".."
+    (from the first value to the second, either of them "" for no bound).
     """
 
     field: str
@@ -39,35 +40,35 @@ class Condition:
 
 @dataclass(frozen=True)
 class Not:
-    """What does not meet a filter."""
+    """Matches what a filter does not match."""
 
     part: "Filter"
 
 
 @dataclass(frozen=True)
 class And:
-    """What meets all of some filters; every clip meets none."""
+    """Matches what every filter matches; without filters, everything."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True)
 class Or:
-    """What meets one of some filters."""
+    """Matches what one of the filters matches."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True)
 class IsEmpty:
-    """What has nothing at a payload key."""
+    """Matches points without a value at a payload key."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class HasId:
-    """The clips of these ids."""
+    """Matches the clips of these ids."""
 
     ids: tuple[str, ...]
 
@@ -77,63 +78,68 @@ MATCH_ALL = And(())
 
 
 class FilterBackend(Protocol, Generic[Term]):
-    """The terms of an engine's filters, and the values that a payload key has among what meets one.
+    """Constructors of an engine's filter terms.
 
-    containing: what has a text in what path_text() makes of the path at a key; None where the engine cannot tell.
+    one_of: text equal to one of the values. within, dated: number or date within bounds ("gt", "gte", "lt", "lte"). containing:
+    path_text of the path at a key contains a text; None where the engine cannot search for it. values: the values of a payload
+    key among the points that match a term.
     """
 
     def one_of(self, key: str, values: Sequence[str]) -> Term: ...
     def within(self, key: str, bounds: Mapping[str, float]) -> Term: ...
     def dated(self, key: str, bounds: Mapping[str, datetime]) -> Term: ...
-    def absent(self, key: str) -> Term: ...
-    def among(self, ids: Sequence[str]) -> Term: ...
+    def is_empty(self, key: str) -> Term: ...
+    def with_ids(self, ids: Sequence[str]) -> Term: ...
     def join(self, must: Sequence[Term] = (), should: Sequence[Term] = (), must_not: Sequence[Term] = ()) -> Term: ...
     def containing(self, key: str, text: str) -> Term | None: ...
     def values(self, key: str, among: Term) -> Iterable[str]: ...
 
 
-def render(filter: Filter, schema: Mapping[str, str], engine: FilterBackend[Term]) -> Term:
-    """A filter in an engine's terms.
+def render(filter: Filter, schema: Mapping[str, str], backend: FilterBackend[Term]) -> Term:
+    """Render a filter in an engine's terms.
 
     Args:
-        filter: what is asked.
+        filter: the filter.
         schema: payload key -> "text", "number" or "date".
-        engine: see FilterBackend.
+        backend: constructors of the engine's terms.
 
     Raises:
-        FilterError: a condition names an unknown field, compares what has no order, or has a pattern for what is no text.
+        FilterError: a condition names an unknown field, orders a field without order, or has a pattern for a field that is not
+            text.
     """
     match filter:
         case And(parts):
-            return engine.join(must=[render(part, schema, engine) for part in parts])
+            return backend.join(must=[render(part, schema, backend) for part in parts])
         case Or(parts):
-            return engine.join(should=[render(part, schema, engine) for part in parts])
+            return backend.join(should=[render(part, schema, backend) for part in parts])
         case Not(part):
-            return engine.join(must_not=[render(part, schema, engine)])
+            return backend.join(must_not=[render(part, schema, backend)])
         case IsEmpty(key):
-            return engine.absent(key)
+            return backend.is_empty(key)
         case HasId(ids):
-            return engine.among(ids)
+            return backend.with_ids(ids)
     keys = keys_of(filter.field, schema)
     if filter.operator == "~":
         keys = [key for key in keys if schema[key] == "text"]
         if not keys:
-            raise FilterError(f"The field {filter.field!r} is no text, which has patterns; ask for a value or a range of it.")
+            raise FilterError(
+                f"The field {filter.field!r} is not text, so it has no patterns; ask for a value or a range of it."
+            )
     elif filter.operator != "=":
         keys = [key for key in keys if schema[key] != "text"]
         if not keys:
-            raise FilterError(f"The field {filter.field!r} is text, which has no order; ask with = or ~ for what it says.")
+            raise FilterError(f"The field {filter.field!r} is text, which has no order; use = or ~.")
     _check_values(filter, {schema[key] for key in keys})
     alternatives = []
-    for place, key in enumerate(keys):
-        found = _on_key(filter, key, schema[key], engine)
+    for position, key in enumerate(keys):
+        found = _on_key(filter, key, schema[key], backend)
         if found is not None:
-            alternatives.append(engine.join(must=[*map(engine.absent, keys[:place]), found]))
-    return engine.join(should=alternatives)
+            alternatives.append(backend.join(must=[*map(backend.is_empty, keys[:position]), found]))
+    return backend.join(should=alternatives)
 
 
 def _check_values(condition: Condition, kinds: set[str]) -> None:
-    """Refuses a value that is of none of the kinds that a field has."""
+    """Raise FilterError for a value that is of none of the field's kinds."""
     for value in filter(None, condition.values):
         if not any(_is_of(kind, value) for kind in kinds):
             kind = " or ".join(name for name in ("a number", "a date") if name[2:] in kinds)
@@ -146,22 +152,29 @@ def _is_of(kind: str, value: str) -> bool:
 
 
 def count_field(field: str, schema: Mapping[str, str], count: Callable[[str, Sequence[str]], Counter]) -> Counter:
-    """How often each value of a field of text occurs, given what counts those of a payload key where some others are absent.
+    """Count the values of a text field.
+
+    Args:
+        field: name of the field.
+        schema: payload key -> kind.
+        count: counts the values of a payload key among clips that have none of some other keys.
 
     Raises:
         FilterError: there is no such field, or it is not text.
     """
     keys = [key for key in keys_of(field, schema) if schema[key] == "text"]
     if not keys:
-        raise FilterError(f"The field {field!r} is a number, of which nothing is counted; ask for a range with --where.")
-    return sum((count(key, keys[:place]) for place, key in enumerate(keys)), Counter())
+        raise FilterError(
+            f"The field {field!r} is a number, and only values of text are counted; ask for a range with --where."
+        )
+    return sum((count(key, keys[:position]) for position, key in enumerate(keys)), Counter())
 
 
 def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:
-    """The payload keys of a field, of which the first that a point has counts.
+    """Return the payload keys of a field; the first one that a point has counts.
 
     Raises:
-        FilterError: names the fields that there are.
+        FilterError: there is no such field; the message lists the fields.
     """
     names = group_fields(schema)
     keys = names.get(ALIASES.get(field, field))
@@ -170,55 +183,56 @@ def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:
     return keys
 
 
-def _on_key(condition: Condition, key: str, kind: str, engine: FilterBackend[Term]) -> Term | None:
-    """A condition on a payload key, in terms of the index that its kind has; None where no value is of that kind.
+def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Term]) -> Term | None:
+    """Render a condition on one payload key; None where no value is of that key's kind.
 
-    A number is asked for as a range, a date as what it spans: engines match text alone, and some refuse other questions than
-    an index answers.
+    Numbers are rendered as ranges and dates as their time spans: engines only match text, and some refuse conditions that no
+    index answers.
     """
     values = [value for value in condition.values if not value or _is_of(kind, value)]
     if condition.operator == "~":
-        return _like(key, values, engine)
+        return _patterns(key, values, backend)
     if condition.operator == "=":
         if kind == "text" or not values:
-            return engine.one_of(key, values) if values else None
+            return backend.one_of(key, values) if values else None
         if kind == "number":
-            return engine.join(should=[engine.within(key, dict.fromkeys(("gte", "lte"), as_number(value))) for value in values])
-        return engine.join(should=[engine.dated(key, {"gte": begin, "lt": end}) for begin, end in map(as_period, values)])
+            return backend.join(
+                should=[backend.within(key, dict.fromkeys(("gte", "lte"), as_number(value))) for value in values]
+            )
+        return backend.join(should=[backend.dated(key, {"gte": begin, "lt": end}) for begin, end in map(as_period, values)])
     if len(values) < len(condition.values):
         return None
     if kind == "date":
-        return engine.dated(key, _bounds(condition, lambda value: as_period(value)[0], lambda value: as_period(value)[1]))
-    return engine.within(key, _bounds(condition, as_number))
+        return backend.dated(key, _bounds(condition, lambda value: as_period(value)[0], lambda value: as_period(value)[1]))
+    return backend.within(key, _bounds(condition, as_number))
 
 
-def _like(key: str, patterns: Sequence[str], engine: FilterBackend[Term]) -> Term:
-    """What is like one of some patterns; of those that the engine cannot decide, the values that are left are looked at."""
-    decided, narrowed, doubtful = [], [], set()
+def _patterns(key: str, patterns: Sequence[str], backend: FilterBackend[Term]) -> Term:
+    """Render patterns. Where the engine cannot decide one, the remaining values are listed and matched here."""
+    decided, narrowed, undecided = [], [], set()
     for pattern in patterns:
         for form in forms(pattern):
-            terms = [engine.containing(key, text) for text in form.texts]
-            held = [term for term in terms if term is not None]
-            if form.is_enough and len(held) == len(terms):
-                decided.append(engine.join(must=held) if held else engine.join(must_not=[engine.absent(key)]))
+            terms = [backend.containing(key, text) for text in form.texts]
+            texts = [term for term in terms if term is not None]
+            if form.is_enough and len(texts) == len(terms):
+                decided.append(backend.join(must=texts) if texts else backend.join(must_not=[backend.is_empty(key)]))
             else:
-                narrowed.append(engine.join(must=held))
-                doubtful.add(pattern)
-    if doubtful:
-        left, is_like = engine.join(should=narrowed), like(doubtful)
-        values = list(engine.values(key, left))
-        alike = list(filter(is_like, values))
-        if len(alike) <= len(values) / 2:
-            decided.append(engine.one_of(key, alike))
+                narrowed.append(backend.join(must=texts))
+                undecided.add(pattern)
+    if undecided:
+        left, matches = backend.join(should=narrowed), any_matcher(undecided)
+        values = list(backend.values(key, left))
+        matched = list(filter(matches, values))
+        if len(matched) <= len(values) / 2:
+            decided.append(backend.one_of(key, matched))
         else:
-            alike = set(alike)
-            others = engine.one_of(key, [value for value in values if value not in alike])
-            decided.append(engine.join(must=[left], must_not=[engine.absent(key), others]))
-    return engine.join(should=decided)
+            others = backend.one_of(key, sorted(set(values).difference(matched)))
+            decided.append(backend.join(must=[left], must_not=[backend.is_empty(key), others]))
+    return backend.join(should=decided)
 
 
 def _bounds(condition: Condition, begin: Callable, end: Callable | None = None) -> dict:
-    """The bounds of a comparison, given what reads a value, or the earliest and the first too late moment of it."""
+    """Return the bounds of a comparison. begin, end: read a value, or the first moment of a date and the first one after it."""
     value, past = condition.values[0], end or begin
     match condition.operator:
         case "<":
@@ -234,7 +248,7 @@ def _bounds(condition: Condition, begin: Callable, end: Callable | None = None) 
 
 
 def as_number(text: str) -> float | None:
-    """The finite number that a text is, or None."""
+    """Parse a finite number; None where the text is none."""
     try:
         number = float(text)
     except ValueError:
@@ -243,7 +257,7 @@ def as_number(text: str) -> float | None:
 
 
 def as_period(text: str) -> tuple[datetime, datetime] | None:
-    """The time that a date spans, from and until but without: a year, a month, a day or a second, in UTC; or None."""
+    """Parse the time span of a date, end excluded: a year, month, day or second in UTC; None where the text is none."""
     parts = re.fullmatch(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d:\d\d:\d\d)Z?)?)?)?", text)
     if not parts:
         return None
@@ -262,12 +276,12 @@ def as_period(text: str) -> tuple[datetime, datetime] | None:
 
 
 def key_in(layer: str, name: str) -> str:
-    """The payload key of a name in a layer, as the engine writes it: in quotation marks where they are needed."""
+    """Return the payload key of a field in a layer, with quotation marks where the engine needs them."""
     return f"{layer}.{name}" if re.fullmatch(r"[\w-]+", name) else f'{layer}."{name}"'
 
 
 def group_fields(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Payload keys by the name that conditions use, that of the layer left out; see LAYERS."""
+    """Group payload keys by the field name of conditions, which omits the layer; see LAYERS."""
     parts = [key.partition(".") for key in keys]
     names: dict[str, list[str]] = {}
     for layer in LAYERS:
@@ -284,7 +298,7 @@ def group_fields(keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 def value_at(payload: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """What a payload has at the first of these keys that it has; None where it has none."""
+    """Return the value of a payload at the first of these keys that it has; None where it has none."""
     for key in keys:
         layer, _, name = key.partition(".")
         value = payload.get(layer)

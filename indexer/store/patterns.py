@@ -1,8 +1,8 @@
-"""Patterns of text: which values are like one, and what an engine can be asked for so that it need not list all values.
+"""Text patterns: matching of values, and the texts that narrow an engine's search for them.
 
-Paths are stored once more as path_text() writes them, in lower case between two ends, and as grams() for engines that have
-words alone. A pattern is then a few texts that such a path holds: "x/99*.wav" those that begin a component with "x/99" and end
-with ".wav". Where these do not decide (in "?.wav", "*a*b*"), they leave few paths to look at.
+Paths are stored once more in lower case between two end marks (path_text), and as runs of characters (grams) for engines that
+only index words. A pattern then requires a few texts: "x/99*.wav" those with a component that begins with "x/99" and the end
+".wav". Where these texts do not decide ("?.wav", "*a*b*"), they leave few paths to compare.
 """
 
 import re
@@ -11,33 +11,32 @@ from dataclasses import dataclass
 from fnmatch import translate
 
 PATH, PATH_TEXT = "recording", "path_text"
-"""The payload key of a clip's path, and of what path_text() makes of it, which only stores see."""
+"""Payload keys of a clip's path and of its path_text(); the latter is internal to stores."""
 END = "\0"
-"""Stands before and behind a path; no path holds it."""
+"""End mark before and after a path; no path contains it."""
 GRAM = 3
-"""Characters of a gram. Of 100,000 paths of 60 characters, on Qdrant's own engine, a text index of them with phrases lies in 54
-MB of disk and takes 7 KB a clip of memory while it is built; a text that one path holds is found in 1 ms, one that half of
-them hold in 0.2 s. The same paths as keywords that are looked through (MatchSubstring, which servers before 1.20 do not have)
-lie in 17 MB, take no memory to speak of, and 10 and 50 ms."""
+"""Characters of a gram. Measured with 100,000 paths of 60 characters on Qdrant's engine: a phrase index of grams takes 54 MB of
+disk and, during its build, 7 KB of memory per clip; a text in one path is found in 1 ms, a text in half of them in 0.2 s.
+Substring match on keywords (servers from 1.20 on) takes 17 MB of disk, hardly any memory, and 10 and 50 ms."""
 MOST_TEXTS = 4
-"""Of a pattern that they do not decide, the longest."""
+"""Maximum number of texts of a pattern that they do not decide; the longest are kept."""
 WILD = re.compile(r"(\*+|\?|\[!?+\]?+[^\]]*+\])")
-"""What stands for other characters in a pattern, as in fnmatch."""
+"""Wildcards of a pattern, as in fnmatch."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Texts that a path holds which is like a pattern, as path_text() writes it. is_enough: one that holds them is like it."""
+    """Texts that the path_text of every matching path contains. is_enough: every path that contains them matches."""
 
     texts: tuple[str, ...]
     is_enough: bool
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """What tells whether a value is like a pattern, whatever the case.
+    """Return a case-insensitive predicate for a pattern.
 
-    * stands for any text, ? for a character, [ab] and [!ab] for one of some or of others; the value, or what follows a slash in
-    it, is to have that form. A pattern without any of these may stand anywhere in it.
+    * stands for any text, ? for one character, [ab] and [!ab] for one of these or of others; the value, or its part after a
+    slash, must have that form. A pattern without wildcards may stand anywhere in the value.
     """
     pattern = pattern.lower()
     if not re.search(r"[*?[]", pattern):
@@ -47,7 +46,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def forms(pattern: str) -> list[Form]:
-    """The forms of a pattern, one of which each path has that is like it."""
+    """Return the forms of a pattern; each matching path has one of them."""
     pattern = pattern.lower()
     if END in pattern:
         return [Form((), is_enough=False)]
@@ -59,37 +58,37 @@ def forms(pattern: str) -> list[Form]:
 
 
 def _form(parts: list[str]) -> Form:
-    """The form of texts, at even places, with what is wild between them; the first begins the path or a component of it."""
+    """Return the form of texts (even positions) and wildcards; the first text begins the path or a component of it."""
     parts[-1] += END
     texts = [text for text in parts[::2] if text not in ("", END)]
     is_fixed = [text.startswith(END) or text.endswith(END) for text in texts]
-    in_order = all(not _may_overlap(one, other) for place, one in enumerate(texts) for other in texts[place + 1 :])
+    in_order = all(not _may_overlap(one, other) for position, one in enumerate(texts) for other in texts[position + 1 :])
     is_enough = all(wild.startswith("*") for wild in parts[1::2]) and is_fixed.count(False) <= 1 and in_order
     return Form(tuple(texts if is_enough else sorted(texts, key=len)[-MOST_TEXTS:]), is_enough)
 
 
 def _may_overlap(one: str, other: str) -> bool:
-    """Whether a text can share characters of a path with one that is to follow it; one of them begins or ends the path."""
+    """Return whether a text can share characters of a path with the next text; one of them begins or ends the path."""
     if one in other or other in one:
         return True
     return any(one.endswith(other[:size]) for size in range(1, min(len(one), len(other))))
 
 
 def path_text(path: str) -> str:
-    """A path as texts are looked for in it."""
+    """Return the searchable form of a path: lower case, between end marks."""
     return f"{END}{path.lower()}{END}"
 
 
 def grams(text: str) -> str:
-    """All runs of GRAM characters of a text, as words: those of a text that it holds follow each other in it.
+    """Return all runs of GRAM characters of a text, as words; the grams of a substring follow each other in them.
 
-    Words are of letters and digits alone, which no tokenizer splits; of other characters, and of x, they hold the code.
+    Words consist of letters and digits, which no tokenizer splits; other characters, and x, are replaced by their codes.
     """
     codes = [each if re.fullmatch("[a-wyz0-9]", each) else f"x{ord(each):x}x" for each in text]
     return " ".join("".join(codes[start : start + GRAM]) for start in range(len(codes) - GRAM + 1))
 
 
-def like(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """What tells whether a value is like one of some patterns."""
+def any_matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a predicate for values that match one of some patterns."""
     matchers = [matcher(pattern) for pattern in patterns]
     return lambda value: any(matches(value) for matches in matchers)

@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 from voxdex.indexer.store.base import StoreError
 
 PORT = 6333
-"""Where a server listens whose address names no port."""
+"""Default port of a server."""
 
 
 def as_address(url: str) -> str:
-    """The address of a server, whole: with http:// and a port.
+    """Complete the address of a server with http:// and a port.
 
     Raises:
-        StoreError: it is none.
+        StoreError: the address is invalid.
     """
     whole = url.strip() if "://" in url else f"http://{url.strip()}"
     try:
@@ -32,7 +32,7 @@ def as_address(url: str) -> str:
 
 
 def is_exposed(url: str) -> bool:
-    """Whether a key shown at an address can be read on its way: without TLS, and not to this machine."""
+    """Return whether a key sent to an address can be read on the way: without TLS, and not to this machine."""
     parts = urlsplit(as_address(url))
     host = parts.hostname or ""
     return parts.scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127.")

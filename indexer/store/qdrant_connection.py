@@ -1,4 +1,4 @@
-"""Requests to a Qdrant server, or to the nodes of a cluster: repeated while they are away, refused in a sentence."""
+"""Requests to a Qdrant server or to the nodes of a cluster: retries while they are unavailable, errors in one sentence."""
 
 import json
 import re
@@ -20,19 +20,19 @@ from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.qdrant_address import as_address
 
 REQUEST_SECONDS = 60.0
-"""After which a request is given up, and made again: a busy server may take long over a portion of clips."""
+"""Timeout of a request, after which it is repeated. A busy server may take long to write a portion of clips."""
 PROBE_SECONDS = 2.0
-"""After which a server that says nothing to a mere greeting is taken to be away."""
+"""Timeout of a probe, after which a server counts as unavailable."""
 IDLE_SECONDS = 2.0
-"""After which a server is greeted again before it is asked: one that hangs takes a request and never answers it."""
+"""Idle time after which a server is probed before the next request: a server that hangs accepts requests and never answers."""
 LONGEST_PAUSE = 5.0
-"""Seconds between two tries."""
+"""Maximum time between two attempts."""
 THEN = "Then run the same command again; what is stored is kept."
 
 KIND_OF_ERROR = re.compile(r"^(Bad request|Wrong input|Service internal error|Service runtime error|Not found|Forbidden)[:!] *")
-"""How the server's messages begin."""
+"""Beginnings of the server's messages."""
 NO_SUCH_NAME = re.compile(r"Name or service not known|nodename nor servname|No address associated|getaddrinfo failed")
-"""What systems say of a host that the name service does not know."""
+"""Messages of operating systems for a host name that cannot be resolved."""
 
 Answer = TypeVar("Answer")
 Wait = Callable[[str | None], object]
@@ -40,51 +40,52 @@ Wait = Callable[[str | None], object]
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request had no answer. pause: seconds after which it may have one; None where the same request never will."""
+    """The reason why a request failed. pause: seconds until it may succeed; None where it never will."""
 
     sentence: str
     pause: float | None = None
 
 
 class QdrantConnection:
-    """The nodes of a Qdrant server, of which the first that answers is asked.
+    """A connection to the nodes of a Qdrant server; requests go to the first node that answers.
 
     Args:
-        clients: one for each node.
-        urls: their addresses, as they are shown; () for clients that have none.
-        has_key: whether the clients show a key.
-        patience: seconds for which a server that is away, starting or busy is waited for.
-        on_wait: called before each pause with what is waited for, and with None when there is an answer again.
+        clients: one per node.
+        urls: addresses of the nodes, as shown in messages; () for clients without one.
+        has_key: whether the clients send a key.
+        patience: seconds to wait for a server that is unavailable, starting or busy.
+        on_wait: called before each pause with the reason, and with None when the server answers again.
     """
 
     def __init__(
         self,
         clients: Sequence[QdrantClient],
         urls: Sequence[str] = (),
+        *,
         has_key: bool = False,
         patience: float = 0.0,
-        on_wait: Wait = lambda reason: None,
+        on_wait: Wait = lambda _: None,
     ) -> None:
         self._nodes = list(zip(clients, urls or [""] * len(clients), strict=True))
         self._turns = cycle(range(len(self._nodes)))
         self._node = next(self._turns)
         self._has_key, self._patience, self._on_wait = has_key, patience, on_wait
         is_secure = any(url.startswith("https") for url in urls)
-        self._greeter = httpx.Client(timeout=PROBE_SECONDS, verify=is_secure) if urls else None
+        self._prober = httpx.Client(timeout=PROBE_SECONDS, verify=is_secure) if urls else None
         self._answered: float | None = None
         self._has_answered = False
         self.version = ""
 
     @property
     def url(self) -> str:
-        """The address of the node that is asked now."""
+        """Address of the current node."""
         return self._nodes[self._node][1]
 
     def ask(self, request: Callable[[QdrantClient], Answer]) -> Answer:
-        """What a request answers; it is made again while the server is away, elsewhere if there are other nodes.
+        """Make a request and return its answer; repeated while the server is unavailable, on the other nodes if there are any.
 
         Raises:
-            StoreError: it was refused, or the server stayed away.
+            StoreError: the request was refused, or the server stayed unavailable.
         """
         tries = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: self._refusal(error).pause is not None),
@@ -102,29 +103,29 @@ class QdrantConnection:
         return answer
 
     def close(self) -> None:
-        """Lets go of all nodes."""
+        """Close the connections to all nodes."""
         for client, _ in self._nodes:
             client.close()
-        if self._greeter:
-            self._greeter.close()
+        if self._prober:
+            self._prober.close()
 
     def _try(self, request: Callable[[QdrantClient], Answer]) -> Answer:
         if self._answered is None or time.monotonic() - self._answered > IDLE_SECONDS:
-            self._greet()
+            self._probe()
         client, _ = self._nodes[self._node]
         answer = request(client)
         self._answered, self._has_answered = time.monotonic(), True
         return answer
 
-    def _greet(self) -> None:
-        """Notes the version of the server, if it tells it; raises httpx.TransportError where it does not answer."""
-        if self._greeter:
-            told = self._greeter.get(self.url)
-            if told.is_success and told.headers.get("content-type", "").startswith("application/json"):
-                self.version = str(told.json().get("version", ""))
+    def _probe(self) -> None:
+        """Probe the server and note its version; raises httpx.TransportError where it does not answer."""
+        if self._prober:
+            answer = self._prober.get(self.url)
+            if answer.is_success and answer.headers.get("content-type", "").startswith("application/json"):
+                self.version = str(answer.json().get("version", ""))
 
     def _pause(self, attempt: tenacity.RetryCallState) -> float:
-        """Seconds until the next try: none while there are nodes that were not asked yet."""
+        """Return the seconds until the next attempt: 0 while there are nodes that were not tried."""
         if attempt.attempt_number % len(self._nodes):
             return 0.0
         asked = self._refusal(attempt.outcome.exception()).pause if attempt.outcome else 0.0
@@ -132,7 +133,7 @@ class QdrantConnection:
         return asked or min(LONGEST_PAUSE, 0.2 * 2 ** min(rounds, 10))
 
     def _wait(self, attempt: tenacity.RetryCallState) -> None:
-        """Turns to the next node, and says what is waited for."""
+        """Select the next node, and report the reason for waiting."""
         error = attempt.outcome.exception() if attempt.outcome else None
         sentence = self._refusal(error).sentence if error else ""
         self._node, self._answered = next(self._turns), None
@@ -141,7 +142,7 @@ class QdrantConnection:
             self._on_wait(f"{sentence.partition('. ')[0].rstrip('.')}: waiting, {waited:.0f} of {self._patience:.0f} s")
 
     def _refusal(self, error: BaseException | None) -> Refusal:
-        """Why a request failed, in a sentence that says what to do."""
+        """Return the reason for a failed request, in a sentence that says what to do."""
         server = f"The Qdrant server at {self.url}" if self.url else "The Qdrant server"
         if isinstance(error, ResourceExhaustedResponse):
             again = f"{server} allows no more requests just now (rate limit)"
@@ -155,34 +156,36 @@ class QdrantConnection:
         return Refusal(f"{server} gave an answer that is not Qdrant's ({reason}). See that the address is right (--url).")
 
     def _refused(self, server: str, status: int, message: str) -> Refusal:
-        said = f" ({message})" if message else ""
+        detail = f" ({message})" if message else ""
         if status == 401:
             key = "does not accept the key that it was shown" if self._has_key else "asks for a key"
             return Refusal(f"{server} {key}: give its key with --api-key, or in VOXDEX_API_KEY.")
         if status == 403:
-            return Refusal(f"{server} does not allow this with the key that it was shown{said}: give one that may (--api-key).")
+            return Refusal(
+                f"{server} does not allow this with the key that it was shown{detail}: give one that may (--api-key)."
+            )
         if status == 404 and re.search(r"(?i)collection .*(doesn't exist|not found)", message):
             gone = "another process has replaced or deleted it: run the same command again"
-            return Refusal(f"{server} no longer has the collection{said}; {gone}.")
+            return Refusal(f"{server} no longer has the collection{detail}; {gone}.")
         if status in (404, 405) or (not message and status < 500):
             return Refusal(f"{server} does not answer as Qdrant does (status {status}). See that the address is right (--url).")
         if re.search(r"(?i)no space left|disk space|disk is full", message):
             return Refusal(f"The disk of the Qdrant server at {self.url} is full. Make room there. {THEN}")
         if status in (408, 425, 429, 500, 502, 503, 504):
-            return Refusal(f"{server} is not ready{said or f' (status {status})'}. Wait until it is. {THEN}", 0.0)
-        return Refusal(f"{server} refuses this{said}. {_advice(message)}")
+            return Refusal(f"{server} is not ready{detail or f' (status {status})'}. Wait until it is. {THEN}", 0.0)
+        return Refusal(f"{server} refuses this{detail}. {_advice(message)}")
 
     def _unreached(self, server: str, causes: list[BaseException]) -> Refusal:
-        told = " ".join(map(str, causes))
+        messages = " ".join(map(str, causes))
         secure = self.url.startswith("https")
-        if "CERTIFICATE_VERIFY_FAILED" in told or any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        if "CERTIFICATE_VERIFY_FAILED" in messages or any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
             own = "if it has one of your own, name the file of its authority in SSL_CERT_FILE"
             return Refusal(f"The certificate of {server[0].lower()}{server[1:]} is not trusted: {own}.")
-        if secure and re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER|UNKNOWN_PROTOCOL|HTTP_REQUEST", told.upper()):
+        if secure and re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER|UNKNOWN_PROTOCOL|HTTP_REQUEST", messages.upper()):
             return Refusal(f"{server} does not speak https: write its address as http://.")
-        if not secure and re.search(r"illegal request line|illegal status line|Invalid HTTP", told):
+        if not secure and re.search(r"illegal request line|illegal status line|Invalid HTTP", messages):
             return Refusal(f"{server} does not speak plain http: write its address as https://.")
-        is_nameless = NO_SUCH_NAME.search(told) is not None
+        is_nameless = NO_SUCH_NAME.search(messages) is not None
         if is_nameless and not self._has_answered:
             return Refusal(f"{server} cannot be found (no machine has that name). See that the address is right (--url).")
         reason = "it says nothing" if any(isinstance(cause, httpx.TimeoutException) for cause in causes) else _plain(causes)
@@ -191,39 +194,40 @@ class QdrantConnection:
 
 
 FAILURES = (ApiException, QdrantException, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
-"""What qdrant-client raises where a request has no answer."""
+"""Exceptions of qdrant-client for a request without an answer."""
 
 
 def connect(
     urls: str | Sequence[str],
     api_key: str | None = None,
     patience: float = 0.0,
-    on_wait: Wait = lambda reason: None,
+    on_wait: Wait = lambda _: None,
     seconds: float = REQUEST_SECONDS,
 ) -> QdrantConnection:
-    """A connection to a server, or to the nodes of a cluster.
+    """Open a connection to a server, or to the nodes of a cluster.
 
     Args:
-        urls: http://HOST:6333, or several; http:// and the port may be left out.
+        urls: http://HOST:6333, or several; http:// and the port may be omitted.
         api_key: the server's key, or a token.
-        patience, on_wait: see QdrantConnection.
-        seconds: after which one request is given up.
+        patience: seconds to wait for a server that is unavailable, starting or busy.
+        on_wait: called before each pause with the reason, and with None when the server answers again.
+        seconds: timeout of one request.
 
     Raises:
-        StoreError: an address is none, or the key has characters that no request carries.
+        StoreError: an address is invalid, or the key has characters that no request can carry.
     """
     addresses = [as_address(url) for url in ([urls] if isinstance(urls, str) else urls)]
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-        raise StoreError("The key for the Qdrant server has characters that no request carries: copy it again.")
+        raise StoreError("The key for the Qdrant server has characters that no request can carry: copy it again.")
     settings: dict[str, Any] = {"timeout": int(seconds), "prefer_grpc": False, "check_compatibility": False}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a key without https; see addresses.is_exposed
+        warnings.simplefilter("ignore")  # of a key without https; see qdrant_address.is_exposed
         clients = [QdrantClient(url=address, api_key=api_key, **settings) for address in addresses]
-    return QdrantConnection(clients, addresses, bool(api_key), patience, on_wait)
+    return QdrantConnection(clients, addresses, has_key=bool(api_key), patience=patience, on_wait=on_wait)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and what it came of."""
+    """Yield an error and its causes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -232,13 +236,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _plain(causes: Sequence[BaseException]) -> str:
-    """What the system says of a connection that came to nothing."""
+    """Return the system's message for a failed connection."""
     system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
     return system or str(causes[0]).strip().partition("\n")[0] or type(causes[-1]).__name__
 
 
 def _message(error: UnexpectedResponse) -> str:
-    """What the server says of a request that it refuses, without what the status says already."""
+    """Return the server's message for a refused request, without the words of its status."""
     try:
         found = json.loads(error.content)
         text = found["status"]["error"] if isinstance(found["status"], dict) else found["error"]
@@ -246,8 +250,8 @@ def _message(error: UnexpectedResponse) -> str:
         text = error.content.decode("utf-8", "replace")
         if "<" in text or len(text) > 300:  # the page of another server
             return ""
-    said, _, _ = KIND_OF_ERROR.sub("", str(text)).partition("Help:")
-    return re.sub(r"\s+", " ", said).strip().rstrip(".")
+    text, _, _ = KIND_OF_ERROR.sub("", str(text)).partition("Help:")
+    return re.sub(r"\s+", " ", text).strip().rstrip(".")
 
 
 def _advice(message: str) -> str:

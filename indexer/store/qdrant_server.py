@@ -1,32 +1,27 @@
-"""The store on a Qdrant server or cluster, through qdrant-client: the same points and payloads as in an embedded index.
+"""The store on a Qdrant server or cluster, through qdrant-client; points and payloads are those of an embedded index.
 
-An index is a collection, named by an alias, so that another collection takes its place in one step. What the collection is
-stands in a point of its own; the fields of conditions are its payload indexes, so that writers do not lose each other's.
+An index is a collection behind an alias, so that another collection can take its place in one step. One point describes the
+collection; its filterable fields are its payload indexes, so that concurrent writers do not overwrite each other's fields.
 """
 
-import hashlib
 import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import UnexpectedResponse
+from qdrant_client import models
 
 from voxdex.indexer.store.base import (
     BREADTH,
     CLIP,
     CLIPS,
-    FORMAT,
-    GRAPH,
     INTERNAL,
     KIND,
     MOST_VALUES,
@@ -41,96 +36,69 @@ from voxdex.indexer.store.base import (
     ScoredPoint,
     StoreError,
     as_matrix,
-    as_neighbour,
     as_point,
+    as_scored_point,
     in_portions,
-    other_format,
     with_path_text,
 )
 from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, render, value_at
-from voxdex.indexer.store.patterns import GRAM, PATH, PATH_TEXT, grams, path_text
+from voxdex.indexer.store.patterns import PATH_TEXT
+from voxdex.indexer.store.qdrant_collections import (
+    DEFAULT_LAYOUT,
+    ClusterLayout,
+    check_name,
+    collection_name,
+    describe,
+    list_aliases,
+    list_collections,
+    make_collection,
+    set_description,
+    staged_collections,
+    take_alias,
+)
 from voxdex.indexer.store.qdrant_connection import QdrantConnection
+from voxdex.indexer.store.qdrant_terms import (
+    FIELD_INDEXES,
+    KINDS,
+    Limits,
+    QdrantTerms,
+    equals,
+    path_grams,
+    query_of,
+    vector_params,
+)
 
 log = logging.getLogger("voxdex")
 
-NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
-ABOUT = "index"
-"""The kind of the one point that says what a collection is: format, space, model, and fields that have no payload index."""
-ABOUT_ID = "0b6f3c1e-7a55-5d0e-8d5c-3f3a7b1c9e42"
 FIELDS = "fields"
-"""The key of that point's payload under which those fields stand, with their kinds."""
-WRITTEN, REMEMBERED = "written", "remembered"
-"""Keys of that point's payload: a mark, which is another one before and after each stretch of writing, and what is remembered,
-each with the mark of when it was so."""
-MOST_REMEMBERED = 50_000
-"""Characters of what is small enough to be remembered."""
-SCHEMA = {
-    "text": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
-    "number": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True),
-    "date": models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True),
-    PATH_TEXT: models.TextIndexParams(
-        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WHITESPACE, phrase_matching=True, on_disk=True
-    ),
-}
-"""How fields are indexed, by kind: on disk, as in memory they would take half of all that a server needs."""
-KINDS = {"keyword": "text", "float": "number", "datetime": "date"}
-"""The kind of a field, by what the engine calls its index."""
+"""Key of the description: fields without a payload index, with their kinds."""
+WRITTEN, CACHED = "written", "cached"
+"""Keys of the description: a mark that changes before and after each stretch of writing, and cached data with the mark under
+which they were derived."""
+MOST_CACHED = 50_000
+"""Maximum length of cached data, in characters."""
 SELDOM = re.compile(r"(probabilities|tags)\.|(start|end)$")
-"""Fields that get no payload index where a server allows but few: conditions name them seldom."""
+"""Fields that filters rarely name; the first to go without an index on a server that limits indexes."""
 SCROLL = 1000
-"""Points in one answer."""
+"""Points in one answer of a scroll."""
 OVERSAMPLING = 3.0
-"""How many more candidates a quantised search takes, to be scored again with the full vectors."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a server allows (its strict mode); None where it sets no limit.
-
-    hits: points in one answer. breadth: candidates of a walk through the graph. oversampling: candidates of a quantised
-    search for each hit. portion: points written at a time. indexes: fields with a payload index. values: of one condition.
-    is_exact: whether points may be counted exactly.
-    """
-
-    hits: int | None = None
-    breadth: int | None = None
-    oversampling: float | None = None
-    portion: int | None = None
-    indexes: int | None = None
-    values: int | None = None
-    is_exact: bool = True
-
-    @classmethod
-    def of(cls, strict: models.StrictModeConfigOutput | None) -> "Limits":
-        """The limits of a collection's configuration."""
-        if strict is None or not strict.enabled:
-            return cls()
-        written = [most for most in (strict.upsert_max_batchsize, strict.write_rate_limit) if most]
-        return cls(
-            hits=strict.max_query_limit,
-            breadth=strict.search_max_hnsw_ef,
-            oversampling=strict.search_max_oversampling,
-            portion=min(written, default=None),
-            indexes=strict.max_payload_index_count,
-            values=strict.condition_max_size,
-            is_exact=strict.search_allow_exact is not False,
-        )
+"""Candidates per hit of a quantised search, which are scored again with the full vectors."""
 
 
 class ServerStore:
-    """An index in a collection, by the name of an alias. Use create() or open(), and close() it, or use a `with` block.
+    """An index in a collection, by its alias. Use create() or open(), and close() it, or use a `with` block.
 
-    Several processes may write into one collection. A recording's clips are there before its own point is, so one that was
-    interrupted is written again, to the same ids.
+    Several processes may write into one collection. A recording's clips are stored before its own point, so an interrupted
+    recording is written again, under the same ids.
     """
 
-    adds_says = False
-    """Whether clips that there are can be given embeddings of what is said; a server's collection is made for them or not."""
+    adds_phonetic = False
+    """Whether phonetic vectors can be added to existing clips; on a server they are fixed when a collection is created."""
 
-    def __init__(self, server: QdrantConnection, name: str, collection: str, about: Payload) -> None:
-        self._server, self.name, self._collection, self._about = server, name, collection, about
-        self.space, self.model = about["space"], about["model"]
-        self.says = PhoneticSpace(**about["says"]) if about.get("says") else None
+    def __init__(self, server: QdrantConnection, name: str, collection: str, description: Payload) -> None:
+        self._server, self.name, self._collection, self._description = server, name, collection, description
+        self.space, self.model = description["space"], description["model"]
+        self.phonetic = PhoneticSpace(**description[PHONETIC]) if description.get(PHONETIC) else None
         self._mark, self._is_writing = "", False
 
     @classmethod
@@ -141,133 +109,96 @@ class ServerStore:
         space: str,
         model: str,
         dimension: int,
-        says: PhoneticSpace | None = None,
-        shards: int | None = None,
-        replicas: int | None = None,
+        phonetic: PhoneticSpace | None = None,
+        layout: ClusterLayout = DEFAULT_LAYOUT,
     ) -> "ServerStore":
-        """Makes a new index: int8 vectors in memory, full ones on disk, from which candidates are scored again.
+        """Create an empty index: int8 vectors in memory, full vectors on disk to score candidates again.
 
-        Any number of processes may do so at once: they get the same one. What was cut short is begun anew.
+        Concurrent calls yield the same index; an interrupted creation is repeated.
 
         Raises:
-            StoreError: the name is none, or another index has it, or another program; or the server refuses.
+            StoreError: the name is invalid, or belongs to another index or program; or the server refuses.
         """
         if not cls.exists(server, name):
-            store = cls.beside(server, name, space, model, dimension, says, shards, replicas)
+            store = cls.create_staging(server, name, space, model, dimension, phonetic, layout)
             if not cls.exists(server, name):
-                store._take_name()
+                take_alias(server, name, store._collection)
         found = cls.open(server, name)
-        if found.space != space or (says and not found.says):
+        if found.space != space or (phonetic and not found.phonetic):
             raise StoreError(f"There is an index {name!r} on {server.url or 'the server'} already, of {found.space}.")
         return found
 
     @classmethod
-    def beside(
+    def create_staging(
         cls,
         server: QdrantConnection,
         name: str,
         space: str,
         model: str,
         dimension: int,
-        says: PhoneticSpace | None = None,
-        shards: int | None = None,
-        replicas: int | None = None,
+        phonetic: PhoneticSpace | None = None,
+        layout: ClusterLayout = DEFAULT_LAYOUT,
     ) -> "ServerStore":
-        """What is to become the index of that name (see take_over) while that stays as it is; begun, it goes on.
+        """Create or resume the collection that is to replace an index (see promote), which stays unchanged meanwhile.
 
         Raises:
-            StoreError: the name is none, or is another program's; or the server refuses.
+            StoreError: the name is invalid, or belongs to another program; or the server refuses.
         """
         check_name(name)
-        if name in _collections(server):
+        if name in list_collections(server):
             raise StoreError(
                 f"There is a collection {name!r} on {server.url or 'the server'} that is not Voxdex's. "
                 "It is left alone: choose another name with --collection."
             )
-        held = {"space": space, "model": model, "says": asdict(says) if says else None}
-        about = {KIND: ABOUT, "format": FORMAT, **held, FIELDS: {}, REMEMBERED: {}, PATH_TEXT: True}
-        store = cls(server, name, _collection_of(name, space, says), about)
-        vectors = {VOICE: _voice(dimension)} | ({PHONETIC: _said(says.dimension)} if says else {})
-        store._make(vectors, shards, replicas)
+        identity = {"space": space, "model": model, PHONETIC: asdict(phonetic) if phonetic else None}
+        collection = collection_name(name, space, phonetic)
+        description = identity | {FIELDS: {}, CACHED: {}}
+        description = make_collection(server, collection, vector_params(dimension, phonetic), layout, description)
+        store = cls(server, name, collection, description)
+        for key in INTERNAL:
+            if key not in store._info.payload_schema:
+                store._index_field(key, key if key in FIELD_INDEXES else "text")
         return store
 
-    def _make(self, vectors: dict[str, models.VectorParams], shards: int | None, replicas: int | None) -> None:
-        """Makes the collection, or what is not there of it yet: every step may be taken twice, and by two processes."""
-        if self._collection not in _collections(self._server):
-            self._server.ask(lambda client: _create(client, self._collection, vectors, shards, replicas))
-        found = _about(self._server, self._collection)
-        if found is None and self._server.ask(lambda client: client.scroll(self._collection, limit=1, with_payload=False))[0]:
-            found = _about(self._server, self._collection)  # another process may have just written it
-            if found is None:
-                raise StoreError(
-                    f"The collection {self._collection!r} holds what is not Voxdex's; choose another --collection."
-                )
-        if found is None:
-            about = models.PointStruct(id=ABOUT_ID, vector={}, payload=self._about)
-            self._server.ask(lambda client: client.upsert(self._collection, [about], wait=True))
-        self._about = found or self._about
-        for key in INTERNAL:
-            if key not in self._info.payload_schema:
-                self._index(key, key if key in SCHEMA else "text")
+    def add_phonetic(self, phonetic: PhoneticSpace) -> None:
+        held = f"phonetic embeddings of {self.phonetic.space}" if self.phonetic else "no phonetic embeddings"
+        raise StoreError(
+            f"The index {self.name!r} has {held}, and a server adds none of {phonetic.space} to existing clips. "
+            "Build it again with them: voxdex reindex --phonetic."
+        )
 
-    def add_says(self, says: PhoneticSpace) -> None:
-        held = "spoken text of another model" if self.says else "no spoken text, and a server adds none to the clips it has"
-        raise StoreError(f"The index {self.name!r} holds {held}. Make it again with that, beside it: voxdex reindex --says.")
-
-    def take_over(self) -> None:
-        """Becomes the index of its name, in one step, and drops the one that was, and what else was begun beside it."""
-        former = self._take_name()
-        for collection in {former, *self._begun()} - {None, self._collection}:
+    def promote(self) -> None:
+        """Move the alias to this collection, in one step; delete the former collection and other staged ones."""
+        former = take_alias(self._server, self.name, self._collection)
+        for collection in {former, *staged_collections(self._server, self.name)} - {None, self._collection}:
             self._server.ask(lambda client, collection=collection: client.delete_collection(collection))
-
-    def _begun(self) -> list[str]:
-        """Collections that were to become the index of this name, and are of no other use."""
-        ours = re.compile(rf"{re.escape(self.name)}-[0-9a-f]{{12}}")
-        used = set(_aliases(self._server).values())
-        return [
-            each
-            for each in _collections(self._server)
-            if ours.fullmatch(each) and each not in used and _about(self._server, each) is not None
-        ]
-
-    def _take_name(self) -> str | None:
-        """Lets the name stand for this collection; the one that it stood for."""
-        former = _aliases(self._server).get(self.name)
-        change: list[models.AliasOperations] = []
-        if former:
-            change.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self.name)))
-        new = models.CreateAlias(collection_name=self._collection, alias_name=self.name)
-        change.append(models.CreateAliasOperation(create_alias=new))
-        if former != self._collection:
-            self._server.ask(lambda client: client.update_collection_aliases(change))
-        return former
 
     @classmethod
     def open(cls, server: QdrantConnection, name: str) -> "ServerStore":
-        """Opens an index that exists.
+        """Open an existing index.
 
         Raises:
-            StoreError: there is none, it is not one of ours, or the server does not answer.
+            StoreError: there is none, it is not Voxdex's or of another format, or the server does not answer.
         """
         check_name(name)
-        collection = _aliases(server).get(name)
+        collection = list_aliases(server).get(name)
         if collection is None:
             raise StoreError(
                 f"There is no index {name!r} on {server.url or 'the server'}. Make one: voxdex index FOLDER --url URL "
                 f"--collection {name}."
             )
-        about = _about(server, collection)
-        if about is None:
+        description = describe(server, collection)
+        if description is None:
             raise StoreError(
-                f"The collection {collection!r}, which the name {name!r} stands for, is not Voxdex's. "
+                f"The collection {collection!r}, which has the alias {name!r}, is not Voxdex's. "
                 "It is left alone: choose another name with --collection."
             )
-        return cls(server, name, collection, about)
+        return cls(server, name, collection, description)
 
     @staticmethod
     def exists(server: QdrantConnection, name: str) -> bool:
-        """Whether there is an index of that name."""
-        return check_name(name) in _aliases(server)
+        """Return whether there is an index of that name."""
+        return check_name(name) in list_aliases(server)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -275,10 +206,10 @@ class ServerStore:
         return told | {"qdrant-client": version("qdrant-client")}
 
     def revision(self) -> tuple[Any, ...]:
-        """What changes when a run has changed the index, or another one has taken its place."""
-        collection = _aliases(self._server).get(self.name, "")
-        about = (_about(self._server, collection) or {}) if collection else {}
-        return collection, about.get(WRITTEN), self.count() if collection == self._collection else 0
+        """Return a value that changes when a run changes the index, or another index takes its place."""
+        collection = list_aliases(self._server).get(self.name, "")
+        description = (describe(self._server, collection) or {}) if collection else {}
+        return collection, description.get(WRITTEN), self.count() if collection == self._collection else 0
 
     def __enter__(self) -> "ServerStore":
         return self
@@ -287,54 +218,53 @@ class ServerStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        self._begin()
+        self._begin_writing()
         for portion in in_portions(points, min(PORTION, self._limits.portion or PORTION)):
             built = [
-                models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, _path_grams))
+                models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, path_grams))
                 for point in portion
             ]
             self._server.ask(lambda client, built=built: client.upsert(self._collection, built, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
-        self._begin()
-        changes = with_path_text(changes, _path_grams)
-        self._server.ask(lambda client: client.set_payload(self._collection, changes, points=_equals(where), wait=True))
+        self._begin_writing()
+        changes = with_path_text(changes, path_grams)
+        self._server.ask(lambda client: client.set_payload(self._collection, changes, points=equals(where), wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
-        self._begin()
-        selector = models.FilterSelector(filter=_equals(where))
+        self._begin_writing()
+        selector = models.FilterSelector(filter=equals(where))
         self._server.ask(lambda client: client.delete(self._collection, selector, wait=True))
 
-    def declare(self, fields: Mapping[str, str]) -> None:
+    def ensure_fields(self, fields: Mapping[str, str]) -> None:
         if all(key in self.schema() for key in fields):
             return
-        self._look_again()  # another process may have declared some
+        self._reload()  # another process may have added some
         new = {key: kind for key, kind in fields.items() if key not in self.schema()}
         if self._limits.indexes is not None:
-            room = self._limits.indexes - len(self._info.payload_schema)
-            without = dict(list({key: kind for key, kind in new.items() if not SELDOM.match(key)}.items())[max(0, room) :])
-            without |= {key: kind for key, kind in new.items() if SELDOM.match(key)}
-            self._declare_unindexed(without)
-            new = {key: kind for key, kind in new.items() if key not in without}
+            room = max(0, self._limits.indexes - len(self._info.payload_schema))
+            often = [key for key in new if not SELDOM.match(key)][:room]
+            self._add_unindexed({key: kind for key, kind in new.items() if key not in often})
+            new = {key: new[key] for key in often}
         for key, kind in new.items():
-            self._index(key, kind)
-        self._look_again()
+            self._index_field(key, kind)
+        self._reload()
 
-    def _declare_unindexed(self, fields: Mapping[str, str]) -> None:
+    def _add_unindexed(self, fields: Mapping[str, str]) -> None:
         if fields:
-            self._note(fields, FIELDS)
+            set_description(self._server, self._collection, fields, FIELDS)
             log.warning(
-                "The server allows an index of %d fields; those without one, of which conditions are slow or refused: %s.",
+                "The server allows %d payload indexes; filters on fields without one are slow or refused: %s.",
                 self._limits.indexes, ", ".join(sorted(fields)),
             )  # fmt: skip
 
     def schema(self) -> dict[str, str]:
         indexed = {
-            key: KINDS[about.data_type.value]
-            for key, about in self._info.payload_schema.items()
-            if key not in INTERNAL and about.data_type.value in KINDS
+            key: KINDS[info.data_type.value]
+            for key, info in self._info.payload_schema.items()
+            if key not in INTERNAL and info.data_type.value in KINDS
         }
-        return (self._about.get(FIELDS) or {}) | indexed
+        return (self._description.get(FIELDS) or {}) | indexed
 
     @cached_property
     def _info(self) -> models.CollectionInfo:
@@ -344,54 +274,50 @@ class ServerStore:
     def _limits(self) -> Limits:
         return Limits.of(self._info.config.strict_mode_config)
 
-    def _look_again(self) -> None:
-        """What others have declared meanwhile is known from now on."""
+    def _reload(self) -> None:
+        """Read the fields that other processes have added."""
         vars(self).pop("_info", None)
-        self._about = _about(self._server, self._collection) or self._about
+        self._description = describe(self._server, self._collection) or self._description
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
-        for record in self._scroll(_equals({KIND: kind}), with_payload=list(keys)):
+        for record in self._scroll(equals({KIND: kind}), with_payload=list(keys)):
             yield record.payload or {}
 
     def points(self, where: Mapping[str, str]) -> Iterator[Point]:
-        return map(as_point, self._scroll(_equals(where), with_payload=True, with_vectors=True))
+        return map(as_point, self._scroll(equals(where), with_payload=True, with_vectors=True))
 
     def query(
         self,
-        wish: np.ndarray | DiscoveryQuery,
+        target: np.ndarray | DiscoveryQuery,
         limit: int,
         where: Filter = MATCH_ALL,
+        *,
         vectors: bool = False,
-        says: bool = False,
+        phonetic: bool = False,
     ) -> list[ScoredPoint]:
         limits, most = self._limits, self._limits.hits or limit
-        rescored = models.QuantizationSearchParams(
-            rescore=True, oversampling=min(OVERSAMPLING, limits.oversampling or OVERSAMPLING)
-        )
+        oversampling = min(OVERSAMPLING, limits.oversampling or OVERSAMPLING)
         breadth = min(max(BREADTH, limit), limits.breadth or max(BREADTH, limit))
-        clips, found = self._clips(where), []
+        quantised = models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
+        request = {
+            "query": query_of(target),
+            "using": PHONETIC if phonetic else None,
+            "query_filter": models.Filter(must=[equals(CLIPS), self._render(where)]),
+            "search_params": models.SearchParams(hnsw_ef=breadth, quantization=quantised),
+            "with_payload": models.PayloadSelectorExclude(exclude=[PATH_TEXT] if phonetic else [PATH_TEXT, POSTERIORGRAM]),
+            "with_vectors": [VOICE] if vectors else False,
+        }
+        found: list[ScoredPoint] = []
         while len(found) < limit:  # as many at a time as the server allows
-            asked, skipped = min(most, limit - len(found)), len(found)
-            page = self._server.ask(
-                lambda client, asked=asked, skipped=skipped: client.query_points(
-                    self._collection,
-                    query=_asked(wish),
-                    using=PHONETIC if says else None,
-                    limit=asked,
-                    offset=skipped or None,
-                    query_filter=clips,
-                    search_params=models.SearchParams(hnsw_ef=breadth, quantization=rescored),
-                    with_payload=models.PayloadSelectorExclude(exclude=[PATH_TEXT] if says else [PATH_TEXT, POSTERIORGRAM]),
-                    with_vectors=[VOICE] if vectors else False,
-                )
-            ).points
-            found += map(as_neighbour, page)
-            if len(page) < asked:
+            page = {"limit": min(most, limit - len(found)), "offset": len(found) or None}
+            points = self._server.ask(lambda client, page=page: client.query_points(self._collection, **request, **page)).points
+            found += map(as_scored_point, points)
+            if len(points) < page["limit"]:
                 break
         return found
 
-    def sample(self, count: int) -> np.ndarray:
-        return as_matrix(self._scroll(_equals(CLIPS), with_payload=False, with_vectors=[VOICE]), count)
+    def sample_vectors(self, count: int) -> np.ndarray:
+        return as_matrix(self._scroll(equals(CLIPS), with_payload=False, with_vectors=[VOICE]), count)
 
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
         found = self._server.ask(
@@ -399,20 +325,20 @@ class ServerStore:
         )
         return [as_point(record) for record in found]
 
-    def facet(self, field: str, where: Filter = MATCH_ALL, exact: bool = True) -> Counter[str]:
-        return self.facets([field], where, exact)[field]
+    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> Counter[str]:
+        return self.facets([field], where, exact=exact)[field]
 
-    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, exact: bool = True) -> dict[str, Counter[str]]:
-        schema, terms, clips = self.schema(), self._terms, self._rendered(where)
+    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, Counter[str]]:
+        schema, terms, clips = self.schema(), self._terms, self._render(where)
 
         def count(key: str, without: Sequence[str]) -> Counter[str]:
-            return self._count(key, models.Filter(must=[clips, *map(terms.absent, without)]), exact)
+            return self._count(key, models.Filter(must=[clips, *map(terms.is_empty, without)]), exact=exact)
 
         return {field: count_field(field, schema, count) for field in fields}
 
-    def _count(self, key: str, among: models.Condition, exact: bool = False) -> Counter[str]:
-        """How many clips have each value of a payload key; where the server tells but the commonest, they are looked at."""
-        clips, most = models.Filter(must=[_equals(CLIPS), among]), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
+    def _count(self, key: str, among: models.Condition, *, exact: bool = False) -> Counter[str]:
+        """Count clips by the value of a payload key, from their payloads where the server's limit cuts the list of values."""
+        clips, most = models.Filter(must=[equals(CLIPS), among]), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
         exact = exact and self._limits.is_exact
         found = self._server.ask(lambda client: client.facet(self._collection, key, clips, limit=most, exact=exact)).hits
         if len(found) < most or most == MOST_VALUES:
@@ -421,40 +347,37 @@ class ServerStore:
         return Counter(sorted(value for value in values if value is not None))
 
     @property
-    def _terms(self) -> "_Terms":
-        return _Terms(self._count, bool(self._about.get(PATH_TEXT)), self._limits.values)
+    def _terms(self) -> QdrantTerms:
+        return QdrantTerms(self._count, self._limits.values)
 
-    def _rendered(self, where: Filter) -> models.Condition:
+    def _render(self, where: Filter) -> models.Condition:
         return render(where, self.schema(), self._terms)
 
-    def _clips(self, where: Filter) -> models.Filter:
-        return models.Filter(must=[_equals(CLIPS), self._rendered(where)])
-
     def flush(self) -> None:
-        """Lets readers know that something was written; the server sees to its disk itself."""
+        """Change the mark, so that readers see that something was written; the server flushes its disk itself."""
         self._mark, self._is_writing = uuid4().hex, False
-        self._note({WRITTEN: self._mark})
+        set_description(self._server, self._collection, {WRITTEN: self._mark})
 
     def optimise(self) -> None:
         self.flush()
 
-    def _begin(self) -> None:
-        """Lets others know that what they remember no longer holds, before something is written."""
+    def _begin_writing(self) -> None:
+        """Invalidate cached data before the first write."""
         if not self._is_writing:
             self.flush()
             self._is_writing = True
 
-    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
-        if is_small and not self._is_writing and len(text := json.dumps(derive())) <= MOST_REMEMBERED:
-            self._note({name: [self._mark, text]}, REMEMBERED)
+    def cache_put(self, name: str, derive: Callable[[], Any], *, is_small: bool = False) -> None:
+        if is_small and not self._is_writing and len(text := json.dumps(derive())) <= MOST_CACHED:
+            set_description(self._server, self._collection, {name: [self._mark, text]}, CACHED)
 
-    def recall(self, name: str) -> Any:
-        about = _about(self._server, self._collection) or {}
-        mark, text = (about.get(REMEMBERED) or {}).get(name, (None, ""))
-        return json.loads(text) if mark and mark == about.get(WRITTEN) else None
+    def cache_get(self, name: str) -> Any:
+        description = describe(self._server, self._collection) or {}
+        mark, text = (description.get(CACHED) or {}).get(name, (None, ""))
+        return json.loads(text) if mark and mark == description.get(WRITTEN) else None
 
     def count(self, kind: str = CLIP) -> int:
-        of_kind, exact = _equals({KIND: kind}), self._limits.is_exact
+        of_kind, exact = equals({KIND: kind}), self._limits.is_exact
         return self._server.ask(lambda client: client.count(self._collection, count_filter=of_kind, exact=exact)).count
 
     def close(self) -> None:
@@ -472,133 +395,5 @@ class ServerStore:
             if offset is None:
                 return
 
-    def _index(self, key: str, kind: str) -> None:
-        self._server.ask(lambda client: client.create_payload_index(self._collection, key, SCHEMA[kind], wait=True))
-
-    def _note(self, changes: Mapping[str, Any], key: str | None = None) -> None:
-        """Changes what the collection says of itself, at a key of it; what others say at the same time stays."""
-        self._server.ask(
-            lambda client: client.set_payload(self._collection, dict(changes), points=[ABOUT_ID], key=key, wait=True)
-        )
-
-
-def check_name(name: str) -> str:
-    """The name of an index, as it is.
-
-    Raises:
-        StoreError: no server takes it for one.
-    """
-    if not NAME.fullmatch(name):
-        shown = name if len(name) <= 40 else f"{name[:40]}..."
-        raise StoreError(
-            f"{shown!r} is no name for an index on a server: it may have letters from a to z, digits, and between them "
-            "'-', '_' and '.', 100 in all."
-        )
-    return name
-
-
-def _create(
-    client: QdrantClient, collection: str, vectors: dict[str, models.VectorParams], shards: int | None, replicas: int | None
-) -> None:
-    """Makes a collection; that another process has just done so is as good."""
-    small = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-    try:
-        client.create_collection(
-            collection,
-            vectors_config=vectors,
-            hnsw_config=models.HnswConfigDiff(**GRAPH),
-            quantization_config=models.ScalarQuantization(scalar=small),
-            shard_number=shards,
-            replication_factor=replicas,
-        )
-    except UnexpectedResponse as error:
-        if error.status_code != 409:
-            raise
-
-
-def _voice(dimension: int) -> models.VectorParams:
-    return models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True)
-
-
-def _said(dimension: int) -> models.VectorParams:
-    half = models.Datatype.FLOAT16
-    return models.VectorParams(size=dimension, distance=models.Distance.COSINE, on_disk=True, datatype=half)
-
-
-def _asked(wish: np.ndarray | DiscoveryQuery) -> list[float] | models.DiscoverQuery:
-    if not isinstance(wish, DiscoveryQuery):
-        return wish.tolist()
-    pairs = [models.ContextPair(positive=near.tolist(), negative=far.tolist()) for near, far in wish.pairs]
-    return models.DiscoverQuery(discover=models.DiscoverInput(target=wish.target.tolist(), context=pairs))
-
-
-def _collection_of(name: str, space: str, says: PhoneticSpace | None) -> str:
-    """The collection behind the name, which is an alias of it."""
-    held = f"{space}\n{says.space}" if says else space
-    return f"{name}-{hashlib.sha256(held.encode()).hexdigest()[:12]}"
-
-
-def _collections(server: QdrantConnection) -> set[str]:
-    """The names of all collections, without aliases of them."""
-    return {each.name for each in server.ask(lambda client: client.get_collections()).collections}
-
-
-def _aliases(server: QdrantConnection) -> dict[str, str]:
-    """Alias -> collection."""
-    return {alias.alias_name: alias.collection_name for alias in server.ask(lambda client: client.get_aliases()).aliases}
-
-
-def _about(server: QdrantConnection, collection: str) -> Payload | None:
-    """What a collection says of itself; None where it does not."""
-    found = server.ask(lambda client: client.retrieve(collection, [ABOUT_ID], with_payload=True))
-    about = (found[0].payload or {}) if found else {}
-    if type(about.get("format")) is int and about["format"] != FORMAT:
-        raise StoreError(other_format(f"collection {collection!r}", about["format"]))
-    return about if about.get("format") == FORMAT else None
-
-
-def _path_grams(path: str) -> str:
-    return grams(path_text(path))
-
-
-def _equals(where: Mapping[str, str]) -> models.Filter:
-    return models.Filter(
-        must=[models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.items()]
-    )
-
-
-class _Terms:
-    """The engine's filters; see filters.Engine. most: values that one condition may have."""
-
-    def __init__(self, values: Callable[[str, models.Condition], Iterable[str]], has_path_text: bool, most: int | None) -> None:
-        self.values, self._has_path_text, self._most = values, has_path_text, most
-
-    def containing(self, key: str, text: str) -> models.Condition | None:
-        if key != PATH or not self._has_path_text or len(text) < GRAM:
-            return None
-        return models.FieldCondition(key=PATH_TEXT, match=models.MatchPhrase(phrase=grams(text)))
-
-    def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
-        parts = [models.FieldCondition(key=key, match=models.MatchAny(any=part)) for part in self._parts(values)]
-        return parts[0] if len(parts) == 1 else models.Filter(should=parts)
-
-    def within(self, key: str, bounds: Mapping[str, float]) -> models.Condition:
-        return models.FieldCondition(key=key, range=models.Range(**bounds))
-
-    def dated(self, key: str, bounds: Mapping[str, datetime]) -> models.Condition:
-        return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
-
-    def among(self, ids: Sequence[str]) -> models.Condition:
-        parts = [models.HasIdCondition(has_id=part) for part in self._parts(ids)]
-        return parts[0] if len(parts) == 1 else models.Filter(should=parts)
-
-    def absent(self, key: str) -> models.Condition:
-        return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
-
-    def join(self, **parts: Sequence[models.Condition]) -> models.Condition:
-        return models.Filter(**{name: list(terms) for name, terms in parts.items()})
-
-    def _parts(self, values: Sequence[str]) -> list[list[str]]:
-        """Values in parts that one condition may have; one part where there are none."""
-        most = self._most or max(1, len(values))
-        return [list(values[start : start + most]) for start in range(0, len(values), most)] or [[]]
+    def _index_field(self, key: str, kind: str) -> None:
+        self._server.ask(lambda client: client.create_payload_index(self._collection, key, FIELD_INDEXES[kind], wait=True))

@@ -1,10 +1,11 @@
-"""The folder of an embedded index: what describes it, and what is put right in it after a kill or a power cut.
+"""The folder of an embedded index: its descriptions, and the repair of what a kill or a power cut left.
 
-    index.json       format, space, model, dimension, says, turn: the description of the index, and so the shard that answers
-    shard-HASH/      the engine's shard of a space, with about.json: the same, said of that shard
-    shard-HASH.new/  a shard that is being made; shard-HASH.old/ is being removed
+    index.json       format, space, model, dimension, phonetic, turn: describes the index, and so selects the shard that answers
+    shard-HASH/      the engine's shard of a space, with about.json: the same description of that shard
+    shard-HASH.new/  a shard under construction; shard-HASH.old/ is being removed
 
-Where index.json is lost, the shard that took over last tells what it held; of a shard without about.json its points do.
+If index.json is lost, the shard with the highest turn is the index. If about.json is lost, the description is recovered from
+the points of the shard.
 """
 
 import json
@@ -30,49 +31,51 @@ from voxdex.indexer.store.base import (
     PhoneticSpace,
     StoreError,
     as_vector,
-    other_format,
+    format_error,
 )
-from voxdex.indexer.store.files import copy_file, see_to_room
+from voxdex.indexer.store.files import check_free_space, copy_file
 
-INDEX, SHARD_ABOUT = "index.json", "about.json"
+INDEX, SHARD_DESCRIPTION = "index.json", "about.json"
 SHARD = re.compile(r"shard-[0-9a-f]{12}")
 OURS = re.compile(rf"{SHARD.pattern}|index\.json|running\.json")
-"""How the names of files and folders begin that are made in the folder of an index."""
+"""Beginnings of the names of files and folders in the folder of an index."""
 OLD = ".old"
-TEMPORARY = "temp_segments"
-"""Where the engine builds segments; what a kill leaves there it never looks at again."""
+SEGMENT_BUILDS = "temp_segments"
+"""Folder in which the engine builds segments. It never reads what a kill leaves there."""
 PAGES = "segments/*/payload_storage/page_*.dat"
-"""Where the engine writes payloads: files of zeros until there are some."""
-LOOKED_AT = 1 << 20
-"""Bytes of those that are looked at at a time."""
+"""Files in which the engine writes payloads, all zeros until there are some."""
+FORMER_PHONETIC = "says"
+"""Payload key of recordings in format 2; PHONETIC today."""
+BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 ADVICE = "See that there is free disk; if it stays so, bring the folder back from a backup, or delete it and index again."
 
 
 @dataclass(frozen=True)
 class Description:
-    """What an index, or a shard, is.
+    """Identity of an index or a shard.
 
-    dimension: of the embeddings of voices; 0 where an earlier version did not note it.
-    turn: which of the folder's indexes it is, counted from 1; 0 for a shard that is yet to take over.
+    dimension: of the voice vectors; 0 where it was recovered from a shard without clips. turn: number of the index among those
+    of its folder, from 1; 0 for a staged shard.
     """
 
     space: str
     model: str
     dimension: int
-    says: PhoneticSpace | None = None
+    phonetic: PhoneticSpace | None = None
     turn: int = 1
 
     @property
     def shard(self) -> str:
-        """The name of the shard's folder."""
+        """Name of the shard's folder."""
         return f"shard-{sha256(self.space.encode()).hexdigest()[:12]}"
 
-    def note(self, shard: Path) -> None:
-        """Write down in the folder of a shard what it is."""
-        replace_file(shard / SHARD_ABOUT, self._text())
+    def write_shard(self, shard: Path) -> None:
+        """Write the description of a shard into its folder."""
+        replace_file(shard / SHARD_DESCRIPTION, self._text())
 
-    def note_index(self, folder: Path) -> None:
-        """Write down what the index of a folder is."""
+    def write_index(self, folder: Path) -> None:
+        """Write the description of a folder's index."""
         replace_file(folder / INDEX, self._text())
 
     def _text(self) -> str:
@@ -84,44 +87,44 @@ class _LostError(ValueError):
 
 
 def _read(file: Path, folder: Path) -> Description:
-    """Read a description of the index in a folder, or of one of its shards.
+    """Read the description of the index in a folder, or of one of its shards.
 
     Raises:
-        _LostError: it is not there, or not whole.
-        StoreError: it is of another version, or cannot be read just now.
+        _LostError: it is missing or incomplete.
+        StoreError: it is of another format, or cannot be read at present.
     """
     try:
         text = file.read_bytes().strip(b"\0 \r\n\t")
     except (FileNotFoundError, NotADirectoryError):
         text = b""
     except OSError as error:
-        raise StoreError(f"{file} cannot be read ({error.strerror}). See to that and run the same command again.") from error
+        raise StoreError(f"{file} cannot be read ({error.strerror}): mend that and run the same command again.") from error
     if not text:
         raise _LostError
     try:
         raw = json.loads(text)
         if type(raw["format"]) is int and raw["format"] != FORMAT:
-            raise StoreError(other_format(f"index at {folder}", raw["format"]))
-        says = PhoneticSpace(**raw["says"]) if raw.get("says") else None
-        found = Description(raw["space"], raw["model"], raw.get("dimension", 0), says, raw.get("turn", 1))
+            raise format_error(f"index at {folder}", raw["format"])
+        phonetic = PhoneticSpace(**raw["phonetic"]) if raw.get("phonetic") else None
+        found = Description(raw["space"], raw["model"], raw.get("dimension", 0), phonetic, raw.get("turn", 1))
         found.space.encode()
     except KeyError as error:
         raise _LostError(f"it has no {error}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _LostError(str(error)) from error
     texts, numbers = [found.space, found.model], [raw["format"], found.dimension, found.turn]
-    if says:
-        texts, numbers = [*texts, says.space, says.model], [*numbers, says.dimension]
+    if phonetic:
+        texts, numbers = [*texts, phonetic.space, phonetic.model], [*numbers, phonetic.dimension]
     if not all(type(text) is str and text for text in texts) or not all(type(number) is int for number in numbers):
         raise _LostError("a value is of another type")
     return found
 
 
-def described(folder: Path) -> Description | None:
-    """What the index of a folder is; None where nothing but the points of a shard can tell, or there is none.
+def read_description(folder: Path) -> Description | None:
+    """Read the description of a folder's index; None where it must be recovered from a shard's points, or there is no index.
 
     Raises:
-        StoreError: it is of another version, or what is there is no index and must not be overwritten.
+        StoreError: it is of another format, or the folder holds something else that must not be overwritten.
     """
     reason = ""
     try:
@@ -131,11 +134,11 @@ def described(folder: Path) -> Description | None:
         reason = f"{found.shard}, which it names, is not there"
     except _LostError as error:
         reason = str(error)
-    shards = [of_shard(shard) for shard in _shards(folder)]
-    took_over = [shard for shard in shards if shard and shard.turn]
-    if took_over:
-        return max(took_over, key=lambda shard: shard.turn)
-    if untold(folder):
+    shards = [read_shard(shard) for shard in _shards(folder)]
+    promoted = [shard for shard in shards if shard and shard.turn]
+    if promoted:
+        return max(promoted, key=lambda shard: shard.turn)
+    if undescribed_shards(folder):
         return None
     if any(shards):
         raise StoreError(
@@ -150,55 +153,55 @@ def described(folder: Path) -> Description | None:
     return None
 
 
-def of_shard(shard: Path) -> Description | None:
-    """What a shard says that it is; None where it does not.
+def read_shard(shard: Path) -> Description | None:
+    """Read the description of a shard; None where it has none.
 
     Raises:
-        StoreError: it is of another version, or cannot be read just now.
+        StoreError: it is of another format, or cannot be read at present.
     """
     with suppress(_LostError):
-        found = _read(shard / SHARD_ABOUT, shard.parent)
+        found = _read(shard / SHARD_DESCRIPTION, shard.parent)
         return found if found.shard == shard.name else None
     return None
 
 
-def untold(folder: Path) -> list[Path]:
-    """The shards that hold something, but not what they are: earlier versions did not write that into them."""
-    return [shard for shard in _shards(folder) if of_shard(shard) is None and _holds_payload(shard)]
+def undescribed_shards(folder: Path) -> list[Path]:
+    """Return the shards that hold points, but no description."""
+    return [shard for shard in _shards(folder) if read_shard(shard) is None and _holds_payload(shard)]
 
 
 def expect_index(folder: Path) -> None:
-    """Raise StoreError where there is no index in a folder. Nothing is written, and nothing locked."""
-    if described(folder) is None and not untold(folder):
+    """Raise StoreError where there is no index in a folder. Nothing is written or locked."""
+    if read_description(folder) is None and not undescribed_shards(folder):
         raise StoreError(f"There is no index at {folder}. Make one: voxdex index FOLDER_OF_RECORDINGS.")
 
 
-def tell(folder: Path) -> Description:
-    """What the index of a folder is by the points of its one shard, which is left as it is: a copy is looked at.
+def recover_description(folder: Path) -> Description:
+    """Recover the description of a folder's index from the points of its one shard, or rather of a copy of that shard.
 
-    Only the process that holds the lock may ask.
+    The caller holds the lock.
 
     Raises:
-        StoreError: they cannot tell.
+        StoreError: the points do not tell it, or are of another format.
     """
     expect_index(folder)
-    shards = untold(folder)
+    shards = undescribed_shards(folder)
     lost = f"The index at {folder} has lost its {INDEX}"
     if len(shards) > 1:
         raise StoreError(
-            f"{lost}, and which of {' and '.join(shard.name for shard in shards)} is the index cannot be told. "
+            f"{lost}, and which of {' and '.join(shard.name for shard in shards)} is the index is unknown. "
             "Move all but one of them to another place and run the same command again."
         )
     [shard] = shards
-    see_to_room(folder)
+    check_free_space(folder)
     copy = shard.with_name(shard.name + NEW)
     shutil.rmtree(copy, ignore_errors=True)
     unchanged = f"Nothing was changed: bring {INDEX} back from a backup, or index into another folder (--index NAME)."
     try:
-        with explained(folder, f"It has lost its {INDEX}. {unchanged}"):
+        with engine_errors(folder, f"It has lost its {INDEX}. {unchanged}"):
             copy_shard(shard, copy)
             engine = edge.EdgeShard.load(str(copy))
-            found = _told_by(engine, folder)
+            found = _description_of(engine, folder)
             engine.close()
     finally:
         shutil.rmtree(copy, ignore_errors=True)
@@ -207,21 +210,23 @@ def tell(folder: Path) -> Description:
     return found
 
 
-def _told_by(engine: edge.EdgeShard, folder: Path) -> Description | None:
+def _description_of(engine: edge.EdgeShard, folder: Path) -> Description | None:
     clip = next(_scroll(engine, CLIP, with_vector=True), None)
-    recordings = [record.payload for record in _scroll(engine, RECORDING)]
+    recordings = [record.payload or {} for record in _scroll(engine, RECORDING)]
+    if any(FORMER_PHONETIC in payload for payload in recordings):
+        raise format_error(f"index at {folder}", 2)
     payloads = [*([clip.payload] if clip else []), *recordings]
     space = next((payload["space"] for payload in payloads if payload.get("space")), None)
     if space is None:
         return None
-    heard = next((payload[PHONETIC] for payload in recordings if payload.get(PHONETIC)), None)
-    says = PhoneticSpace(heard, *_model_of(heard, folder)) if heard else None
-    return Description(space, _model_of(space, folder)[0], len(as_vector(clip.vector)) if clip else 0, says)
+    sounds = next((payload[PHONETIC] for payload in recordings if payload.get(PHONETIC)), None)
+    phonetic = PhoneticSpace(sounds, *_model_of(sounds, folder)) if sounds else None
+    return Description(space, _model_of(space, folder)[0], len(as_vector(clip.vector)) if clip else 0, phonetic)
 
 
-def _scroll(engine: edge.EdgeShard, kind: str, with_vector: bool = False) -> Iterator[edge.Record]:
+def _scroll(engine: edge.EdgeShard, kind: str, *, with_vector: bool = False) -> Iterator[edge.Record]:
     offset, of_kind = None, edge.Filter(must=[edge.FieldCondition(KIND, match=edge.MatchValue(kind))])
-    keys = edge.PayloadSelector.Include(["space", PHONETIC])
+    keys = edge.PayloadSelector.Include(["space", PHONETIC, FORMER_PHONETIC])
     while True:
         request = edge.ScrollRequest(offset=offset, limit=1000, filter=of_kind, with_payload=keys, with_vector=with_vector)
         records, offset = engine.scroll(request)
@@ -231,70 +236,70 @@ def _scroll(engine: edge.EdgeShard, kind: str, with_vector: bool = False) -> Ite
 
 
 def _model_of(space: str, index: Path) -> tuple[str, int]:
-    """The name of the model that embeds into a space, and its dimension."""
+    """Return the name and the dimension of the installed model of a space."""
     for name, folder in find_models().items():
         with suppress(ModelError):
             if (card := read_card(folder)).space == space:
                 return name, card.dimension
     raise StoreError(
-        f"The index at {index} has lost its {INDEX}, and no model here embeds into its space, {space}. Put the model's folder "
-        f"into {voxdex_home() / 'models'} and run the same command again."
+        f"The index at {index} has lost its {INDEX}, and no installed model embeds into its space, {space}. Put the model's "
+        f"folder into {voxdex_home() / 'models'} and run the same command again."
     )
 
 
 def repairs(folder: Path, index: Description) -> list[Callable[[], object]]:
-    """What is to be done, under the lock, so that a folder holds nothing but its index, described twice.
+    """Return the steps, to be taken under the lock, after which a folder holds only its index, described twice.
 
-    A shard that a later `reindex` would go on with stays, as does one of which nothing is known.
+    A shard that a later `reindex` would continue with is kept, and so is one without a description.
     """
     todo: list[Callable[[], object]] = [partial(_remove, path) for path in leftovers(folder)]
     for shard in _shards(folder):
-        about = _known(shard)
+        about = _readable(shard)
         if shard.name == index.shard:
             if about != index:
-                todo.append(partial(index.note, shard))
+                todo.append(partial(index.write_shard, shard))
         elif about and 0 < about.turn < index.turn:
             todo.append(partial(remove_shard, shard))
         elif about and about.turn:  # killed before index.json named it
-            todo.append(partial(replace(about, turn=0).note, shard))
+            todo.append(partial(replace(about, turn=0).write_shard, shard))
     with suppress(_LostError):
         if _read(folder / INDEX, folder) == index:
             return todo
-    return [*todo, partial(index.note_index, folder)]
+    return [*todo, partial(index.write_index, folder)]
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What processes that were killed left half-made or half-removed."""
+    """Return what killed processes left half made or half removed."""
     ours = [path for path in folder.iterdir() if OURS.match(path.name) and path.suffix in (NEW, OLD)]
     inside = [path for shard in _shards(folder) for path in shard.glob(f"*{NEW}")]
-    built = [shard / TEMPORARY for shard in _shards(folder) if any((shard / TEMPORARY).glob("*"))]
+    built = [shard / SEGMENT_BUILDS for shard in _shards(folder) if any((shard / SEGMENT_BUILDS).glob("*"))]
     return ours + inside + built
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove leftovers(), under the lock."""
+    """Remove leftovers(). The caller holds the lock."""
     for path in leftovers(folder):
         _remove(path)
 
 
 def next_turn(folder: Path) -> int:
-    """The turn of a shard that takes over now."""
-    known = [_known(shard) for shard in _shards(folder)]
+    """Return the turn of a shard that is promoted now."""
+    known = [_readable(shard) for shard in _shards(folder)]
     with suppress(_LostError):
         known.append(_read(folder / INDEX, folder))
     return 1 + max((description.turn for description in known if description), default=0)
 
 
 def remove_others(folder: Path, index: Description) -> None:
-    """Remove every shard but that of the index, and what was derived from them."""
+    """Remove every shard but that of the index, and their cached data."""
     for shard in _shards(folder):
         if shard.name != index.shard:
             remove_shard(shard)
 
 
 def remove_shard(shard: Path) -> None:
-    """Remove a shard, if it is there, so that none is ever half there under its name, and what was derived from it."""
-    forget(shard.parent, f"{shard.name}-*")
+    """Remove a shard, if it exists, and its cached data; a kill never leaves half of it under its name."""
+    remove_files(shard.parent, f"{shard.name}-*")
     if shard.exists():
         old = shard.with_name(shard.name + OLD)
         shutil.rmtree(old, ignore_errors=True)
@@ -302,8 +307,8 @@ def remove_shard(shard: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def forget(folder: Path, pattern: str) -> None:
-    """Remove files for good, before what they were derived from changes."""
+def remove_files(folder: Path, pattern: str) -> None:
+    """Remove the files of a pattern durably."""
     files = list(folder.glob(pattern))
     for file in files:
         file.unlink()
@@ -313,12 +318,12 @@ def forget(folder: Path, pattern: str) -> None:
 
 def copy_shard(shard: Path, to: Path) -> None:
     """Copy a shard that no process writes, without what a kill left in it."""
-    shutil.copytree(shard, to, copy_function=copy_file, ignore=shutil.ignore_patterns(TEMPORARY, f"*{NEW}"))
+    shutil.copytree(shard, to, copy_function=copy_file, ignore=shutil.ignore_patterns(SEGMENT_BUILDS, f"*{NEW}"))
 
 
 @contextmanager
-def explained(folder: Path, advice: str = ADVICE) -> Iterator[None]:
-    """Turn what the engine raises, bare Exception or a panic of its own, into StoreError: its words, and what to do."""
+def engine_errors(folder: Path, advice: str = ADVICE) -> Iterator[None]:
+    """Turn the engine's exceptions (bare Exception or its own panic) into StoreError: its message, and what to do next."""
     try:
         yield
     except StoreError:
@@ -341,17 +346,17 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _holds_payload(shard: Path) -> bool:
-    """Whether anything was ever stored in a shard; the engine itself may find nothing in one that is damaged."""
+    """Return whether a shard ever stored a payload; the engine may find none in a damaged one."""
     for page in shard.glob(PAGES):
         with page.open("rb") as file:
-            while block := file.read(LOOKED_AT):
+            while block := file.read(BLOCK):
                 if block.strip(b"\0"):
                     return True
     return False
 
 
-def _known(shard: Path) -> Description | None:
-    """What a shard says that it is, where this version can read that."""
+def _readable(shard: Path) -> Description | None:
+    """Return the description of a shard; None where it has none of this format."""
     with suppress(StoreError):
-        return of_shard(shard)
+        return read_shard(shard)
     return None

@@ -1,0 +1,184 @@
+"""The writer of an index: stores each recording once all of its clips are embedded, as the catalog decides."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import Any
+
+from voxdex.encoders.audio.acoustics import AcousticMeasures
+from voxdex.encoders.errors import Failure
+from voxdex.encoders.phonetic.ctc import pack_posteriorgram
+from voxdex.indexer.catalog import Catalog
+from voxdex.indexer.metadata import Metadata
+from voxdex.indexer.pipeline.decoder import DecodeSummary, RecordingDone
+from voxdex.indexer.pipeline.embedder import EmbeddedClip, EmbeddingFailure, EmbedEvent
+from voxdex.indexer.report import RunStatistics
+from voxdex.indexer.store.base import CLIP, KIND, PHONETIC, POSTERIORGRAM, RECORDING, Payload, Point, PointError, Store
+from voxdex.indexer.store.filters import key_in
+
+IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
+"""Namespace of point ids, which derive from content, span and space, so that repeated runs converge."""
+
+
+class Writer:
+    """Stores recordings, and the catalog's changes.
+
+    Args:
+        store: the index.
+        catalog: of the store.
+        metadata: the user's metadata, None for none; what is stored of other recordings is kept.
+        statistics: of the run.
+    """
+
+    def __init__(self, store: Store, catalog: Catalog, metadata: Metadata | None, statistics: RunStatistics) -> None:
+        self._store, self._catalog, self._metadata, self._statistics = store, catalog, metadata, statistics
+        self._pending: dict[str, list[EmbeddedClip]] = defaultdict(list)
+        self._embedding_failures: dict[str, str] = {}
+        self._unstored: dict[str, DecodeSummary] = {}
+        self._has_clip_fields = False
+        if metadata:
+            store.ensure_fields({key_in("metadata", name): kind for name, kind in metadata.kinds.items()})
+
+    def write(self, batch: Iterable[EmbedEvent]) -> None:
+        """Take the next events; the events of a recording end with its RecordingDone."""
+        for event in batch:
+            if isinstance(event, EmbeddedClip):
+                self._pending[event.path].append(event)
+                self._statistics.embedded_seconds += event.end - event.start
+                self._statistics.stages.embed += event.work_seconds
+            elif isinstance(event, EmbeddingFailure):
+                self._embedding_failures[event.path] = event.reason
+            else:
+                with self._statistics.storing():
+                    self._finish(event, self._pending.pop(event.path, []), self._embedding_failures.pop(event.path, ""))
+                    self.store_changes()
+
+    def keep(self, path: str) -> None:
+        """Count a recording that is indexed already, and update its metadata."""
+        if self._metadata and (row := self._metadata.of(path)) is not None:
+            self._catalog.set_metadata(path, row)
+        self._statistics.add_known(path, self._catalog.failure_of(path))
+
+    def store_changes(self) -> None:
+        """Store the changes of the catalog."""
+        for where, changes in self._catalog.take_changes():
+            self._store.set_payload(where, changes)
+
+    def delete_orphans(self) -> None:
+        """Delete the contents that no file has any more."""
+        for content in self._catalog.orphans:
+            self._store.delete({"content": content})
+            self._catalog.forget(content)
+
+    def _finish(self, done: RecordingDone, clips: list[EmbeddedClip], embedding_failure: str) -> None:
+        """Store a recording whose events are complete."""
+        summary = done.summary or self._unstored.get(done.content)
+        if self._catalog.holds(done.content):
+            failure = self._catalog.failure_of_content(done.content)
+            if failure and self._catalog.has_clips(done.path):  # those of its former content are kept
+                self._statistics.failed.append(Failure(done.path, failure))
+            else:
+                self._catalog.add_path(done.file, done.content)
+                self.keep(done.path)
+        elif summary is None:
+            raise AssertionError(f"{done.path} was not decoded, and its content {done.content} is not indexed")
+        elif done.summary is None:
+            self._fail(done, summary)
+        elif embedding_failure and not summary.failure:
+            self._fail(done, replace(summary, failure=embedding_failure, is_passing=True))
+        else:
+            self._statistics.stages.decode += summary.work_seconds
+            self._statistics.decoder_bytes = max(self._statistics.decoder_bytes, summary.peak_bytes or 0)
+            self._store_decoded(done, summary, clips)
+
+    def _store_decoded(self, done: RecordingDone, summary: DecodeSummary, clips: list[EmbeddedClip]) -> None:
+        """Store a recording that was decoded in this run."""
+        if summary.damage:
+            self._statistics.damaged.append(Failure(done.path, summary.damage))
+        if summary.failure:
+            return self._fail(done, summary)
+        self._ensure_fields(summary, clips)
+        recording = self._recording_point(done, summary, clips)
+        try:
+            self._store.upsert([*(self._clip_point(done, summary, clip) for clip in clips), recording])
+        except PointError as error:
+            return self._fail(done, replace(summary, failure=str(error), is_passing=True))
+        self._catalog.put(done.file, done.content, recording.payload)
+        self._statistics.add_indexed(summary, [clip.end - clip.start for clip in clips])
+        return None
+
+    def _fail(self, done: RecordingDone, summary: DecodeSummary) -> None:
+        """Count a failed recording; store that, unless it may pass or the file still has the clips of its former content."""
+        self._statistics.failed.append(Failure(done.path, summary.failure))
+        self._unstored[done.content] = summary
+        if summary.is_passing or self._catalog.has_clips(done.path):
+            return
+        recording = self._recording_point(done, summary, [])
+        with suppress(PointError):
+            self._store.upsert([recording])
+            self._catalog.put(done.file, done.content, recording.payload)
+
+    def _ensure_fields(self, summary: DecodeSummary, clips: Sequence[EmbeddedClip]) -> None:
+        """Make the fields of a recording available to filters."""
+        if summary.origin:
+            self._store.ensure_fields({key_in("tags", name): "text" for name in summary.origin.tags})
+        if clips and not self._has_clip_fields:
+            names = clips[0].predictions
+            measured = (f"measured.{field.name}" for field in fields(AcousticMeasures))
+            texts = ("recording", *(f"attributes.{name}" for name in names))
+            numbers = ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in names))
+            self._store.ensure_fields(dict.fromkeys(texts, "text") | dict.fromkeys(numbers, "number"))
+            self._has_clip_fields = True
+
+    def _clip_point(self, done: RecordingDone, summary: DecodeSummary, clip: EmbeddedClip) -> Point:
+        payload = self._common_payload(done, summary, CLIP) | {
+            "start": clip.start,
+            "end": clip.end,
+            "duration": round(clip.end - clip.start, 3),
+            "attributes": {name: prediction.label for name, prediction in clip.predictions.items()},
+            "probabilities": {name: prediction.probability for name, prediction in clip.predictions.items()},
+            "measured": {name: value for name, value in vars(clip.measures).items() if value is not None},
+        }
+        id = _identity(f"{done.content}#{clip.start}-{clip.end}@{self._store.space}")
+        if clip.phonetic is None:
+            return Point(id, clip.vector, payload)
+        return Point(
+            id, clip.vector, payload | {POSTERIORGRAM: pack_posteriorgram(clip.phonetic.log_shares)}, clip.phonetic.vector
+        )
+
+    def _recording_point(self, done: RecordingDone, summary: DecodeSummary, clips: Sequence[EmbeddedClip]) -> Point:
+        """Return the point of a recording, from which the catalog is read."""
+        origin = vars(summary.origin) if summary.origin else {}
+        payload = self._common_payload(done, summary, RECORDING) | {
+            "files": [[*done.file]],
+            "file_metadata": {done.path: self._metadata_of(done.path)},
+            "audio_seconds": round(summary.audio_seconds, 3),
+            "speech_seconds": round(sum(clip.end - clip.start for clip in clips), 3),
+            "non_speech_seconds": round(summary.non_speech_seconds, 3),
+            "clips": len(clips),
+            "origin": {key: value for key, value in origin.items() if key != "tags"},
+            "failure": summary.failure,
+            "damage": summary.damage or "",
+            PHONETIC: self._store.phonetic.space if self._store.phonetic else "",
+        }
+        return Point(_identity(f"{done.content}@{self._store.space}"), None, payload)
+
+    def _common_payload(self, done: RecordingDone, summary: DecodeSummary, kind: str) -> Payload:
+        return {
+            KIND: kind,
+            "recording": done.path,
+            "metadata": self._metadata_of(done.path),
+            "tags": summary.origin.tags if summary.origin else {},
+            "content": done.content,
+            "space": self._store.space,
+        }
+
+    def _metadata_of(self, path: str) -> dict[str, Any]:
+        row = self._metadata.of(path) if self._metadata else None
+        return self._catalog.metadata_of(path) if row is None else row
+
+
+def _identity(name: str) -> str:
+    return str(uuid.uuid5(IDENTITY, name))
