@@ -30,11 +30,9 @@ from voxdex.encoders.model_card import ModelCard
 from voxdex.encoders.tables import read_manifest
 from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
 from voxdex.encoders.training.data import CLAIMS, truth_of
-from voxdex.search.caption_terms import TermScorer, parse_terms
-from voxdex.search.cohort import ScoreCohort
-from voxdex.search.engine import scores_of
-from voxdex.search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.evaluation import EmbeddedRows, embed_rows, evaluate_classification, evaluate_retrieval
+from voxdex.search.query import Query, ask
+from voxdex.search.scoring import QueryScorer, ScoreCohort, caption_vectors
 
 FEWEST = 20
 """Clips of a set on which a figure is given."""
@@ -86,8 +84,8 @@ class Listener:
 
     name: str
     model: Model
-    heard: Embedded
-    captioned: dict[str, Embedded]
+    heard: EmbeddedRows
+    captioned: dict[str, EmbeddedRows]
 
 
 class Classical:
@@ -138,9 +136,9 @@ def questions(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
                 guessed = classical.classify(name, present, heard)
                 figures["classical"] = _uar([row[name] for row in heard], guessed, present)
             for listener in listeners:
-                embedded = Embedded(heard, listener.heard.vectors[chosen], [])
+                embedded = EmbeddedRows(heard, listener.heard.vectors[chosen], [])
                 answered = evaluate_classification(listener.model, embedded, name, present)
-                figures[listener.name] = _uar(answered.truth, answered.heard, present)
+                figures[listener.name] = _uar(answered.truth, answered.predictions, present)
             rows.append(Row(name, group, len(chosen), 100 / len(present), figures))
     return rows
 
@@ -151,7 +149,7 @@ def captioned(listeners: Sequence[Listener], classical: Classical) -> list[Row]:
     for group, heard in listeners[0].captioned.items():
         found = {listener.name: evaluate_retrieval(listener.model, listener.captioned[group]) for listener in listeners}
         last = listeners[-1]
-        guess = Embedded(heard.rows, classical.embed(heard.rows, last.model), [])
+        guess = EmbeddedRows(heard.rows, classical.embed(heard.rows, last.model), [])
         found = {"classical": evaluate_retrieval(last.model, guess)} | found
         for way in ("caption_to_speech", "speech_to_caption"):
             cells = {name: (getattr(one, way).recall_at(10), *one.intervals()[way]["R@10"]) for name, one in found.items()}
@@ -259,24 +257,15 @@ def _enough(right: np.ndarray) -> bool:
 
 def _scores(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
     """Held-out clips against one caption in some wordings, as `search` takes them, [clips, wordings]."""
-    return listener.heard.vectors @ np.stack([caption_vector(text, listener.model) for text in wordings]).T
+    return listener.heard.vectors @ caption_vectors(wordings, listener.model).T
 
 
 def _ranked(listener: Listener, wordings: Sequence[str]) -> np.ndarray:
     """The same as `search` ranks them, word by word too."""
-    vectors, background = listener.heard.vectors, ScoreCohort(listener.heard.vectors)
-    return np.stack(
-        [
-            scores_of(
-                vectors,
-                caption_vector(text, listener.model),
-                TermScorer(parse_terms(text), listener.model, background),
-                background,
-            )
-            for text in wordings
-        ],
-        axis=1,
-    )
+    vectors = listener.heard.vectors
+    cohort = ScoreCohort(vectors)
+    scorers = (QueryScorer(Query(ask(text)), model=listener.model, cohort=cohort) for text in wordings)
+    return np.stack([scorer.scores(vectors) for scorer in scorers], axis=1)
 
 
 def _of_first_ten(scores: np.ndarray, judged: np.ndarray, right: np.ndarray) -> float:
@@ -330,7 +319,9 @@ def listen(name: str, rows: list[dict[str, str]], captioned_rows: dict[str, list
     """Opens a model and lets it hear everything."""
     model = open_model(name, device="cpu")
     with tqdm(total=len(rows) + sum(map(len, captioned_rows.values())), desc=name, mininterval=10) as bar:
-        heard = embed_rows(model, rows, Path(), bar.update) if rows else Embedded([], np.empty((0, model.card.dimension)), [])
+        heard = (
+            embed_rows(model, rows, Path(), bar.update) if rows else EmbeddedRows([], np.empty((0, model.card.dimension)), [])
+        )
         others = {group: embed_rows(model, part, Path(), bar.update) for group, part in captioned_rows.items()}
     return Listener(_name(model.card), model, heard, others)
 

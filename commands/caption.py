@@ -23,7 +23,7 @@ from voxdex.encoders.zero_shot import AttributeTagger
 from voxdex.search.caption import CaptionBank, caption_file
 from voxdex.search.embed import embed_recording
 from voxdex.search.formats import span
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.scoring import caption_vectors
 
 
 @click.command()
@@ -46,17 +46,17 @@ def caption(
     """
     encoder = open_encoder(model, device)
     captions = CaptionBank(encoder, bank)
-    tag = AttributeTagger(encoder) if composed else None
+    tagger = AttributeTagger(encoder) if composed else None
 
     found, unread = recordings_in(files)
-    results, failed = each_file(found, lambda path: caption_file(encoder, path, captions, limit, tag))
+    results, failed = each_file(found, lambda path: caption_file(encoder, path, captions, limit, tagger))
     if json_output:
         print_json({"results": results, "failed": unread + failed})
     else:
         table = new_table("score", "caption", "seconds", "recording")
         for clip in results:
             where = (span(clip["start"], clip["end"]), short_path(clip["recording"]))
-            if tag:
+            if tagger:
                 table.add_row("", clip["composed"], *where)
             for fitting in clip["captions"]:
                 table.add_row(f"{fitting['score']:.3f}", fitting["caption"], *where)
@@ -84,7 +84,7 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, mod
         raise click.UsageError("Give at least one FILE or --caption.")
     check_folder_of(out)
     encoder = open_encoder(model, device)
-    described = [caption_vector(text, encoder) for text in captions]
+    caption_rows = caption_vectors(captions, encoder)
     embedded, failed = each_file(files, lambda path: [(path, embed_recording(encoder, path))])
     spans = [f"{path}#{start}-{end}" for path, recording in embedded for start, end in recording.spans]
     empty = np.zeros((0, encoder.card.dimension), dtype=np.float32)
@@ -93,7 +93,7 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, mod
             file,
             speech=np.concatenate([empty, *(recording.vectors for _, recording in embedded)]),
             clips=np.array(spans, dtype=str),
-            captions=np.stack(described) if captions else empty,
+            captions=caption_rows,
         )
     print_note(f"{len(spans)} clips and {len(captions)} captions in {out}.")
     exit_with_failures(bool(embedded or captions), failed)

@@ -122,12 +122,12 @@ def compare(results: Iterable[ClipPrediction], truth: Path) -> list[Classificati
     """What was heard of recordings whose true labels a table has, for each attribute that is a column of it."""
     rows = {beside(truth, row["path"]): row for row in read_manifest(truth)}
     known = [(clip, row) for clip in results if (row := rows.get(absolute(as_location(clip.recording))))]
-    names = [name for name in (known[0][0].answers if known else ()) if any(row.get(name) for _, row in known)]
+    names = [name for name in (known[0][0].probabilities if known else ()) if any(row.get(name) for _, row in known)]
     if not names:
         raise click.ClickException(f"{truth} has a true label for none of these recordings, in no column that was asked for.")
     compared = []
     for name in names:
-        labels = tuple(known[0][0].answers[name])
+        labels = tuple(known[0][0].probabilities[name])
         pairs = [(row[name], clip.label(name)) for clip, row in known if row.get(name) in labels]
         if pairs:
             compared.append(ClassificationResult(name, labels, *map(list, zip(*pairs, strict=True))))

@@ -26,13 +26,13 @@ from voxdex.indexer.location import IndexLocation
 from voxdex.search.caption import CaptionBank
 from voxdex.search.evaluation import (
     ClassificationResult,
-    Embedded,
-    RetrievalFigures,
+    EmbeddedRows,
+    RetrievalResult,
     embed_rows,
     evaluate_classification,
+    evaluate_index,
     evaluate_retrieval,
 )
-from voxdex.search.index_recall import evaluate_index
 
 
 @click.group()
@@ -118,12 +118,12 @@ def retrieval(
         print_json(document | {"intervals": bounds, "failed": embedded.failed})
     else:
         table = new_table(f"{result.clips} clips, {result.captions} captions", *result.caption_to_speech.figures())
-        for way, part in result.ways.items():
+        for way, part in result.directions.items():
             table.add_row(way.replace("_", " "), *(f"{value:.1f}" for value in part.figures().values()))
             table.add_row("  95 % interval", *(f"{low:.1f}-{high:.1f}" for low, high in intervals[way].values()))
         print_table(table)
-        for way in result.ways:
-            found = {f"{value}, {way.replace('_', ' ')}": part.ways[way].figures() for value, part in groups.items()}
+        for way in result.directions:
+            found = {f"{value}, {way.replace('_', ' ')}": part.directions[way].figures() for value, part in groups.items()}
             print_groups(by, found)
     exit_with_failures(bool(embedded.rows), embedded.failed)
 
@@ -150,13 +150,13 @@ def of_index(bank: Path | None, queries: int, first: int, place: IndexLocation, 
             {
                 "clips": found.clips,
                 "queries": len(found.recalls),
-                f"recall@{found.first}": round(found.recall, 2),
+                f"recall@{found.limit}": round(found.recall, 2),
                 "ms": rounded(milliseconds),
             }
         )
     else:
         print(
-            f"{len(found.recalls)} captions over {found.clips} clips: recall@{found.first} {found.recall:.2f} %"
+            f"{len(found.recalls)} captions over {found.clips} clips: recall@{found.limit} {found.recall:.2f} %"
             f" of exact search, {milliseconds['p50']:.1f} ms a query (95 %: {milliseconds['p95']:.1f} ms)."
         )
 
@@ -168,8 +168,8 @@ def classified(answered: ClassificationResult) -> dict[str, Any]:
     return about | {"intervals": intervals, "confusion": answered.result.confusion.tolist()}
 
 
-def retrieved(result: RetrievalFigures) -> dict[str, Any]:
-    ways = {way: rounded(part.figures()) for way, part in result.ways.items()}
+def retrieved(result: RetrievalResult) -> dict[str, Any]:
+    ways = {way: rounded(part.figures()) for way, part in result.directions.items()}
     return {"clips": result.clips, "captions": result.captions} | ways
 
 
@@ -197,7 +197,7 @@ def print_classification(answered: ClassificationResult) -> None:
     print(f"{len(answered.truth)} clips: " + ", ".join(figures))
 
 
-def embed_manifest(encoder: Model, manifest: Path, column: str, root: Path | None) -> Embedded:
+def embed_manifest(encoder: Model, manifest: Path, column: str, root: Path | None) -> EmbeddedRows:
     rows = read_manifest(manifest, column)
     with tqdm(total=len(rows), unit=" clips", disable=None, dynamic_ncols=True) as bar:
         return embed_rows(encoder, rows, root or manifest.parent, bar.update)

@@ -15,8 +15,8 @@ from voxdex.encoders.audio.reader import Failure
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.phonetic.model import open_phonetic_model
 from voxdex.encoders.tables import read_manifest
+from voxdex.search.evaluation import PhoneticReport, evaluate_phonetics
 from voxdex.search.intelligibility import IntelligibilityScore, Utterance, read_utterances, score_intelligibility
-from voxdex.search.phonetic_evaluation import PhoneticReport, evaluate_phonetics
 
 phonetic_option = click.option(
     "--model", default="phonetic", show_default=True, metavar="NAME_OR_FOLDER", help="A model for what is said."

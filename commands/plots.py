@@ -7,7 +7,7 @@ import click
 
 from voxdex.commands.options import check_folder_of
 from voxdex.encoders.metrics import Classification
-from voxdex.search.evaluation import RetrievalFigures
+from voxdex.search.evaluation import RetrievalResult
 
 
 class ImageFile(click.Path):
@@ -43,10 +43,10 @@ def draw_confusion(result: Classification, title: str, image: Path) -> None:
     _save(drawing, image)
 
 
-def draw_recall(result: RetrievalFigures, title: str, image: Path) -> None:
+def draw_recall(result: RetrievalResult, title: str, image: Path) -> None:
     """Writes, as an image, how many percent of the queries have a right answer among the first k, for each k and both ways."""
     drawing, axes = _new(7, 5)
-    for (way, found), answers in zip(result.ways.items(), (result.captions, result.clips), strict=True):
+    for (way, found), answers in zip(result.directions.items(), (result.captions, result.clips), strict=True):
         places = range(1, answers + 1)
         axes.plot(places, [found.recall_at(k) for k in places], label=f"{way.replace('_', ' ')} ({len(found.ranks)} queries)")
     axes.set(xscale="log", ylim=(0, 102), xlabel="k", ylabel="recall@k (%)", title=title)

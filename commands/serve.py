@@ -59,12 +59,18 @@ def serve(
     from voxdex.web.state import AppState
 
     token = token or (None if is_loopback(host) else secrets.token_urlsafe(24))
-    settings = Settings(host, token, most_upload * 1_000_000, float(longest_sound), most_requests)
+    settings = Settings(
+        host=host,
+        token=token,
+        max_upload_bytes=most_upload * 1_000_000,
+        max_audio_seconds=float(longest_sound),
+        requests_per_minute=most_requests,
+    )
     listening = listen(host, port)
-    services = AppState.of(place, settings, device)
-    with suppress(StoreError), services.library.opened() as index:
+    state = AppState.of(place, settings, device)
+    with suppress(StoreError), state.index.opened() as index:
         show_licence_once(index.model.card)
-        print_note(f"{index.clips} clips of {place}, heard by {index.model.card.name}.")
+        print_note(f"{index.clips} clips of {place}, indexed with {index.model.card.name}.")
     name = host if is_loopback(host) else socket.gethostname()
     address = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}/" + (
         f"?token={token}" if token else ""
@@ -73,7 +79,7 @@ def serve(
     if open_page:
         threading.Timer(1.0, webbrowser.open, [address]).start()
     quietly = {"log_level": "warning", "server_header": False}
-    server = uvicorn.Server(uvicorn.Config(create_app(services), timeout_keep_alive=KEPT_SECONDS, **quietly))
+    server = uvicorn.Server(uvicorn.Config(create_app(state), timeout_keep_alive=KEPT_SECONDS, **quietly))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
 

@@ -14,7 +14,7 @@ from voxdex.encoders.model import Model
 from voxdex.search.embed import embed_recording
 from voxdex.search.intelligibility import IntelligibilityReward
 from voxdex.search.query import QueryError
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.scoring import caption_vector
 
 DESCRIPTIONS, ITERATION = "input_descriptions.txt", "iter_"
 TAKES = " | "

@@ -104,7 +104,7 @@ def server(library, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("VOXDEX_HOME", str(tmp_path_factory.mktemp("home")))
-        with serving(library / "indexes" / "default", most_requests=10**9) as server:
+        with serving(library / "indexes" / "default", requests_per_minute=10**9) as server:
             yield server
 
 
