@@ -107,7 +107,7 @@ def search(
         save_labels(hits, labels_to)
     failed = copy_hits(hits, copy_to) if copy_to else []
     failed += play_hits(hits) if play else []
-    exit_with_failures(True, failed)
+    exit_with_failures(something_done=True, failed=failed)
 
 
 def find_sound(text: str) -> ClipId | Sound:

@@ -40,12 +40,12 @@ def extract_clip(recording: Location, start: float, end: float, *, folder: Path,
         AudioError: the recording cannot be read, or has no sound in this part.
     """
     with audio_errors(recording), on_disk(recording) as file, idle_worker() as worker:
-        [target] = worker.run("voxdex.search.clip_audio:_cut", file, start, end, folder / name, playable)
+        [target] = worker.run("voxdex.search.clip_audio:_cut", file, start, end, folder / name, PLAYED if playable else WRITTEN)
         return target
 
 
-def _cut(file: Path, start: float, end: float, target: Path, playable: bool) -> Iterator[Path]:
-    """Write the one file of extract_clip, and yield its path: the target with a suffix."""
+def _cut(file: Path, start: float, end: float, target: Path, pcm: Sequence[str]) -> Iterator[Path]:
+    """Write the one file of extract_clip, and yield its path: the target with a suffix. pcm: codecs that are not converted."""
     with audio_errors(file), open_media(file) as source:
         stream = audio_stream(source)
         if start > 1:
@@ -55,7 +55,7 @@ def _cut(file: Path, start: float, end: float, target: Path, playable: bool) -> 
             target = target.with_name(f"{target.name}{suffix}")
             _copy(source, stream, start, end, target)
         else:
-            codec = _lossless_codec(codec, stream.codec_context.channels, PLAYED if playable else WRITTEN)
+            codec = _lossless_codec(codec, stream.codec_context.channels, pcm)
             target = target.with_name(f"{target.name}{'.flac' if codec == 'flac' else '.wav'}")
             _encode(_trimmed(source, stream, start, end), stream.rate, target, codec)
         yield target

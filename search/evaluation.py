@@ -192,7 +192,7 @@ def evaluate_index(
     model: Model,
     captions: Sequence[str],
     limit: int = 10,
-    on_clips: Callable[[int], object] = lambda count: None,
+    on_clips: Callable[[int], object] = lambda _count: None,
 ) -> IndexRecall:
     """Compare the first `limit` hits of captions with those of an exact scan over all clips.
 

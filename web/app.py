@@ -19,10 +19,10 @@ from voxdex.search.query import QueryError
 from voxdex.web import api, pages
 from voxdex.web.metrics import MetricsMiddleware
 from voxdex.web.security import SecurityMiddleware
-from voxdex.web.state import AppState, UnknownClip
+from voxdex.web.state import AppState, UnknownClipError
 
 STATIC = Path(__file__).parent / "static"
-STATUS_OF = {QueryError: 400, FilterError: 400, TextError: 400, UnknownClip: 404, StoreError: 503, ModelError: 503}
+STATUS_OF = {QueryError: 400, FilterError: 400, TextError: 400, UnknownClipError: 404, StoreError: 503, ModelError: 503}
 """HTTP status of the errors whose message is for the user."""
 
 

@@ -81,6 +81,7 @@ class SharedModel(Model):
         self._text_batches = DynamicBatcher(lambda texts: list(text(texts)), partial(on_batch, "text"))
 
     def embed_speech(self, clips: Iterable[np.ndarray], batch_seconds: float | None = None) -> Iterator[np.ndarray]:
+        del batch_seconds  # batches hold what several threads embed
         clips = iter(clips)
         while window := list(islice(clips, WINDOW)):
             yield from self._speech_batches(window)

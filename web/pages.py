@@ -144,7 +144,9 @@ def drop_empty(form: SearchRequest) -> SearchRequest:
 def address(form: SearchRequest, **changes: Any) -> str:
     """Return the address of a query with changed fields, on its first page."""
     values = form.model_dump(by_alias=True, exclude_defaults=True) | {"page": 1} | changes
-    return "/?" + urlencode({name: value for name, value in values.items() if value and (name, value) != ("page", 1)}, True)
+    return "/?" + urlencode(
+        {name: value for name, value in values.items() if value and (name, value) != ("page", 1)}, doseq=True
+    )
 
 
 def chips(form: SearchRequest, hits: Sequence[Hit]) -> list[QueryChip]:

@@ -19,7 +19,7 @@ from voxdex.web.settings import Settings
 from voxdex.web.uploads import PREFIX, UploadStore
 
 
-class UnknownClip(QueryError):
+class UnknownClipError(QueryError):
     """A clip that the index does not hold."""
 
 
@@ -67,7 +67,7 @@ class AppState:
         """Return a clip by its id.
 
         Raises:
-            QueryError: the id is invalid; UnknownClip if the index holds no such clip.
+            QueryError: the id is invalid; UnknownClipError if the index holds no such clip.
         """
         return self.clips(index, [id])[0]
 
@@ -75,12 +75,12 @@ class AppState:
         """Return clips by their ids, in that order.
 
         Raises:
-            QueryError: an id is invalid; UnknownClip if the index holds no such clip.
+            QueryError: an id is invalid; UnknownClipError if the index holds no such clip.
         """
         points = {point.id: point for point in index.store.retrieve(list(map(parse_clip_id, ids)))}
         missing = [id for id in ids if id not in points or points[id].payload[KIND] != CLIP]
         if missing:
-            raise UnknownClip(f"The index holds no clip {missing[0]}.")
+            raise UnknownClipError(f"The index holds no clip {missing[0]}.")
         return [ClipRecord(**clip_fields(points[id])) for id in ids]
 
     def clips_of_recording(self, index: IndexSnapshot, clip: ClipRecord) -> list[ClipRecord]:

@@ -79,6 +79,7 @@ def routes(state: AppState) -> APIRouter:
 
     @router.post("/caption")
     def caption(
+        *,
         files: Files,
         captions: Annotated[str, Form(description="Captions to choose from, one a line; none for the built-in bank.")] = "",
         limit: Annotated[int, Form(ge=1, le=1000)] = 5,
