@@ -25,7 +25,7 @@ class SpokenText:
 
     def __init__(self, phonemes: str, store: Store, model: PhoneticModel | None) -> None:
         if store.says is None or model is None:
-            raise QueryError("The index does not hold what is said: index it again with --says.")
+            raise QueryError("The index has no phonetic vectors: index it again with --says.")
         if store.says.space != model.card.space:
             raise QueryError(f"The index holds phonetic vectors of {store.says.space}, not of {model.card.space}.")
         self._phonemes, self._store, self._model = phonemes, store, model

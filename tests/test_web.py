@@ -101,6 +101,15 @@ def test_it_answers_as_python_does(server, hits):
     assert [hit["id"] for hit in again["hits"]] == [hit["id"] for hit in found["hits"]]
 
 
+def test_all_texts_of_a_query_run_together(server):
+    def text_batches() -> float:
+        return float(re.search(r'voxdex_embedded_together_count\{kind="text"\} (\S+)', server.get("/metrics").text)[1])
+
+    asked = {"captions": ["a tired old man with a German accent, not shouting", "a slow voice"], "move": ["calm -> angry"]}
+    before = text_batches() if server.post("/api/search", json={"caption": "a woman"}).is_success else 0
+    assert server.post("/api/search", json=asked).is_success and text_batches() == before + 1
+
+
 def test_all_parts_of_a_query_can_be_asked(server, hits):
     asked = {
         "captions": ["a woman::2", "calm"],
