@@ -32,6 +32,8 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
         TextError: the spoken text is not valid text.
         FilterError: a filter expression is invalid.
     """
+    if spec.min_score is not None and not math.isfinite(spec.min_score):
+        raise QueryError("The lowest score must be a finite number.")
     wanted = [*_terms(spec.captions, str), *_terms(spec.like, find_sound), *_terms(spec.move, parse_direction)]
     unwanted = [*_terms(spec.without, str), *_terms(spec.unlike, find_sound)]
     return Query(
