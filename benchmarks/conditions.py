@@ -40,12 +40,11 @@ from voxdex.indexer.store.base import Point, Store
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import Filter
 from voxdex.search.caption import CaptionBank
-from voxdex.search.cohort import ScoreCohort
-from voxdex.search.engine import count_facet, search_index
+from voxdex.search.engine import count_facets, search_index
 from voxdex.search.query import Query, ask
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.scoring import ScoreCohort
 from voxdex.web.index_reader import IndexSnapshot
-from voxdex.web.pages import FACETED, facets
+from voxdex.web.pages import FACET_HITS, facets
 from voxdex.web.schemas import SearchRequest
 
 CAPTION, FIRST = "a calm woman", 10
@@ -158,7 +157,7 @@ def fill(location: IndexLocation, archive: Path, clips: int, model: Model) -> di
     if not archive.exists():
         make_archive(archive, clips)
     bank = CaptionBank(model).captions
-    real = np.stack([caption_vector(text, model) for text in bank[:: max(1, len(bank) // CAPTIONS)]])
+    real = caption_vectors(bank[:: max(1, len(bank) // CAPTIONS)], model)
     scan, started = find_recordings([archive]), time.perf_counter()
     with location.create(model.card.space, model.card.name, model.card.dimension) as store:
         index_archive(scan, BulkStore(store), model, metadata_of([*scan.recordings]), backend=SyntheticBackend(model, real))
@@ -177,21 +176,21 @@ def milliseconds(call: Callable[[], Any], runs: int) -> float:
 
 def measure(store: Store, model: Model, runs: int) -> list[dict[str, Any]]:
     """Time each filter: a search of the command line, one with a facet, and a search of the page with all its facets."""
-    background = ScoreCohort.of(store)
+    cohort = ScoreCohort.of(store)
     rows = []
     for name, conditions in tqdm(FILTERS.items(), unit=" filters", disable=None):
         where = parse_filter(*conditions)
         asked = SearchRequest(caption=CAPTION, where=list(conditions))
 
         def search(limit: int = FIRST, where: Filter = where) -> list[Any]:
-            return search_index(Query(ask(CAPTION), where, limit=limit), store, model, background)
+            return search_index(Query(ask(CAPTION), where, limit=limit), store, model, cohort=cohort)
 
         def page(search: Callable = search, asked: SearchRequest = asked) -> object:
-            fresh = IndexSnapshot(store, model, background, 0, ())
-            return facets(fresh, search(FACETED), asked)
+            fresh = IndexSnapshot(store, model, cohort, 0, ())
+            return facets(fresh, search(FACET_HITS), asked)
 
         def with_facet(search: Callable = search, where: Filter = where) -> object:
-            return count_facet("emotion", search(), store, where)
+            return count_facets(["emotion"], search(), store, where)
 
         timed = {"search": search, "search and facet": with_facet, "page": page}
         row = {"question": name, "condition": " ".join(conditions), "clips": sum(store.facet("gender", where).values())}

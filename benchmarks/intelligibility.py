@@ -31,7 +31,7 @@ from voxdex.encoders.phonetic.evaluation import add_noise, replace_phonemes
 from voxdex.encoders.phonetic.g2p import Espeak, Voice, to_phonemes
 from voxdex.encoders.phonetic.model import PhoneticModel, open_phonetic_model
 from voxdex.encoders.tables import read_manifest
-from voxdex.search.phonetic_evaluation import read_spoken
+from voxdex.search.evaluation import read_transcribed
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 VOICES = ("en-us+f2", "en-us+m3", "en+f4", "en+m1")
@@ -95,7 +95,7 @@ def noisy(model: PhoneticModel, clips: list[np.ndarray], phonemes: list[str], se
 def main(manifest: Path, model: str, seed: int) -> None:
     """Correlate intelligibility with what is wrong."""
     listener, rng = open_phonetic_model(model), random.Random(seed)
-    spoken = read_spoken(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
+    spoken = read_transcribed(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
     chosen = rng.sample(range(len(spoken.rows)), min(MOST, len(spoken.rows)))
     clips, texts = [spoken.clips[i] for i in chosen], [spoken.rows[i]["transcript"] for i in chosen]
     phonemes = to_phonemes(texts, spoken.rows[0].get("language") or "en-us")

@@ -30,11 +30,7 @@ from voxdex.encoders.model_card import ModelCard
 from voxdex.encoders.tables import read_manifest
 from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
 from voxdex.encoders.training.data import CLAIMS, truth_of
-from voxdex.search.caption_terms import TermScorer, parse_terms
-from voxdex.search.cohort import ScoreCohort
-from voxdex.search.engine import scores_of
-from voxdex.search.evaluation import Embedded, embed_rows, evaluate_classification, evaluate_retrieval
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.evaluation import EmbeddedRows, embed_rows, evaluate_classification, evaluate_retrieval
 
 FEWEST = 20
 """Least number of clips of a set for a metric."""
@@ -86,8 +82,8 @@ class EmbeddedModel:
 
     name: str
     model: Model
-    heard: Embedded
-    captioned: dict[str, Embedded]
+    heard: EmbeddedRows
+    captioned: dict[str, EmbeddedRows]
 
 
 class Classical:
@@ -138,9 +134,9 @@ def classification_rows(systems: Sequence[EmbeddedModel], classical: Classical) 
                 guessed = classical.classify(name, present, heard)
                 metrics["classical"] = _uar([row[name] for row in heard], guessed, present)
             for system in systems:
-                embedded = Embedded(heard, system.heard.vectors[chosen], [])
+                embedded = EmbeddedRows(heard, system.heard.vectors[chosen], [])
                 answered = evaluate_classification(system.model, embedded, name, present)
-                metrics[system.name] = _uar(answered.truth, answered.heard, present)
+                metrics[system.name] = _uar(answered.truth, answered.predictions, present)
             rows.append(Row(name, group, len(chosen), 100 / len(present), metrics))
     return rows
 
@@ -151,7 +147,7 @@ def captioned(systems: Sequence[EmbeddedModel], classical: Classical) -> list[Ro
     for group, heard in systems[0].captioned.items():
         found = {system.name: evaluate_retrieval(system.model, system.captioned[group]) for system in systems}
         last = systems[-1]
-        guess = Embedded(heard.rows, classical.embed(heard.rows, last.model), [])
+        guess = EmbeddedRows(heard.rows, classical.embed(heard.rows, last.model), [])
         found = {"classical": evaluate_retrieval(last.model, guess)} | found
         for way in ("caption_to_speech", "speech_to_caption"):
             cells = {name: (getattr(one, way).recall_at(10), *one.intervals()[way]["R@10"]) for name, one in found.items()}
@@ -260,24 +256,15 @@ def _enough(right: np.ndarray) -> bool:
 
 def _scores(system: EmbeddedModel, wordings: Sequence[str]) -> np.ndarray:
     """Return cosines of held-out clips with wordings of a caption, [clips, wordings]."""
-    return system.heard.vectors @ np.stack([caption_vector(text, system.model) for text in wordings]).T
+    return system.heard.vectors @ caption_vectors(wordings, system.model).T
 
 
 def _ranked(system: EmbeddedModel, wordings: Sequence[str]) -> np.ndarray:
     """Return scores of held-out clips as `search` ranks them, with term penalties, [clips, wordings]."""
-    vectors, background = system.heard.vectors, ScoreCohort(system.heard.vectors)
-    return np.stack(
-        [
-            scores_of(
-                vectors,
-                caption_vector(text, system.model),
-                TermScorer(parse_terms(text), system.model, background),
-                background,
-            )
-            for text in wordings
-        ],
-        axis=1,
-    )
+    vectors = system.heard.vectors
+    cohort = ScoreCohort(vectors)
+    scorers = (QueryScorer(Query(ask(text)), model=system.model, cohort=cohort) for text in wordings)
+    return np.stack([scorer.scores(vectors) for scorer in scorers], axis=1)
 
 
 def _of_first_ten(scores: np.ndarray, judged: np.ndarray, right: np.ndarray) -> float:
@@ -331,7 +318,9 @@ def listen(name: str, rows: list[dict[str, str]], captioned_rows: dict[str, list
     """Open a model and embed all clips."""
     model = open_model(name, device="cpu")
     with tqdm(total=len(rows) + sum(map(len, captioned_rows.values())), desc=name, mininterval=10) as bar:
-        heard = embed_rows(model, rows, Path(), bar.update) if rows else Embedded([], np.empty((0, model.card.dimension)), [])
+        heard = (
+            embed_rows(model, rows, Path(), bar.update) if rows else EmbeddedRows([], np.empty((0, model.card.dimension)), [])
+        )
         others = {group: embed_rows(model, part, Path(), bar.update) for group, part in captioned_rows.items()}
     return EmbeddedModel(_name(model.card), model, heard, others)
 

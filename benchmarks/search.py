@@ -32,7 +32,7 @@ from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.search.caption import CaptionBank
 from voxdex.search.embed import embed_recording
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.scoring import caption_vectors
 
 FIRST, QUERIES, PORTION = 10, 200, 20_000
 NOISE = 0.5
@@ -177,7 +177,7 @@ def main(folder: Path | None, clips: tuple[int, ...], model: str) -> None:
     encoder = open_model(model)
     real = real_embeddings(folder, encoder)
     captions = CaptionBank(encoder).captions
-    queries = np.stack([caption_vector(text, encoder) for text in captions[:: len(captions) // QUERIES][:QUERIES]])
+    queries = caption_vectors(captions[:: len(captions) // QUERIES][:QUERIES], encoder)
     results = [row for count in clips for row in measure(count, real, queries, encoder.card.space)]
     table = Table("clips", "method", "recall@10 (%)", "median (ms)", "95 % (ms)", "write (s)", "build (s)", "disk (MB)")
     for row in results:

@@ -24,7 +24,7 @@ from voxdex.encoders.phonetic.ctc import pack_posteriorgram
 from voxdex.encoders.phonetic.g2p import to_phonemes
 from voxdex.encoders.phonetic.model import open_phonetic_model
 from voxdex.encoders.tables import read_manifest
-from voxdex.search.phonetic_evaluation import read_spoken
+from voxdex.search.evaluation import read_transcribed
 
 LENGTHS = (1, 2, 4, 6)
 """Numbers of words of the phrases."""
@@ -68,7 +68,7 @@ def rank_of(asked: Asked, said: Sequence[str], scores: np.ndarray) -> int:
 def main(manifest: Path, model: str, seed: int) -> None:
     """Search the recordings of a manifest by spoken text."""
     listener, rng = open_phonetic_model(model), random.Random(seed)
-    spoken = read_spoken(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
+    spoken = read_transcribed(read_manifest(manifest, "transcript"), manifest.parent, listener.card.max_seconds)
     said = [" ".join(re.findall(r"[\w']+", row["transcript"])) for row in spoken.rows]
     language = spoken.rows[0].get("language") or "en-us"
     heard = list(listener.listen(spoken.clips))

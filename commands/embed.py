@@ -18,7 +18,7 @@ from voxdex.commands.options import (
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.paths import replaced
 from voxdex.search.embed import embed_recording
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.scoring import caption_vector
 
 
 @click.command()

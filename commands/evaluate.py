@@ -30,14 +30,14 @@ from voxdex.indexer.location import IndexLocation
 from voxdex.search.caption import CaptionBank
 from voxdex.search.evaluation import (
     ClassificationResult,
-    Embedded,
+    EmbeddedRows,
     RetrievalResult,
     embed_rows,
     evaluate_classification,
+    evaluate_index,
+    evaluate_phonetics,
     evaluate_retrieval,
 )
-from voxdex.search.index_recall import evaluate_index
-from voxdex.search.phonetic_evaluation import evaluate_phonetics
 
 
 class ImageFile(click.Path):
@@ -206,7 +206,7 @@ def index(bank: Path | None, queries: int, first: int, location: IndexLocation, 
         )
 
 
-def embed_manifest(encoder: Model, manifest: Path, column: str, root: Path | None) -> Embedded:
+def embed_manifest(encoder: Model, manifest: Path, column: str, root: Path | None) -> EmbeddedRows:
     """Embed the recordings of a manifest that have a value in `column`."""
     rows = read_manifest(manifest, column)
     with tqdm(total=len(rows), unit=" clips", disable=None, dynamic_ncols=True) as bar:

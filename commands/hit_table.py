@@ -1,4 +1,4 @@
-"""Hits for other programs: tables, playlists, label files, sound files, and a player."""
+"""Hits as a table for people, and as files for other programs: tables, playlists, label tracks, sound files; and a player."""
 
 import shutil
 import subprocess
@@ -11,13 +11,15 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import print_note
+from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_table
 from voxdex.commands.output import make_folder, save_rows, write_text
 from voxdex.encoders.audio.reader import AudioError
-from voxdex.search.clip_audio import extract_clips
-from voxdex.search.formats import as_labels, as_playlist, clip_name, short_name
-from voxdex.search.query import Hit
+from voxdex.search.clip_audio import extract_clip
+from voxdex.search.formats import as_labels, as_playlist, clip_name, short_name, span, summarise
+from voxdex.search.query import Facet, Hit
 
+MAX_VALUES = 20
+"""Values of a facet that are printed."""
 PLAYERS = (
     ("mpv", "--no-video", "--really-quiet"),
     ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"),
@@ -26,11 +28,41 @@ PLAYERS = (
     ("paplay",),
     ("aplay", "-q"),
 )
-"""Programs that play a sound file, and how they do so quietly."""
+"""Commands that play a sound file quietly, in order of preference."""
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    """Print a line for each hit; the columns for terms and spoken text only where there are any."""
+    if not hits:
+        return print_note("No clip meets these conditions.")
+    has_terms, has_spoken = any(hit.matched for hit in hits), any(hit.spoken for hit in hits)
+    columns = ["matched"] if has_terms else []
+    columns += ["spoken at"] if has_spoken else []
+    table = new_table("#", "score", "percentile", *columns, "predicted", "clip")
+    yes, no = ("✓", "✗") if can_print("✓✗") else ("yes", "no")
+    for hit in hits:
+        cells = [", ".join(f"{term} {yes if matched else no}" for term, matched in hit.matched.items())] if has_terms else []
+        cells += [_spoken_at(hit)] if has_spoken else []
+        percentile = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
+        duplicates = f" (+{hit.duplicates} alike)" if hit.duplicates else ""
+        clip = clip_place(hit.recording, hit.start, hit.end) + duplicates
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", percentile, *cells, summarise(hit.attributes), clip)
+    print_table(table)
+
+
+def print_facet(facet: Facet) -> None:
+    """Print the most frequent values of a field."""
+    table = new_table(facet.field, "hits", "all")
+    values = sorted(facet.total, key=lambda value: (-facet.hits.get(value, 0), -facet.total[value], value))
+    for value in values[:MAX_VALUES]:
+        table.add_row(value, str(facet.hits.get(value, 0)), str(facet.total[value]))
+    print_table(table)
+    if len(values) > MAX_VALUES:
+        print_note(f"{len(values) - MAX_VALUES} more values of {facet.field}; --json has all.")
 
 
 def save_hits(hits: Sequence[Hit], file: Path) -> None:
-    """Writes hits as a table (.csv), a line of JSON each (.jsonl), or a playlist (.m3u8)."""
+    """Write hits as CSV (.csv), JSON Lines (.jsonl), or a playlist (.m3u8)."""
     if file.suffix.lower() == ".m3u8":
         write_text(file, as_playlist(hits, hits[0].rank if hits else 1))
         print_note(f"{len(hits)} hits in {file}.")
@@ -39,7 +71,7 @@ def save_hits(hits: Sequence[Hit], file: Path) -> None:
 
 
 def save_labels(hits: Sequence[Hit], folder: Path) -> None:
-    """Writes label tracks for Audacity, a file for each recording that has hits."""
+    """Write a label track for Audacity for each recording with hits."""
     make_folder(folder)
     taken: set[str] = set()
     tracks = as_labels(hits)
@@ -49,12 +81,12 @@ def save_labels(hits: Sequence[Hit], folder: Path) -> None:
 
 
 def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
-    """Cuts the clips out of their recordings, as 01 NAME 3.5-7.2.wav; what failed."""
+    """Cut the clips out of their recordings, as 01 NAME 3.5-7.2.wav; return the failures."""
     make_folder(folder)
     failed = []
     for hit in tqdm(hits, unit=" clips", disable=None):
         try:
-            extract_clips(hit.recording, hit.start, hit.end, folder, clip_name(hit.rank, hit))
+            extract_clip(hit.recording, hit.start, hit.end, folder=folder, name=clip_name(hit.rank, hit))
         except AudioError as error:
             failed.append({"path": hit.recording, "reason": str(error)})
     print_note(f"{len(hits) - len(failed)} clips in {folder}.")
@@ -62,16 +94,16 @@ def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
 
 
 def play_hits(hits: Sequence[Hit]) -> list[dict[str, str]]:
-    """Plays the clips, with the first player that this machine has; what failed."""
+    """Play the clips with the first player installed; return the failures."""
     player = next((command for command in PLAYERS if shutil.which(command[0])), None)
     if player is None:
         names = ", ".join(command[0] for command in PLAYERS)
-        raise click.ClickException(f"There is no player on this machine: install one of {names}, or take --copy-to FOLDER.")
+        raise click.ClickException(f"There is no player on this machine: install one of {names}, or use --copy-to FOLDER.")
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         for hit in hits:
             try:
-                clip = extract_clips(hit.recording, hit.start, hit.end, Path(folder), str(hit.rank))
+                clip = extract_clip(hit.recording, hit.start, hit.end, folder=Path(folder), name=str(hit.rank))
             except AudioError as error:
                 failed.append({"path": hit.recording, "reason": str(error)})
                 continue
@@ -80,9 +112,13 @@ def play_hits(hits: Sequence[Hit]) -> list[dict[str, str]]:
     return failed
 
 
+def _spoken_at(hit: Hit) -> str:
+    return f"{span(hit.spoken.start, hit.spoken.end)} s ({hit.spoken.match:.2f})" if hit.spoken else ""
+
+
 def _unused(name: str, taken: set[str]) -> str:
-    """The name, or with a number behind it where it is taken."""
+    """Return the name, with a number after it if it is taken."""
     names = chain([name], (f"{name} {number}" for number in count(2)))
-    found = next(each for each in names if each not in taken)
-    taken.add(found)
-    return found
+    unused = next(each for each in names if each not in taken)
+    taken.add(unused)
+    return unused

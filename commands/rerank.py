@@ -128,6 +128,6 @@ def print_ranked(ranked: Sequence[RankedTakes]) -> None:
             if has_text:
                 cells.append(f"{each.intelligibility[take]:.2f}" if take in each.intelligibility else "")
             if several:
-                cells = [each.prompt.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]
+                cells = [each.take_set.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]
             table.add_row(*cells, short_path(str(take)))
     print_table(table)

@@ -1,111 +1,104 @@
-"""The command that searches an index."""
+"""The command `search`, and the hits of the last search that the next one may name."""
 
+import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
-from voxdex.commands.console import can_print, clip_place, new_table, print_json, print_note, print_table
-from voxdex.commands.hit_table import copy_hits, play_hits, save_hits, save_labels
-from voxdex.commands.last_search import remember_hits, resolve_hit
+from voxdex.commands.console import print_json
+from voxdex.commands.hit_table import copy_hits, play_hits, print_facet, print_hits, save_hits, save_labels
 from voxdex.commands.options import Fraction, as_json, at_index, exit_with_failures, language_option, show_licence_once
 from voxdex.commands.output import RowsFile
-from voxdex.commands.search_options import find_sound
 from voxdex.encoders.model import open_model
-from voxdex.indexer.location import IndexLocation, open_phonetic_encoder
-from voxdex.search.engine import count_fields, search_index
-from voxdex.search.formats import heard_as, span
-from voxdex.search.query import Facet, Hit, Ranking
-from voxdex.search.query_parser import QuerySpec
-from voxdex.search.spoken import search_spoken
+from voxdex.encoders.paths import read_json, replace_file, voxdex_home
+from voxdex.indexer.location import IndexLocation
+from voxdex.search.engine import count_facets, search_index
+from voxdex.search.formats import search_document
+from voxdex.search.query import ClipId, Hit, QuerySpec, Sound
+from voxdex.search.query_parser import parse_query, parse_sound
 
-MOST_VALUES = 20
+LAST_SEARCH = "last-search.json"
+"""File in the user's data folder: clip ids of the last search's hits, by rank."""
 SOUND = "FILE[:START-END] or @HIT"
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("captions", nargs=-1, metavar="[CAPTION]...")
-@click.option("--like", multiple=True, metavar=SOUND, help="Voices like this one; repeatable, as all that may be several.")
-@click.option("--not", "without", multiple=True, metavar="CAPTION", help="Voices that are not like that.")
-@click.option("--unlike", multiple=True, metavar=SOUND, help="Voices unlike this one.")
-@click.option("--move", "moves", multiple=True, metavar="'CAPTION -> CAPTION'", help="But moved, as in 'calm -> angry'.")
-@click.option("--liked", multiple=True, metavar="@HIT", help="More like this hit of the last search.")
-@click.option("--disliked", multiple=True, metavar="@HIT", help="Less like this hit of the last search.")
-@click.option("--says", default="", metavar="TEXT", help="Clips that say this, or IPA between slashes; see `index --says`.")
-@language_option
-@click.option("--where", multiple=True, metavar="EXPR", help="gender=female, age>=60, path~'tapes/*' or not whispered ...")
-@click.option("--facet", "facets", multiple=True, metavar="FIELD", help="Count the values of a field, in the hits and in all.")
-@click.option("--group-by", "group", metavar="FIELD", help="At most --per-group hits of each recording, speaker ...")
-@click.option("--per-group", default=1, show_default=True, type=click.IntRange(1), help="With --group-by.")
-@click.option("--diverse", "diversity", default=0.0, type=Fraction(), help="0 for fit alone, to 1 for variety.")
+@click.option("--like", multiple=True, metavar=SOUND, help="Find voices like this recording or hit; repeatable.")
+@click.option("--not", "without", multiple=True, metavar="CAPTION", help="Avoid voices that fit this caption; repeatable.")
+@click.option("--unlike", multiple=True, metavar=SOUND, help="Avoid voices like this recording or hit; repeatable.")
 @click.option(
-    "--fold", default=Ranking.fold, show_default=True, type=Fraction(),
-    help="Clips as like each other as that are shown once; 1 shows all.",
+    "--move", multiple=True, metavar="'CAPTION -> CAPTION'", help="Move the query, as in 'calm -> angry'; repeatable."
+)
+@click.option("--more", "liked", multiple=True, metavar="@HIT", help="Find more like a hit of the last search; repeatable.")
+@click.option("--less", "disliked", multiple=True, metavar="@HIT", help="Find less like a hit of the last search; repeatable.")
+@click.option(
+    "--says", "spoken_text", default="", metavar="TEXT",
+    help="Find clips that contain these spoken words, or these phonemes (IPA between slashes).",
 )  # fmt: skip
-@click.option("--min-score", "least", default=Ranking.least, type=float, help="Leave out what scores less.")
-@click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many hits.")
-@click.option("--page", default=1, show_default=True, type=click.IntRange(1, 10_000), help="The next hits are on page 2.")
+@language_option
+@click.option(
+    "--where", multiple=True, metavar="EXPR",
+    help="Filter the clips: gender=female, age>=60, path~'tapes/*', not whispered ...; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--facet", "facets", multiple=True, metavar="FIELD",
+    help="Count the values of a field among the hits and in the whole index; repeatable.",
+)  # fmt: skip
+@click.option("--group-by", metavar="FIELD", help="Limit the hits of each value of a field, such as recording or speaker.")
+@click.option("--per-group", default=1, show_default=True, type=click.IntRange(1), help="Show this many hits of each group.")
+@click.option("--diverse", default=0.0, type=Fraction(), help="Vary the hits: from 0, score alone, to 1, variety alone.")
+@click.option(
+    "--fold", default=QuerySpec.fold, show_default=True, type=Fraction(),
+    help="Show clips at least this similar (cosine) once; 1 shows all.",
+)  # fmt: skip
+@click.option("--min-score", type=float, help="Leave out hits that score less.")
+@click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Show this many hits.")
+@click.option("--page", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Show this page of hits.")
 @click.option("--save", type=RowsFile(".m3u8"), help="Write the hits to a .csv, .jsonl or .m3u8 file.")
-@click.option("--labels-to", type=click.Path(file_okay=False, path_type=Path), help="A label file for Audacity a recording.")
-@click.option("--copy-to", type=click.Path(file_okay=False, path_type=Path), help="Cut the clips out, into a folder.")
-@click.option("--play", is_flag=True, help="Play the clips, one after another.")
+@click.option("--labels-to", type=FOLDER, help="Write a label track for Audacity for each recording into this folder.")
+@click.option("--copy-to", type=FOLDER, help="Cut the clips out of their recordings into this folder.")
+@click.option("--play", is_flag=True, help="Play the clips one after another.")
 @at_index
 @as_json
 def search(
-    captions: tuple[str, ...],
-    like: tuple[str, ...],
-    without: tuple[str, ...],
-    unlike: tuple[str, ...],
-    moves: tuple[str, ...],
-    liked: tuple[str, ...],
-    disliked: tuple[str, ...],
-    says: str,
-    language: str,
-    where: tuple[str, ...],
-    facets: tuple[str, ...],
-    group: str | None,
-    per_group: int,
-    diversity: float,
-    fold: float,
-    least: float,
-    limit: int,
-    page: int,
     save: Path | None,
     labels_to: Path | None,
     copy_to: Path | None,
     play: bool,
     location: IndexLocation,
     json_output: bool,
+    **fields: Any,
 ) -> None:
     """Find clips by captions, by example, or both.
 
-    A caption or a sound counts for more with ::2 behind it, for less with ::0.5. @3 is the third hit of the last search.
+    A weight may follow a caption or a sound: ::2 counts double, ::0.5 half. @3 is the third hit of the last search.
 
     \b
     voxdex search "breathy, sad female voice"
     voxdex search "an angry man" --not "shouting" --where "duration>2" --group-by recording
     voxdex search --like reference.wav:3.5-7 --move "calm -> angry"
-    voxdex search "an old woman" --liked @1 --disliked @4
+    voxdex search "an old woman" --more @1 --less @4
     voxdex search "whispering" --says "kids are talking by the door"
     """
-    asked = QuerySpec(captions, like, without, unlike, moves, liked, disliked, where, says, language)
-    ranking = Ranking(group, per_group, fold, diversity, least)
-    query = asked.query(find_sound, resolve_hit, ranking, limit, (page - 1) * limit)
+    spec = QuerySpec(**fields)
+    query = parse_query(spec, find_sound, find_hit)
     with location.open() as store:
-        encoder = open_model(store.model)
-        show_licence_once(encoder.card)
-        hits = (
-            search_spoken(query, store, encoder, open_phonetic_encoder(store))
-            if query.says
-            else search_index(query, store, encoder)
-        )
-        counted = count_fields(facets, hits, store, query.where)
+        model = open_model(store.model)
+        show_licence_once(model.card)
+        hits = search_index(query, store, model)
+        facets = count_facets(spec.facets, hits, store, query.where)
     remember_hits(hits)
     if json_output:
-        print_json(asked.document(hits, counted))
+        print_json(search_document(spec, hits, facets))
     else:
         print_hits(hits)
-        for facet in counted:
+        for facet in facets:
             print_facet(facet)
     if save:
         save_hits(hits, save)
@@ -113,31 +106,35 @@ def search(
         save_labels(hits, labels_to)
     failed = copy_hits(hits, copy_to) if copy_to else []
     failed += play_hits(hits) if play else []
-    exit_with_failures(True, failed)
+    exit_with_failures(something_done=True, failed=failed)
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
-    if not hits:
-        return print_note("No clip meets these conditions.")
-    meets, said = (any(getattr(hit, name) for hit in hits) for name in ("meets", "said"))
-    table = new_table("#", "score", "above", *(["says"] if meets else []), *(["said"] if said else []), "heard as", "clip")
-    yes, no = ("✓", "✗") if can_print("✓✗") else ("yes", "no")
-    for hit in hits:
-        words = ", ".join(f"{word} {yes if met else no}" for word, met in hit.meets.items())
-        copies = f" (+{hit.copies} alike)" if hit.copies else ""
-        clip = clip_place(hit.recording, hit.start, hit.end) + copies
-        above = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
-        place = f"{span(hit.said.start, hit.said.end)} s ({hit.said.match:.2f})" if hit.said else ""
-        fit = (str(hit.rank), f"{hit.score:.3f}", above, *([words] if meets else []), *([place] if said else []))
-        table.add_row(*fit, heard_as(hit.attributes), clip)
-    print_table(table)
+def find_sound(text: str) -> ClipId | Sound:
+    """Read "take.wav", "take.wav:3.5-7" for a part of it in seconds, or "@3" for a hit of the last search."""
+    return ClipId(find_hit(text)) if re.fullmatch(r"@\d+", text) else parse_sound(text)
 
 
-def print_facet(facet: Facet) -> None:
-    table = new_table(facet.field, "hits", "all")
-    values = sorted(facet.all, key=lambda value: (-facet.hits.get(value, 0), -facet.all[value], value))
-    for value in values[:MOST_VALUES]:
-        table.add_row(value, str(facet.hits.get(value, 0)), str(facet.all[value]))
-    print_table(table)
-    if len(values) > MOST_VALUES:
-        print_note(f"{len(values) - MOST_VALUES} more values of {facet.field}; --json has all.")
+def find_hit(text: str) -> str:
+    """Return the clip id of a hit of the last search, as in "@3"."""
+    ids, rank = _last_hits(), text.removeprefix("@")
+    if not text.startswith("@") or rank not in ids:
+        known = f"it had {len(ids)} hits, @1 to @{len(ids)}" if ids else "there was none"
+        raise click.UsageError(f"{text!r} is no hit of the last search: {known}.")
+    return ids[rank]
+
+
+def remember_hits(hits: Sequence[Hit]) -> None:
+    """Store the hits as those of the last search; hits of a later page are added."""
+    ids = {str(hit.rank): hit.id for hit in hits}
+    if hits and hits[0].rank > 1:
+        ids = _last_hits() | ids
+    with suppress(OSError):  # a data folder that cannot be written: the next search cannot name these hits
+        file = voxdex_home() / LAST_SEARCH
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, json.dumps(ids))
+
+
+def _last_hits() -> dict[str, str]:
+    """Clip ids by rank."""
+    ids = read_json(voxdex_home() / LAST_SEARCH)
+    return {rank: id for rank, id in ids.items() if isinstance(id, str)} if isinstance(ids, dict) else {}

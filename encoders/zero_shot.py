@@ -1,6 +1,6 @@
 """Zero-shot classification: embeddings compared with prompts for the labels of an attribute."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,21 @@ def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:
     Returns:
         float32 [labels, dimension].
     """
-    vectors = iter(list(model.embed_text([prompt for label in prompts for prompt in label])))
-    means = np.stack([np.mean([next(vectors) for _ in label], axis=0) for label in prompts])
+    texts = list(dict.fromkeys(prompt for label in prompts for prompt in label))
+    return class_vectors(prompts, dict(zip(texts, model.embed_text(texts), strict=True)))
+
+
+def class_vectors(prompts: Sequence[Sequence[str]], vectors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Average the prompts of each label; see classifier.
+
+    Args:
+        prompts: the prompts of each label.
+        vectors: the embedding [dimension] of each prompt.
+
+    Returns:
+        float32 [labels, dimension] of unit length.
+    """
+    means = np.stack([np.mean([vectors[prompt] for prompt in label], axis=0) for label in prompts])
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 

@@ -1,4 +1,4 @@
-"""Speech -> the captions that fit it: found in a bank, or put together from what is heard."""
+"""Captioning: captions of a bank that fit speech, and captions composed from predicted labels."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,13 @@ from voxdex.search.embed import embed_recording
 from voxdex.search.query import QueryError
 
 BANK = Path(__file__).parent / "captions.txt"
-"""The bank that ships, made of our own captions."""
-SURE = 0.6
-"""Probability from which on a label is put into a composed caption."""
+"""The built-in bank."""
+MIN_PROBABILITY = 0.6
+"""Probability from which on a label is in a composed caption."""
 ORDER = ("emotion", "texture", "brightness")
-"""Attributes whose adjectives stand before the noun, in this order; those of the others follow it."""
+"""Attributes whose adjectives come before the noun, in this order; those of other attributes follow it."""
+UNREMARKABLE = frozenset({"neutral", "medium", "modal", "adult", "normal", "clean"})
+"""Labels that composed captions leave out."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,14 @@ class CaptionScore:
 
 
 class CaptionBank:
-    """Captions that speech is compared with.
+    """Captions to choose from.
 
     Args:
-        model: embeds them; what it said of a bank is kept in the user's cache folder.
-        file: a caption a line, in UTF-8; None takes the bank that ships.
+        model: embeds them; the embeddings are kept in the user's cache folder.
+        file: a caption a line, in UTF-8; None for the built-in bank.
 
     Raises:
-        QueryError: the file cannot be read, or holds no captions.
+        QueryError: the file cannot be read, or has no captions.
     """
 
     def __init__(self, model: Model, file: Path | None = None) -> None:
@@ -51,49 +53,49 @@ class CaptionBank:
 
     @cached_property
     def _vectors(self) -> np.ndarray:
-        """Of the captions, float32 [captions, dimension]."""
+        """Embeddings of the captions, float32 [captions, dimension]."""
         key = hashlib.sha256("\n".join([self._model.card.space, *self.captions]).encode()).hexdigest()[:24]
-        kept = Path(platformdirs.user_cache_dir("voxdex")) / "captions" / f"{key}.npy"
+        cached = Path(platformdirs.user_cache_dir("voxdex")) / "captions" / f"{key}.npy"
         try:
-            return np.load(kept)
+            return np.load(cached)
         except (OSError, ValueError, EOFError):
             vectors = np.stack(list(self._model.embed_text(self.captions)))
         try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with replaced(kept) as new, new.open("wb") as file:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(cached) as new, new.open("wb") as file:
                 np.save(file, vectors)
         except OSError:
-            pass  # a cache folder that cannot be written: then they are embedded again
+            pass  # a cache folder that cannot be written: the captions are embedded again next time
         return vectors
 
     def find(self, vector: np.ndarray, count: int) -> list[CaptionScore]:
-        """The captions that fit a clip, a unit vector [dimension], best first."""
+        """Return the best captions for a clip's embedding [dimension], best first."""
         scores = self._vectors @ vector
         best = np.argsort(-scores, kind="stable")[:count]
-        return [CaptionScore(self.captions[place], float(scores[place])) for place in best]
+        return [CaptionScore(self.captions[row], float(scores[row])) for row in best]
 
 
 def caption_file(
-    model: Model, path: Path, bank: CaptionBank, limit: int, tag: AttributeTagger | None = None
+    model: Model, path: Path, bank: CaptionBank, limit: int, tagger: AttributeTagger | None = None
 ) -> list[dict[str, Any]]:
-    """The captions that fit a recording best, clip by clip, as programs are told.
+    """Find the captions that fit a recording best; a JSON document for each clip.
 
     Args:
         model: embeds the recording.
         path: the recording.
         bank: the captions to choose from.
-        limit: how many for each clip.
-        tag: puts one together from what is heard, beside them; None does not.
+        limit: captions for each clip.
+        tagger: predicts the labels of a composed caption; None for none.
 
     Raises:
         AudioError: the recording cannot be read.
     """
     recording = embed_recording(model, path)
-    heard = tag(recording.vectors) if tag else [{}] * len(recording.spans)
+    predictions = tagger(recording.vectors) if tagger else [{}] * len(recording.spans)
     return [
         {"recording": str(path), "start": start, "end": end, "captions": list(map(asdict, bank.find(vector, limit)))}
-        | ({"composed": compose(what)} if tag else {})
-        for (start, end), vector, what in zip(recording.spans, recording.vectors, heard, strict=True)
+        | ({"composed": compose(labels)} if tagger else {})
+        for (start, end), vector, labels in zip(recording.spans, recording.vectors, predictions, strict=True)
     ]
 
 
@@ -108,24 +110,24 @@ def _read(file: Path) -> list[str]:
     return captions
 
 
-def compose(heard: Mapping[str, Prediction]) -> str:
-    """A caption of what is heard with some certainty: "An angry woman with a low-pitched voice, fast and loud."
+def compose(predictions: Mapping[str, Prediction]) -> str:
+    """Compose a caption from probable labels: "An angry woman with a low-pitched voice, fast and loud."
 
     Args:
-        heard: by attribute, as AttributeTagger gives it.
+        predictions: by attribute, as from AttributeTagger.
     """
-    said = {
+    labels = {
         name: load_attributes()[name].find(each.label)
-        for name, each in heard.items()
-        if each.probability >= SURE and each.label != load_attributes()[name].unremarkable
+        for name, each in predictions.items()
+        if each.probability >= MIN_PROBABILITY and each.label not in UNREMARKABLE
     }
-    gender, age, pitch = (said.pop(name, None) for name in ("gender", "age", "pitch"))
-    before = [said.pop(name).adjectives[0] for name in ORDER if name in said]
+    gender, age, pitch = (labels.pop(name, None) for name in ("gender", "age", "pitch"))
+    before = [labels.pop(name).adjectives[0] for name in ORDER if name in labels]
     before += [age.adjectives[0]] if age else []
     noun = gender.nouns[0].removeprefix("a ") if gender else "speaker"
     caption = _with_article(" ".join([_listed(before), noun]).strip())
     caption += f" with {_with_article(pitch.adjectives[0])} voice" if pitch else ""
-    after = [label.adjectives[0] for label in said.values() if label.adjectives]
+    after = [label.adjectives[0] for label in labels.values() if label.adjectives]
     caption += f", {_listed(after, ' and ')}" if after else ""
     return f"{caption[0].upper()}{caption[1:]}."
 

@@ -1,54 +1,136 @@
-"""What a caption says, and what it denies."""
+"""Captions as text -> their affirmative part, their negations, and the terms that stand for attribute labels."""
 
 import re
+from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 from voxdex.encoders.attributes import load_attributes
 
-DENIERS = r"not|never|no|without|isn't|is not|by no means|anything but|nothing like"
+NEGATION_CUES = r"not|never|no|without|isn't|is not|by no means|anything but|nothing like"
 FILLERS = r"(?:(?:a|an|the|any|too|so|very|really|at all|in the least|of)\s+)*"
 LINKS = r"(?:\b(?:but|and|yet|who is|who|that is|that|it is|it)\s+)*"
 END = r"(?=\s*(?:$|[,.;:]|\b(?:but|yet|with|who)\b))"
-DENIAL = re.compile(rf"{LINKS}\b(?:{DENIERS})\s+{FILLERS}(?P<what>[^,.;:]+?){END}", re.I)
+NEGATION = re.compile(rf"{LINKS}\b(?:{NEGATION_CUES})\s+{FILLERS}(?P<negated>[^,.;:]+?){END}", re.I)
+STOP_WORDS = frozenset(
+    "a about an and any are as at be being but by can clip clips do find for from give has have her him his i in is it its "
+    "like me my of on or our over person please play recording said saying says she show so some somebody someone something "
+    "sound sounding sounds speak speaker speaking speaks speech still such talk talker talking talks tell than that the their "
+    "them they this to tone very voice voices want was were what when where which while who whose with you your he".split()
+)
+"""Words that describe no voice and so are no terms."""
+WORD = re.compile(r"[\w'-]+")
 
 
-class ParsedCaption(NamedTuple):
-    """says: the caption without its denials, "" where no word is left. denies: what they deny, in plain words."""
+@dataclass(frozen=True)
+class CaptionTerm:
+    """A word or phrase of a caption.
 
-    says: str
-    denies: tuple[str, ...]
+    words: as in the caption. labels: pairs of attribute and label that the words may stand for; () if the words are unknown.
+    affirmed: False for a negated term, which is matched where no label applies.
+    """
+
+    words: str
+    labels: tuple[tuple[str, str], ...]
+    affirmed: bool = True
+
+    @property
+    def name(self) -> str:
+        """The words, after "not" for a negated term."""
+        return self.words if self.affirmed else f"not {self.words}"
+
+
+@dataclass(frozen=True)
+class ParsedCaption:
+    """affirmed: the caption without its negations, "" if no word is left. negated: the negated phrases. terms: of both."""
+
+    affirmed: str
+    negated: tuple[str, ...]
+    terms: tuple[CaptionTerm, ...]
 
 
 def parse_caption(caption: str) -> ParsedCaption:
-    """Takes a caption apart: "a woman, not whispering" says "a woman" and denies "whispering".
+    """Split a caption into its parts: "a woman, not whispering" affirms "a woman" and negates "whispering".
 
-    Words of a label that have a "no" or "without" in them ("without any particular emotion") say something.
+    Label phrases that contain a cue ("without any particular emotion") are not negations.
     """
-    kept: list[str] = []
+    phrases: list[str] = []
 
-    def keep(match: re.Match) -> str:
-        kept.append(match[0])
-        return f"\x00{len(kept) - 1}\x00"
+    def mask(match: re.Match) -> str:
+        phrases.append(match[0])
+        return f"\x00{len(phrases) - 1}\x00"
 
-    def restore(text: str) -> str:
-        return re.sub(r"\x00(\d+)\x00", lambda match: kept[int(match[1])], text)
+    def unmask(text: str) -> str:
+        return re.sub(r"\x00(\d+)\x00", lambda match: phrases[int(match[1])], text)
 
-    masked = _set_phrases().sub(keep, re.sub(r"[\x00-\x20]+", " ", caption))
-    denies = tuple(restore(match["what"]).strip() for match in DENIAL.finditer(masked))
-    says = re.sub(r"\s+([,.;:])", r"\1", restore(DENIAL.sub(" ", masked)))
-    says = re.sub(r"\s+", " ", says).strip(" ,.;:-")
-    return ParsedCaption(says if has_words(says) else "", tuple(filter(has_words, denies)))
+    masked = _phrases_with_cues().sub(mask, re.sub(r"[\x00-\x20]+", " ", caption))
+    found = (unmask(match["negated"]).strip() for match in NEGATION.finditer(masked))
+    negated = tuple(filter(has_words, found))
+    rest = re.sub(r"\s+([,.;:])", r"\1", unmask(NEGATION.sub(" ", masked)))
+    rest = re.sub(r"\s+", " ", rest).strip(" ,.;:-")
+    affirmed = rest if has_words(rest) else ""
+    terms = [*_terms(affirmed, affirmed=True)]
+    for phrase in negated:
+        terms += _terms(phrase, affirmed=False)
+    return ParsedCaption(affirmed, negated, tuple(terms))
 
 
 def has_words(text: str) -> bool:
-    """Whether there is a letter or a digit in a text, of whatever script."""
+    """Return whether a text contains a letter or a digit of any script."""
     return any(map(str.isalnum, text))
 
 
+def _terms(text: str, *, affirmed: bool) -> list[CaptionTerm]:
+    """The terms of a text from left to right: the longest label phrases, and every other word that is no stop word."""
+    words, position = list(WORD.finditer(text)), 0
+    terms: dict[str, CaptionTerm] = {}
+    while position < len(words):
+        for length in range(min(_max_label_words(), len(words) - position), 0, -1):
+            phrase = text[words[position].start() : words[position + length - 1].end()]
+            labels = _labels_by_words().get(_normalised(phrase), ())
+            if labels or length == 1:
+                break
+        if labels or phrase.lower() not in STOP_WORDS:
+            terms.setdefault(phrase.lower(), CaptionTerm(phrase, labels, affirmed))
+        position += length
+    return list(terms.values())
+
+
+def _normalised(words: str) -> str:
+    return " ".join(WORD.findall(words.lower()))
+
+
 @cache
-def _set_phrases() -> re.Pattern:
-    """Words of labels that only look like denials."""
+def _phrases_with_cues() -> re.Pattern:
+    """Label phrases that contain a negation cue."""
     words = {word for attribute in load_attributes().values() for label in attribute.labels for word in label.words}
-    looking = sorted((word for word in words if re.search(rf"\b(?:{DENIERS})\b", word)), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, looking)), re.I)
+    phrases = sorted((word for word in words if re.search(rf"\b(?:{NEGATION_CUES})\b", word)), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, phrases)), re.I)
+
+
+@cache
+def _labels_by_words() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Pairs of attribute and label of the exclusive attributes, by the label's words in lower case."""
+    labels: dict[str, list[tuple[str, str]]] = {}
+    for attribute in load_attributes().values():
+        for label in attribute.labels if attribute.exclusive else ():
+            words = {label.name, *label.words, *(form for verb in label.verbs for form in _verb_forms(verb))}
+            for word in {_normalised(re.sub(r"^(an?|the) ", "", word.lower())) for word in words}:
+                labels.setdefault(word, []).append((attribute.name, label.name))
+    return {words: tuple(pairs) for words, pairs in labels.items()}
+
+
+@cache
+def _max_label_words() -> int:
+    """The number of words of the longest label phrase."""
+    return max(words.count(" ") for words in _labels_by_words()) + 1
+
+
+def _verb_forms(verb: str) -> list[str]:
+    """Return the regular forms of a verb: "cry out" -> cries out, crying out, cried out."""
+    verb, _, rest = verb.partition(" ")
+    stem = verb.removesuffix("e")
+    third = (
+        f"{verb[:-1]}ies" if re.search(r"[^aeiou]y$", verb) else f"{verb}es" if re.search(r"(s|x|ch|sh)$", verb) else f"{verb}s"
+    )
+    past = f"{verb[:-1]}ied" if third.endswith("ies") else f"{stem}ed"
+    return [f"{form} {rest}".strip() for form in (third, f"{stem}ing", past)]

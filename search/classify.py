@@ -1,4 +1,4 @@
-"""Zero-shot classification of recordings through prompt templates."""
+"""Zero-shot classification of recordings and indexes by prompt templates."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,55 +18,56 @@ from voxdex.search.embed import embed_recording
 from voxdex.search.query import QueryError
 
 TEMPLATES = ("{}", "a {} voice", "A person is speaking in a {} style.")
-"""For labels that no attribute knows."""
+"""Prompt templates for labels of the user."""
 UNSURE = "unsure"
-"""What is said where no label is probable enough."""
-AT_ONCE = 1000
-"""Clips of an index."""
+"""Label of a clip of which no label is probable enough."""
+BATCH_CLIPS = 1000
+"""Clips of an index that are classified at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelSet:
-    """An attribute's name, the labels to choose from, and one unit vector a label, [labels, dimension]."""
+    """The labels to choose from. name: of the attribute. vectors: one for each label, [labels, dimension] of unit length."""
 
     name: str
     labels: tuple[str, ...]
     vectors: np.ndarray
 
-    def scores(self, embeddings: np.ndarray, model: Model) -> np.ndarray:
-        """Probabilities [clips, labels] for embeddings [clips, dimension]."""
+    def probabilities(self, embeddings: np.ndarray, model: Model) -> np.ndarray:
+        """Return the probabilities of the labels, [clips, dimension] -> [clips, labels]."""
         return probabilities(embeddings, self.vectors, logit_scale(model.card, self.name))
 
 
 @dataclass(frozen=True)
 class ClipPrediction:
-    """A clip and, for each question by name, the probability of each label. start, end: seconds."""
+    """Predictions for a clip: the probability of each label, by label set. start, end: seconds."""
 
     recording: str
     start: float
     end: float
-    answers: dict[str, dict[str, float]]
+    probabilities: dict[str, dict[str, float]]
 
     def label(self, name: str) -> str:
-        """The most probable answer to a question."""
-        return max(self.answers[name], key=self.answers[name].get)
+        """Return the most probable label of a label set."""
+        probs = self.probabilities[name]
+        return max(probs, key=lambda label: probs[label])
 
-    def document(self, least: float = 0.0) -> dict[str, Any]:
-        """What programs are told. least: the probability below which no label is named."""
+    def document(self, min_probability: float = 0.0) -> dict[str, Any]:
+        """Build the JSON document. min_probability: of a label; below it, the clip is UNSURE."""
         return {"recording": self.recording, "start": self.start, "end": self.end} | {
-            name: {"label": self.label(name) if max(scores.values()) >= least else UNSURE, "scores": scores}
-            for name, scores in self.answers.items()
+            name: {"label": self.label(name) if max(probs.values()) >= min_probability else UNSURE, "scores": probs}
+            for name, probs in self.probabilities.items()
         }
 
 
 def label_set(model: Model, name: str, labels: Sequence[str] = (), templates: Sequence[str] = ()) -> LabelSet:
-    """Puts an attribute's labels into words.
+    """Embed the prompts of an attribute's labels.
 
     Args:
         model: embeds the prompts.
-        name: an attribute that ships, or any name where labels are given.
-        labels: the labels to choose from; none takes the attribute's own.
-        templates: prompts with {} for the label; none takes the attribute's own, or general ones for other labels.
+        name: a built-in attribute, or any name if labels are given.
+        labels: the labels to choose from; () for the attribute's own.
+        templates: prompts with {} for the label; () for the attribute's own, or TEMPLATES for other labels.
 
     Raises:
         QueryError: the attribute is unknown and there are no labels, labels repeat or have no words, or a template has no {}.
@@ -94,17 +95,17 @@ def label_set(model: Model, name: str, labels: Sequence[str] = (), templates: Se
 def label_sets(
     model: Model, attributes: Sequence[str] = (), labels: Sequence[str] = (), templates: Sequence[str] = ()
 ) -> list[LabelSet]:
-    """The questions about some attributes; about "label" where labels alone are given, and else about all that a model hears.
+    """Return a label set for each attribute; for labels alone one named "label", else one for each supported attribute.
 
     Raises:
-        QueryError: see question.
+        QueryError, TextError: see label_set.
     """
     names = attributes or (["label"] if labels else [attribute.name for attribute in supported_attributes(model)])
     return [label_set(model, name, labels, templates) for name in names]
 
 
 def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:
-    """The attribute's own prompts for labels it knows by name or by a word for them, general ones for others."""
+    """Return the attribute's own prompts for labels that it has, by name or word, and prompts of TEMPLATES for others."""
     known = [attribute.find(name) for name in names]
     return [
         attribute.prompts(label)
@@ -115,31 +116,31 @@ def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:
 
 
 def classify_file(model: Model, path: Path, label_sets: Sequence[LabelSet]) -> list[ClipPrediction]:
-    """Answers the questions for every clip of a recording.
+    """Classify every clip of a recording.
 
     Raises:
         AudioError: the recording cannot be read.
     """
     recording = embed_recording(model, path)
-    where = [(str(path), start, end) for start, end in recording.spans]
-    return _answer(model, where, recording.vectors, label_sets)
+    spans = [(str(path), start, end) for start, end in recording.spans]
+    return _predict(model, spans, recording.vectors, label_sets)
 
 
 def classify_index(model: Model, store: Store, label_sets: Sequence[LabelSet]) -> Iterator[ClipPrediction]:
-    """Answers the questions for every clip of an index."""
+    """Classify every clip of an index."""
     points = iter(store.points({KIND: CLIP}))
-    while batch := list(islice(points, AT_ONCE)):
-        where = [tuple(point.payload[key] for key in ("recording", "start", "end")) for point in batch]
-        yield from _answer(model, where, np.stack([point.vector for point in batch]), label_sets)
+    while batch := list(islice(points, BATCH_CLIPS)):
+        spans = [(point.payload["recording"], point.payload["start"], point.payload["end"]) for point in batch]
+        yield from _predict(model, spans, np.stack([point.vector for point in batch]), label_sets)
 
 
-def _answer(
-    model: Model, where: Sequence[tuple[str, float, float]], vectors: np.ndarray, label_sets: Sequence[LabelSet]
+def _predict(
+    model: Model, spans: Sequence[tuple[str, float, float]], vectors: np.ndarray, label_sets: Sequence[LabelSet]
 ) -> list[ClipPrediction]:
-    scores = {each: each.scores(vectors, model).astype(float).round(4).tolist() for each in label_sets}
+    probs = {each: each.probabilities(vectors, model).astype(float).round(4).tolist() for each in label_sets}
     return [
         ClipPrediction(
-            *place, {label_set.name: dict(zip(label_set.labels, rows[row], strict=True)) for label_set, rows in scores.items()}
+            *span, {label_set.name: dict(zip(label_set.labels, rows[row], strict=True)) for label_set, rows in probs.items()}
         )
-        for row, place in enumerate(where)
+        for row, span in enumerate(spans)
     ]

@@ -1,6 +1,6 @@
-"""Clips cut out of their recordings, without loss where that can be."""
+"""Extraction of clips from their recordings, without loss where the codec allows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,43 +11,41 @@ from voxdex.encoders.audio.remote import Location, on_disk
 from voxdex.encoders.worker import idle_worker
 
 COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
-"""Codecs whose packets are copied as they are, and the files they go into: a clip begins and ends with a packet, 20 to 60 ms
-long."""
-
-
+"""Codecs whose packets are copied unchanged, and the suffixes of their files. A clip begins and ends with a packet of 20 to
+60 ms."""
 PLAYED = ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le")
-"""Forms of PCM that every browser plays in a .wav file."""
+"""PCM codecs that every browser plays in a .wav file."""
 WRITTEN = (*PLAYED, "pcm_f64le", "pcm_alaw", "pcm_mulaw")
-"""Forms of PCM that a .wav file holds."""
-MOST_FLAC_CHANNELS = 8
+"""PCM codecs that a .wav file can hold."""
+MAX_FLAC_CHANNELS = 8
 
 
-def extract_clips(recording: Location, start: float, end: float, folder: Path, name: str, playable: bool = False) -> Path:
-    """Writes the part of a recording from `start` to `end` (seconds) to a file of its own.
+def extract_clip(recording: Location, start: float, end: float, *, folder: Path, name: str, playable: bool = False) -> Path:
+    """Write a part of a recording to a file of its own.
 
-    PCM and FLAC stay what they are, to the sample; MP3, AAC, Opus and Vorbis are copied packet by packet; anything else is
-    decoded and becomes FLAC.
+    PCM and FLAC are cut to the sample without loss; MP3, AAC, Opus and Vorbis are copied packet by packet; other codecs are
+    decoded and written as FLAC.
 
     Args:
-        recording: what to cut from.
-        start, end: seconds.
-        folder: where to write; it must exist.
-        name: of the new file, without its suffix.
-        playable: turn PCM that browsers do not play into FLAC.
+        recording: the recording.
+        start, end: seconds in the recording.
+        folder: an existing folder for the new file.
+        name: name of the new file, without suffix.
+        playable: write PCM that browsers do not play as FLAC.
 
     Returns:
         The new file.
 
     Raises:
-        AudioError: the recording cannot be read, or has nothing there.
+        AudioError: the recording cannot be read, or has no sound in this part.
     """
     with audio_errors(recording), on_disk(recording) as file, idle_worker() as worker:
-        [target] = worker.run("voxdex.search.clip_audio:_cut", file, start, end, folder / name, playable)
+        [target] = worker.run("voxdex.search.clip_audio:_cut", file, start, end, folder / name, PLAYED if playable else WRITTEN)
         return target
 
 
-def _cut(file: Path, start: float, end: float, target: Path, playable: bool) -> Iterator[Path]:
-    """The one file that cut() writes, its suffix added to the target's name."""
+def _cut(file: Path, start: float, end: float, target: Path, pcm: Sequence[str]) -> Iterator[Path]:
+    """Write the one file of extract_clip, and yield its path: the target with a suffix. pcm: codecs that are not converted."""
     with audio_errors(file), open_media(file) as source:
         stream = audio_stream(source)
         if start > 1:
@@ -57,12 +55,21 @@ def _cut(file: Path, start: float, end: float, target: Path, playable: bool) -> 
             target = target.with_name(f"{target.name}{suffix}")
             _copy(source, stream, start, end, target)
         else:
-            plain = codec.replace("be", "le").replace("pcm_s8", "pcm_u8")
-            is_many = stream.codec_context.channels > MOST_FLAC_CHANNELS
-            form = plain if plain in (PLAYED if playable else WRITTEN) else "pcm_s24le" if is_many else "flac"
-            target = target.with_name(f"{target.name}{'.flac' if form == 'flac' else '.wav'}")
-            _encode(source, stream, start, end, target, form)
+            codec = _lossless_codec(codec, stream.codec_context.channels, pcm)
+            target = target.with_name(f"{target.name}{'.flac' if codec == 'flac' else '.wav'}")
+            _encode(_trimmed(source, stream, start, end), stream.rate, target, codec)
         yield target
+
+
+def _lossless_codec(codec: str, channels: int, allowed: Sequence[str]) -> str:
+    """Return the codec itself, in the byte order and sign of .wav files, if it is one of the allowed PCM codecs; else FLAC.
+
+    FLAC has at most 8 channels; more are written as 24-bit PCM.
+    """
+    pcm = codec.replace("be", "le").replace("pcm_s8", "pcm_u8")
+    if pcm in allowed:
+        return pcm
+    return "flac" if channels <= MAX_FLAC_CHANNELS else "pcm_s24le"
 
 
 def _copy(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float, target: Path) -> None:
@@ -81,58 +88,59 @@ def _copy(source: av.container.InputContainer, stream: av.AudioStream, start: fl
         raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
 
 
-def _encode(
-    source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float, target: Path, codec: str
-) -> None:
-    frames = _trimmed(source, stream, start, end)
-    first = next(frames, None)
-    if first is None:
-        raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
+def _encode(frames: Iterator[av.AudioFrame], rate: int, target: Path, codec: str) -> None:
+    """Encode one or more frames."""
+    first = next(frames)
     with closing(av.open(str(target), "w")) as out:
-        copy = out.add_stream(codec, rate=stream.rate, layout=first.layout.name)
-        resampler = av.AudioResampler(format=copy.format.name, layout=first.layout.name, rate=stream.rate)
-        for frame in (first, *frames):
-            for fitting in resampler.resample(frame):
-                out.mux(copy.encode(fitting))
-        for fitting in resampler.resample(None):
-            out.mux(copy.encode(fitting))
+        copy = out.add_stream(codec, rate=rate, layout=first.layout.name)
+        resampler = av.AudioResampler(format=copy.format.name, layout=first.layout.name, rate=rate)
+        for frame in (first, *frames, None):
+            for converted in resampler.resample(frame):
+                out.mux(copy.encode(converted))
         out.mux(copy.encode(None))
 
 
 def _trimmed(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float) -> Iterator[av.AudioFrame]:
-    """The decoded frames of a part, the first and the last cut to the sample."""
-    first, last = round(start * stream.rate), round(end * stream.rate)
-    for place, frame in _packed(_placed(source, stream)):
-        if place >= last:
-            return
-        low, high = max(0, first - place), min(frame.samples, last - place)
+    """Decode the frames of a part, the first and the last cut to the sample.
+
+    Raises:
+        AudioError: there are none.
+    """
+    first, last, is_empty = round(start * stream.rate), round(end * stream.rate), True
+    for position, frame in _packed(_positioned(source, stream)):
+        if position >= last:
+            break
+        low, high = max(0, first - position), min(frame.samples, last - position)
         if low >= high:
             continue
         channels = 1 if frame.format.is_planar else len(frame.layout.channels)
         samples = frame.to_ndarray()[:, low * channels : high * channels]
         part = av.AudioFrame.from_ndarray(samples.copy(), format=frame.format.name, layout=frame.layout.name)
         part.rate = frame.rate
+        is_empty = False
         yield part
+    if is_empty:
+        raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
 
 
 def _packed(frames: Iterable[tuple[int, av.AudioFrame]]) -> Iterator[tuple[int, av.AudioFrame]]:
-    """The same frames, in a form that numpy may be shown."""
+    """Convert frames with more planes than PyAV can show to numpy to packed ones."""
     packer: av.AudioResampler | None = None
-    for place, frame in frames:
+    for position, frame in frames:
         if has_too_many_planes(frame):
             packer = packer or av.AudioResampler(format=frame.format.packed)
             [frame] = packer.resample(frame)
-        yield place, frame
+        yield position, frame
 
 
-def _placed(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, av.AudioFrame]]:
-    """Decoded frames and the sample at which each begins; some decoders leave it to the packet to know."""
-    place = 0
+def _positioned(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, av.AudioFrame]]:
+    """Decode frames with the index of their first sample, from the frame's time or, for some decoders, the packet's."""
+    position = 0
     for packet in source.demux(stream):
         if packet.pts is not None:
-            place = round(float(packet.pts * stream.time_base) * stream.rate)
+            position = round(float(packet.pts * stream.time_base) * stream.rate)
         for frame in packet.decode():
             if frame.pts is not None:
-                place = round(float(frame.pts * frame.time_base) * stream.rate)
-            yield place, frame
-            place += frame.samples
+                position = round(float(frame.pts * frame.time_base) * stream.rate)
+            yield position, frame
+            position += frame.samples

@@ -1,4 +1,4 @@
-"""Sound files of a question -> embeddings."""
+"""Embedding of whole recordings, clip by clip."""
 
 import logging
 import math
@@ -17,25 +17,25 @@ log = logging.getLogger("voxdex")
 
 @dataclass(frozen=True)
 class EmbeddedRecording:
-    """spans: start and end of each clip in seconds. vectors: float32 [clips, dimension] of unit length."""
+    """The clips of a recording. spans: start and end of each in seconds. vectors: float32 [clips, dimension] of unit length."""
 
     spans: list[tuple[float, float]]
     vectors: np.ndarray
 
     @property
     def voice(self) -> np.ndarray:
-        """One unit vector [dimension] for the whole recording: the mean over its clips, weighted by their length."""
+        """The mean over the clips, weighted by their duration, float32 [dimension] of unit length."""
         mean = np.average(self.vectors, axis=0, weights=[max(end - start, 1e-3) for start, end in self.spans])
         return mean / np.linalg.norm(mean)
 
 
 def embed_recording(model: Model, path: Location, start: float | None = None, end: float | None = None) -> EmbeddedRecording:
-    """Cuts a recording into clips and embeds them; no more than some clips are held in memory. Logs damage as a warning.
+    """Split a recording into clips and embed them. Memory does not grow with the recording. Damage is logged as a warning.
 
     Args:
-        model: what embeds.
+        model: the model.
         path: the recording.
-        start, end: the part of it that counts, in seconds; None for no bound.
+        start, end: bounds of a part of the recording, in seconds; None for no bound.
 
     Raises:
         AudioError: the recording cannot be read, or has nothing between `start` and `end`.
@@ -56,13 +56,13 @@ def embed_recording(model: Model, path: Location, start: float | None = None, en
 
 
 def _between(blocks: Iterable[np.ndarray], start: float, end: float | None) -> Iterator[np.ndarray]:
-    """The part of a recording from `start` to `end`, in seconds."""
+    """Yield the samples of a recording from `start` to `end`, in seconds."""
     first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
-    place = 0
+    position = 0
     for block in blocks:
-        if last is not None and place >= last:
+        if last is not None and position >= last:
             return
-        part = block[max(0, first - place) : None if last is None else last - place]
-        place += len(block)
+        part = block[max(0, first - position) : None if last is None else last - position]
+        position += len(block)
         if len(part):
             yield part

@@ -1,143 +1,241 @@
-"""A query -> the clips that fit best."""
+"""Search: a query -> the best clips of an index, in groups, without duplicates, and as diverse as wanted."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from voxdex.encoders.model import Model
+from voxdex.encoders.phonetic.model import PhoneticModel
+from voxdex.indexer.location import open_phonetic_encoder
 from voxdex.indexer.store.base import DiscoveryQuery, ScoredPoint, Store
-from voxdex.indexer.store.filters import MATCH_ALL, Filter, keys_of, value_at
-from voxdex.search.caption_terms import CaptionTerm, TermScorer, parse_terms
-from voxdex.search.cohort import ScoreCohort
-from voxdex.search.diversity import Chosen, choose
-from voxdex.search.query import Facet, Hit, Query, QueryError, clip_fields
-from voxdex.search.query_vector import query_vector
+from voxdex.indexer.store.filters import MATCH_ALL, And, Filter, HasId, keys_of, value_at
+from voxdex.search.query import Facet, Hit, Query, QueryError, Ranking, clip_fields
+from voxdex.search.scoring import QueryScorer, ScoreCohort, clip_vectors
+from voxdex.search.spoken import SpokenText
 
-CANDIDATES, MORE = 200, 4
-"""How many clips are looked at, some more than are shown, and by what that grows while there are too few."""
-TERM_PENALTY = 2.0
-"""How much it counts against a clip that what a caption says is not heard in it, in standard deviations of the archive's scores
-for a factor e in probability. That all words hold then counts for more than that one of them holds loudly: of the first ten
-held-out clips 82 % meet both words of a caption instead of 78 %, and 78 % all three instead of 74 %
-(benchmarks.model_quality)."""
+CANDIDATES, GROWTH = 200, 4
+"""Initial number of candidates, and the factor by which it grows while they make too few hits."""
+RRF_RANK = 60
+"""Constant of reciprocal rank fusion: a rank scores 1 / (60 + rank) (Cormack et al. 2009)."""
+
+GroupOf = Callable[[ScoredPoint], Any]
+"""Returns the group of a clip."""
 
 
-def search_index(query: Query, store: Store, model: Model, background: ScoreCohort | None = None) -> list[Hit]:
-    """Answers a query, best first.
+def search_index(
+    query: Query,
+    store: Store,
+    model: Model,
+    *,
+    cohort: ScoreCohort | None = None,
+    open_phonetic: Callable[[], PhoneticModel | None] | None = None,
+) -> list[Hit]:
+    """Answer a query, best first.
+
+    Without spoken text, the engine finds the clips nearest to the query vector, and they are ranked by the formula of
+    search.scoring. With spoken text, the clips that match it best are found, and ranked by the match; if the query describes a
+    voice too, their rank by the match and their rank by the formula are fused.
 
     Args:
-        query: what is looked for.
+        query: the query.
         store: the index.
-        model: the one that the index was made with.
-        background: of the index, for who asks often; None samples it.
+        model: the model of the index.
+        cohort: sample of the index, for repeated searches; None draws one.
+        open_phonetic: returns the phonetic model of the index, for repeated searches; None opens it.
 
     Raises:
-        QueryError: the query or the index is empty, a caption of the query has no words or too many, a sound of it cannot be
-            read, or the model is another one than the index was made with.
-        TextError: a caption is not valid text.
-        FilterError: a condition names an unknown field, or compares what has no order.
+        QueryError: the query or the index is empty, a caption has no words or is too long, a sound cannot be read, the model
+            belongs to another space, or the index has no phonetic vectors for the spoken text.
+        TextError: a caption is not valid text, or the model knows none of the phonemes.
+        FilterError: a filter names an unknown field, or compares values without an order.
     """
-    background = background or ScoreCohort.of(store)
-    check(query, store, model, background)
-    target = query_vector(query, store, model, background)
-    judge = TermScorer(_claims(query), model, background)
+    cohort = cohort or ScoreCohort.of(store)
+    _check(store, model, cohort)
+    spoken = None
+    if query.phonemes:
+        spoken = SpokenText(query.phonemes, store, open_phonetic() if open_phonetic else open_phonetic_encoder(store))
+    scorer = None
+    if spoken is None or query.terms or query.liked or query.disliked:
+        scorer = QueryScorer(query, model=model, cohort=cohort, store=store)
 
-    fit = partial(scores_of, target=target, judge=judge, background=background)
-    chosen = _choose(query, target, fit, store)[query.skip :]
-    if not chosen:
-        return []
-    vectors = np.stack([each.clip.vector for each in chosen])
-    percentiles = background.percentiles(fit, np.array([each.clip.score for each in chosen]))
-    return [
-        Hit(
-            **clip_fields(each.clip),
-            rank=rank,
-            score=each.clip.score,
-            cosine=float(cosine),
-            percentile=float(percentile),
-            meets=met,
-            copies=each.copies,
-        )
-        for rank, (each, cosine, percentile, met) in enumerate(
-            zip(chosen, vectors @ target, percentiles, judge.meets(vectors), strict=True), start=query.skip + 1
-        )
-    ]
+    if spoken is not None:
+        clips = spoken.candidates(query.where)
+        matches = {clip.id: clip.score for clip in clips}
+        candidates = _spoken_candidates(clips, query, scorer, store)
+    else:
+        matches = {}
+        assert scorer is not None
+        candidates = _voice_candidates(query, scorer, store)
+    selected = _select_enough(candidates, query, store, by_voice=scorer is not None)[query.skip :]
+    hits = _as_hits(selected, query.skip + 1, scorer)
+    if spoken is None:
+        return hits
+    return [replace(hit, spoken=spoken.locate(each.clip, matches[hit.id])) for hit, each in zip(hits, selected, strict=True)]
 
 
-def scores_of(vectors: np.ndarray, target: np.ndarray, judge: TermScorer, background: ScoreCohort) -> np.ndarray:
-    """What clips [clips, dimension] are ranked by: their cosines with the target, less what is doubtful of the claims."""
-    return vectors @ target - TERM_PENALTY * background.spread(target) * judge.doubt(vectors)
-
-
-def _claims(query: Query) -> list[CaptionTerm]:
-    """What the captions that are asked for say, and those that are not deny."""
-    return [
-        replace(claim, holds=claim.holds == (wish.weight > 0))
-        for wish in query.wishes
-        if isinstance(wish.part, str) and wish.weight
-        for claim in parse_terms(wish.part)
-    ]
-
-
-def _choose(query: Query, target: np.ndarray, fit: Callable[[np.ndarray], np.ndarray], store: Store) -> list[Chosen]:
-    """The hits up to the last that is shown, of as many candidates as that takes."""
-    wish = wish_of(query, target, store)
-    group = grouping(query, store)
-    wanted = query.skip + query.limit
-    asked = CANDIDATES
-    while asked < wanted + CANDIDATES // 2:
-        asked *= MORE
-    while True:
-        found = store.query(wish, asked, query.where, vectors=True)
-        if not found:
-            return []
-        vectors = np.stack([clip.vector for clip in found])
-        candidates = [replace(clip, score=float(score)) for clip, score in zip(found, fit(vectors), strict=True)]
-        if not isinstance(wish, DiscoveryQuery):
-            candidates.sort(key=lambda clip: -clip.score)
-        chosen = choose(candidates, wanted, query.ranking, group)
-        if len(chosen) == wanted or len(found) < asked or (vectors[-1] @ target < query.ranking.least and not query.liked):
-            return chosen
-        asked *= MORE
-
-
-def check(query: Query, store: Store, model: Model, background: ScoreCohort) -> None:
-    """Refuses what cannot be answered.
-
-    Raises:
-        QueryError: see find.
-    """
+def _check(store: Store, model: Model, cohort: ScoreCohort) -> None:
     if model.card.space != store.space:
         raise QueryError(
             f"The index belongs to the space {store.space}, but the model is {model.card.space}. "
             "Index the recordings again with this model, into another index."
         )
-    if not len(background.vectors):
+    if not len(cohort.vectors):
         raise QueryError("The index holds no clips yet: voxdex index FOLDER_OF_RECORDINGS.")
 
 
-def wish_of(query: Query, target: np.ndarray, store: Store) -> np.ndarray | DiscoveryQuery:
-    """With clips both liked and disliked, the engine's discovery; what is only one of these has moved the target."""
+# Candidates
+
+
+def _voice_candidates(query: Query, scorer: QueryScorer, store: Store) -> Iterator[list[ScoredPoint]]:
+    """Growing lists of the clips nearest to the query vector, with their vectors and ranking scores, best first.
+
+    Discovery (liked and disliked clips) has an order of its own, which is kept.
+    """
+    nearest_to = _engine_query(query, scorer.target, store)
+    is_discovery = isinstance(nearest_to, DiscoveryQuery)
+    for count in _counts(query):
+        clips = store.query(nearest_to, count, query.where, vectors=True)
+        if not clips:
+            return
+        vectors = _vectors_of(clips)
+        scored = [replace(clip, score=float(score)) for clip, score in zip(clips, scorer.scores(vectors), strict=True)]
+        yield scored if is_discovery else sorted(scored, key=lambda clip: -clip.score)
+        is_below = not is_discovery and vectors[-1] @ scorer.target < query.ranking.min_score
+        if len(clips) < count or is_below:
+            return
+
+
+def _spoken_candidates(
+    clips: list[ScoredPoint], query: Query, scorer: QueryScorer | None, store: Store
+) -> Iterator[list[ScoredPoint]]:
+    """Growing lists of the clips that match the spoken text best, in the order of the match or, with a voice, of the fusion."""
+    for count in _counts(query):
+        yield clips[:count] if scorer is None else _fused(clips[:count], query, scorer, store)
+        if len(clips) <= count:
+            return
+
+
+def _counts(query: Query) -> Iterator[int]:
+    """Numbers of candidates to try, some more than there are hits to show."""
+    count = CANDIDATES
+    while count < query.skip + query.limit + CANDIDATES // 2:
+        count *= GROWTH
+    while True:
+        yield count
+        count *= GROWTH
+
+
+def _fused(clips: list[ScoredPoint], query: Query, scorer: QueryScorer, store: Store) -> list[ScoredPoint]:
+    """Fuse the order of clips with their order by voice, by reciprocal rank."""
+    if not clips:
+        return []
+    nearest_to = _engine_query(query, scorer.target, store)
+    if isinstance(nearest_to, DiscoveryQuery):
+        among = And((query.where, HasId(tuple(clip.id for clip in clips))))
+        by_voice = [clip.id for clip in store.query(nearest_to, len(clips), among)]
+    else:
+        by_voice = [clips[row].id for row in np.argsort(-scorer.scores(_vectors_of(clips)), kind="stable")]
+    voice_ranks = {id: rank for rank, id in enumerate(by_voice, 1)}
+    fused = [
+        replace(clip, score=1 / (RRF_RANK + rank) + 1 / (RRF_RANK + voice_ranks.get(clip.id, len(clips))))
+        for rank, clip in enumerate(clips, 1)
+    ]
+    return sorted(fused, key=lambda clip: -clip.score)
+
+
+def _engine_query(query: Query, target: np.ndarray, store: Store) -> np.ndarray | DiscoveryQuery:
+    """What the engine searches by: the query vector, or discovery with clips both liked and disliked."""
     if not (query.liked and query.disliked):
         return target
-    vectors = {point.id: point.vector for point in store.retrieve([*query.liked, *query.disliked])}
-    gone = [id for id in (*query.liked, *query.disliked) if id not in vectors]
-    if gone:
-        raise QueryError(f"The index no longer holds the clip {gone[0]}; search again.")
+    vectors = clip_vectors([*query.liked, *query.disliked], store)
     return DiscoveryQuery(target, [(vectors[liked], vectors[disliked]) for liked in query.liked for disliked in query.disliked])
 
 
-def grouping(query: Query, store: Store) -> Callable[[ScoredPoint], Any]:
-    """What tells where a clip belongs, as the query groups clips; to itself where nothing is known.
+def _vectors_of(clips: Sequence[ScoredPoint]) -> np.ndarray:
+    """The voice vectors of one or more clips, float32 [clips, dimension]."""
+    return np.array([clip.vector for clip in clips], dtype=np.float32)
+
+
+# Selection
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A clip that is shown, and the number of its duplicates that are not."""
+
+    clip: ScoredPoint
+    duplicates: int
+
+
+def select(candidates: Sequence[ScoredPoint], count: int, ranking: Ranking, group_of: GroupOf) -> list[Selected]:
+    """Select at most `count` of the candidates, in the order in which they are shown.
+
+    Args:
+        candidates: clips with vectors, best first.
+        count: number of clips to select.
+        ranking: limits of groups, duplicates, diversity and score.
+        group_of: returns the group of a clip.
+    """
+    if not candidates:
+        return []
+    selected: list[ScoredPoint] = []
+    vectors = np.empty((count, _vectors_of(candidates[:1]).shape[1]), np.float32)
+    duplicates: Counter[str] = Counter()
+    shown: Counter[object] = Counter()
+    for clip in _diversified(candidates, ranking.diversity):
+        cosines = vectors[: len(selected)] @ clip.vector
+        if ranking.fold < 1 and cosines.max(initial=-1.0) >= ranking.fold:
+            duplicates[selected[cosines.argmax()].id] += 1
+            continue
+        group = group_of(clip) if ranking.group_by else clip.id
+        if len(selected) < count and clip.score >= ranking.min_score and shown[group] < ranking.per_group:
+            vectors[len(selected)] = clip.vector
+            selected.append(clip)
+            shown[group] += 1
+    return [Selected(clip, duplicates[clip.id]) for clip in selected]
+
+
+def _select_enough(candidates: Iterable[list[ScoredPoint]], query: Query, store: Store, *, by_voice: bool) -> list[Selected]:
+    """Select the hits up to the last one shown, from as many candidates as that needs.
+
+    Duplicates are folded by the voice, and so only in a search by voice.
+    """
+    group_of = _grouping(query.ranking.group_by, store)
+    ranking = query.ranking if by_voice else replace(query.ranking, fold=1.0)
+    count, selected = query.skip + query.limit, []
+    for clips in candidates:
+        selected = select(clips, count, ranking, group_of)
+        if len(selected) == count:
+            break
+    return selected
+
+
+def _diversified(candidates: Sequence[ScoredPoint], diversity: float) -> Iterable[ScoredPoint]:
+    """Order candidates by score, or by maximal marginal relevance."""
+    if not diversity:
+        yield from candidates
+        return
+    vectors = _vectors_of(candidates)
+    scores = np.array([clip.score for clip in candidates])
+    relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-6)
+    similarity, left = np.zeros(len(candidates)), np.ones(len(candidates), bool)
+    for _ in candidates:
+        best = int(np.where(left, (1 - diversity) * relevance - diversity * similarity, -np.inf).argmax())
+        left[best] = False
+        similarity = np.maximum(similarity, (1 + vectors @ vectors[best]) / 2)
+        yield candidates[best]
+
+
+def _grouping(field: str | None, store: Store) -> GroupOf:
+    """Return the function that gives a clip's value of a field, or the clip's id where it has none.
 
     Raises:
         FilterError: there is no such field.
     """
-    keys = keys_of(query.ranking.group, store.schema()) if query.ranking.group else []
+    keys = keys_of(field, store.schema()) if field else []
 
     def group_of(clip: ScoredPoint) -> Any:
         value = value_at(clip.payload, keys)
@@ -146,23 +244,39 @@ def grouping(query: Query, store: Store) -> Callable[[ScoredPoint], Any]:
     return group_of
 
 
-def count_facet(field: str, hits: Sequence[Hit], store: Store, where: Filter = MATCH_ALL) -> Facet:
-    """How often each value of a field of text occurs among hits, and among all clips that meet the conditions.
+def _as_hits(selected: Sequence[Selected], first_rank: int, scorer: QueryScorer | None) -> list[Hit]:
+    """Describe the selected clips; without a scorer, they have no cosine, percentile or matched terms."""
+    clips = [each.clip for each in selected]
+    voices: list[dict[str, Any]] = [{"cosine": None, "percentile": None, "matched": {}} for _ in clips]
+    if scorer is not None and clips:
+        vectors = _vectors_of(clips)
+        percentiles = scorer.percentiles(scorer.scores(vectors))
+        rows = zip(vectors @ scorer.target, percentiles, scorer.matched(vectors), strict=True)
+        voices = [
+            {"cosine": float(cosine), "percentile": float(percentile), "matched": matched}
+            for cosine, percentile, matched in rows
+        ]
+    return [
+        Hit(**clip_fields(each.clip), rank=rank, score=each.clip.score, duplicates=each.duplicates, **voice)
+        for rank, (each, voice) in enumerate(zip(selected, voices, strict=True), start=first_rank)
+    ]
+
+
+# Facets
+
+
+def count_facets(fields: Sequence[str], hits: Sequence[Hit], store: Store, where: Filter = MATCH_ALL) -> list[Facet]:
+    """Count the values of text fields among hits, and among all clips that match a filter.
 
     Raises:
         FilterError: there is no such field, or it is not text.
     """
-    return count_fields([field], hits, store, where)[0]
+    totals: Mapping[str, Mapping[str, int]] = store.facets(fields, where)
+    return [Facet(field, count_values(field, hits, store), totals[field]) for field in fields]
 
 
-def count_fields(fields: Sequence[str], hits: Sequence[Hit], store: Store, where: Filter = MATCH_ALL) -> list[Facet]:
-    """The same of several fields, for which the conditions are looked at once."""
-    everywhere = store.facets(fields, where)
-    return [Facet(field, count_among(field, hits, store), everywhere[field]) for field in fields]
-
-
-def count_among(field: str, hits: Sequence[Hit], store: Store) -> Counter[str]:
-    """How often each value of a field occurs among hits.
+def count_values(field: str, hits: Sequence[Hit], store: Store) -> Counter[str]:
+    """Count the values of a field among hits.
 
     Raises:
         FilterError: there is no such field.

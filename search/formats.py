@@ -1,45 +1,59 @@
-"""Hits and other answers as text: for people, tables, playlists and audio editors."""
+"""Answers in other formats: text for people, JSON documents, tables, playlists, and label tracks."""
 
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from voxdex.encoders.tables import csv_text
-from voxdex.search.query import ClipRecord, Hit
+from voxdex.search.query import ClipRecord, Facet, Hit, QuerySpec
 
-TOLD = ("gender", "emotion", "pitch", "phonation")
-"""Attributes that say most of a voice."""
+SUMMARY_ATTRIBUTES = ("gender", "emotion", "pitch", "phonation")
+"""Attributes in a summary of a voice, in their order."""
 
 
-def heard_as(attributes: Mapping[str, str]) -> str:
-    """What a voice sounds like in a few words: "female, sad, low pitch"."""
-    words = {name: attributes[name] for name in TOLD if name in attributes}
-    if "pitch" in words:
-        words["pitch"] += " pitch"
-    if words.get("phonation") == "modal":
-        del words["phonation"]
-    return ", ".join(words.values())
+def summarise(attributes: Mapping[str, str]) -> str:
+    """Summarise the predicted labels of a voice: "female, sad, low pitch"."""
+    labels = {name: attributes[name] for name in SUMMARY_ATTRIBUTES if name in attributes}
+    if "pitch" in labels:
+        labels["pitch"] += " pitch"
+    if labels.get("phonation") == "modal":
+        del labels["phonation"]
+    return ", ".join(labels.values())
 
 
 def span(start: float, end: float) -> str:
-    """From which second to which."""
+    """Format a span in seconds: "3.5-7.0"."""
     return f"{start:.1f}-{end:.1f}"
 
 
 def short_name(recording: str) -> str:
-    """A name for files about a recording."""
+    """Return the recording's name without folder and suffix, at most 60 characters."""
     return Path(recording).stem[:60]
 
 
 def clip_name(number: int, clip: ClipRecord) -> str:
-    """A name for a file of a clip, without its suffix."""
+    """Return a name for the file of a clip, without a suffix."""
     return f"{number:02d} {short_name(clip.recording)} {clip.start:g}-{clip.end:g}"
 
 
+def search_document(spec: QuerySpec, hits: Sequence[Hit], facets: Sequence[Facet] = ()) -> dict[str, Any]:
+    """Build the JSON document of a search: the query, its hits, and the facets if there are any.
+
+    The query has the form that POST /api/search takes.
+    """
+    document = {
+        "query": {"caption": spec.captions[0] if len(spec.captions) == 1 else None} | spec.document(),
+        "hits": [asdict(hit) for hit in hits],
+    }
+    counts = {facet.field: {"hits": dict(facet.hits), "all": dict(facet.total)} for facet in facets}
+    return document | ({"facets": counts} if facets else {})
+
+
 def as_playlist(clips: Sequence[ClipRecord], first: int = 1) -> str:
-    """An extended M3U, its clips numbered from `first`; VLC plays only the clips, other players their recordings."""
+    """Write an extended M3U, with the clips numbered from `first`. VLC plays the clips, other players their recordings."""
     lines = ["#EXTM3U"]
     for number, clip in enumerate(clips, first):
         lines += [
@@ -52,25 +66,25 @@ def as_playlist(clips: Sequence[ClipRecord], first: int = 1) -> str:
 
 
 def as_labels(hits: Sequence[Hit]) -> dict[str, str]:
-    """Label tracks for Audacity, by the recording that they belong to."""
+    """Write label tracks for Audacity, by recording."""
     lines = defaultdict(list)
     for hit in sorted(hits, key=lambda hit: hit.start):
-        lines[hit.recording].append(f"{hit.start:.3f}\t{hit.end:.3f}\t#{hit.rank} {hit.score:.3f} {heard_as(hit.attributes)}")
+        lines[hit.recording].append(f"{hit.start:.3f}\t{hit.end:.3f}\t#{hit.rank} {hit.score:.3f} {summarise(hit.attributes)}")
     return {recording: "\n".join(labels) + "\n" for recording, labels in lines.items()}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table; what is nested is in columns such as attributes.gender."""
+    """Write rows as CSV; nested values are in columns such as attributes.gender."""
     return csv_text([_flat(row) for row in rows])
 
 
 def as_json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line of JSON each."""
+    """Write rows as JSON Lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _flat(row: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for name, value in row.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat

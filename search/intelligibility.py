@@ -1,4 +1,4 @@
-"""How clearly a known text is spoken: for synthesisers, recordings and speakers."""
+"""Intelligibility of recordings whose text is known: of synthesisers, speakers and recording conditions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.encoders.tables import read_csv
 from voxdex.search.query import QueryError
 
-COLUMNS = ("text", "phonemes")
+TEXT_COLUMNS = ("text", "phonemes")
+"""Columns of a table of utterances, of which it needs one."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A recording and what should be said in it, as text of a language or as phonemes (IPA)."""
+    """A recording and its transcript, as text of a language or as phonemes (IPA)."""
 
     path: Path
     text: str = ""
@@ -29,7 +30,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class IntelligibilityScore:
-    """intelligibility: 0 to 1, see PhoneticModel.intelligibility. evidence: of the recording for its phonemes, nats."""
+    """intelligibility: 0 to 1; see PhoneticModel.intelligibility. evidence: PMI of recording and phonemes, in nats."""
 
     recording: str
     text: str
@@ -40,78 +41,82 @@ class IntelligibilityScore:
 
 @dataclass(frozen=True)
 class IntelligibilityReward:
-    """Intelligibility as a second reward of takes.
-
-    model: hears them. weight: how much it counts beside how they sound, 0 to 1. language: of what should be said.
-    """
+    """Intelligibility as a second reward of takes. weight: against the voice, 0 to 1. language: of the texts."""
 
     model: PhoneticModel
     weight: float = 0.5
     language: str = "en-us"
 
     def of(self, take: Path, text: str) -> float:
-        """How clearly a take says a text, 0 to 1.
+        """Return the intelligibility of a take, 0 to 1.
 
         Raises:
-            AudioError: it cannot be read, or is longer than the model hears.
-            QueryError: there is nothing to say in the text.
+            AudioError: the take cannot be read, or is longer than the model accepts.
+            QueryError: the text has no phonemes.
         """
-        found = next(score_intelligibility([Utterance(take, text, language=self.language)], self.model))
-        if isinstance(found, Failure):
-            raise AudioError(found.reason)
-        return found.intelligibility
+        score = next(score_intelligibility([Utterance(take, text, language=self.language)], self.model))
+        if isinstance(score, Failure):
+            raise AudioError(score.reason)
+        return score.intelligibility
 
 
 def score_intelligibility(utterances: Sequence[Utterance], model: PhoneticModel) -> Iterator[IntelligibilityScore | Failure]:
-    """Judges recordings, in order; those that cannot be read, or are too long, are failures.
+    """Score recordings, in order; one that cannot be read, or is too long, is a failure.
 
     Raises:
-        QueryError: there is nothing to say, or text of a language that espeak-ng does not know.
+        QueryError: a transcript has no phonemes, or espeak-ng does not know its language.
     """
-    for utterance, phonemes in zip(utterances, spoken(utterances), strict=True):
+    for utterance, phonemes in zip(utterances, transcripts(utterances), strict=True):
         try:
             samples = read_utterance(utterance.path, model.card.max_seconds)
         except AudioError as error:
             yield Failure(str(utterance.path), str(error))
             continue
         evidence = float(model.pmi(next(model.listen([samples])), [phonemes])[0])
-        clear = model.intelligibility(evidence, phonemes)
-        yield IntelligibilityScore(str(utterance.path), utterance.text, phonemes, round(clear, 4), round(evidence, 2))
+        intelligibility = model.intelligibility(evidence, phonemes)
+        yield IntelligibilityScore(
+            recording=str(utterance.path),
+            text=utterance.text,
+            phonemes=phonemes,
+            intelligibility=round(intelligibility, 4),
+            evidence=round(evidence, 2),
+        )
 
 
-def spoken(utterances: Sequence[Utterance]) -> list[str]:
-    """What should be said in each, as phonemes.
+def transcripts(utterances: Sequence[Utterance]) -> list[str]:
+    """Return the phonemes (IPA) of each utterance's transcript.
 
     Raises:
-        QueryError: there is nothing to say, or text of a language that espeak-ng does not know.
+        QueryError: a transcript has no phonemes, or espeak-ng does not know its language.
     """
-    found = [utterance.phonemes or "".join(to_phonemes([utterance.text], utterance.language)) for utterance in utterances]
-    for utterance, phonemes in zip(utterances, found, strict=True):
+    sequences = [utterance.phonemes or "".join(to_phonemes([utterance.text], utterance.language)) for utterance in utterances]
+    for utterance, phonemes in zip(utterances, sequences, strict=True):
         if not phonemes.strip():
             raise QueryError(f"There is nothing to say in {utterance.text!r}: give a text, or phonemes (IPA).")
-    return found
+    return sequences
 
 
-def read_utterance(path: Path, longest: float) -> np.ndarray:
-    """A whole recording of at most `longest` seconds.
+def read_utterance(path: Path, max_seconds: float) -> np.ndarray:
+    """Read a whole recording of at most `max_seconds`, float32 [samples] mono at 16 kHz.
 
     Raises:
         AudioError: it cannot be read, or lasts longer.
     """
-    samples = read_short(path, longest)
+    samples = read_short(path, max_seconds)
     if samples is None:
-        raise AudioError(f"it lasts longer than {longest:g} s: cut it, and its text, into sentences")
+        raise AudioError(f"it lasts longer than {max_seconds:g} s: cut it, and its text, into sentences")
     return samples
 
 
 def read_utterances(table: Location, language: str) -> list[Utterance]:
-    """Rows of a CSV table: `path`, from the table's folder on, and `text` or `phonemes`; perhaps `language`.
+    """Read utterances from CSV: `path`, relative to the table's folder, `text` or `phonemes`, and optionally `language`.
 
     Raises:
-        TableError: it cannot be read. QueryError: it lacks the columns.
+        TableError: the table cannot be read.
+        QueryError: it lacks columns.
     """
     rows = read_csv(table)
-    if not rows or "path" not in rows[0] or not rows[0].keys() & set(COLUMNS):
+    if not rows or "path" not in rows[0] or not rows[0].keys() & set(TEXT_COLUMNS):
         raise QueryError(f"{table} needs the columns 'path' and 'text' (or 'phonemes'), and rows.")
     folder = Path(table).parent
     return [

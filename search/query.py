@@ -1,4 +1,4 @@
-"""What one asks for: voices described, voices to be like, and what they must not be."""
+"""The question and the answer of a search: QuerySpec as written, Query as parsed, Hit as found."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,67 @@ from voxdex.indexer.store.base import Point, ScoredPoint
 from voxdex.indexer.store.filters import MATCH_ALL, Filter
 
 NEGATIVE_WEIGHT = 0.7
-"""How much what is unwanted counts against a clip, over what is wanted; 0.5 to 1 serve equally well."""
+"""Weight of negative terms relative to positive ones. Results are flat from 0.5 to 1."""
 
 
 class QueryError(VoxdexError):
     """A query that cannot be answered. The message is a sentence for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuerySpec:
+    """A query as text: what the command line builds, POST /api/search takes, and Client.search sends.
+
+    Args:
+        captions: descriptions of the voice to find.
+        like: recordings ("take.wav", "take.wav:3.5-7" in seconds), clip ids or uploads that hits should sound like.
+        without: descriptions of voices to avoid.
+        unlike: recordings, clip ids or uploads to avoid.
+        move: directions between two captions, "calm -> angry".
+        liked: clips of an earlier answer to move towards.
+        disliked: clips of an earlier answer to move away from.
+        spoken_text: words to find in the speech, or their phonemes (IPA) between slashes: "/kɪdz/".
+        language: language of the spoken text, by its espeak-ng name.
+        where: filter expressions that every hit must match; see parse_filter.
+        facets: text fields whose values are counted.
+        group_by: field of which each value is shown at most `per_group` times.
+        per_group: hits shown of each group.
+        diverse: weight of diversity against score, 0 to 1.
+        fold: cosine from which on two clips count as duplicates, 0 to 1; 1 shows all.
+        min_score: lowest score shown; None for no limit.
+        limit: hits on a page.
+        page: page number, from 1.
+
+    A weight may follow an item of the first five: "a woman::2" counts double.
+    """
+
+    captions: Sequence[str] = ()
+    like: Sequence[str] = ()
+    without: Sequence[str] = ()
+    unlike: Sequence[str] = ()
+    move: Sequence[str] = ()
+    liked: Sequence[str] = ()
+    disliked: Sequence[str] = ()
+    spoken_text: str = ""
+    language: str = "en-us"
+    where: Sequence[str] = ()
+    facets: Sequence[str] = ()
+    group_by: str | None = None
+    per_group: int = 1
+    diverse: float = 0.0
+    fold: float = 0.995
+    min_score: float | None = None
+    limit: int = 10
+    page: int = 1
+
+    def document(self) -> dict[str, Any]:
+        """Return the fields under their JSON names."""
+        values = {JSON_NAMES.get(name, name): value for name, value in vars(self).items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+JSON_NAMES = {"without": "not", "spoken_text": "says"}
+"""JSON names of the QuerySpec fields whose JSON name differs."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +93,10 @@ class ClipId:
 
 @dataclass(frozen=True)
 class Direction:
-    """From what one caption says towards what another one says: Direction("calm", "angry")."""
+    """The difference of two captions in the embedding space: Direction("calm", "angry")."""
 
-    away: str
-    towards: str
+    source: str
+    target: str
 
 
 QueryInput = str | Sound | ClipId | Direction
@@ -48,51 +104,60 @@ QueryInput = str | Sound | ClipId | Direction
 
 @dataclass(frozen=True)
 class QueryTerm:
-    """A part of a query and how much it counts. weight: above 0 asks for it, below 0 for its opposite."""
+    """An input of a query and its weight; a negative weight avoids the input."""
 
-    part: QueryInput
+    input: QueryInput
     weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Which of the clips that fit are shown.
+    """Selection of the hits among the candidates.
 
-    group: a field, such as "recording" or "speaker", of each value of which at most `per_group` clips are shown. fold:
-    clips that are as like each other as that (cosine) are shown once; 1 folds none. diversity: 0 ranks by fit alone; towards
-    1, hits differ more from those before them (MMR; Carbonell and Goldstein 1998). least: a score that hits must reach.
+    Args:
+        group_by: field, such as "recording" or "speaker", of which each value is shown at most `per_group` times.
+        per_group: hits shown of each group.
+        fold: cosine from which on two clips count as duplicates and are shown once; 1 shows all.
+        diversity: weight of diversity against score, 0 to 1 (MMR; Carbonell and Goldstein 1998).
+        min_score: lowest score shown.
 
     Raises:
-        QueryError: fold or diversity is not from 0 to 1, per_group is less than 1, or least is no number.
+        QueryError: a value is out of its range.
     """
 
-    group: str | None = None
+    group_by: str | None = None
     per_group: int = 1
-    fold: float = 0.995
+    fold: float = QuerySpec.fold
     diversity: float = 0.0
-    least: float = -math.inf
+    min_score: float = -math.inf
 
     def __post_init__(self) -> None:
-        if self.per_group < 1 or not (0 <= self.fold <= 1 and 0 <= self.diversity <= 1) or math.isnan(self.least):
+        if self.per_group < 1 or not (0 <= self.fold <= 1 and 0 <= self.diversity <= 1) or math.isnan(self.min_score):
             raise QueryError(
-                "Clips are folded and varied from 0 to 1, a group has at least 1 hit, and the least score is a number."
+                "Fold and diversity must be from 0 to 1, a group must have at least 1 hit, and the lowest score is a number."
             )
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for; all parts count alike unless their weights say otherwise.
+    """A parsed query. Terms count alike unless their weights differ.
 
-    wishes: captions, sounds, clips and shifts. where: conditions, see parse_filter. liked, disliked: ids of clips of an
-    earlier answer that this one is to be nearer to and farther from. says: what is said, as phonemes (IPA); see find_said.
-    skip: hits that were shown before.
+    Args:
+        terms: captions, sounds, clips and directions.
+        where: filter that every hit must match; see parse_filter.
+        liked: ids of clips to move towards.
+        disliked: ids of clips to move away from.
+        phonemes: phonemes (IPA) to find in the speech; "" for any.
+        ranking: selection among the candidates.
+        limit: number of hits.
+        skip: number of better hits left out, as they were shown before.
     """
 
-    wishes: Sequence[QueryTerm] = ()
+    terms: Sequence[QueryTerm] = ()
     where: Filter = MATCH_ALL
     liked: Sequence[str] = ()
     disliked: Sequence[str] = ()
-    says: str = ""
+    phonemes: str = ""
     ranking: Ranking = Ranking()
     limit: int = 10
     skip: int = 0
@@ -100,7 +165,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:
-    """What an index knows of a clip. id: in the index. start, end: seconds in the recording."""
+    """The stored description of a clip. id: point id in the index. start, end: seconds in the recording."""
 
     id: str
     recording: str
@@ -115,7 +180,7 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class SpokenMatch:
-    """Where something is said in a clip, and how surely. start, end: seconds in the recording. match: 0 to 1, see spotting."""
+    """The location of the spoken text in a clip. start, end: seconds in the recording. match: 0 to 1; see spotting."""
 
     start: float
     end: float
@@ -124,58 +189,57 @@ class SpokenMatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit(ClipRecord):
-    """A clip that fits.
+    """A clip of the answer.
 
-    rank: from 1. score: what hits are ranked by, the cosine less what is doubtful of the captions' words. cosine: with the
-    query, -1 to 1. percentile: of the archive's clips that fit less well, 0 to 100. meets: for each thing that the captions
-    say, as worded there, whether it is heard. copies: clips like it that were folded into it. said: where it says what was
-    asked for, if that was.
+    rank: from 1. score: ranking score; without spoken text, the cosine less the term penalty. cosine: with the query vector,
+    -1 to 1. percentile: share of the archive's clips that score lower, 0 to 100. matched: whether each term of the captions
+    is matched, by its words. duplicates: number of folded duplicates. spoken: location of the spoken text.
 
-    Of hits of what is said alone, the score is the match of `said`, and there is no cosine of the voice.
+    In a search for spoken text alone, the score is the match of `spoken`, and there is no cosine or percentile.
     """
 
     rank: int
     score: float
     cosine: float | None
     percentile: float | None
-    meets: dict[str, bool]
-    copies: int
-    said: SpokenMatch | None = None
+    matched: dict[str, bool]
+    duplicates: int
+    spoken: SpokenMatch | None = None
 
 
 def clip_fields(point: Point | ScoredPoint) -> dict[str, Any]:
-    """What the index knows of a clip, by the names of ClipRecord."""
+    """Return the fields of ClipRecord of a clip's point."""
     return {"id": point.id} | {field.name: point.payload[field.name] for field in fields(ClipRecord) if field.name != "id"}
 
 
 @dataclass(frozen=True)
 class Facet:
-    """How often each value of a field occurs among hits, and among all clips that meet the query's conditions."""
+    """Clips for each value of a field: among the hits, and in total among all clips that match the query's filter."""
 
     field: str
     hits: Mapping[str, int]
-    all: Mapping[str, int]
+    total: Mapping[str, int]
 
 
-Sounding = Path | str | Hit
+Example = Path | str | Hit
 """A recording, by its path, or a hit of an earlier answer."""
 
 
 def ask(
     *captions: str,
-    like: Sounding | Sequence[Sounding] = (),
+    like: Example | Sequence[Example] = (),
     without: str | Sequence[str] = (),
-    unlike: Sounding | Sequence[Sounding] = (),
+    unlike: Example | Sequence[Example] = (),
 ) -> list[QueryTerm]:
-    """Wishes from plain values: captions and sounds to look for, and those to stay away from, one or several of each."""
-    wanted = [*captions, *map(_sound, _several(like))]
-    unwanted = [*_several(without), *map(_sound, _several(unlike))]
-    return [*map(QueryTerm, wanted), *(QueryTerm(part, -NEGATIVE_WEIGHT) for part in unwanted)]
+    """Build query terms from captions and examples to find, and captions and examples to avoid."""
+    wanted: list[QueryInput] = [*captions, *map(_input_of, _as_sequence(like))]
+    unwanted: list[QueryInput] = [*_as_sequence(without), *map(_input_of, _as_sequence(unlike))]
+    return [*map(QueryTerm, wanted), *(QueryTerm(each, -NEGATIVE_WEIGHT) for each in unwanted)]
 
 
-def _several(values: Any) -> Sequence[Any]:
+def _as_sequence(values: Any) -> Sequence[Any]:
     return [values] if isinstance(values, (str, Path, Hit)) else values
 
 
-def _sound(sound: Sounding) -> Sound | ClipId:
-    return ClipId(sound.id) if isinstance(sound, Hit) else Sound(sound)
+def _input_of(example: Example) -> Sound | ClipId:
+    return ClipId(example.id) if isinstance(example, Hit) else Sound(example)

@@ -1,4 +1,4 @@
-"""Best of N: the takes of a speech synthesiser, ranked by how well they follow a caption or a reference (ParaSpeechCLAP)."""
+"""Best of N: ranking the takes of a speech synthesiser by a caption or a reference recording (ParaSpeechCLAP)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,23 +15,25 @@ from voxdex.encoders.tables import read_csv
 from voxdex.search.embed import embed_recording
 from voxdex.search.intelligibility import IntelligibilityReward
 from voxdex.search.query import QueryError
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.scoring import caption_vector
 
 DESCRIPTIONS, ITERATION = "input_descriptions.txt", "iter_"
-TAKES = " | "
-"""Between the takes of one caption in a table."""
+"""File of captions, and prefix of the folders of takes, in ParaSpeechCLAP's best-of-N output."""
+TAKE_SEPARATOR = "|"
+"""Separates the takes of a caption in a table."""
 
-Sounds = Sequence[np.ndarray | Path | str]
+Takes = Sequence[np.ndarray | Path | str]
+"""float32 [samples] each, mono at 16 kHz in -1..1, or paths of recordings."""
 
 
 class Reward:
-    """How well speech follows a caption, a reference recording or both: for rerankers and training loops.
+    """Reward of speech by a caption, a reference recording or both, for rerankers and training loops.
 
-    What captions and references sound like is kept, so that each is embedded once.
+    Each caption and reference is embedded once.
 
     Args:
-        model: embeds both.
-        likeness: how much a reference counts over a caption where both are given, 0 to 1.
+        model: the model.
+        likeness: weight of the reference against the caption where both are given, 0 to 1.
 
     Raises:
         QueryError: likeness is not from 0 to 1.
@@ -39,19 +41,19 @@ class Reward:
 
     def __init__(self, model: Model, likeness: float = 0.5) -> None:
         if not 0 <= likeness <= 1:
-            raise QueryError(f"A reference counts from 0 to 1 beside the caption, not {likeness:g}.")
+            raise QueryError(f"The weight of a reference is from 0 to 1, not {likeness:g}.")
         self._model, self._likeness = model, likeness
-        self._longest = int(model.card.max_seconds * SAMPLE_RATE)
+        self._max_samples = int(model.card.max_seconds * SAMPLE_RATE)
         self._captions: dict[str, np.ndarray] = {}
         self._references: dict[Path | str, np.ndarray] = {}
 
     def __call__(self, audio: np.ndarray | Path | str, caption: str = "", reference: Path | str | None = None) -> float:
-        """The reward of one take, -1 to 1: its cosine with what is wanted.
+        """Return the reward of one take, -1 to 1: its cosine with the caption, the reference, or their weighted mean.
 
         Args:
             audio: float32 [samples], mono at 16 kHz in -1..1, or the path of a recording.
-            caption: how it should sound; "" for no matter how.
-            reference: a recording that it should sound like.
+            caption: the caption; "" for none.
+            reference: a recording that the take should sound like; None for none.
 
         Raises:
             QueryError: there is neither a caption nor a reference.
@@ -59,29 +61,27 @@ class Reward:
         """
         return float(self.many([audio], [caption], [reference])[0])
 
-    def many(
-        self, audios: Sounds, captions: Sequence[str], references: Sequence[Path | str | None] | None = None
-    ) -> np.ndarray:
-        """The rewards of many takes at once, float32 [takes]; see __call__."""
-        wanted = np.stack(
+    def many(self, takes: Takes, captions: Sequence[str], references: Sequence[Path | str | None] | None = None) -> np.ndarray:
+        """Return the rewards of many takes, float32 [takes]; see __call__."""
+        targets = np.stack(
             [
-                self._wanted(caption, reference)
+                self._target(caption, reference)
                 for caption, reference in zip(captions, references or [None] * len(captions), strict=True)
             ]
         )
-        return np.einsum("td,td->t", self._embed(audios), wanted).astype(np.float32)
+        return np.einsum("td,td->t", self._embed(takes), targets).astype(np.float32)
 
     def read(self, path: Path) -> np.ndarray | Path:
-        """A recording as sound, where it is no longer than a clip; else its path, as it is embedded piece by piece.
+        """Read a recording no longer than a clip; return the path of a longer one, which is embedded clip by clip.
 
         Raises:
             AudioError: it cannot be read.
         """
-        sound = read_short(path, self._longest / SAMPLE_RATE)
-        return path if sound is None else sound
+        samples = read_short(path, self._max_samples / SAMPLE_RATE)
+        return path if samples is None else samples
 
-    def refer(self, reference: Path | str) -> np.ndarray:
-        """The voice of a reference, a unit vector [dimension].
+    def reference_vector(self, reference: Path | str) -> np.ndarray:
+        """Embed a reference, float32 [dimension] of unit length.
 
         Raises:
             AudioError: it cannot be read.
@@ -90,29 +90,29 @@ class Reward:
             self._references[reference] = embed_recording(self._model, Path(reference)).voice
         return self._references[reference]
 
-    def _embed(self, audios: Sounds) -> np.ndarray:
-        sounds = [audio if isinstance(audio, np.ndarray) else self.read(Path(audio)) for audio in audios]
+    def _embed(self, takes: Takes) -> np.ndarray:
+        sounds = [take if isinstance(take, np.ndarray) else self.read(Path(take)) for take in takes]
         for sound in sounds:
-            if isinstance(sound, np.ndarray) and not 0 < len(sound) <= self._longest:
-                raise AudioError(f"it has {len(sound)} samples; give 1 to {self._longest}, at 16 kHz")
+            if isinstance(sound, np.ndarray) and not 0 < len(sound) <= self._max_samples:
+                raise AudioError(f"it has {len(sound)} samples; give 1 to {self._max_samples}, at 16 kHz")
         batch = self._model.embed_speech(sound for sound in sounds if isinstance(sound, np.ndarray))
         return np.stack(
             [next(batch) if isinstance(sound, np.ndarray) else embed_recording(self._model, sound).voice for sound in sounds]
         )
 
-    def _wanted(self, caption: str, reference: Path | str | None) -> np.ndarray:
+    def _target(self, caption: str, reference: Path | str | None) -> np.ndarray:
         if caption and caption not in self._captions:
             self._captions[caption] = caption_vector(caption, self._model)
         if caption and reference:
-            return (1 - self._likeness) * self._captions[caption] + self._likeness * self.refer(reference)
+            return (1 - self._likeness) * self._captions[caption] + self._likeness * self.reference_vector(reference)
         if not caption and not reference:
             raise QueryError("There is nothing to rank takes by: give a caption, or a reference with --like.")
-        return self._captions[caption] if caption else self.refer(reference)
+        return self._captions[caption] if caption else self.reference_vector(reference)
 
 
 @dataclass(frozen=True)
 class TakeSet:
-    """What a synthesiser was asked for, and the takes that it gave. text: what they should say; "" for no matter what."""
+    """The takes of a synthesiser for one request. text: transcript; "" if it is unknown."""
 
     name: str
     caption: str
@@ -123,81 +123,77 @@ class TakeSet:
 
 @dataclass(frozen=True)
 class RankedTakes:
-    """A prompt's takes with their rewards, best first, and those that could not be read.
+    """The takes of a set with their scores, best first, and those that could not be read.
 
-    intelligibility: of each take, where it was asked for.
+    intelligibility: of each take, if it was scored.
     """
 
-    prompt: TakeSet
+    take_set: TakeSet
     takes: list[tuple[Path, float]]
     failed: list[Failure]
     intelligibility: dict[Path, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """What programs are told."""
+        """Build the JSON document."""
         return {
-            "name": self.prompt.name,
-            "caption": self.prompt.caption,
-            "like": str(self.prompt.reference) if self.prompt.reference else None,
-            "text": self.prompt.text,
+            "name": self.take_set.name,
+            "caption": self.take_set.caption,
+            "like": str(self.take_set.reference) if self.take_set.reference else None,
+            "text": self.take_set.text,
             "takes": [
-                {"rank": place, "score": round(score, 4), "recording": str(take)}
+                {"rank": rank, "score": round(score, 4), "recording": str(take)}
                 | ({"intelligibility": self.intelligibility[take]} if take in self.intelligibility else {})
-                for place, (take, score) in enumerate(self.takes, 1)
+                for rank, (take, score) in enumerate(self.takes, 1)
             ],
         }
 
 
-def rank(prompt: TakeSet, reward: Reward, clarity: IntelligibilityReward | None = None) -> RankedTakes:
-    """Ranks the takes of a prompt by how they sound and, where it has a text, by how clearly they say it.
+def rank(takes: TakeSet, reward: Reward, intelligibility: IntelligibilityReward | None = None) -> RankedTakes:
+    """Rank takes by their reward and, if their text is known, their intelligibility.
 
-    Their score is then (1 - weight) x reward + weight x intelligibility; without a caption and a reference, the latter alone.
+    The score is (1 - weight) x reward + weight x intelligibility; without a caption and a reference, intelligibility alone.
 
     Raises:
         QueryError: there is nothing to rank by, or the reference cannot be read.
     """
-    if prompt.reference:
+    if takes.reference:
         try:
-            reward.refer(prompt.reference)
+            reward.reference_vector(takes.reference)
         except AudioError as error:
-            raise QueryError(f"The reference {prompt.reference} cannot be read: {error}.") from error
+            raise QueryError(f"The reference {takes.reference} cannot be read: {error}.") from error
     sounds, clear, failed = {}, {}, []
-    for take in prompt.takes:
+    for take in takes.takes:
         try:
             sound = reward.read(take)
-            if clarity and prompt.text:
-                clear[take] = clarity.of(take, prompt.text)
+            if intelligibility and takes.text:
+                clear[take] = intelligibility.of(take, takes.text)
             sounds[take] = sound
         except AudioError as error:
             failed.append(Failure(str(take), str(error)))
-    if not prompt.takes:
-        failed.append(Failure(prompt.caption or str(prompt.reference), "there are no takes of it"))
-    scores = _scores(prompt, sounds, reward, clear, clarity.weight if clarity else 0.0)
-    return RankedTakes(prompt, sorted(scores.items(), key=lambda pair: -pair[1]), failed, clear)
+    if not takes.takes:
+        failed.append(Failure(takes.caption or str(takes.reference), "there are no takes of it"))
+    scores = clear
+    if not clear or takes.caption or takes.reference:
+        count, weight = len(sounds), intelligibility.weight if intelligibility and clear else 0.0
+        rewards = reward.many(list(sounds.values()), [takes.caption] * count, [takes.reference] * count) if sounds else []
+        scores = {
+            take: (1 - weight) * float(voice) + weight * clear.get(take, 0.0)
+            for take, voice in zip(sounds, rewards, strict=True)
+        }
+    return RankedTakes(takes, sorted(scores.items(), key=lambda pair: -pair[1]), failed, clear)
 
 
-def _scores(
-    prompt: TakeSet, sounds: dict[Path, np.ndarray | Path], reward: Reward, clear: dict[Path, float], weight: float
-) -> dict[Path, float]:
-    if clear and not (prompt.caption or prompt.reference):
-        return clear
-    count = len(sounds)
-    rewards = reward.many(list(sounds.values()), [prompt.caption] * count, [prompt.reference] * count) if sounds else []
-    scores = dict(zip(sounds, map(float, rewards), strict=True))
-    return {take: (1 - weight) * score + weight * clear[take] if clear else score for take, score in scores.items()}
+def read_take_sets(path: Path) -> list[TakeSet]:
+    """Read takes from a table, or from a folder of ParaSpeechCLAP's best-of-N.
 
-
-def read_take_sets(place: Path) -> list[TakeSet]:
-    """The prompts of a table, or of a folder as ParaSpeechCLAP's best-of-N leaves it.
-
-    A table is CSV with the columns `caption` and `takes` (paths from its folder on, separated by " | "), and perhaps
+    A table is CSV with the columns `caption` and `takes` (paths relative to its folder, separated by " | "), and optionally
     `reference`, `text` and `name`. A folder holds iter_1/input_descriptions.txt, a caption a line, and iter_1/audios/0.wav,
     iter_2/audios/0.wav and so on: take by take, a file for each caption, numbered from 0.
 
     Raises:
-        QueryError: it cannot be read, or is of neither form.
+        QueryError: it cannot be read, or has another form.
     """
-    return _from_folder(place) if is_folder(place) else _from_table(place)
+    return _from_folder(path) if is_folder(path) else _from_table(path)
 
 
 def _from_table(file: Path) -> list[TakeSet]:
@@ -208,7 +204,7 @@ def _from_table(file: Path) -> list[TakeSet]:
         TakeSet(
             row.get("name") or str(number),
             row["caption"] or "",
-            tuple(file.parent / take.strip() for take in (row["takes"] or "").split(TAKES.strip()) if take.strip()),
+            tuple(file.parent / take.strip() for take in (row["takes"] or "").split(TAKE_SEPARATOR) if take.strip()),
             file.parent / row["reference"] if row.get("reference") else None,
             row.get("text") or "",
         )
@@ -217,8 +213,8 @@ def _from_table(file: Path) -> list[TakeSet]:
 
 
 def _from_folder(folder: Path) -> list[TakeSet]:
-    places = [folder / f"{ITERATION}1" / DESCRIPTIONS, folder / DESCRIPTIONS]
-    descriptions = next((place for place in places if place.exists()), places[0])
+    candidates = [folder / f"{ITERATION}1" / DESCRIPTIONS, folder / DESCRIPTIONS]
+    descriptions = next((path for path in candidates if path.exists()), candidates[0])
     try:
         lines = descriptions.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -239,12 +235,12 @@ def _number_of(audios: Path) -> tuple[int, str]:
 
 
 def keep_best(ranked: Sequence[RankedTakes], folder: Path, put: Callable[[Path, Path], object]) -> list[Path]:
-    """Puts the best take of each prompt into a folder, by the prompt's name; put(take, to) copies or links it."""
+    """Put the best take of each set into a folder, named by the set; put(take, target) copies or links it."""
     kept = []
     for each in ranked:
         if each.takes:
             best = each.takes[0][0]
-            target = folder / f"{each.prompt.name}{best.suffix}"
+            target = folder / f"{each.take_set.name}{best.suffix}"
             target.unlink(missing_ok=True)
             put(best, target)
             kept.append(target)

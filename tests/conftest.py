@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
 """Seconds after which something is taken to have hung: a hundred times what any of it takes on a machine with nothing to do."""
 
-IMPORTED = ("commands", "voxdex.encoders.worker", "qdrant_edge", "voxdex.search.phonetic_evaluation", "voxdex.indexer.index")
+IMPORTED = ("commands", "voxdex.encoders.worker", "qdrant_edge", "voxdex.search.evaluation", "voxdex.indexer.index")
 """Modules that commands import when they need them; none of them starts a thread, as ONNX Runtime does."""
 
 MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30

@@ -19,9 +19,10 @@ from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import FilterError
 from voxdex.search.classify import label_set
-from voxdex.search.engine import count_facet, search_index
-from voxdex.search.query import QueryError, Ranking
-from voxdex.search.query_parser import QuerySpec, sound_in_file
+from voxdex.search.engine import count_facets, search_index
+from voxdex.search.formats import search_document
+from voxdex.search.query import QueryError, QuerySpec
+from voxdex.search.query_parser import parse_query, parse_sound
 
 TIMES = int(os.environ.get("VOXDEX_FUZZ", 0))
 
@@ -104,7 +105,7 @@ def server(library, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("VOXDEX_HOME", str(tmp_path_factory.mktemp("home")))
-        with serving(library / "indexes" / "default", most_requests=10**9) as server:
+        with serving(library / "indexes" / "default", requests_per_minute=10**9) as server:
             yield server
 
 
@@ -131,7 +132,7 @@ def test_filters_are_met_or_refused(store, filter, field):
     try:
         where = parse_filter(filter)
         store.query(np.eye(1, 256, dtype=np.float32)[0], 5, where)
-        count_facet(field, [], store, where)
+        count_facets([field], [], store, where)
     except REFUSALS as refused:
         assert is_sentence(str(refused))
 
@@ -153,9 +154,12 @@ def test_filters_are_met_or_refused(store, filter, field):
 @example(["a woman"], [], [], [], [], "", None, float("nan"), 0)
 def test_queries_are_answered_or_refused(store, mini, captions, without, move, where, like, says, group, fold, least):
     try:
-        asked = QuerySpec(captions, like, without, (), move, (), (), where, says)
-        hits = search_index(asked.query(sound_in_file, str, Ranking(group, 1, fold, 0, least), 3), store, mini)
-        json.dumps(asked.document(hits), allow_nan=False).encode()
+        spec = QuerySpec(
+            captions=captions, like=like, without=without, move=move, where=where, spoken_text=says,
+            group_by=group, fold=fold, min_score=least, limit=3,
+        )  # fmt: skip
+        hits = search_index(parse_query(spec, parse_sound, str), store, mini)
+        json.dumps(search_document(spec, hits), allow_nan=False).encode()
     except REFUSALS as refused:
         assert is_sentence(str(refused))
 

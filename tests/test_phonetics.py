@@ -238,10 +238,10 @@ def test_what_is_said_is_told_from_what_is_not(listener, spoken_archive):
 def test_clips_are_found_by_what_is_said(voxdex, indexed):
     hits = voxdex("search", "--says", HARBOUR, "-n", 3, "--json").json["hits"]
     assert [Path(hit["recording"]).stem[-1] for hit in hits] == ["2"] * 3
-    assert all(hit["said"]["match"] == hit["score"] for hit in hits)
+    assert all(hit["spoken"]["match"] == hit["score"] for hit in hits)
     part = voxdex("search", "--says", "walked down to the harbour", "-n", 3, "--json").json["hits"]
     assert [Path(hit["recording"]).stem[-1] for hit in part] == ["2"] * 3
-    assert all(hit["start"] < hit["said"]["start"] < hit["said"]["end"] < hit["end"] for hit in part)
+    assert all(hit["start"] < hit["spoken"]["start"] < hit["spoken"]["end"] < hit["end"] for hit in part)
     ipa = voxdex("search", "--says", f"/{to_phonemes([HARBOUR])[0]}/", "-n", 3, "--json").json["hits"]
     assert [hit["id"] for hit in ipa] == [hit["id"] for hit in hits]
 
@@ -250,7 +250,7 @@ def test_what_is_said_and_who_says_it_are_fused(voxdex, indexed):
     found = voxdex("search", "a woman", "--says", HARBOUR, "-n", 1, "--json").json["hits"][0]
     assert Path(found["recording"]).stem == "en-us-f2-2" and found["percentile"] > 0
     shown = voxdex("search", "a woman", "--says", HARBOUR)
-    assert shown.status == 0 and "said" in shown.out
+    assert shown.status == 0 and "spoken at" in shown.out
 
 
 def test_an_index_of_voices_learns_what_is_said_later(voxdex, spoken_archive):
@@ -346,6 +346,6 @@ def test_the_page_and_the_api_search_by_what_is_said(spoken_home, home):
         found = server.post("/api/search", json={"says": HARBOUR, "limit": 3})
         assert [Path(hit["recording"]).stem[-1] for hit in found.json()["hits"]] == ["2"] * 3, found.text
         page = server.get("/", params={"says": HARBOUR, "captions": "a woman"})
-        assert page.status_code == 200 and "said at" in page.text and 'name="says"' in page.text
+        assert page.status_code == 200 and "spoken at" in page.text and 'name="says"' in page.text
         refused = server.post("/api/search", json={"says": "a", "language": "xx"})
         assert refused.status_code == 400 and "no language" in refused.text

@@ -15,7 +15,7 @@ from voxdex.indexer.index import index
 from voxdex.indexer.location import LocalIndex
 from voxdex.indexer.scan import find_recordings
 from voxdex.indexer.store.edge import EdgeStore
-from voxdex.search.clip_audio import extract_clips
+from voxdex.search.clip_audio import extract_clip
 from voxdex.web.app import create_app
 from voxdex.web.settings import Settings
 from voxdex.web.state import AppState
@@ -138,7 +138,7 @@ def test_a_recording_that_has_become_a_playlist_is_not_played(served, tmp_path, 
         answer = server.get(f"/api/clips/{hit['id']}/{door}")
         assert answer.status_code == 400 and REFUSED in answer.json()["error"]
     with pytest.raises(AudioError, match=REFUSED):
-        extract_clips(path, 0.0, 1.0, tmp_path, "cut")
+        extract_clip(path, 0.0, 1.0, folder=tmp_path, name="cut")
 
 
 def test_uploads_have_names_of_our_own(served, demo_archive):
@@ -163,12 +163,12 @@ def test_forty_slow_sounds_leave_the_page_answering(served, monkeypatch):
     server, _ = served
     inside, go_on = threading.Semaphore(0), threading.Event()
 
-    def slow(path, longest):
+    def slow(path, max_seconds):
         inside.release()
         go_on.wait(300)
         raise AudioError("it was slow")
 
-    monkeypatch.setattr("voxdex.web.api.length_of", slow)
+    monkeypatch.setattr("voxdex.web.api.tools.duration", slow)
     with ThreadPoolExecutor(40) as pool:
         answers = [pool.submit(server.post, "/api/classify", files={"files": ("a.wav", b"x")}) for _ in range(40)]
         for _ in range(usable_cores()):

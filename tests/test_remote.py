@@ -16,7 +16,7 @@ from voxdex.encoders.audio.remote import is_url
 from voxdex.indexer.index import index as index_recordings
 from voxdex.indexer.location import LocalIndex, open_index
 from voxdex.indexer.scan import find_recordings
-from voxdex.search.clip_audio import extract_clips
+from voxdex.search.clip_audio import extract_clip
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -151,7 +151,7 @@ def test_any_file_system_of_fsspec_will_do(memory, folder, mini, tmp_path):
             "memory:///archive/tapes/b.flac",
         }
     np.testing.assert_array_equal(read_audio("memory:///archive/moved.wav"), read_audio(folder / "a.wav"))
-    assert extract_clips("memory:///archive/moved.wav", 0.5, 1.5, tmp_path, "part").suffix == ".wav"
+    assert extract_clip("memory:///archive/moved.wav", 0.5, 1.5, folder=tmp_path, name="part").suffix == ".wav"
 
 
 @pytest.mark.parametrize(

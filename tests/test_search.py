@@ -93,9 +93,9 @@ def test_an_index_of_another_space_is_refused(store, mini, tmp_path):
 def test_classification_gives_probabilities(mini, demo_archive, tmp_path):
     questions = [label_set(mini, "gender"), label_set(mini, "mood", ["bored", "excited"], ["someone who sounds {}"])]
     (clip,) = classify_file(mini, demo_archive / "anna-1.wav", questions)
-    assert set(clip.answers) == {"gender", "mood"}
-    assert set(clip.answers["gender"]) == {"female", "male"} and set(clip.answers["mood"]) == {"bored", "excited"}
-    assert all(sum(scores.values()) == pytest.approx(1, abs=1e-3) for scores in clip.answers.values())
+    assert set(clip.probabilities) == {"gender", "mood"}
+    assert set(clip.probabilities["gender"]) == {"female", "male"} and set(clip.probabilities["mood"]) == {"bored", "excited"}
+    assert all(sum(scores.values()) == pytest.approx(1, abs=1e-3) for scores in clip.probabilities.values())
     clips = classify_file(mini, write_sound(tmp_path / "long.wav", voice(15)), questions)
     assert [(clip.start, clip.end) for clip in clips] == [(0.0, 10.0), (9.0, 15.0)]
 
@@ -108,7 +108,7 @@ def test_questions_that_make_no_sense_are_refused(mini):
 
 
 @pytest.mark.parametrize(
-    ("caption", "says", "denies"),
+    ("caption", "affirmed", "negated"),
     [
         ("a sad woman", "a sad woman", ()),
         ("not whispered", "", ("whispered",)),
@@ -120,8 +120,9 @@ def test_questions_that_make_no_sense_are_refused(mini):
         ("knotty, nothing, another", "knotty, nothing, another", ()),
     ],
 )
-def test_captions_are_taken_apart_into_what_they_say_and_deny(caption, says, denies):
-    assert parse_caption(caption) == (says, denies)
+def test_captions_are_split_into_affirmed_and_negated_parts(caption, affirmed, negated):
+    parsed = parse_caption(caption)
+    assert (parsed.affirmed, parsed.negated) == (affirmed, negated)
 
 
 def test_what_is_denied_is_not_found(store, mini):

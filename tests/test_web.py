@@ -39,9 +39,10 @@ from voxdex.indexer.store.files import LOCK
 from voxdex.search.caption import CaptionBank
 from voxdex.search.classify import classify_file, label_set
 from voxdex.search.engine import search_index
-from voxdex.search.query import Direction, Query, QueryTerm, Ranking, Sound, ask
-from voxdex.search.query_vector import caption_vector
+from voxdex.search.query import Query, QuerySpec, ask
+from voxdex.search.query_parser import parse_query, parse_sound
 from voxdex.search.rerank import Reward
+from voxdex.search.scoring import caption_vector
 from voxdex.web.app import create_app
 from voxdex.web.batching import DynamicBatcher
 from voxdex.web.client import Client, ServerError
@@ -52,10 +53,10 @@ from voxdex.web.uploads import UploadStore
 
 def serving(folder: Path, **settings) -> TestClient:
     """A server over an index, with a browser's address."""
-    return TestClient(create_app(open_services(folder, **settings)), base_url="http://127.0.0.1:8765")
+    return TestClient(create_app(open_state(folder, **settings)), base_url="http://127.0.0.1:8765")
 
 
-def open_services(folder: Path, **settings) -> AppState:
+def open_state(folder: Path, **settings) -> AppState:
     return AppState.of(LocalIndex(folder), Settings(**settings), "cpu")
 
 
@@ -75,7 +76,7 @@ def clips(folder) -> int:
 def server(folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("VOXDEX_HOME", str(tmp_path_factory.mktemp("home")))
-        with serving(folder, longest_seconds=20.0) as server:
+        with serving(folder, max_audio_seconds=20.0) as server:
             yield server
 
 
@@ -95,7 +96,18 @@ def test_it_answers_as_python_does(server, hits):
     assert [hit["id"] for hit in found["hits"]] == [hit.id for hit in hits]
     assert found["hits"][0]["score"] == pytest.approx(hits[0].score, abs=1e-5)
     assert found["query"]["captions"] == ["a whispering woman"]
-    assert server.get("/api/search", params={"captions": "a whispering woman"}).json() == found
+    again = server.get("/api/search", params={"captions": "a whispering woman"}).json()
+    assert again["query"] == found["query"] | {"caption": "a whispering woman"}
+    assert [hit["id"] for hit in again["hits"]] == [hit["id"] for hit in found["hits"]]
+
+
+def test_all_texts_of_a_query_run_together(server):
+    def text_batches() -> float:
+        return float(re.search(r'voxdex_embedded_together_count\{kind="text"\} (\S+)', server.get("/metrics").text)[1])
+
+    asked = {"captions": ["a tired old man with a German accent, not shouting", "a slow voice"], "move": ["calm -> angry"]}
+    before = text_batches() if server.post("/api/search", json={"caption": "a woman"}).is_success else 0
+    assert server.post("/api/search", json=asked).is_success and text_batches() == before + 1
 
 
 def test_all_parts_of_a_query_can_be_asked(server, hits):
@@ -208,7 +220,7 @@ def test_what_breaks_is_told_in_json_and_logged(server, monkeypatch, caplog):
 
     monkeypatch.setattr(AppState, "search", broken)
     answer = server.post("/api/search", json={"caption": "x"})
-    assert answer.status_code == 500 and "broke" in answer.json()["error"] and "defect" not in answer.text
+    assert answer.status_code == 500 and "failed" in answer.json()["error"] and "defect" not in answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff" and "a defect" in caplog.text
     with caplog.at_level("ERROR"):
         caplog.clear()
@@ -407,7 +419,7 @@ def test_other_machines_must_show_the_token(folder, home):
 def test_too_much_is_refused(folder, home, monkeypatch):
     clock = SimpleNamespace(now=time.time())
     monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: clock.now))
-    with serving(folder, most_upload_bytes=10_000, most_requests=5) as server:
+    with serving(folder, max_upload_bytes=10_000, requests_per_minute=5) as server:
         large = server.post("/api/sounds", files={"file": ("x.wav", b"x" * 20_000)})
         assert large.status_code == 413 and "More than 0 MB" in large.json()["error"]
         unannounced = server.post("/api/search", content=(b"x" * 5_000 for _ in range(4)))
@@ -444,8 +456,8 @@ def test_it_answers_while_a_run_writes_and_then_finds_what_is_new(tmp_path, mini
     audio, folder = tmp_path / "audio", tmp_path / "index"
     audio.mkdir()
     write_sound(audio / "a.wav", voice(2.0, 110))
-    services = open_services(folder)
-    library, server = services.library, TestClient(create_app(services), base_url="http://127.0.0.1:8765")
+    state = open_state(folder)
+    library, server = state.index, TestClient(create_app(state), base_url="http://127.0.0.1:8765")
 
     def answer() -> httpx.Response:
         return server.get("/api/search", params={"caption": "a voice"})
@@ -480,7 +492,7 @@ def test_copies_are_removed_when_their_process_has_died_and_not_while_they_are_m
 
 
 def test_of_a_long_recording_the_clips_around_one_are_shown(tmp_path, mini, home, monkeypatch):
-    monkeypatch.setattr("voxdex.web.pages.AROUND", 1)
+    monkeypatch.setattr("voxdex.web.pages.CONTEXT_CLIPS", 1)
     write_sound(tmp_path / "long.wav", voice(25.0, 150))
     with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", 256) as store:
         index(find_recordings([tmp_path / "long.wav"]), store, mini)
@@ -565,41 +577,35 @@ def started(folder: Path, home: Path, *options: str) -> Iterator[str]:
 
 
 def test_the_client_answers_as_python_does(address, clips, folder, mini, demo_archive):
-    path = next(demo_archive.glob("george*.flac"))
-    queries = [
-        Query(ask("a whispering woman", without="shouting"), limit=5),
-        Query(
-            [QueryTerm("a man", 2.0), QueryTerm(Direction("calm", "angry")), QueryTerm(Direction("low", "high"), -0.5)],
-            limit=5,
-            skip=5,
-        ),
-        Query(ask(like=path, unlike=next(demo_archive.glob("anna*"))), ranking=Ranking("speaker", diversity=0.3)),
-        Query([QueryTerm(Sound(path, 0.5, 1.5))]),
+    path, anna = (str(next(demo_archive.glob(name))) for name in ("george*.flac", "anna*"))
+    where = ['not whispered and (speaker=anna or duration:1..4) and path~"*-1.*"']
+    specs = [
+        QuerySpec(captions=["a whispering woman"], without=["shouting"], limit=5),
+        QuerySpec(captions=["a man::2", "a woman::0.5"], move=["calm -> angry", "high -> low::0.5"], limit=5, page=2),
+        QuerySpec(like=[path], unlike=[anna], group_by="speaker", diverse=0.3, min_score=-1.0),
+        QuerySpec(like=[f"{path}:0.5-1.5::2"], fold=1.0),
+        QuerySpec(captions=["a voice"], where=where),
     ]
-    from voxdex.indexer.store.filter_parser import parse_filter
-
-    queries.append(
-        Query(ask("a voice"), where=parse_filter('not whispered and (speaker=anna or duration:1..4) and path~"*-1.*"'))
-    )
     with Client(address, timeout=PATIENCE) as voices, EdgeStore.open(folder) as store:
-        for query in queries:
-            expected, found = search_index(query, store, mini), voices.find(query)
+        for spec in specs:
+            expected = search_index(parse_query(spec, parse_sound, str), store, mini)
+            found = voices.search(spec)
             assert [hit.id for hit in found] == [hit.id for hit in expected]
             assert [replace(hit, score=0, cosine=0) for hit in found] == [replace(hit, score=0, cosine=0) for hit in expected]
-        liked = voices.find(Query(ask("a man"), liked=[found[0].id]))
+        liked = voices.search(QuerySpec(captions=["a man"], liked=[found[0].id], like=[f"{found[-1].id}::0.5"]))
         assert liked and voices.status()["clips"] == clips
         captions, speech = voices.embed(["a sad man"], [path])
         assert captions.shape == (1, 256) and np.allclose(
             speech[0], next(iter(mini.embed_speech([read_audio(path)]))), atol=1e-4
         )
-        assert voices.classify(path, ["gender"])[0].answers.keys() == {"gender"}
+        assert voices.classify(path, ["gender"])[0].probabilities.keys() == {"gender"}
         assert len(voices.caption(path, 3)[0]["captions"]) == 3
         takes = [read_audio(path), path]
         assert np.allclose(voices.rewards(takes, ["a man"]), Reward(mini).many(takes, ["a man"] * 2), atol=1e-3)
         with pytest.raises(ServerError, match="A caption is empty"):
-            voices.find(Query(ask("")))
-        with pytest.raises(ValueError, match="whole pages"):
-            voices.find(Query(ask("x"), limit=10, skip=5))
+            voices.search(QuerySpec(captions=[""]))
+        with pytest.raises(ServerError, match=r"no-such-file\.wav cannot be read"):
+            voices.search(QuerySpec(like=["no-such-file.wav"]))
     with pytest.raises(ServerError, match="does not answer"):
         Client("http://127.0.0.1:9").status()
 
@@ -838,17 +844,17 @@ def test_a_server_s_index_is_served_too(folder, home):
 
     with qdrant_double() as double:
         place = ServerIndex(double.url, "voices")
-        services = AppState.of(place, Settings(), "cpu")
-        server = TestClient(create_app(services), base_url="http://127.0.0.1:8765")
+        state = AppState.of(place, Settings(), "cpu")
+        server = TestClient(create_app(state), base_url="http://127.0.0.1:8765")
         asked = {"caption": "a whispering woman", "where": "speaker!=anna", "facets": "speaker"}
         assert server.get("/api/search", params=asked).status_code == 503
         with EdgeStore.open(folder) as store:
             copy_index(store, place)
-        services.library.refresh()
+        state.index.refresh()
         with serving(folder) as local:
             expected, found = (each.get("/api/search", params=asked).json() for each in (local, server))
         assert [hit["id"] for hit in found["hits"]] == [hit["id"] for hit in expected["hits"]]
         assert found["facets"] == expected["facets"]
         assert server.get("/", params={"captions": "calm"}).text.count('class="clip"') == 20
         assert server.get(f"/api/clips/{found['hits'][0]['id']}/audio").status_code == 200
-        services.close()
+        state.close()

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from voxdex.indexer.store.base import StoreError
     from voxdex.indexer.store.edge import EdgeStore
     from voxdex.indexer.store.filter_parser import parse_filter
-    from voxdex.search.clip_audio import extract_clips
+    from voxdex.search.clip_audio import extract_clip
     from voxdex.search.engine import search_index
-    from voxdex.search.query import ClipId, Direction, Hit, Query, QueryError, QueryTerm, Ranking, Sound, ask
+    from voxdex.search.query import ClipId, Direction, Hit, Query, QueryError, QuerySpec, QueryTerm, Ranking, Sound, ask
+    from voxdex.search.query_parser import parse_query
     from voxdex.search.rerank import Reward, rank
     from voxdex.web.client import Client
 
@@ -49,9 +50,10 @@ MODULES = {
     "indexer.store.base": "StoreError",
     "indexer.store.edge": "EdgeStore",
     "indexer.store.filter_parser": "parse_filter",
-    "search.clip_audio": "extract_clips",
+    "search.clip_audio": "extract_clip",
     "search.engine": "search_index",
-    "search.query": "ClipId Hit Query QueryError Ranking Direction Sound QueryTerm ask",
+    "search.query": "ClipId Direction Hit Query QueryError QuerySpec QueryTerm Ranking Sound ask",
+    "search.query_parser": "parse_query",
     "search.rerank": "Reward rank",
     "web.client": "Client",
 }
@@ -71,6 +73,7 @@ __all__ = [
     "ModelError",
     "Query",
     "QueryError",
+    "QuerySpec",
     "QueryTerm",
     "Ranking",
     "Reward",
@@ -79,13 +82,14 @@ __all__ = [
     "StoreError",
     "__version__",
     "ask",
-    "extract_clips",
+    "extract_clip",
     "find_recordings",
     "index",
     "index_folder",
     "open_index",
     "open_model",
     "parse_filter",
+    "parse_query",
     "rank",
     "read_audio",
     "read_metadata",

@@ -1,4 +1,4 @@
-"""The application: the page, the API, and what stands before them."""
+"""The web application: pages, HTTP API, errors and middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,54 +20,58 @@ from voxdex.web.state import AppState
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(services: AppState) -> FastAPI:
-    """The application over an index; it closes the services when it ends."""
+def create_app(state: AppState) -> FastAPI:
+    """Create the application of a server; it closes the state when it ends."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services.library.watch()
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        state.index.watch()
         yield
-        services.close()
+        state.close()
 
     app = FastAPI(
         title="Voxdex",
         summary="Find a voice by describing it.",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # its page comes from another site
+        docs_url=None,  # it loads scripts from another site
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    app.include_router(api.routes(services))
-    app.include_router(pages.routes(services), include_in_schema=False)
+    app.include_router(api.routes(state))
+    app.include_router(pages.routes(state), include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        """In Prometheus' text form."""
-        with services.library.opened() as index:
-            services.meters.clips.set(index.clips)
-        return Response(services.meters.text(), media_type="text/plain; version=0.0.4")
+        with state.index.opened() as index:
+            state.metrics.clips.set(index.clips)
+        return Response(state.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
-    def refuse(request: Request, status: int, reason: str) -> Response:
+    add_error_handlers(app, state)
+    app.add_middleware(SecurityMiddleware, settings=state.settings)
+    app.add_middleware(MetricsMiddleware, metrics=state.metrics)
+    return app
+
+
+def add_error_handlers(app: FastAPI, state: AppState) -> None:
+    """Answer errors with a sentence: as JSON under /api, as a page elsewhere."""
+
+    def respond(request: Request, status: int, reason: str) -> Response:
         reason = reason.encode("utf-8", "backslashreplace").decode()
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": reason}, status)
-        return pages.refusal(request, status, reason, services)
+        return pages.error_page(request, status, reason, state)
 
     @app.exception_handler(VoxdexError)
     def failed(request: Request, error: VoxdexError) -> Response:
-        return refuse(request, error.http_status, error.sentence)
+        return respond(request, error.http_status, error.sentence)
 
     @app.exception_handler(HTTPException)
-    def refused(request: Request, error: HTTPException) -> Response:
-        return refuse(request, error.status_code, str(error.detail))
+    def http_error(request: Request, error: HTTPException) -> Response:
+        return respond(request, error.status_code, str(error.detail))
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> Response:
+    def validation_error(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return refuse(request, 400, f"{'.'.join(map(str, first['loc'][1:])) or 'The request'}: {first['msg']}.")
-
-    app.add_middleware(SecurityMiddleware, settings=services.settings)
-    app.add_middleware(MetricsMiddleware, meters=services.meters)
-    return app
+        return respond(request, 400, f"{'.'.join(map(str, first['loc'][1:])) or 'The request'}: {first['msg']}.")

@@ -1,4 +1,4 @@
-"""A model for many threads: what they ask for at the same time runs through a graph together."""
+"""A model shared by threads: what they embed at the same time runs through a graph in one batch."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -14,73 +14,78 @@ import numpy as np
 from voxdex.encoders.model import Model
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-MOST_TOGETHER = 64
+MAX_BATCH = 64
+"""Items from which on a batch takes no further request."""
 WINDOW = 64
 """Clips of one recording that are embedded at a time."""
 
 
-class DynamicBatcher(Generic[Item, Found]):
-    """Calls `run` for what several threads ask at the same time: nobody waits for others to come, but all who have come go at
-    once as soon as the call before is done.
+class DynamicBatcher(Generic[Item, Result]):
+    """Run the requests of several threads in batches.
+
+    No request waits for others to come: all that have come go together as soon as the batch before them is done.
 
     Args:
-        run: answers items, in order.
-        on_run: is told how many items went together.
+        run: returns the results of items, in order.
+        on_batch: called with the size of each batch.
     """
 
-    def __init__(self, run: Callable[[list[Item]], Sequence[Found]], on_run: Callable[[int], None]) -> None:
-        self._run, self._on_run = run, on_run
-        self._asked: SimpleQueue[tuple[list[Item], Future]] = SimpleQueue()
+    def __init__(self, run: Callable[[list[Item]], Sequence[Result]], on_batch: Callable[[int], None]) -> None:
+        self._run, self._on_batch = run, on_batch
+        self._requests: SimpleQueue[tuple[list[Item], Future[list[Result]]]] = SimpleQueue()
         Thread(target=self._work, daemon=True).start()
 
-    def __call__(self, items: list[Item]) -> list[Found]:
-        answer: Future[list[Found]] = Future()
-        self._asked.put((items, answer))
-        return answer.result()
+    def __call__(self, items: list[Item]) -> list[Result]:
+        future: Future[list[Result]] = Future()
+        self._requests.put((items, future))
+        return future.result()
 
     def _work(self) -> None:
         while True:
-            together = [self._asked.get()]
-            while sum(len(items) for items, _ in together) < MOST_TOGETHER:
+            batch = [self._requests.get()]
+            while sum(len(items) for items, _ in batch) < MAX_BATCH:
                 try:
-                    together.append(self._asked.get_nowait())
+                    batch.append(self._requests.get_nowait())
                 except Empty:
                     break
-            self._answer(together)
+            self._answer(batch)
 
-    def _answer(self, together: list[tuple[list[Item], Future]]) -> None:
+    def _answer(self, batch: list[tuple[list[Item], Future[list[Result]]]]) -> None:
         try:
-            found = iter(self._run([item for items, _ in together for item in items]))
-            self._on_run(sum(len(items) for items, _ in together))
-            for items, answer in together:
-                answer.set_result(list(islice(found, len(items))))
+            results = iter(self._run([item for items, _ in batch for item in items]))
+            self._on_batch(sum(len(items) for items, _ in batch))
+            for items, future in batch:
+                future.set_result(list(islice(results, len(items))))
         except Exception as error:
-            if len(together) == 1:
-                return together[0][1].set_exception(error)
-            for each in together:  # whose it was is found by asking one by one
-                self._answer([each])
+            if len(batch) == 1:
+                return batch[0][1].set_exception(error)
+            for request in batch:  # alone, so that only the request that fails gets the error
+                self._answer([request])
 
 
 class SharedModel(Model):
-    """See Model.
+    """A Model for many threads.
 
     Args:
-        on_run: is told what ran, "speech" or "text", and how many of them together.
+        folder: a model folder.
+        device: see Model.
+        on_batch: called with "speech" or "text" and the batch size for each run of a graph.
     """
 
-    def __init__(self, folder: Path, device: str, on_run: Callable[[str, int], None]) -> None:
+    def __init__(self, folder: Path, device: str, on_batch: Callable[[str, int], None]) -> None:
         super().__init__(folder, device)
         speech, text = super().embed_speech, super().embed_text
-        self._speeches = DynamicBatcher(lambda clips: list(speech(clips)), partial(on_run, "speech"))
-        self._texts = DynamicBatcher(lambda texts: list(text(texts)), partial(on_run, "text"))
+        self._speech_batches = DynamicBatcher(lambda clips: list(speech(clips)), partial(on_batch, "speech"))
+        self._text_batches = DynamicBatcher(lambda texts: list(text(texts)), partial(on_batch, "text"))
 
     def embed_speech(self, clips: Iterable[np.ndarray], batch_seconds: float | None = None) -> Iterator[np.ndarray]:
+        del batch_seconds  # batches hold what several threads embed
         clips = iter(clips)
         while window := list(islice(clips, WINDOW)):
-            yield from self._speeches(window)
+            yield from self._speech_batches(window)
 
     def embed_text(self, captions: Iterable[str]) -> Iterator[np.ndarray]:
         captions = list(captions)
-        yield from self._texts(captions) if captions else ()
+        yield from self._text_batches(captions) if captions else ()

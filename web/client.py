@@ -1,7 +1,7 @@
-"""The interface of search/ over HTTP, for programs on other machines or in other environments.
+"""Python client of the HTTP API, for programs on other machines or in other environments.
 
 with Client("http://127.0.0.1:8765") as voices:
-    for hit in voices.find(Query(ask("a whispering old man"))):
+    for hit in voices.search(QuerySpec(captions=["a whispering old man"])):
         print(hit.score, hit.recording, hit.start, hit.end)
 """
 
@@ -15,12 +15,12 @@ import httpx
 import numpy as np
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
-from voxdex.encoders.audio.remote import on_disk
+from voxdex.encoders.audio.remote import Location, as_location, on_disk
 from voxdex.encoders.errors import VoxdexError
-from voxdex.indexer.store.filter_parser import write_filter
-from voxdex.indexer.store.filters import And, Filter
 from voxdex.search.classify import ClipPrediction
-from voxdex.search.query import NEGATIVE_WEIGHT, ClipId, Direction, Hit, Query, QueryTerm, Sound, SpokenMatch
+from voxdex.search.query import Hit, QuerySpec, SpokenMatch
+from voxdex.search.query_parser import split_span, split_weight
+from voxdex.web.uploads import PREFIX, is_clip_id
 
 Audio = np.ndarray | Path | str
 """float32 [samples], mono at 16 kHz in -1..1, or the path of a recording."""
@@ -31,13 +31,13 @@ class ServerError(VoxdexError):
 
 
 class Client:
-    """Asks a Voxdex server; see search for what it answers.
+    """A connection to a Voxdex server.
 
-    Every method raises ServerError where the server refuses or cannot be reached.
+    Every method raises ServerError if the server refuses or cannot be reached.
 
     Args:
-        address: of the server, as `voxdex serve` prints it.
-        token: what it asks for, if anything.
+        address: the URL that `voxdex serve` prints.
+        token: the server's token, if it needs one.
         timeout: seconds to wait for an answer.
     """
 
@@ -46,7 +46,7 @@ class Client:
         try:
             self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout)
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise ServerError(f"{address!r} is no address of a server, or the token is none ({error}).") from error
+            raise ServerError(f"{address!r} is no address of a server, or the token is invalid ({error}).") from error
 
     def __enter__(self) -> "Client":
         return self
@@ -55,106 +55,74 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the server."""
+        """Close the connection."""
         self._http.close()
 
-    def find(self, query: Query) -> list[Hit]:
-        """Answers a query, best first; sounds of it are sent."""
-        parts: dict[str, list[str]] = {name: [] for name in ("captions", "not", "like", "unlike", "move")}
-        for wish in filter(lambda wish: wish.weight, query.wishes):
-            name, text = self._written(wish)
-            parts[name].append(text)
-        ranking = query.ranking
-        page, rest = divmod(query.skip, query.limit)
-        if rest:
-            raise ValueError("Over HTTP, hits are skipped in whole pages: a multiple of the limit.")
-        request = parts | {
-            "says": f"/{query.says}/" if query.says else "",
-            "where": _conditions(query.where),
-            "liked": list(query.liked),
-            "disliked": list(query.disliked),
-            "group_by": ranking.group,
-            "per_group": ranking.per_group,
-            "fold": ranking.fold,
-            "diverse": ranking.diversity,
-            "min_score": ranking.least if np.isfinite(ranking.least) else None,
-            "limit": query.limit,
-            "page": page + 1,
-        }
-        found = self._ask("POST", "/api/search", json=request)["hits"]
-        return [Hit(**hit | {"said": SpokenMatch(**hit["said"]) if hit["said"] else None}) for hit in found]
+    def search(self, query: QuerySpec) -> list[Hit]:
+        """Answer a query, best first. Recordings in `like` and `unlike` are uploaded; clip ids are sent as they are."""
+        body = query.document() | {name: list(map(self._uploaded, getattr(query, name))) for name in ("like", "unlike")}
+        hits = self._ask("POST", "/api/search", json=body)["hits"]
+        return [Hit(**hit | {"spoken": SpokenMatch(**hit["spoken"]) if hit["spoken"] else None}) for hit in hits]
 
     def embed(self, captions: Sequence[str] = (), audios: Sequence[Audio] = ()) -> tuple[np.ndarray, np.ndarray]:
-        """Unit vectors of captions, and of recordings clip by clip: float32 [captions, dimension], [clips, dimension]."""
-        found = self._ask("POST", "/api/embed", data={"captions": list(captions)}, files=_files(audios))
-        return tuple(np.array(found[name], dtype=np.float32) for name in ("captions", "speech"))
+        """Embed captions, and recordings clip by clip: unit vectors, float32 [captions, dimension] and [clips, dimension]."""
+        answer = self._ask("POST", "/api/embed", data={"captions": list(captions)}, files=_files(audios))
+        return np.array(answer["captions"], dtype=np.float32), np.array(answer["speech"], dtype=np.float32)
 
     def classify(
         self, audio: Audio, attributes: Sequence[str] = (), labels: Sequence[str] = (), templates: Sequence[str] = ()
     ) -> list[ClipPrediction]:
-        """What each clip of a recording sounds like; see search.question for attributes, labels and templates."""
+        """Classify each clip of a recording; see search.classify.label_set for attributes, labels and templates."""
         data = {"attributes": list(attributes), "labels": list(labels), "templates": list(templates)}
-        found = self._ask("POST", "/api/classify", data=data, files=_files([audio]))["results"]
+        results = self._ask("POST", "/api/classify", data=data, files=_files([audio]))["results"]
         return [
             ClipPrediction(
-                clip.pop("recording"), clip.pop("start"), clip.pop("end"), {name: each["scores"] for name, each in clip.items()}
+                recording=clip.pop("recording"),
+                start=clip.pop("start"),
+                end=clip.pop("end"),
+                probabilities={name: prediction["scores"] for name, prediction in clip.items()},
             )
-            for clip in found
+            for clip in results
         ]
 
     def caption(self, audio: Audio, limit: int = 5) -> list[dict[str, Any]]:
-        """The captions that fit a recording best, clip by clip; see search.caption_file."""
+        """Find the captions that fit a recording best, clip by clip; see search.caption.caption_file."""
         return self._ask("POST", "/api/caption", data={"limit": limit}, files=_files([audio]))["results"]
 
     def rewards(self, audios: Sequence[Audio], captions: Sequence[str]) -> np.ndarray:
-        """How well takes follow their captions, float32 [takes], -1 to 1; see search.Reward."""
-        found = self._ask("POST", "/api/rerank", data={"captions": list(captions)}, files=_files(audios))
-        return np.array(found["rewards"], dtype=np.float32)
+        """Score takes by their captions, float32 [takes], -1 to 1; see search.rerank.Reward."""
+        answer = self._ask("POST", "/api/rerank", data={"captions": list(captions)}, files=_files(audios))
+        return np.array(answer["rewards"], dtype=np.float32)
 
     def status(self) -> dict[str, Any]:
-        """What is in the index, and how far a run is that writes it."""
+        """Return the statistics of the index, and the progress of a run that writes it."""
         return self._ask("GET", "/api/status")
 
-    def _written(self, wish: QueryTerm) -> tuple[str, str]:
-        """Which part of a request a wish is, and its text."""
-        part, weight = wish.part, wish.weight
-        if isinstance(part, Direction):
-            away, towards = (part.away, part.towards) if weight > 0 else (part.towards, part.away)
-            return "move", f"{away} -> {towards}::{abs(weight):g}"
-        count = f"::{weight if weight > 0 else -weight / NEGATIVE_WEIGHT:g}"
-        match part:
-            case ClipId(id):
-                return "like" if weight > 0 else "unlike", id + count
-            case Sound():
-                return "like" if weight > 0 else "unlike", self._sent(part) + count
-        return "captions" if weight > 0 else "not", part + count
-
-    def _sent(self, sound: Sound) -> str:
-        name = self._ask("POST", "/api/sounds", files=[("file", _file(sound.path))])["name"]
-        if sound.start is None and sound.end is None:
-            return name
-        return f"{name}:{'' if sound.start is None else sound.start}-{'' if sound.end is None else sound.end}"
+    def _uploaded(self, text: str) -> str:
+        """Upload the recording in an item of `like`, and return the item with the name of the upload in its place."""
+        sound, _ = split_weight(text)
+        if sound.startswith(PREFIX) or is_clip_id(sound):
+            return text
+        path = sound if Path(sound).exists() else split_span(sound)[0]
+        upload = self._ask("POST", "/api/sounds", files=[("file", _file(as_location(path)))])
+        return upload["name"] + text.removeprefix(path)
 
     def _ask(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._http.request(method, path, **request)
-            found = answer.json()
+            document = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ServerError(f"The server at {self._http.base_url} does not answer as Voxdex does ({error}).") from error
         if answer.is_error:
-            raise ServerError(found.get("error", f"The server refused with status {answer.status_code}."))
-        return found
-
-
-def _conditions(where: Filter) -> list[str]:
-    return [write_filter(part) for part in (where.parts if isinstance(where, And) else (where,))]
+            raise ServerError(document.get("error", f"The server refused with status {answer.status_code}."))
+        return document
 
 
 def _files(audios: Sequence[Audio]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("files", _file(audio)) for audio in audios]
 
 
-def _file(audio: Audio) -> tuple[str, bytes]:
+def _file(audio: np.ndarray | Location) -> tuple[str, bytes]:
     if not isinstance(audio, np.ndarray):
         try:
             with on_disk(audio) as file:

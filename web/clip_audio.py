@@ -1,4 +1,4 @@
-"""What is heard and seen of a clip: its sound, cut out of the recording, and its waveform."""
+"""Audio and waveforms of clips for browsers."""
 
 import os
 import tempfile
@@ -10,16 +10,16 @@ import numpy as np
 
 from voxdex.encoders.audio.reader import AudioError, read_audio
 from voxdex.encoders.audio.remote import Location, is_url
-from voxdex.search.clip_audio import extract_clips
+from voxdex.search.clip_audio import extract_clip
 from voxdex.search.query import ClipRecord
 
-KEPT = 500
-"""Clips that stay cut out."""
+MAX_CLIPS = 500
+"""Clips in the cache."""
 BARS = 200
-"""Of a waveform."""
-MOST_AROUND = 60.0
-"""Seconds before and after a clip that may be heard too."""
-TYPES = {
+"""Values of a waveform."""
+MAX_CONTEXT_SECONDS = 60.0
+"""Longest context before and after a clip, in seconds."""
+MEDIA_TYPES = {
     ".wav": "audio/wav",
     ".flac": "audio/flac",
     ".mp3": "audio/mpeg",
@@ -30,60 +30,59 @@ TYPES = {
     ".oga": "audio/ogg",
     ".webm": "audio/webm",
 }
-"""What browsers play, by suffix."""
+"""Media types that browsers play, by suffix."""
 
 
 class ClipAudioCache:
-    """Cuts clips out when they are asked for, and keeps the last ones until close()."""
+    """Audio files of clips, cut out of their recordings on request; the latest are kept until close()."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="voxdex-clips-")
-        self._kept: OrderedDict[str, Path] = OrderedDict()
+        self._files: OrderedDict[str, Path] = OrderedDict()
         self._lock = threading.Lock()
 
-    def sound(self, clip: ClipRecord, around: float = 0.0) -> Path:
-        """A file with a clip's sound in a form that browsers play, and `around` seconds before and after it.
+    def file(self, clip: ClipRecord, around: float = 0.0) -> Path:
+        """Return a file that browsers play, with a clip's audio and `around` seconds before and after it.
 
         Raises:
-            AudioError: the recording is gone, leads out of its folder, or cannot be read.
+            AudioError: the recording is gone, is a link out of its folder, or cannot be read.
         """
-        around = min(around, MOST_AROUND)
+        around = min(around, MAX_CONTEXT_SECONDS)
         key = f"{clip.id}-{around:g}"
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._files:
+                self._files.move_to_end(key)
+                return self._files[key]
         start, end = max(0.0, clip.start - around), clip.end + around
-        file = extract_clips(
-            recording_of(clip), start, end, Path(self._folder.name), f"{key}-{threading.get_ident()}", playable=True
-        )
+        name = f"{key}-{threading.get_ident()}"
+        file = extract_clip(recording_of(clip), start, end, folder=Path(self._folder.name), name=name, playable=True)
         with self._lock:
-            self._kept[key] = file
-            gone = self._kept.popitem(last=False)[1] if len(self._kept) > KEPT else None
-        if gone:
-            gone.unlink(missing_ok=True)
+            self._files[key] = file
+            oldest = self._files.popitem(last=False)[1] if len(self._files) > MAX_CLIPS else None
+        if oldest:
+            oldest.unlink(missing_ok=True)
         return file
 
     def close(self) -> None:
-        """Removes them."""
+        """Delete all files."""
         self._folder.cleanup()
 
     def peaks(self, clip: ClipRecord) -> list[float]:
-        """The waveform of a clip in BARS steps, each the loudest sample in it, 0 to 1.
+        """Return the waveform of a clip: the loudest sample, 0 to 1, of each of BARS equal parts.
 
         Raises:
-            AudioError: see sound.
+            AudioError: see file.
         """
-        samples = np.abs(read_audio(self.sound(clip)))
+        samples = np.abs(read_audio(self.file(clip)))
         edges = np.linspace(0, len(samples), min(BARS, len(samples)) + 1).astype(int)
         return np.maximum.reduceat(samples, edges[:-1]).clip(0, 1).round(3).tolist()
 
 
 def recording_of(clip: ClipRecord) -> Location:
-    """The recording of a clip, on this machine or elsewhere.
+    """Return the recording of a clip, on this machine or elsewhere.
 
     Raises:
-        AudioError: it is gone, or has become a link that leads out of its folder.
+        AudioError: the file is gone, or has become a link out of its folder.
     """
     if is_url(clip.recording):
         return clip.recording
@@ -95,6 +94,6 @@ def recording_of(clip: ClipRecord) -> Location:
     return path
 
 
-def is_played(clip: ClipRecord) -> bool:
-    """Whether browsers play the recording of a clip as it is; only those of this machine are handed out whole."""
-    return not is_url(clip.recording) and Path(clip.recording).suffix.lower() in TYPES
+def is_playable(clip: ClipRecord) -> bool:
+    """Return whether browsers play the recording of a clip as it is; only recordings on this machine are sent whole."""
+    return not is_url(clip.recording) and Path(clip.recording).suffix.lower() in MEDIA_TYPES

@@ -1,4 +1,4 @@
-"""The index that is asked: by many at once, and beside a run that writes it."""
+"""Concurrent reading of an index, also while a run writes it."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,53 +18,53 @@ from voxdex.indexer.statistics import IndexStatistics, index_statistics
 from voxdex.indexer.store.base import Store, StoreError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filters import Filter
-from voxdex.search.cohort import ScoreCohort
+from voxdex.search.scoring import ScoreCohort
 from voxdex.web.batching import SharedModel
 
 log = logging.getLogger("voxdex")
 
-MOST_COUNTED = 100
-"""Filters under which values are counted, before all of them are forgotten."""
-LOOK_SECONDS = 2.0
-"""How often it is seen whether the index has changed."""
+MAX_COUNTED_FILTERS = 100
+"""Filters whose value counts are cached; one more clears the cache."""
+REFRESH_SECONDS = 2.0
+"""Interval between checks for changes of the index."""
 
 
 @dataclass
 class IndexSnapshot:
-    """An index as it was at some time, and what answering about it takes. users: who ask it now."""
+    """An open state of an index, with what searches of it need. users: number of requests that use it."""
 
     store: Store
     model: SharedModel
-    background: ScoreCohort
+    cohort: ScoreCohort
     clips: int
     revision: tuple[Any, ...]
     since: datetime = field(default_factory=datetime.now)
     users: int = 0
-    is_past: bool = False
+    is_replaced: bool = False
     _values: dict[tuple[tuple[str, ...], Filter], Mapping[str, Mapping[str, int]]] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def listener(self) -> PhoneticModel | None:
-        """What embeds what is said, where the index holds that."""
+    def phonetic_model(self) -> PhoneticModel | None:
+        """The phonetic model of the index; None if it has no phonetic vectors."""
         return open_phonetic_encoder(self.store)
 
     @cached_property
-    def index_statistics(self) -> IndexStatistics:
-        """What is in it; counted once, as it does not change."""
+    def statistics(self) -> IndexStatistics:
+        """Statistics of the index, counted once."""
         return index_statistics(self.store)
 
     def values(self, fields: Sequence[str], where: Filter) -> Mapping[str, Mapping[str, int]]:
-        """How many clips that meet a filter have each value of some fields, about; kept, as it is asked again and again."""
-        if len(self._values) > MOST_COUNTED:
+        """Count approximately the clips that match a filter for each value of fields, by field; counts are cached."""
+        if len(self._values) > MAX_COUNTED_FILTERS:
             self._values.clear()
-        asked = (tuple(fields), where)
-        found = self._values.get(asked)
-        if found is None:
-            found = self._values[asked] = self.store.facets(fields, where, exact=False)
-        return found
+        key = (tuple(fields), where)
+        counts = self._values.get(key)
+        if counts is None:
+            counts = self._values[key] = self.store.facets(fields, where, exact=False)
+        return counts
 
     def close(self) -> None:
-        """Lets go of it, and of the copy."""
+        """Close the index; delete the copy of an embedded one."""
         if isinstance(self.store, EdgeStore):
             delete_snapshot(self.store)
         else:
@@ -72,20 +72,20 @@ class IndexSnapshot:
 
 
 class IndexReader:
-    """Keeps an index open for reading; of an embedded one a copy, which follows whatever runs change.
+    """An index open for reading. Of an embedded index, a copy is read, which is replaced when the index has changed.
 
     Args:
-        place: where the index is.
-        device: see open_model.
-        on_run: see SharedModel.
+        location: location of the index.
+        device: device of the model; see open_model.
+        on_batch: called with "speech" or "text" and the batch size for each run of a graph.
 
     Raises:
         ModelError: the model of the index cannot be opened.
     """
 
-    def __init__(self, place: IndexLocation, device: str, on_run: Callable[[str, int], None]) -> None:
-        self.place = place
-        self._device, self._on_run = device, on_run
+    def __init__(self, location: IndexLocation, device: str, on_batch: Callable[[str, int], None]) -> None:
+        self.location = location
+        self._device, self._on_batch = device, on_batch
         self._opened: IndexSnapshot | None = None
         self._lock, self._closed = Lock(), Event()
         self._reason = ""
@@ -93,10 +93,10 @@ class IndexReader:
 
     @contextmanager
     def opened(self) -> Iterator[IndexSnapshot]:
-        """The index, for as long as a question takes.
+        """Hold the open index during a request.
 
         Raises:
-            StoreError: there is none, or none could be opened yet.
+            StoreError: there is no index, or it could not be opened yet.
         """
         with self._lock:
             opened = self._opened
@@ -108,53 +108,55 @@ class IndexReader:
         finally:
             with self._lock:
                 opened.users -= 1
-                self._close_if_past(opened)
+                self._close_if_unused(opened)
 
     def refresh(self) -> None:
-        """Opens the index as it is now, where it has changed since it was opened, and nobody writes it."""
+        """Open the index again if it has changed and no run is writing it."""
         try:
-            revision = self.place.revision()
+            revision = self.location.revision()
             if self._opened and (revision == self._opened.revision or not revision or self.progress()):
                 return
-            store = open_snapshot(self.place.path) if isinstance(self.place, LocalIndex) else self.place.open()
+            store = open_snapshot(self.location.path) if isinstance(self.location, LocalIndex) else self.location.open()
         except StoreError as error:
             self._reason = str(error)
             return
         former = self._opened
-        is_same = former is not None and former.store.space == store.space
-        model = former.model if is_same else SharedModel(locate(store.model), self._device, self._on_run)
+        if former is not None and former.store.space == store.space:
+            model = former.model
+        else:
+            model = SharedModel(locate(store.model), self._device, self._on_batch)
         fresh = IndexSnapshot(store, model, ScoreCohort.of(store), store.count(), revision)
         with self._lock:
             self._opened = fresh
             if former:
-                former.is_past = True
-                self._close_if_past(former)
+                former.is_replaced = True
+                self._close_if_unused(former)
 
     def progress(self) -> Progress | None:
-        """How far a run is that writes the index; None where there is none, or on a server."""
-        return read_progress(self.place.path) if isinstance(self.place, LocalIndex) else None
+        """Return the progress of a run that writes the index; None if there is none, or for an index on a server."""
+        return read_progress(self.location.path) if isinstance(self.location, LocalIndex) else None
 
     def watch(self) -> None:
-        """Follows what runs change, in the background, until close()."""
+        """Refresh regularly in a background thread, until close()."""
         Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """Lets go of the index, once nobody asks it any more."""
+        """Close the index after the last request that uses it."""
         self._closed.set()
         with self._lock:
             if self._opened:
-                self._opened.is_past = True
-                self._close_if_past(self._opened)
+                self._opened.is_replaced = True
+                self._close_if_unused(self._opened)
             self._opened, self._reason = None, "The index is closed."
 
     def _watch(self) -> None:
-        while not self._closed.wait(LOOK_SECONDS):
+        while not self._closed.wait(REFRESH_SECONDS):
             try:
                 self.refresh()
             except Exception:
-                log.exception("The index could not be opened again; the one before it goes on answering.")
+                log.exception("The index could not be opened again; its former state stays in use.")
 
     @staticmethod
-    def _close_if_past(opened: IndexSnapshot) -> None:
-        if opened.is_past and not opened.users:
+    def _close_if_unused(opened: IndexSnapshot) -> None:
+        if opened.is_replaced and not opened.users:
             opened.close()

@@ -1,4 +1,4 @@
-"""The pages, rendered here; static/ makes them play."""
+"""The pages, rendered on the server; static/ holds their scripts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,166 +13,179 @@ from fastapi.templating import Jinja2Templates
 from voxdex.encoders.errors import TextError
 from voxdex.encoders.zero_shot import supported_attributes
 from voxdex.indexer.store.base import StoreError
+from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import FilterError, group_fields
-from voxdex.search.engine import count_among
-from voxdex.search.formats import TOLD, short_name, span
+from voxdex.search.engine import count_values
+from voxdex.search.formats import SUMMARY_ATTRIBUTES, short_name, span
 from voxdex.search.query import Facet, Hit, QueryError
-from voxdex.web.clip_audio import is_played
+from voxdex.web.clip_audio import is_playable
 from voxdex.web.index_reader import IndexSnapshot
 from voxdex.web.schemas import SearchRequest
-from voxdex.web.state import AppState, known_models
+from voxdex.web.state import AppState, installed_models
+from voxdex.web.uploads import PREFIX
 
 EXAMPLES = ("breathy, sad female voice", "an angry man, not shouting", "a calm old lady", "whispering", "a deep, rough voice")
-FACETED = 100
-"""Of how many hits values are counted; so many are found, and shown a page at a time."""
-SHOWN = 20
-MOST_VALUES, MOST_FACETS = 12, 14
-AROUND = 100
-"""Clips of a recording that are shown before and after one."""
+FACET_HITS = 100
+"""Hits of a query, shown a page at a time, among which the values of facets are counted."""
+PAGE_HITS = 20
+"""Hits on a page."""
+MAX_VALUES, MAX_FACETS = 12, 14
+"""Values shown of a facet, and facets shown."""
+CONTEXT_CLIPS = 100
+"""Clips of a recording shown before and after one."""
+CHIPS = ("like", "not", "unlike", "move", "liked", "disliked")
+"""Lists of a query that are shown as chips, under their JSON names."""
 TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
 TEMPLATES.env.filters |= {"span": lambda clip: span(clip.start, clip.end), "short": short_name}
-TEMPLATES.env.globals["told"] = TOLD
+TEMPLATES.env.globals["summary_attributes"] = SUMMARY_ATTRIBUTES
 
 
 @dataclass(frozen=True)
 class FacetValue:
-    """A value of a facet: how many hits have it, and all; whether it is chosen, and where that can be changed."""
+    """A value of a facet: clips with it among the hits and in total, and the address that selects or deselects it."""
 
     value: str
     hits: int
-    all: int
-    chosen: bool
+    total: int
+    selected: bool
     address: str
 
 
 @dataclass(frozen=True)
 class QueryChip:
-    """A part of the query that has no box of its own, and the address of the query without it."""
+    """An item of the query without a form field, and the address of the query without it."""
 
     kind: str
     text: str
     address: str
 
 
-def routes(services: AppState) -> APIRouter:
-    """All pages."""
+def routes(state: AppState) -> APIRouter:
+    """Return the routes of all pages."""
     pages = APIRouter()
 
     @pages.get("/", response_class=HTMLResponse)
-    def search(request: Request, asked: Annotated[SearchRequest, Query()]) -> HTMLResponse:
-        asked = without_blanks(asked)
-        empty = not any((asked.caption, asked.captions, asked.like, asked.move, asked.liked, asked.says))
-        page = {"asked": asked, "examples": EXAMPLES, "empty": empty, "hits": [], "facets": {}, "more": False, "error": ""}
-        with services.library.opened() as index:
+    def search(request: Request, form: Annotated[SearchRequest, Query()]) -> HTMLResponse:
+        form = drop_empty(form)
+        spec = form.spec()
+        empty = not any((spec.captions, spec.like, spec.move, spec.liked, spec.spoken_text))
+        page = {"spec": spec, "region": form.region, "fields": form.model_dump(by_alias=True), "examples": EXAMPLES}
+        page |= {"empty": empty, "hits": [], "facets": {}, "more": False, "error": ""}
+        first = (spec.page - 1) * PAGE_HITS
+        with state.index.opened() as index:
             try:
-                found = [] if empty else services.search(index, asked.model_copy(update={"limit": FACETED, "page": 1}))[1]
-                first = (asked.page - 1) * SHOWN
+                all_hits = form.model_copy(update={"limit": FACET_HITS, "page": 1}).spec()
+                hits = [] if empty else state.search(index, all_hits, form.region)
                 page |= {
-                    "hits": found[first : first + SHOWN],
-                    "found": len(found),
-                    "more": len(found) > first + SHOWN,
-                    "facets": facets(index, found, asked),
+                    "hits": hits[first : first + PAGE_HITS],
+                    "found": len(hits),
+                    "more": len(hits) > first + PAGE_HITS,
+                    "facets": facets(index, hits, form),
                 }
             except (QueryError, FilterError, TextError) as error:
                 page["error"] = str(error)
-            page |= {"clips": index.clips, "model": index.model.card, "says": index.store.phonetic}
-        page |= {"parts": parts(asked, page["hits"]), "address": lambda **changes: address(asked, **changes)}
+            page |= {"clips": index.clips, "model": index.model.card, "has_phonetic": index.store.says is not None}
+        page |= {"chips": chips(form, page["hits"]), "address": lambda **changes: address(form, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 
     @pages.get("/clips/{id}", response_class=HTMLResponse)
     def recording(request: Request, id: str) -> HTMLResponse:
-        with services.library.opened() as index:
-            clip = services.clip(index, id)
-            clips = services.neighbours(index, clip)
-        first = max(0, clips.index(clip) - AROUND)
+        with state.index.opened() as index:
+            clip = state.clip(index, id)
+            clips = state.clips_of_recording(index, clip)
+        first = max(0, clips.index(clip) - CONTEXT_CLIPS)
         page = {
             "clip": clip,
-            "clips": clips[first : first + 2 * AROUND],
+            "clips": clips[first : first + 2 * CONTEXT_CLIPS],
             "first": first,
-            "all": len(clips),
-            "whole": is_played(clip),
+            "total": len(clips),
+            "playable": is_playable(clip),
         }
         return TEMPLATES.TemplateResponse(request, "recording.html", page)
 
     @pages.get("/map", response_class=HTMLResponse)
     def map_page(request: Request) -> HTMLResponse:
-        with services.library.opened() as index:
+        with state.index.opened() as index:
             return TEMPLATES.TemplateResponse(request, "map.html", {"attributes": supported_attributes(index.model)})
 
     @pages.get("/status", response_class=HTMLResponse)
     def status(request: Request) -> HTMLResponse:
-        progress, reason, found = services.library.progress(), "", None
+        reason, statistics = "", None
         try:
-            with services.library.opened() as index:
-                found = services.status(index)
+            with state.index.opened() as index:
+                statistics = state.status(index)
         except StoreError as error:
             reason = str(error)
-        page = {"progress": progress, "found": found, "reason": reason, "models": known_models()}
+        page = {"progress": state.index.progress(), "status": statistics, "reason": reason, "models": installed_models()}
         return TEMPLATES.TemplateResponse(request, "status.html", page)
 
     @pages.get("/help", response_class=HTMLResponse)
-    def about(request: Request) -> HTMLResponse:
+    def help_page(request: Request) -> HTMLResponse:
         return TEMPLATES.TemplateResponse(request, "help.html", {"document": request.app.openapi()})
 
     return pages
 
 
-def refusal(request: Request, status: int, reason: str, services: AppState) -> HTMLResponse:
-    """A page that says why there is none."""
-    page = {"reason": reason, "progress": services.library.progress()}
-    return TEMPLATES.TemplateResponse(request, "refusal.html", page, status)
+def error_page(request: Request, status: int, reason: str, state: AppState) -> HTMLResponse:
+    """Render an error."""
+    page = {"reason": reason, "progress": state.index.progress()}
+    return TEMPLATES.TemplateResponse(request, "error.html", page, status)
 
 
-def without_blanks(asked: SearchRequest) -> SearchRequest:
-    """A query without the boxes that were left empty."""
-    values = asked.model_dump(by_alias=True, exclude_unset=True)
+def drop_empty(form: SearchRequest) -> SearchRequest:
+    """Return a request without its empty fields and blank items."""
+    values = form.model_dump(by_alias=True, exclude_unset=True)
     kept = {
         name: [text for text in value if text.strip()] if isinstance(value, list) else value for name, value in values.items()
     }
     return SearchRequest.model_validate({name: value for name, value in kept.items() if value not in ("", [], None)})
 
 
-def address(asked: SearchRequest, **changes: Any) -> str:
-    """Of the page of a query, in which some parts are others."""
-    values = asked.model_dump(by_alias=True, exclude_defaults=True) | {"page": 1} | changes
-    return "/?" + urlencode({name: value for name, value in values.items() if value and (name, value) != ("page", 1)}, True)
+def address(form: SearchRequest, **changes: Any) -> str:
+    """Return the address of a query with changed fields, on its first page."""
+    values = form.model_dump(by_alias=True, exclude_defaults=True) | {"page": 1} | changes
+    return "/?" + urlencode(
+        {name: value for name, value in values.items() if value and (name, value) != ("page", 1)}, doseq=True
+    )
 
 
-def parts(asked: SearchRequest, hits: Sequence[Hit]) -> list[QueryChip]:
-    """What of a query is shown above its hits, to be taken away again."""
+def chips(form: SearchRequest, hits: Sequence[Hit]) -> list[QueryChip]:
+    """Return the chips above the hits, each with the address that removes it."""
     names = {hit.id: f"{short_name(hit.recording)} {span(hit.start, hit.end)}" for hit in hits}
-    values = asked.model_dump(by_alias=True)
-    shown = []
-    for kind in ("like", "not", "unlike", "move", "liked", "disliked"):
-        for text in values[kind]:
-            rest = [other for other in values[kind] if other != text]
-            sound = "a sound that was sent" if text.startswith("sound:") else f"clip {text[:8]}"
+    fields = form.model_dump(by_alias=True)
+    found = []
+    for kind in CHIPS:
+        for text in fields[kind]:
+            others = [other for other in fields[kind] if other != text]
+            sound = "an uploaded sound" if text.startswith(PREFIX) else f"clip {text[:8]}"
             words = text if kind in ("not", "move") else names.get(text, sound)
-            shown.append(QueryChip(kind, words, address(asked, **{kind: rest})))
-    if asked.region:
-        shown.append(QueryChip("region", "of the map", address(asked, region=None)))
-    return shown
+            found.append(QueryChip(kind, words, address(form, **{kind: others})))
+    if form.region:
+        found.append(QueryChip("region", "of the map", address(form, region=None)))
+    return found
 
 
-def facets(index: IndexSnapshot, hits: Sequence[Hit], asked: SearchRequest) -> Mapping[str, list[FacetValue]]:
-    """How often values occur in the hits and in all clips that meet the conditions; what can be chosen, by field."""
+def facets(index: IndexSnapshot, hits: Sequence[Hit], form: SearchRequest) -> Mapping[str, list[FacetValue]]:
+    """Count the values of text fields among the hits and all clips that match the filters, by field."""
     known = group_fields(key for key, kind in index.store.schema().items() if kind == "text")
-    stored = [name for name, keys in known.items() if keys[0].startswith("metadata.")]
-    named = [attribute.name for attribute in supported_attributes(index.model)]
-    fields = [name for name in dict.fromkeys(stored + named) if name in known][:MOST_FACETS]
-    where = asked.asked().filter()
-    everywhere = index.values(fields, where)
-    counted = (Facet(name, count_among(name, hits, index.store), everywhere[name]) for name in fields)
-    return {facet.field: choices(facet, asked) for facet in counted if len(facet.all) > 1 or facet.hits}
+    metadata = [name for name, keys in known.items() if keys[0].startswith("metadata.")]
+    attributes = [attribute.name for attribute in supported_attributes(index.model)]
+    fields = [name for name in dict.fromkeys(metadata + attributes) if name in known][:MAX_FACETS]
+    totals = index.values(fields, parse_filter(*form.spec().where))
+    counted = (Facet(name, count_values(name, hits, index.store), totals[name]) for name in fields)
+    return {facet.field: facet_values(facet, form) for facet in counted if len(facet.total) > 1 or facet.hits}
 
 
-def choices(facet: Facet, asked: SearchRequest) -> list[FacetValue]:
-    """The commonest values of a field, and links that choose them or let them go."""
-    values = sorted(facet.all, key=lambda value: (-facet.hits.get(value, 0), -facet.all[value], value))[:MOST_VALUES]
+def facet_values(facet: Facet, form: SearchRequest) -> list[FacetValue]:
+    """Return the most frequent values of a facet."""
+    filters = list(form.spec().where)
+    values = sorted(facet.total, key=lambda value: (-facet.hits.get(value, 0), -facet.total[value], value))[:MAX_VALUES]
     found = []
     for value in values:
         condition = f'"{facet.field}"="{value}"' if '"' not in value else f'"{facet.field}"={value}'
-        chosen = condition in asked.where
-        where = [each for each in asked.where if each != condition] + ([] if chosen else [condition])
-        found.append(FacetValue(value, facet.hits.get(value, 0), facet.all[value], chosen, address(asked, where=where)))
+        selected = condition in filters
+        where = [each for each in filters if each != condition] + ([] if selected else [condition])
+        found.append(
+            FacetValue(value, facet.hits.get(value, 0), facet.total[value], selected, address=address(form, where=where))
+        )
     return found

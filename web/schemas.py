@@ -1,21 +1,30 @@
-"""What the API takes and gives, beside what search/ calls so already."""
+"""Bodies of the HTTP API: requests and answers."""
 
-from typing import Annotated, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from voxdex.search.query import Hit, Ranking
-from voxdex.search.query_parser import QuerySpec
+from voxdex.search.query import JSON_NAMES, Hit, QuerySpec
 
-MOST_PARTS = 50
-Texts = Annotated[list[str], Field(default_factory=list, max_length=MOST_PARTS)]
+MAX_ITEMS = 50
+"""Items in each list of a query."""
+CONSTRAINTS: dict[str, dict[str, Any]] = {
+    "without": {"description": "Captions of voices to avoid."},
+    "spoken_text": {"max_length": 2000, "description": "Words to find in the speech, or phonemes (IPA) between slashes."},
+    "language": {"max_length": 40, "description": "Language of `says`, by its espeak-ng name."},
+    "per_group": {"ge": 1, "le": 1000},
+    "diverse": {"ge": 0, "le": 1},
+    "fold": {"ge": 0, "le": 1},
+    "min_score": {"allow_inf_nan": False},
+    "limit": {"ge": 1, "le": 1000},
+    "page": {"ge": 1, "le": 10_000},
+}
+"""Limits and descriptions of the QuerySpec fields in a request."""
 
 
-class SearchRequest(BaseModel):
-    """A query. Sounds are named by the id of a clip, or as POST /api/sounds named what was sent; clips by their ids.
-
-    "::2" behind a caption, a sound or a move lets it count double.
-    """
+class QueryBody(BaseModel):
+    """The fields of a request beside those of QuerySpec."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -27,41 +36,47 @@ class SearchRequest(BaseModel):
         },
     )
 
-    caption: str | None = Field(None, description="One caption; the same as captions with one.")
-    captions: Texts
-    like: Texts
-    without: Texts = Field(alias="not", description="Captions of voices to stay away from.")
-    unlike: Texts
-    move: Texts
-    liked: Texts
-    disliked: Texts
-    says: str = Field("", max_length=2000, description="What is said: a text, or IPA between slashes.")
-    language: str = Field("en-us", max_length=40, description="Of that text, as espeak-ng calls it.")
-    where: Texts
-    facets: Texts
-    region: str | None = Field(None, max_length=8000, description="Of the map: x,y;x,y;x,y with numbers from 0 to 1.")
-    group_by: str | None = None
-    per_group: int = Field(1, ge=1, le=1000)
-    diverse: float = Field(0.0, ge=0, le=1)
-    fold: float = Field(Ranking.fold, ge=0, le=1)
-    min_score: float | None = Field(None, allow_inf_nan=False)
-    limit: int = Field(10, ge=1, le=1000)
-    page: int = Field(1, ge=1, le=10_000)
+    caption: str | None = Field(None, description="One caption; short for a list of one.")
+    region: str | None = Field(
+        None, max_length=8000, description="A polygon of the map that holds the clips: x,y;x,y;x,y with numbers from 0 to 1."
+    )
 
-    def asked(self) -> QuerySpec:
-        """The query as it was written."""
-        captions = [*([self.caption] if self.caption and self.caption not in self.captions else []), *self.captions]
-        voices = (captions, self.like, self.without, self.unlike, self.move, self.liked, self.disliked)
-        return QuerySpec(*voices, self.where, self.says, self.language)
+    def spec(self) -> QuerySpec:
+        """Return the query; `caption` comes first among its captions."""
+        values = {field.name: getattr(self, field.name) for field in fields(QuerySpec)}
+        if self.caption and self.caption not in values["captions"]:
+            values["captions"] = [self.caption, *values["captions"]]
+        return QuerySpec(**values)
 
-    def ranking(self) -> Ranking:
-        """How hits are ranked."""
-        least = Ranking.least if self.min_score is None else self.min_score
-        return Ranking(self.group_by, self.per_group, self.fold, self.diverse, least)
+
+def _body_fields() -> dict[str, Any]:
+    """The fields of QuerySpec, under their JSON names and with their limits, as pydantic takes them."""
+    hints, found = get_type_hints(QuerySpec), {}
+    for field in fields(QuerySpec):
+        options: dict[str, Any] = {"alias": JSON_NAMES.get(field.name)} | CONSTRAINTS.get(field.name, {})
+        if field.default == ():
+            found[field.name] = list[str], Field(default_factory=list, max_length=MAX_ITEMS, **options)
+        else:
+            found[field.name] = hints[field.name], Field(field.default, **options)
+    return found
+
+
+if TYPE_CHECKING:
+    SearchRequest = QueryBody
+else:
+    SearchRequest = create_model(
+        "SearchRequest",
+        __base__=QueryBody,
+        __doc__="""A query. Sounds are named by clip ids, or by the names that POST /api/sounds returned.
+
+        A weight may follow a caption, a sound or a move: "::2" counts double.
+        """,
+        **_body_fields(),
+    )
 
 
 class SearchAnswer(BaseModel):
-    """The same document as `search --json` prints."""
+    """The document that `search --json` prints."""
 
     query: dict[str, Any]
     hits: list[Hit]
@@ -69,7 +84,7 @@ class SearchAnswer(BaseModel):
 
 
 class Embeddings(BaseModel):
-    """captions, speech: rows of unit length. clips: "file#start-end" for each row of speech, in seconds."""
+    """captions, speech: rows of unit length. clips: "file#start-end" of each row of speech, in seconds."""
 
     space: str
     captions: list[list[float]]
@@ -85,12 +100,12 @@ class Rewards(BaseModel):
 
 
 class PlaylistRequest(BaseModel):
-    """Clips by id, in order."""
+    """Clip ids, in order."""
 
     clips: list[str] = Field(min_length=1, max_length=1000)
 
 
 class ErrorResponse(BaseModel):
-    """A sentence that says what was wrong."""
+    """The reason for a refusal, as a sentence."""
 
     error: str

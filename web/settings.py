@@ -1,4 +1,4 @@
-"""What the page and the API may be asked for, and by whom."""
+"""Settings of a server: its address, token and limits."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -7,20 +7,28 @@ from pathlib import Path
 from voxdex.encoders.paths import voxdex_home
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """host: where to listen. token: what everybody must show; None asks for none, which only loopback addresses allow.
+    """Settings of a server.
 
-    most_upload_bytes, longest_seconds: of one request, of one sound in it. most_requests: of one address in a minute.
-    sounds: the folder of sounds that were sent.
+    Args:
+        host: address to listen at.
+        token: secret that every request must show; None for none, which only loopback addresses allow.
+        max_upload_bytes: size of a request.
+        max_audio_seconds: duration of an uploaded recording.
+        requests_per_minute: limit for each client address.
+        uploads: folder of uploaded sounds.
+
+    Raises:
+        ValueError: the host can be reached from other machines, and there is no token.
     """
 
     host: str = "127.0.0.1"
     token: str | None = field(default=None, repr=False)
-    most_upload_bytes: int = 100_000_000
-    longest_seconds: float = 600.0
-    most_requests: int = 6000
-    sounds: Path = field(default_factory=lambda: voxdex_home() / "sounds")
+    max_upload_bytes: int = 100_000_000
+    max_audio_seconds: float = 600.0
+    requests_per_minute: int = 6000
+    uploads: Path = field(default_factory=lambda: voxdex_home() / "sounds")
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
@@ -28,7 +36,7 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What requests are answered with."""
+"""State of a server: the open index, uploads, caches and metrics, and the operations on them that requests share."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,19 +10,17 @@ from voxdex.indexer.location import IndexLocation
 from voxdex.indexer.store.base import CLIP, KIND
 from voxdex.indexer.store.filters import And, HasId
 from voxdex.search.engine import search_index
-from voxdex.search.query import ClipId, ClipRecord, Hit, QueryError, QueryInput, clip_fields
-from voxdex.search.query_parser import QuerySpec
-from voxdex.search.spoken import search_spoken
+from voxdex.search.query import ClipId, ClipRecord, Hit, QueryError, QueryInput, QuerySpec, clip_fields
+from voxdex.search.query_parser import parse_query
 from voxdex.web.clip_audio import ClipAudioCache
 from voxdex.web.embedding_map import EmbeddingMap
 from voxdex.web.index_reader import IndexReader, IndexSnapshot
 from voxdex.web.metrics import Metrics
-from voxdex.web.schemas import SearchRequest
 from voxdex.web.settings import Settings
 from voxdex.web.uploads import PREFIX, UploadStore
 
 
-class UnknownClip(QueryError):
+class UnknownClipError(QueryError):
     """A clip that the index does not hold."""
 
     http_status = 404
@@ -30,96 +28,100 @@ class UnknownClip(QueryError):
 
 @dataclass(frozen=True)
 class AppState:
-    """All that one server works with."""
+    """State of one server."""
 
     settings: Settings
-    library: IndexReader
-    sounds: UploadStore
-    clips: ClipAudioCache
-    atlas: EmbeddingMap
-    meters: Metrics
+    index: IndexReader
+    uploads: UploadStore
+    clip_audio: ClipAudioCache
+    map: EmbeddingMap
+    metrics: Metrics
 
     @classmethod
-    def of(cls, place: IndexLocation, settings: Settings, device: str = "auto") -> "AppState":
-        """Opens an index to be asked.
+    def of(cls, location: IndexLocation, settings: Settings, device: str = "auto") -> "AppState":
+        """Open an index for a server.
 
         Raises:
             ModelError: its model cannot be opened.
         """
-        meters = Metrics()
-        library = IndexReader(place, device, meters.ran)
-        sounds = UploadStore(settings.sounds, settings.longest_seconds)
-        return cls(settings, library, sounds, ClipAudioCache(), EmbeddingMap(library, voxdex_home() / "maps"), meters)
+        metrics = Metrics()
+        reader = IndexReader(location, device, metrics.record_batch)
+        return cls(
+            settings=settings,
+            index=reader,
+            uploads=UploadStore(settings.uploads, settings.max_audio_seconds),
+            clip_audio=ClipAudioCache(),
+            map=EmbeddingMap(reader, voxdex_home() / "maps"),
+            metrics=metrics,
+        )
 
-    def search(self, opened: IndexSnapshot, request: SearchRequest) -> tuple[QuerySpec, list[Hit]]:
-        """What was asked, and what fits it.
-
-        Raises:
-            QueryError, FilterError, StoreError: see search.find.
-        """
-        asked = request.asked()
-        query = asked.query(self._sound, clip_id, request.ranking(), request.limit, (request.page - 1) * request.limit)
-        if request.region:
-            query = replace(query, where=And((query.where, HasId(tuple(self.atlas.region(request.region))))))
-        if query.says:
-            return asked, search_spoken(query, opened.store, opened.model, opened.listener, opened.background)
-        return asked, search_index(query, opened.store, opened.model, opened.background)
-
-    def clip(self, opened: IndexSnapshot, id: str) -> ClipRecord:
-        """A clip by its id.
+    def search(self, index: IndexSnapshot, spec: QuerySpec, region: str | None = None) -> list[Hit]:
+        """Answer a query, best first. region: a polygon of the map that all hits are in; None for the whole archive.
 
         Raises:
-            QueryError: it is no clip's id; an UnknownClip where there is none of it.
+            QueryError, TextError, FilterError, StoreError: see search_index.
         """
-        return self.chosen(opened, [id])[0]
+        query = parse_query(spec, self._find_sound, parse_clip_id)
+        if region:
+            query = replace(query, where=And((query.where, HasId(tuple(self.map.region(region))))))
+        return search_index(query, index.store, index.model, cohort=index.cohort, open_phonetic=lambda: index.phonetic_model)
 
-    def chosen(self, opened: IndexSnapshot, ids: list[str]) -> list[ClipRecord]:
-        """Clips by their ids, in that order.
+    def clip(self, index: IndexSnapshot, id: str) -> ClipRecord:
+        """Return a clip by its id.
 
         Raises:
-            QueryError: one is no clip's id; an UnknownClip where there is none of it.
+            QueryError: the id is invalid; UnknownClipError if the index holds no such clip.
         """
-        points = {point.id: point for point in opened.store.retrieve(list(map(clip_id, ids)))}
-        gone = [id for id in ids if id not in points or points[id].payload[KIND] != CLIP]
-        if gone:
-            raise UnknownClip(f"The index holds no clip {gone[0]}.")
+        return self.clips(index, [id])[0]
+
+    def clips(self, index: IndexSnapshot, ids: list[str]) -> list[ClipRecord]:
+        """Return clips by their ids, in that order.
+
+        Raises:
+            QueryError: an id is invalid; UnknownClipError if the index holds no such clip.
+        """
+        points = {point.id: point for point in index.store.retrieve(list(map(parse_clip_id, ids)))}
+        missing = [id for id in ids if id not in points or points[id].payload[KIND] != CLIP]
+        if missing:
+            raise UnknownClipError(f"The index holds no clip {missing[0]}.")
         return [ClipRecord(**clip_fields(points[id])) for id in ids]
 
-    def neighbours(self, opened: IndexSnapshot, clip: ClipRecord) -> list[ClipRecord]:
-        """All clips of a clip's recording, in order."""
-        [point] = opened.store.retrieve([clip.id])
-        points = opened.store.points({KIND: CLIP, "content": point.payload["content"]})
+    def clips_of_recording(self, index: IndexSnapshot, clip: ClipRecord) -> list[ClipRecord]:
+        """Return all clips of a clip's recording, in order of time."""
+        [point] = index.store.retrieve([clip.id])
+        points = index.store.points({KIND: CLIP, "content": point.payload["content"]})
         return sorted((ClipRecord(**clip_fields(each)) for each in points), key=lambda each: each.start)
 
-    def status(self, opened: IndexSnapshot) -> dict[str, Any]:
-        """What is in the index, and how old that is."""
-        return asdict(opened.overview) | {"place": str(self.library.place), "since": opened.since.isoformat(timespec="seconds")}
+    def status(self, index: IndexSnapshot) -> dict[str, Any]:
+        """Return the statistics of the index, its location, and the time when it was opened."""
+        opened = index.since.isoformat(timespec="seconds")
+        return asdict(index.statistics) | {"place": str(self.index.location), "since": opened}
 
     def close(self) -> None:
-        """Lets go of everything."""
-        self.library.close()
-        self.clips.close()
+        """Close the index and delete the cached clips."""
+        self.index.close()
+        self.clip_audio.close()
 
-    def _sound(self, name: str) -> QueryInput:
-        return self.sounds.find(name) if name.startswith(PREFIX) else ClipId(clip_id(name))
+    def _find_sound(self, name: str) -> QueryInput:
+        return self.uploads.find(name) if name.startswith(PREFIX) else ClipId(parse_clip_id(name))
 
 
-def known_models() -> dict[str, ModelCard]:
-    """The cards of all models that there are, by name.
+def installed_models() -> dict[str, ModelCard]:
+    """Return the cards of all installed models, by name.
 
     Raises:
-        ModelError: one cannot be read.
+        ModelError: a card cannot be read.
     """
     return {name: read_card(folder) for name, folder in find_models().items()}
 
 
-def clip_id(name: str) -> str:
-    """The id of a clip, in the form in which the index has it.
+def parse_clip_id(text: str) -> str:
+    """Return the id of a clip in the form that the index stores.
 
     Raises:
-        QueryError: it is none.
+        QueryError: it is no UUID.
     """
     try:
-        return str(UUID(name))
+        return str(UUID(text))
     except ValueError:
-        raise QueryError(f"{name[:60]!r} is no clip's id.") from None
+        raise QueryError(f"{text[:60]!r} is no clip's id.") from None

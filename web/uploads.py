@@ -1,4 +1,4 @@
-"""Sounds that were sent to be searched by, kept for a while so that the address of a search still works tomorrow."""
+"""Uploaded sounds to search by, kept so that the address of a search stays valid for a while."""
 
 import re
 import shutil
@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
 from voxdex.encoders.paths import file_sha256, move
@@ -13,14 +14,15 @@ from voxdex.search.query import QueryError, Sound
 from voxdex.search.query_parser import split_span
 
 PREFIX = "sound:"
+"""Prefix of the names of uploads in a query."""
 NAME = re.compile(r"[0-9a-f]{32}")
-KEPT = 500
-"""Of all that were sent, the last ones."""
+MAX_UPLOADS = 500
+"""Uploads kept; the oldest are deleted."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """name: what a query calls it. seconds: how long it lasts."""
+    """name: for use in queries. seconds: duration."""
 
     name: str
     seconds: float
@@ -31,61 +33,70 @@ class UploadStore:
 
     Args:
         folder: where they are kept.
-        longest: seconds that one may last.
+        max_seconds: longest sound that is accepted.
     """
 
-    def __init__(self, folder: Path, longest: float) -> None:
-        self._folder, self._longest = folder, longest
+    def __init__(self, folder: Path, max_seconds: float) -> None:
+        self._folder, self._max_seconds = folder, max_seconds
 
-    def keep(self, sent: BinaryIO) -> Upload:
-        """Keeps a sound that was sent.
+    def keep(self, source: BinaryIO) -> Upload:
+        """Store an uploaded sound.
 
         Raises:
             AudioError: it cannot be read, or is too long.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        new = self._folder / f"new-{id(sent)}"
+        new = self._folder / f"new-{id(source)}"
         try:
             with new.open("wb") as file:
-                shutil.copyfileobj(sent, file)
-            name, seconds = file_sha256(new)[:32], length_of(new, self._longest)
+                shutil.copyfileobj(source, file)
+            name, seconds = file_sha256(new)[:32], duration(new, self._max_seconds)
             move(new, self._folder / name)
         finally:
             new.unlink(missing_ok=True)
-        self._drop_oldest()
+        self._delete_oldest()
         return Upload(PREFIX + name, round(seconds, 3))
 
     def find(self, name: str) -> Sound:
-        """A sound by its name, "sound:0a1b..." or, of a part of it, "sound:0a1b...:3.5-7" in seconds.
+        """Return a stored sound by name, "sound:0a1b...", or a part of it in seconds, "sound:0a1b...:3.5-7".
 
         Raises:
-            QueryError: it is not, or no longer, kept.
+            QueryError: it is not, or no longer, stored.
         """
-        whole, start, end = split_span(name.removeprefix(PREFIX))
-        path = self._folder / whole
-        if not NAME.fullmatch(whole) or not path.is_file():
+        digest, start, end = split_span(name.removeprefix(PREFIX))
+        path = self._folder / digest
+        if not NAME.fullmatch(digest) or not path.is_file():
             raise QueryError("A sound of this search is no longer kept: send it again.")
         path.touch()
         return Sound(path, start, end)
 
-    def _drop_oldest(self) -> None:
-        kept = []
+    def _delete_oldest(self) -> None:
+        files = []
         for file in self._folder.iterdir():
-            with suppress(FileNotFoundError):  # another request has just dropped or renamed it
-                kept.append((file.stat().st_mtime, file))
-        for _, file in sorted(kept)[:-KEPT]:
+            with suppress(FileNotFoundError):  # deleted or renamed by another request
+                files.append((file.stat().st_mtime, file))
+        for _, file in sorted(files)[:-MAX_UPLOADS]:
             file.unlink(missing_ok=True)
 
 
-def length_of(path: Path, longest: float) -> float:
-    """How many seconds a sound lasts.
+def duration(path: Path, max_seconds: float) -> float:
+    """Measure the duration of a sound in seconds.
 
     Raises:
-        AudioError: it cannot be read, or lasts longer than `longest`.
+        AudioError: it cannot be read, or lasts longer than `max_seconds`.
     """
     samples = 0
-    for block in AudioReader(path, longest + 1):
+    for block in AudioReader(path, max_seconds + 1):
         samples += len(block)
-        if samples > longest * SAMPLE_RATE:
-            raise AudioError(f"it lasts longer than {longest:g} s")
+        if samples > max_seconds * SAMPLE_RATE:
+            raise AudioError(f"it lasts longer than {max_seconds:g} s")
     return samples / SAMPLE_RATE
+
+
+def is_clip_id(text: str) -> bool:
+    """Return whether a text is a UUID, as the ids of clips are."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

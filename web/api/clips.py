@@ -1,0 +1,93 @@
+"""Routes of clips: their description, audio and waveform, and playlists of them."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import FileResponse, Response
+from starlette.background import BackgroundTask
+
+from voxdex.search.formats import as_csv, as_playlist, clip_name
+from voxdex.search.query import ClipRecord
+from voxdex.web.clip_audio import MAX_CONTEXT_SECONDS, MEDIA_TYPES, is_playable, recording_of
+from voxdex.web.schemas import PlaylistRequest
+from voxdex.web.state import AppState
+
+CACHED = {"Cache-Control": "private, max-age=86400"}
+"""Header of answers that never change: browsers keep them for a day."""
+
+
+def routes(state: AppState) -> APIRouter:
+    """Return the routes of clips and playlists."""
+    router = APIRouter()
+
+    @router.get("/clips/{id}", response_model=ClipRecord)
+    def clip(id: str) -> ClipRecord:
+        """The stored description of a clip."""
+        with state.index.opened() as index:
+            return state.clip(index, id)
+
+    @router.get("/clips/{id}/audio", response_class=FileResponse)
+    def clip_audio(
+        id: str,
+        around: Annotated[float, Query(ge=0, le=MAX_CONTEXT_SECONDS, description="Seconds before and after the clip.")] = 0.0,
+    ) -> Response:
+        """The audio of a clip, cut out without loss where its codec allows; range requests work."""
+        with state.index.opened() as index:
+            file = state.clip_audio.file(state.clip(index, id), around)
+        return FileResponse(file, media_type=MEDIA_TYPES[file.suffix], headers=CACHED)
+
+    @router.get("/clips/{id}/peaks")
+    def clip_peaks(id: str) -> Response:
+        """The waveform of a clip: the loudest sample of each of its equal parts, 0 to 1."""
+        with state.index.opened() as index:
+            peaks = state.clip_audio.peaks(state.clip(index, id))
+        return Response(json.dumps(peaks), media_type="application/json", headers=CACHED)
+
+    @router.get("/clips/{id}/recording", response_class=FileResponse)
+    def recording(id: str) -> Response:
+        """The recording of a clip, unchanged, if browsers play its format."""
+        with state.index.opened() as index:
+            clip = state.clip(index, id)
+        path = recording_of(clip)
+        if not isinstance(path, Path) or not is_playable(clip):
+            raise HTTPException(415, f"Browsers do not play {clip.recording} as it is; they play its clips.")
+        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix.lower()])
+
+    @router.post("/playlist.{form}")
+    def playlist(form: str, request: PlaylistRequest) -> Response:
+        """Clips to download: playlist.zip (their audio), playlist.m3u8 or playlist.csv."""
+        return download(form, request.clips)
+
+    @router.get("/playlist.{form}")
+    def playlist_by_address(form: str, clips: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
+        """Clips to download; the same as POST, with the clip ids in the address."""
+        return download(form, clips)
+
+    def download(form: str, ids: list[str]) -> Response:
+        with state.index.opened() as index:
+            clips = state.clips(index, ids)
+        if form == "zip":
+            return zip_of([(clip_name(number, clip), state.clip_audio.file(clip)) for number, clip in enumerate(clips, 1)])
+        if form not in ("m3u8", "csv"):
+            raise HTTPException(404, f"There is no playlist.{form}: ask for zip, m3u8 or csv.")
+        headers = {"Content-Disposition": f'attachment; filename="voxdex.{form}"'}
+        if form == "m3u8":
+            return Response(as_playlist(clips), media_type="audio/mpegurl", headers=headers)
+        return Response(as_csv(list(map(asdict, clips))), media_type="text/csv", headers=headers)
+
+    return router
+
+
+def zip_of(files: Sequence[tuple[str, Path]]) -> FileResponse:
+    """Return files as one .zip, under new names with their own suffixes; audio does not shrink, so it is stored as it is."""
+    with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, path in files:
+            archive.write(path, f"{name}{path.suffix}")
+    delete = BackgroundTask(Path(file.name).unlink, missing_ok=True)
+    return FileResponse(file.name, media_type="application/zip", filename="voxdex.zip", background=delete)

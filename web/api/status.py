@@ -1,0 +1,50 @@
+"""Routes of the index's state and its map."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, HTTPException
+
+from voxdex.search.query import ClipRecord
+from voxdex.web.state import AppState, installed_models
+
+COORDINATE_MAX = 65_535
+"""Largest coordinate of the map in an answer."""
+
+
+def routes(state: AppState) -> APIRouter:
+    """Return the routes of status and map."""
+    router = APIRouter()
+
+    @router.get("/status")
+    def status() -> dict[str, Any]:
+        """Statistics of the index, its failures, the installed models, and the progress of a run that writes it."""
+        progress = state.index.progress()
+        running = {"running": asdict(progress) if progress else None}
+        models = [asdict(card) | {"name": name} for name, card in installed_models().items()]
+        with state.index.opened() as index:
+            return state.status(index) | running | {"models": models}
+
+    @router.get("/map")
+    def embedding_map() -> dict[str, Any]:
+        """All clips in two dimensions: x and y from 0 to 65535, and the code of each clip's label of each attribute."""
+        drawn = state.map.current()
+        if drawn is None:
+            return {"ready": False, "failure": state.map.failure}
+        x, y = (drawn.coordinates.T * COORDINATE_MAX).round().astype(np.uint16).tolist()
+        attributes = {
+            name: {"labels": colours.labels, "codes": colours.codes.tolist()} for name, colours in drawn.attributes.items()
+        }
+        return {"ready": True, "how": drawn.method, "x": x, "y": y, "attributes": attributes}
+
+    @router.get("/map/{number}", response_model=ClipRecord)
+    def clip_on_map(number: int) -> ClipRecord:
+        """A clip of the map, by its index in the lists."""
+        drawn = state.map.current()
+        if drawn is None or not 0 <= number < len(drawn.ids):
+            raise HTTPException(404, "The map has no such clip.")
+        with state.index.opened() as index:
+            return state.clip(index, drawn.ids[number])
+
+    return router
