@@ -42,7 +42,7 @@ from voxdex.indexer.store.filters import Filter
 from voxdex.search.caption import CaptionBank
 from voxdex.search.engine import count_facets, search_index
 from voxdex.search.query import Query, ask
-from voxdex.search.scoring import ScoreCohort
+from voxdex.search.scoring import ScoreCohort, caption_vectors
 from voxdex.web.index_reader import IndexSnapshot
 from voxdex.web.pages import FACET_HITS, facets
 from voxdex.web.schemas import SearchRequest

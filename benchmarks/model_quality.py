@@ -31,6 +31,8 @@ from voxdex.encoders.tables import read_manifest
 from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
 from voxdex.encoders.training.data import CLAIMS, truth_of
 from voxdex.search.evaluation import EmbeddedRows, embed_rows, evaluate_classification, evaluate_retrieval
+from voxdex.search.query import Query, ask
+from voxdex.search.scoring import QueryScorer, ScoreCohort, caption_vectors
 
 FEWEST = 20
 """Least number of clips of a set for a metric."""

@@ -129,14 +129,14 @@ def compare(predictions: Iterable[ClipPrediction], truth: Path) -> list[Classifi
     """Return true and predicted labels of each attribute that is a column of the table of truth."""
     rows = {beside(truth, row["path"]): row for row in read_manifest(truth)}
     labelled = [(clip, row) for clip in predictions if (row := rows.get(absolute(as_location(clip.recording))))]
-    names = [name for name in (labelled[0][0].answers if labelled else ()) if any(row.get(name) for _, row in labelled)]
+    names = [name for name in (labelled[0][0].probabilities if labelled else ()) if any(row.get(name) for _, row in labelled)]
     if not names:
         raise click.ClickException(
             f"{truth} has no true label of these recordings in a column named like a classified attribute."
         )
     compared = []
     for name in names:
-        labels = tuple(labelled[0][0].answers[name])
+        labels = tuple(labelled[0][0].probabilities[name])
         pairs = [(row[name], clip.label(name)) for clip, row in labelled if row.get(name) in labels]
         if pairs:
             true = [pair[0] for pair in pairs]

@@ -145,13 +145,13 @@ def retrieval(
         print_json(document | {"failed": embedded.failed})
     else:
         table = new_table(f"{overall.clips} clips, {overall.captions} captions", *overall.caption_to_speech.metrics())
-        for way, result in overall.ways.items():
+        for way, result in overall.directions.items():
             table.add_row(way.replace("_", " "), *(f"{value:.1f}" for value in result.metrics().values()))
             table.add_row("  95 % interval", *(f"{low:.1f}-{high:.1f}" for low, high in intervals[way].values()))
         print_table(table)
-        for way in overall.ways:
+        for way in overall.directions:
             name = way.replace("_", " ")
-            print_groups(by, {f"{value}, {name}": part.ways[way].metrics() for value, part in groups.items()})
+            print_groups(by, {f"{value}, {name}": part.directions[way].metrics() for value, part in groups.items()})
     exit_with_failures(bool(embedded.rows), embedded.failed)
 
 
@@ -197,11 +197,11 @@ def index(bank: Path | None, queries: int, first: int, location: IndexLocation, 
             report = evaluate_index(store, encoder, chosen, first, bar.update)
     milliseconds = {f"p{percent}": float(np.percentile(report.milliseconds, percent)) for percent in (50, 95)}
     if json_output:
-        recall = {f"recall@{report.first}": round(report.recall, 2)}
+        recall = {f"recall@{report.limit}": round(report.recall, 2)}
         print_json({"clips": report.clips, "queries": len(report.recalls)} | recall | {"ms": rounded(milliseconds)})
     else:
         print(
-            f"{len(report.recalls)} captions over {report.clips} clips: recall@{report.first} {report.recall:.2f} %"
+            f"{len(report.recalls)} captions over {report.clips} clips: recall@{report.limit} {report.recall:.2f} %"
             f" of exact search, {milliseconds['p50']:.1f} ms a query (95 %: {milliseconds['p95']:.1f} ms)."
         )
 
@@ -222,7 +222,7 @@ def classification_document(result: ClassificationResult) -> dict[str, Any]:
 
 def retrieval_document(result: RetrievalResult) -> dict[str, Any]:
     """Return numbers of clips and captions, and the metrics of both directions, as plain data."""
-    ways = {way: rounded(part.metrics()) for way, part in result.ways.items()}
+    ways = {way: rounded(part.metrics()) for way, part in result.directions.items()}
     return {"clips": result.clips, "captions": result.captions} | ways
 
 
@@ -280,7 +280,7 @@ def plot_confusion(result: Classification, title: str, image: Path) -> None:
 def plot_recall(result: RetrievalResult, title: str, image: Path) -> None:
     """Plot recall@k in percent over k, in both directions."""
     drawing, axes = _new_plot(7, 5)
-    for (way, part), answers in zip(result.ways.items(), (result.captions, result.clips), strict=True):
+    for (way, part), answers in zip(result.directions.items(), (result.captions, result.clips), strict=True):
         ks = range(1, answers + 1)
         axes.plot(ks, [part.recall_at(k) for k in ks], label=f"{way.replace('_', ' ')} ({len(part.ranks)} queries)")
     axes.set(xscale="log", ylim=(0, 102), xlabel="k", ylabel="recall@k (%)", title=title)

@@ -81,10 +81,16 @@ def serve(
     from voxdex.web.state import AppState
 
     token = token or (None if is_loopback(host) else secrets.token_urlsafe(24))
-    settings = Settings(host, token, max_upload_mb * 1_000_000, float(max_audio_seconds), rate_limit)
+    settings = Settings(
+        host=host,
+        token=token,
+        max_upload_bytes=max_upload_mb * 1_000_000,
+        max_audio_seconds=float(max_audio_seconds),
+        requests_per_minute=rate_limit,
+    )
     listening = listen(host, port)
-    services = AppState.of(location, settings, device)
-    with suppress(StoreError), services.library.opened() as index:
+    state = AppState.of(location, settings, device)
+    with suppress(StoreError), state.index.opened() as index:
         show_licence_once(index.model.card)
         print_note(f"{index.clips} clips in {location}, embedded by {index.model.card.name}.")
     name = host if is_loopback(host) else socket.gethostname()
@@ -95,7 +101,7 @@ def serve(
     if open_page:
         threading.Timer(1.0, webbrowser.open, [address]).start()
     quietly = {"log_level": "warning", "server_header": False}
-    server = uvicorn.Server(uvicorn.Config(create_app(services), timeout_keep_alive=KEEP_ALIVE_SECONDS, **quietly))
+    server = uvicorn.Server(uvicorn.Config(create_app(state), timeout_keep_alive=KEEP_ALIVE_SECONDS, **quietly))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
 

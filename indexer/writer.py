@@ -145,7 +145,7 @@ class Writer:
         if clip.phonetic is None:
             return Point(id, clip.vector, payload)
         return Point(
-            id, clip.vector, payload | {POSTERIORGRAM: pack_posteriorgram(clip.phonetic.log_shares)}, clip.phonetic.vector
+            id, clip.vector, payload | {POSTERIORGRAM: pack_posteriorgram(clip.phonetic.log_probs)}, clip.phonetic.vector
         )
 
     def _recording_point(self, done: RecordingDone, summary: DecodeSummary, clips: Sequence[EmbeddedClip]) -> Point:

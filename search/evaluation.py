@@ -102,7 +102,7 @@ class ClassificationResult:
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return 95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over clips."""
         truth, predictions = np.array(self.truth), np.array(self.predictions)
-        return bootstrap(lambda rows: classification(truth[rows], predictions[rows], self.labels).figures(), len(truth))
+        return bootstrap(lambda rows: classification(truth[rows], predictions[rows], self.labels).metrics(), len(truth))
 
 
 def evaluate_classification(
@@ -149,7 +149,7 @@ class RetrievalResult:
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Return 95 % intervals of the metrics of each direction, by the bootstrap over its queries."""
         return {
-            name: bootstrap(lambda rows, found=found: found.select(rows).figures(), len(found.ranks))
+            name: bootstrap(lambda rows, found=found: found.select(rows).metrics(), len(found.ranks))
             for name, found in self.directions.items()
         }
 
@@ -224,13 +224,13 @@ def evaluate_index(
 
 @dataclass(frozen=True)
 class PhoneticReport:
-    """Result of the SCRAPS evaluation. outcomes: see evaluate_scraps. failed: recordings that could not be read or are too long.
+    """Result of the SCRAPS evaluation. metrics: see evaluate_scraps. failed: recordings that are unreadable or too long.
 
     left_out: number of rows without a transcript, or of the training split.
     """
 
     clips: int
-    outcomes: list[Metric]
+    metrics: list[Metric]
     failed: list[Failure]
     left_out: int
 
@@ -288,11 +288,11 @@ def evaluate_phonetics(
     unknown = model.tokenizer.model.unk_token
     tokens = (model.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(found.rows))
     phonemes = [[phoneme for phoneme in sequence if phoneme != unknown] for sequence in tokens]
-    listener = PhoneticScorer(
-        hear=lambda clips: list(model.listen(clips)),
-        evidence=lambda embedding, sequences: model.pmi(embedding, [" ".join(sequence) for sequence in sequences]),
+    scorer = PhoneticScorer(
+        listen=lambda clips: list(model.listen(clips)),
+        pmi=lambda embedding, sequences: model.pmi(embedding, [" ".join(sequence) for sequence in sequences]),
         embed=lambda sequences: np.stack(list(model.embed_text(" ".join(sequence) for sequence in sequences))),
     )
     left_out = len(rows) - len(found.rows) - len(found.failed)
-    outcomes = evaluate_scraps(listener, found.clips, listener.hear(found.clips), phonemes)
-    return PhoneticReport(len(found.clips), outcomes, found.failed, left_out)
+    metrics = evaluate_scraps(scorer, found.clips, scorer.listen(found.clips), phonemes)
+    return PhoneticReport(len(found.clips), metrics, found.failed, left_out)

@@ -46,7 +46,7 @@ class ScoreCohort:
     @classmethod
     def of(cls, store: Store) -> "ScoreCohort":
         """Sample an index; the same clips each time."""
-        return cls(store.sample(COHORT_CLIPS))
+        return cls(store.sample_vectors(COHORT_CLIPS))
 
     def std(self, vector: np.ndarray) -> float:
         """Return the standard deviation of the archive's cosines with a vector; 1 for an archive too small to estimate it."""

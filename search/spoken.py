@@ -24,10 +24,10 @@ class SpokenText:
     """
 
     def __init__(self, phonemes: str, store: Store, model: PhoneticModel | None) -> None:
-        if store.says is None or model is None:
-            raise QueryError("The index has no phonetic vectors: index it again with --says.")
-        if store.says.space != model.card.space:
-            raise QueryError(f"The index holds phonetic vectors of {store.says.space}, not of {model.card.space}.")
+        if store.phonetic is None or model is None:
+            raise QueryError("The index has no phonetic vectors: index it again with --phonetic.")
+        if store.phonetic.space != model.card.space:
+            raise QueryError(f"The index holds phonetic vectors of {store.phonetic.space}, not of {model.card.space}.")
         self._phonemes, self._store, self._model = phonemes, store, model
 
     def candidates(self, where: Filter) -> list[ScoredPoint]:
@@ -41,7 +41,7 @@ class SpokenText:
             FilterError: the filter names an unknown field, or compares values without an order.
         """
         vector = next(self._model.embed_phonemes([self._phonemes])).vector
-        nearest = self._store.query(vector, MAX_CLIPS, where, vectors=True, says=True)
+        nearest = self._store.query(vector, MAX_CLIPS, where, vectors=True, phonetic=True)
         matches = self._model.match(self._phonemes, [clip.payload[POSTERIORGRAM] for clip in nearest])
         clips = [replace(clip, score=float(match)) for clip, match in zip(nearest, matches, strict=True)]
         return sorted(clips, key=lambda clip: -clip.score)

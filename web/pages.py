@@ -84,7 +84,7 @@ def routes(state: AppState) -> APIRouter:
                 }
             except (QueryError, FilterError, TextError) as error:
                 page["error"] = str(error)
-            page |= {"clips": index.clips, "model": index.model.card, "has_phonetic": index.store.says is not None}
+            page |= {"clips": index.clips, "model": index.model.card, "has_phonetic": index.store.phonetic is not None}
         page |= {"chips": chips(form, page["hits"]), "address": lambda **changes: address(form, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 
