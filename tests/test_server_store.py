@@ -144,6 +144,19 @@ def test_the_former_index_answers_until_another_takes_over(double):
             former.count()
 
 
+def test_what_was_begun_and_given_up_goes_when_another_takes_over(double):
+    ServerStore.create(connect(double.url), *NEW).close()
+    ServerStore.create(connect(double.url), "voices-0123456789ab", *NEW[1:]).close()
+    ServerStore.beside(connect(double.url), "voices", "given up", "other", 4).close()
+    with httpx_client(double) as http:
+        http.put("/collections/voices-0123456789ac", json={"vectors": {"size": 4, "distance": "Cosine"}})
+    with ServerStore.beside(connect(double.url), "voices", "third", "third", 4) as store:
+        store.take_over()
+        kept = {store._collection, "voices-0123456789ac"}
+    with ServerStore.open(connect(double.url), "voices-0123456789ab") as other:
+        assert set(collections(double)) == {*kept, other._collection}
+
+
 def test_a_reader_sees_that_something_was_written(double):
     with ServerStore.create(connect(double.url), *NEW) as writer, ServerStore.open(connect(double.url), "voices") as reader:
         writer.upsert(list(clips(2)))

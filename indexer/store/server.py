@@ -179,7 +179,7 @@ class ServerStore:
             StoreError: the name is none, or is another program's; or the server refuses.
         """
         check_name(name)
-        if _has_collection(server, name):
+        if name in _collections(server):
             raise StoreError(
                 f"There is a collection {name!r} on {server.url or 'the server'} that is not Voxdex's. "
                 "It is left alone: choose another name with --collection."
@@ -193,7 +193,7 @@ class ServerStore:
 
     def _make(self, vectors: dict[str, models.VectorParams], shards: int | None, replicas: int | None) -> None:
         """Makes the collection, or what is not there of it yet: every step may be taken twice, and by two processes."""
-        if not _has_collection(self._server, self._collection):
+        if self._collection not in _collections(self._server):
             self._server.ask(lambda client: _create(client, self._collection, vectors, shards, replicas))
         found = _about(self._server, self._collection)
         if found is None and self._server.ask(lambda client: client.scroll(self._collection, limit=1, with_payload=False))[0]:
@@ -215,11 +215,21 @@ class ServerStore:
         raise StoreError(f"The index {self.name!r} holds {held}. Make it again with that, beside it: voxdex reindex --says.")
 
     def take_over(self) -> None:
-        """Becomes the index of its name, in one step, and drops the one that was."""
+        """Becomes the index of its name, in one step, and drops the one that was, and what else was begun beside it."""
         former = _aliases(self._server).get(self.name)
         self._take_name()
-        if former and former != self._collection:
-            self._server.ask(lambda client: client.delete_collection(former))
+        for collection in {former, *self._begun()} - {None, self._collection}:
+            self._server.ask(lambda client, collection=collection: client.delete_collection(collection))
+
+    def _begun(self) -> list[str]:
+        """Collections that were to become the index of this name, and are of no other use."""
+        ours = re.compile(rf"{re.escape(self.name)}-[0-9a-f]{{12}}")
+        used = set(_aliases(self._server).values())
+        return [
+            each
+            for each in _collections(self._server)
+            if ours.fullmatch(each) and each not in used and _about(self._server, each) is not None
+        ]
 
     def _take_name(self) -> None:
         former = _aliases(self._server).get(self.name)
@@ -519,9 +529,9 @@ def _collection_of(name: str, space: str, says: Says | None) -> str:
     return f"{name}-{hashlib.sha256(held.encode()).hexdigest()[:12]}"
 
 
-def _has_collection(server: Connection, name: str) -> bool:
-    """Whether a collection has that name itself, not an alias of it."""
-    return name in {each.name for each in server.ask(lambda client: client.get_collections()).collections}
+def _collections(server: Connection) -> set[str]:
+    """The names of all collections, without aliases of them."""
+    return {each.name for each in server.ask(lambda client: client.get_collections()).collections}
 
 
 def _aliases(server: Connection) -> dict[str, str]:
