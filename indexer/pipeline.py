@@ -135,6 +135,7 @@ def index(
         report.seconds, report.peak_bytes = time.perf_counter() - started, _peak_bytes()
         return report
 
+    metadata = metadata and metadata.suited(store.schema())
     ledger = Ledger(store, retry_failed=retry_failed)
     writer = _Writer(store, ledger, metadata, report)
     for absent in walk.absent:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -257,10 +256,16 @@ class ServerStore:
         return [as_point(record) for record in found]
 
     def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
+        return self.facets([field], where, exact)[field]
 
-    def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        return self._count(key, self._render(where), exact)
+    def facets(self, fields: Sequence[str], where: Filter = EVERYTHING, exact: bool = True) -> dict[str, Counter[str]]:
+        schema, terms = self.schema(), _Terms(self._count, False)
+        clips = self._render(where)
+
+        def count(key: str, without: Sequence[str]) -> Counter[str]:
+            return self._count(key, models.Filter(must=[clips, *map(terms.absent, without)]), exact)
+
+        return {field: count_field(field, schema, count) for field in fields}
 
     def _count(self, key: str, among: models.Condition, exact: bool = False) -> Counter[str]:
         clips = models.Filter(must=[_equals(CLIPS), among])
