@@ -13,7 +13,8 @@ from commands.rows import RowsFile
 from commands.terminal import can_print, clip_place, new_table, note, print_json, print_table
 from encoders import open_model
 from indexer import Place, open_listener
-from search import Asked, Facet, Hit, Ranking, count_values, find, find_said
+from search import Asked, Facet, Hit, Ranking, find, find_said
+from search.finding import count_fields
 from search.rendering import heard_as, span
 
 MOST_VALUES = 20
@@ -92,7 +93,7 @@ def search(
         encoder = open_model(store.model)
         tell_licence(encoder.card)
         hits = find_said(query, store, encoder, open_listener(store)) if query.says else find(query, store, encoder)
-        counted = [count_values(field, hits, store, query.where) for field in facets]
+        counted = count_fields(facets, hits, store, query.where)
     remember_hits(hits)
     if json_output:
         print_json(asked.document(hits, counted))

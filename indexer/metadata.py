@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ class Metadata:
     def of(self, path: str) -> dict[str, Any] | None:
         """What is known of a recording, None without a row; of several rows that which names it by the longest path."""
         return next((dict(self.rows[name]) for name in _names(path) if name in self.rows), None)
+
+    def suited(self, schema: Mapping[str, str]) -> "Metadata":
+        """The same as an index can hold it whose fields have these kinds: numbers as text in what is text there already."""
+
+        def suit(column: str, value: Any) -> Any:
+            is_text = schema.get(key_in("metadata", column)) == "text"
+            return _cell(value) if is_text and isinstance(value, float) else value
+
+        rows = {name: {column: suit(column, value) for column, value in row.items()} for name, row in self.rows.items()}
+        return replace(self, rows=rows)
 
     def unmatched(self, paths: Iterable[str]) -> list[str]:
         """The rows that name none of these recordings."""

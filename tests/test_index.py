@@ -10,7 +10,7 @@ import pytest
 
 import indexer
 from encoders import SAMPLE_RATE
-from indexer import EdgeStore, IndexReport, MetadataError, Progress, Windows, find_recordings, read_metadata
+from indexer import EdgeStore, IndexReport, MetadataError, Progress, Windows, find_recordings, overview, read_metadata
 from indexer.embedding import read_here
 from indexer.store import Point, parse_filter
 from tests.sounds import voice, write_sound
@@ -196,6 +196,47 @@ def test_odd_catalogues(store, audio, mini, tmp_path):
     for text in ("tape number=7", "tape number>5", "rec.date=2001", "shelf=0012", "score=nan", "duration=long"):
         assert found(text) == {"a.wav"}, text
     assert found("shelf!=0012") == {"b.flac", "long.wav"}
+
+
+def test_numbers_of_a_later_table_in_a_column_of_text_are_text(store, audio, mini, tmp_path):
+    catalogue = tmp_path / "catalogue.csv"
+    for cell, found in (("0012", "0012"), ("7", "7"), ("2.5", "2.5")):
+        catalogue.write_text(f"path,shelf\naudio/a.wav,{cell}\n")
+        index([audio], store, mini, read_metadata(catalogue))
+        for text in (f"shelf={found}", f"shelf~{found[:3]}*"):
+            [hit] = store.query(np.ones(mini.card.dimension, np.float32), 99, parse_filter(text))
+            assert hit.payload["metadata"] == {"shelf": found}
+    assert index([audio], store, mini, read_metadata(catalogue)).unchanged == 3 and store.recall("overview")
+
+
+def test_what_is_told_of_an_index_is_remembered_as_it_is_counted(store, audio, mini, monkeypatch):
+    def told():
+        remembered = overview(store)
+        with monkeypatch.context() as patched:
+            patched.setattr(EdgeStore, "recall", lambda *_: None)
+            counted = overview(store)
+        for found in (remembered, counted):
+            found.failed.sort(key=lambda failure: failure.path)
+        assert remembered == counted
+        return remembered
+
+    (audio / "broken.wav").write_bytes(b"RIFF")
+    shutil.copy(audio / "a.wav", audio / "copy.wav")
+    index([audio], store, mini)
+    first = told()
+    assert (first.recordings, first.files, first.copies, first.clips, first.gone) == (3, 4, 1, CLIPS, 0)
+    assert [Path(failure.path).name for failure in first.failed] == ["broken.wav"]
+    assert first.formats == {"wav pcm_s16le": 2, "flac flac": 1}
+    (audio / "b.flac").rename(audio / "more" / "moved.flac")
+    (audio / "more" / "long.wav").unlink()
+    (audio / "more" / "long.wav").symlink_to(audio / "nowhere.wav")
+    assert overview(store).gone == 2
+    index([audio], store, mini)
+    assert told().gone == 1 and store.recall("overview")
+    shutil.rmtree(audio / "more")
+    assert overview(store).gone == 2
+    index([audio], store, mini, prune=True, prune_all=True)
+    assert (told().recordings, told().gone) == (1, 0)
 
 
 def test_copies_with_different_metadata_settle(store, audio, mini, tmp_path):

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
@@ -255,6 +256,40 @@ def test_values_are_counted(any_store):
     assert any_store.facet("gender") == {"female": 2, "male": 1, "unknown": 1}
     with pytest.raises(FilterError, match="'age' is a number"):
         any_store.facet("age")
+
+
+@pytest.mark.parametrize("optimised", [(), (1, 3)])
+def test_values_are_counted_as_they_are_after_every_change(tmp_path, monkeypatch, optimised):
+    monkeypatch.setattr("indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
+    monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", 500)
+    rng, expected = np.random.default_rng(0), {}
+    conditions = {
+        "duration>0": lambda clip: True,
+        "duration<3": lambda clip: clip["duration"] < 3,
+        "not path~b": lambda clip: clip["recording"] != "b",
+    }
+    with edge_store(tmp_path) as store:
+        store.declare({"recording": "text", "duration": "number", "metadata.speaker": "text"})
+        for turn in range(5):
+            written = [*rng.choice(list(expected), 60, replace=False)] if expected else []
+            for id in [*written, *(str(uuid.UUID(bytes=rng.bytes(16))) for _ in range(200))]:
+                clip = {"kind": "clip", "content": str(rng.integers(90)), "recording": "abc"[rng.integers(3)]}
+                expected[id] = clip | {"duration": rng.uniform(1, 9), "metadata": {"speaker": f"s{rng.integers(9)}"}}
+            store.upsert([Point(id, rng.normal(size=4).astype(np.float32), clip) for id, clip in expected.items()])
+            for content in rng.choice(90, 20, replace=False):
+                changes = {"metadata": {"speaker": f"t{turn}"}, "recording": "d"}
+                store.set_payload({"content": str(content)}, changes)
+                for clip in (clip for clip in expected.values() if clip["content"] == str(content)):
+                    clip |= changes
+            store.delete({"content": str(turn)})
+            expected = {id: clip for id, clip in expected.items() if clip["content"] != str(turn)}
+            if turn in optimised:
+                store.optimise()
+            for condition, meets in conditions.items():
+                found = store.facets(["speaker", "path"], parse_filter(condition))
+                clips = list(filter(meets, expected.values()))
+                assert found["speaker"] == Counter(clip["metadata"]["speaker"] for clip in clips)
+                assert found["path"] == Counter(clip["recording"] for clip in clips)
 
 
 def test_liked_and_disliked_points_narrow_what_is_near(any_store):

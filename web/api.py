@@ -17,7 +17,8 @@ from fastapi.responses import FileResponse, Response
 from encoders import AudioError
 from encoders.machine import usable_cores
 from encoders.zero_shot import AttributeTagger
-from search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, count_values, questions
+from search import CaptionBank, FoundClip, Reward, caption_file, caption_vector, classify_file, questions
+from search.finding import count_fields
 from search.rendering import as_csv, as_playlist, clip_name
 from search.reranking import Prompt, Ranked
 from search.speech import embed_recording
@@ -48,7 +49,7 @@ def routes(services: Services) -> APIRouter:
         with opened() as index:
             asked, hits = services.search(index, request)
             where = asked.filter()
-            counted = [count_values(field, hits, index.store, where) for field in request.facets]
+            counted = count_fields(request.facets, hits, index.store, where)
             return asked.document(hits, counted)
 
     @api.post("/search", response_model=SearchAnswer)

@@ -1,7 +1,7 @@
 """The index that is asked: by many at once, and beside a run that writes it."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,8 @@ from web.batching import SharedModel
 
 log = logging.getLogger("voxdex")
 
-MOST_COUNTED = 1000
+MOST_COUNTED = 100
+"""Filters under which values are counted, before all of them are forgotten."""
 LOOK_SECONDS = 2.0
 """How often it is seen whether the index has changed."""
 
@@ -37,7 +38,7 @@ class Opened:
     since: datetime = field(default_factory=datetime.now)
     users: int = 0
     is_past: bool = False
-    _values: dict[tuple[str, Filter], Mapping[str, int]] = field(default_factory=dict, repr=False)
+    _values: dict[tuple[tuple[str, ...], Filter], Mapping[str, Mapping[str, int]]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def listener(self) -> PhoneticModel | None:
@@ -49,13 +50,14 @@ class Opened:
         """What is in it; counted once, as it does not change."""
         return overview(self.store)
 
-    def values(self, field: str, where: Filter) -> Mapping[str, int]:
-        """How many clips that meet a filter have each value of a field, about; kept, as it is asked again and again."""
+    def values(self, fields: Sequence[str], where: Filter) -> Mapping[str, Mapping[str, int]]:
+        """How many clips that meet a filter have each value of some fields, about; kept, as it is asked again and again."""
         if len(self._values) > MOST_COUNTED:
             self._values.clear()
-        found = self._values.get((field, where))
+        asked = (tuple(fields), where)
+        found = self._values.get(asked)
         if found is None:
-            found = self._values[field, where] = self.store.facet(field, where, exact=False)
+            found = self._values[asked] = self.store.facets(fields, where, exact=False)
         return found
 
     def close(self) -> None:

@@ -162,7 +162,8 @@ def facets(index: Opened, hits: Sequence[Hit], asked: SearchRequest) -> Mapping[
     named = [attribute.name for attribute in heard_attributes(index.model)]
     fields = [name for name in dict.fromkeys(stored + named) if name in known][:MOST_FACETS]
     where = asked.asked().filter()
-    counted = (Facet(name, count_among(name, hits, index.store), index.values(name, where)) for name in fields)
+    everywhere = index.values(fields, where)
+    counted = (Facet(name, count_among(name, hits, index.store), everywhere[name]) for name in fields)
     return {facet.field: choices(facet, asked) for facet in counted if len(facet.all) > 1 or facet.hits}
 
 

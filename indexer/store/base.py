@@ -239,12 +239,15 @@ class Store(Protocol):
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
         """The points of these ids that there are, whole."""
 
-    def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> dict[str, int]:
-        """How many clips that meet a filter have each value of a field of text, the commonest first; about, if not exact.
+    def facets(self, fields: Sequence[str], where: Filter = EVERYTHING, exact: bool = True) -> dict[str, dict[str, int]]:
+        """How many clips that meet a filter have each value of fields of text, by field; about, if not exact.
 
         Raises:
             FilterError: there is no such field, or it is not text.
         """
+
+    def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> dict[str, int]:
+        """The same of one field."""
 
     def flush(self) -> None:
         """Brings everything to disk, so that not even a power cut loses it."""

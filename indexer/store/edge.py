@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -374,16 +374,26 @@ class EdgeStore:
             return [as_point(record) for record in self._shard.retrieve(list(ids), with_payload=True, with_vector=True)]
 
     def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
+        return self.facets([field], where, exact)[field]
 
-    def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        return self._count(key, self._render(where), exact)
+    def facets(self, fields: Sequence[str], where: Filter = EVERYTHING, exact: bool = True) -> dict[str, Counter[str]]:
+        schema, clips = self.schema(), self._render(where)
 
-    def _count(self, key: str, among: edge.Filter, exact: bool = False) -> Counter[str]:
+        def count(key: str, without: Sequence[str]) -> Counter[str]:
+            return self._count(key, edge.Filter(must=[clips, *map(edge.IsEmptyCondition, without)]))
+
+        return {field: count_field(field, schema, count) for field in fields}
+
+    def _count(self, key: str, among: edge.Filter) -> Counter[str]:
+        """How many clips that meet a filter have each value at a key.
+
+        The engine counts them in one go, which is exact as long as no optimiser works beside it;
+        what it calls exact counts each value by itself: 100,000 of them in 5 s instead of 0.5 s.
+        """
         self._index_awaited([key])
         clips = edge.Filter(must=[_equals(CLIPS), among])
         with explained(self.folder):
-            found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=exact, filter=clips))
+            found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=False, filter=clips))
         return Counter({hit.value: hit.count for hit in found.hits})
 
     def _render(self, where: Filter) -> edge.Filter:

@@ -145,8 +145,8 @@ def _is_of(kind: str, value: str) -> bool:
     return {"number": as_number, "date": as_period}.get(kind, str)(value) is not None
 
 
-def count_field(field: str, where: Filter, schema: Mapping[str, str], count: Callable[[str, Filter], Counter]) -> Counter:
-    """How often each value of a field of text occurs, given what counts those of one payload key.
+def count_field(field: str, schema: Mapping[str, str], count: Callable[[str, Sequence[str]], Counter]) -> Counter:
+    """How often each value of a field of text occurs, given what counts those of a payload key where some others are absent.
 
     Raises:
         FilterError: there is no such field, or it is not text.
@@ -154,10 +154,7 @@ def count_field(field: str, where: Filter, schema: Mapping[str, str], count: Cal
     keys = [key for key in keys_of(field, schema) if schema[key] == "text"]
     if not keys:
         raise FilterError(f"The field {field!r} is a number, of which nothing is counted; ask for a range with --where.")
-    counts = Counter()
-    for place, key in enumerate(keys):
-        counts += count(key, All((where, *(Absent(earlier) for earlier in keys[:place]))))
-    return counts
+    return sum((count(key, keys[:place]) for place, key in enumerate(keys)), Counter())
 
 
 def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -399,10 +399,15 @@ class ServerStore:
         return [as_point(record) for record in found]
 
     def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
+        return self.facets([field], where, exact)[field]
 
-    def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        return self._count(key, self._rendered(where), exact)
+    def facets(self, fields: Sequence[str], where: Filter = EVERYTHING, exact: bool = True) -> dict[str, Counter[str]]:
+        schema, terms, clips = self.schema(), self._terms, self._rendered(where)
+
+        def count(key: str, without: Sequence[str]) -> Counter[str]:
+            return self._count(key, models.Filter(must=[clips, *map(terms.absent, without)]), exact)
+
+        return {field: count_field(field, schema, count) for field in fields}
 
     def _count(self, key: str, among: models.Condition, exact: bool = False) -> Counter[str]:
         """How many clips have each value of a payload key; where the server tells but the commonest, they are looked at."""
@@ -414,9 +419,12 @@ class ServerStore:
         values = (value_at(record.payload or {}, [key]) for record in self._scroll(clips, with_payload=[key]))
         return Counter(sorted(value for value in values if value is not None))
 
+    @property
+    def _terms(self) -> "_Terms":
+        return _Terms(self._count, bool(self._about.get(PATH_TEXT)), self._limits.values)
+
     def _rendered(self, where: Filter) -> models.Condition:
-        terms = _Terms(self._count, bool(self._about.get(PATH_TEXT)), self._limits.values)
-        return render(where, self.schema(), terms)
+        return render(where, self.schema(), self._terms)
 
     def _clips(self, where: Filter) -> models.Filter:
         return models.Filter(must=[_equals(CLIPS), self._rendered(where)])
