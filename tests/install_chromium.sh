@@ -17,7 +17,7 @@ else
     as_root=false
 fi
 if [ "$as_root" != false ] && command -v apt-get; then
-    echo "Installing Debian's chromium for the tests of the page: 120 MB to fetch, 470 MB on disk ..."
+    echo "Installing Debian's chromium for the tests of the page: CHROME_SIZES ..."
     $as_root apt-get update --quiet && $as_root apt-get install --yes --no-install-recommends chromium && exit 0
 fi
 echo "Fetching Playwright's headless Chromium for the tests of the page: 110 MB to fetch, 330 MB on disk ..."
