@@ -25,6 +25,7 @@ demo: $(RUN_TIME)
 	./cli.py search "whispering" --index demo/index -n 5
 	./cli.py search --says "counted the boats" --index demo/index -n 5
 
+# QDRANT_URL=http://HOST:6333 make test: asks that server too, and not a double of one, wherever nothing has to fail
 test: $(TEST)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 

@@ -20,10 +20,8 @@ from commands.common import (
     introduce,
     server_options,
 )
-from commands.terminal import note, patient_interrupts, print_json, print_lines, print_report, show_progress
+from commands.terminal import Waiting, note, patient_interrupts, print_json, print_lines, print_report, show_progress
 from encoders import Model, open_model
-from encoders.model_folder import locate, read_card
-from encoders.phonetic_model import PHONETIC
 from encoders.remote import Location
 from indexer import (
     Folder,
@@ -44,10 +42,12 @@ from indexer import (
     read_metadata,
     rebuild,
     share,
+    spoken,
 )
 from indexer import index as index_archive
 from indexer.cluster import read_on_ray
 from indexer.embedding import read_here
+from indexer.opening import PATIENCE_WRITING
 from indexer.running import announce
 
 
@@ -83,7 +83,7 @@ everything_option = click.option(
 
 @click.command(cls=Pruning)
 @click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
-@at_index
+@at_index(writes=True)
 @click.option(
     "--model", metavar="NAME_OR_FOLDER", help="The model for a new index; see `models`.  [default: mini, or VOXDEX_MODEL]"
 )
@@ -94,8 +94,6 @@ everything_option = click.option(
 @click.option("--says", is_flag=True, help="Hold what is said as well, for `search --says`; once is enough.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--shard", type=Share(), metavar="K/N", help="Only the K-th of N shares, as one of N machines.")
-@click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster.")
-@click.option("--replicas", type=click.IntRange(1), help="Copies of each shard of a new collection, in a cluster.")
 @click.option(
     "--engine",
     type=click.Choice(["here", "ray"]),
@@ -120,8 +118,6 @@ def index(
     says: bool,
     dry_run: bool,
     shard: tuple[int, int] | None,
-    shards: int | None,
-    replicas: int | None,
     engine: str,
     address: str,
     profile: bool,
@@ -137,8 +133,6 @@ def index(
     voxdex index ./interviews ./tapes --index oral-history --metadata catalogue.csv
     """
     known = read_metadata(metadata) if metadata else None
-    if isinstance(place, Server):
-        place = replace(place, shards=shards, replicas=replicas)
     walk = find_recordings(paths)
     if shard:
         walk = share(walk, *shard)
@@ -147,9 +141,9 @@ def index(
         raise StoreError("; ".join(wrong or [nothing_found(paths)]) + ".")
     if dry_run:
         return show_foresight(walk, place, prune, says, retry_failed, json_output)
-    store, encoder = open_index(place, model, device)
+    store, encoder = open_index(place, model, device, spoken() if says else None)
     with store, following(encoder, place) as on_progress:
-        listener = open_listener(store, PHONETIC if says and not store.says else None, device)
+        listener = open_listener(store, device)
         read = partial(read_on_ray, address=address) if engine == "ray" else read_here
         report = index_archive(
             walk, store, encoder, known,
@@ -190,7 +184,7 @@ def nothing_found(paths: Iterable[Location]) -> str:
 def show_foresight(walk: Walk, place: Place, prune: str | None, says: bool, retry_failed: bool, json_output: bool) -> None:
     if place.exists():
         with place.open() as store:
-            found = foresee(walk, store, read_card(locate(PHONETIC)).space if says and not store.says else "", retry_failed)
+            found = foresee(walk, store, spoken().space if says and not store.says else "", retry_failed)
     else:
         found = foresee(walk, None)
     if json_output:
@@ -217,35 +211,51 @@ def end(report: IndexReport, place: Place, clips: int | None, profile: bool, jso
 
 
 @click.command(cls=Pruning)
-@at_index
-@click.option("--model", required=True, metavar="NAME_OR_FOLDER", help="The model to embed with; see `models`.")
+@at_index(writes=True)
+@click.option("--model", metavar="NAME_OR_FOLDER", help="The model to embed with; see `models`.  [default: the index's own]")
+@click.option("--says", is_flag=True, help="Hold what is said as well, for `search --says`.")
 @prune_option("Leave out recordings that no longer exist; =all even if that is more than half of them.")
 @click.option("--drop-failed", is_flag=True, help="Leave out recordings that can no longer be read, instead of refusing.")
 @everything_option
 @device_option
 @as_json
 def reindex(
-    place: Place, model: str, prune: str | None, drop_failed: bool, everything: bool, device: str, json_output: bool
+    place: Place,
+    model: str | None,
+    says: bool,
+    prune: str | None,
+    drop_failed: bool,
+    everything: bool,
+    device: str,
+    json_output: bool,
 ) -> None:
-    """Make an index again with another model, of the same recordings and metadata.
+    """Make an index again with another model, or for what is said too, of the same recordings and metadata.
 
     It answers as before until the new one is whole. Stopped, it goes on when it is run again.
 
     \b
     voxdex reindex --model mini-open
+    voxdex reindex --says --url http://localhost:6333
     """
+    if not (model or says):
+        raise click.UsageError("Name the model to embed with (--model), or add what is said (--says).")
+    if not model:
+        with place.open() as store:
+            model = store.model
     encoder = open_model(model, device, bulk=True)
     with following(encoder, place) as on_progress:
         report = rebuild(
-            place, encoder, prune is not None, everything, on_progress, prune_all=prune == "all", drop_failed=drop_failed
-        )
+            place, encoder, prune is not None, everything, on_progress,
+            prune_all=prune == "all", drop_failed=drop_failed, says=spoken() if says else None,
+        )  # fmt: skip
     end(report, place, report.clips, False, json_output)
 
 
 @click.command()
 @at_index
+@click.option("--check-files", is_flag=True, help="Look which files are gone, of a large index on a server too.")
 @as_json
-def status(place: Place, json_output: bool) -> None:
+def status(place: Place, check_files: bool, json_output: bool) -> None:
     """Say what is in an index, and what could not be read.
 
     \b
@@ -253,14 +263,15 @@ def status(place: Place, json_output: bool) -> None:
     voxdex status --index oral-history --json
     """
     with place.open() as store:
-        found = overview(store)
+        found, versions = overview(store, check_files), dict(store.versions)
     if json_output:
-        return print_json(asdict(found))
+        return print_json(asdict(found) | {"versions": versions})
     formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())
     lines = {
         "index": f"{place}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
         "model": f"{found.model}, space {found.space}",
         **({"what is said": f"as {found.says} hears it"} if found.says else {}),
+        "engine": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
         "clips": f"{found.clips}: {found.speech_seconds / 3600:.2f} h; {found.other_seconds / 3600:.2f} h of music and noise, "
         f"{found.silent} recordings without speech",
@@ -292,35 +303,43 @@ def export_index_vectors(out: Path, place: Place) -> None:
     note(f"{clips} clips in {out}.")
 
 
-def show_copied(source: Place, target: Place, json_output: bool) -> None:
+mirror_option = click.option("--mirror", is_flag=True, help="Drop what only the copy has, such as recordings that were pruned.")
+
+
+def show_copied(source: Place, target: Place, mirror: bool, json_output: bool) -> None:
     with source.open() as store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
-        copied = copy_index(store, target, lambda total: (setattr(bar, "total", total), bar.update()))
+        copied = copy_index(store, target, lambda total: (setattr(bar, "total", total), bar.update()), mirror)
     if json_output:
         return print_json(asdict(copied))
-    print_lines({f"{target}": f"{copied.copied} copied of {copied.recordings} recordings, {copied.clips} clips"})
+    dropped = f", {copied.dropped} dropped" if mirror else ""
+    print_lines({f"{target}": f"{copied.copied} copied of {copied.recordings} recordings, {copied.clips} clips{dropped}"})
 
 
 @click.command()
 @index_option
-@server_options(required=True)
+@server_options(required=True, writes=True)
+@mirror_option
 @as_json
-def push(index_name: str, server: Server, json_output: bool) -> None:
+def push(index_name: str, server: Server, mirror: bool, json_output: bool) -> None:
     """Copy an index to a Qdrant server; what is there already stays. Stopped, it goes on when it is run again.
 
     \b
     voxdex push --url http://localhost:6333 --collection oral-history
+    voxdex push --url http://node-1:6333 --url http://node-2:6333 --shards 3 --replicas 2 --mirror
     """
-    show_copied(Folder(index_folder(index_name)), server, json_output)
+    show_copied(Folder(index_folder(index_name)), server, mirror, json_output)
 
 
 @click.command()
 @index_option
 @server_options(required=True)
+@mirror_option
 @as_json
-def pull(index_name: str, server: Server, json_output: bool) -> None:
+def pull(index_name: str, server: Server, mirror: bool, json_output: bool) -> None:
     """Copy an index from a Qdrant server into your data folder, or another one.
 
     \b
     voxdex pull --url http://localhost:6333 --index oral-history
     """
-    show_copied(server, Folder(index_folder(index_name)), json_output)
+    waiting = replace(server, patience=PATIENCE_WRITING, on_wait=Waiting())
+    show_copied(waiting, Folder(index_folder(index_name)), mirror, json_output)

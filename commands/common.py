@@ -5,14 +5,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import click
 from tqdm import tqdm
 
-from commands.terminal import note
+from commands.terminal import Waiting, note
 from encoders import AudioError, Model, ModelCard, ModelError, default_model, open_model
 from encoders.files import replace_file
 from encoders.model_folder import voxdex_home
@@ -20,6 +20,7 @@ from encoders.remote import Location, as_location, is_folder, is_url
 from encoders.runtime import DEVICES, parse_device
 from indexer import DEFAULT_INDEX, Folder, Server, find_recordings, index_folder
 from indexer.files import printable
+from indexer.opening import PATIENCE_WRITING
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -80,29 +81,69 @@ index_option = click.option(
 )  # fmt: skip
 
 
-def server_options(required: bool) -> Callable:
-    """Options that say where a Qdrant server is; the command takes it as `server`, None where none is named."""
+def server_options(required: bool = False, writes: bool = False) -> Callable:
+    """Options that say where a Qdrant server is; the command takes it as `server`, None where none is named.
+
+    Args:
+        required: there must be one.
+        writes: the command writes an index there, or makes one, and waits for a server that is away.
+    """
 
     def decorate(command: Callable) -> Callable:
         @click.option(
-            "--url", envvar="VOXDEX_URL", show_envvar=True, required=required, help="A Qdrant server: http://HOST:6333."
+            "--url",
+            "urls",
+            multiple=True,
+            envvar="VOXDEX_URL",
+            show_envvar=True,
+            required=required,
+            help="A Qdrant server: http://HOST:6333. Several times for the nodes of a cluster.",
         )
         @click.option("--collection", default="voxdex", show_default=True, metavar="NAME", help="The index on the server.")
         @click.option("--api-key", envvar="VOXDEX_API_KEY", show_envvar=True, metavar="KEY", help="For the server.")
         @wraps(command)
-        def served(*arguments: Any, url: str | None, collection: str, api_key: str | None, **options: Any) -> Any:
-            return command(*arguments, server=Server(url, collection, api_key) if url else None, **options)
+        def served(*arguments: Any, urls: tuple[str, ...], collection: str, api_key: str | None, **options: Any) -> Any:
+            chosen = {name: options.pop(name) for name in ("shards", "replicas", "patience") if writes}
+            if not urls and (chosen.get("shards") or chosen.get("replicas")):
+                raise click.UsageError("--shards and --replicas are of a collection on a server: name that with --url.")
+            if not urls:
+                return command(*arguments, server=None, **options)
+            if writes:
+                chosen["on_wait"] = Waiting()
+            server = Server(urls, collection, api_key or None, **chosen)
+            if server.shows_key:
+                note("The key for the server can be read on its way there: its address begins with http://, not https://.")
+            return command(*arguments, server=server, **options)
 
-        return served
+        return _writing(served) if writes else served
 
     return decorate
 
 
-def at_index(command: Callable) -> Callable:
+def _writing(command: Callable) -> Callable:
+    for option in (
+        click.option(
+            "--patience",
+            type=click.FloatRange(0),
+            default=PATIENCE_WRITING,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long a server that is away is waited for.",
+        ),
+        click.option("--replicas", type=click.IntRange(1), help="Copies of each shard of a new collection, in a cluster."),
+        click.option("--shards", type=click.IntRange(1), help="Of a new collection, in a cluster."),
+    ):
+        command = option(command)
+    return command
+
+
+def at_index(command: Callable | None = None, *, writes: bool = False) -> Callable:
     """Options that say where an index is, in a folder or on a server; the command takes it as `place`."""
+    if command is None:
+        return partial(at_index, writes=writes)
 
     @index_option
-    @server_options(required=False)
+    @server_options(writes=writes)
     @wraps(command)
     def placed(*arguments: Any, index_name: str, server: Server | None, **options: Any) -> Any:
         return command(*arguments, place=server or Folder(index_folder(index_name)), **options)

@@ -109,6 +109,27 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+class Waiting:
+    """Says what is waited for: in one line that is written anew; where nobody watches, when it begins and when it ends."""
+
+    def __init__(self) -> None:
+        self._line: tqdm | None = None
+
+    def __call__(self, reason: str | None) -> None:
+        """reason: None when the waiting is over."""
+        if reason is None:
+            if self._line is not None:
+                self._line.close()
+                self._line = None
+                note("It answers again.")
+            return
+        if self._line is None:
+            self._line = tqdm(bar_format="{desc}", leave=False, disable=None, dynamic_ncols=True)
+            if self._line.disable:
+                note(f"{reason}.")
+        self._line.set_description_str(reason)
+
+
 @contextmanager
 def patient_interrupts() -> Iterator[Callable[[], None]]:
     """Ctrl-C, or a request to end, waits until what this gives is called, which then raises it; a second one does not."""

@@ -19,7 +19,7 @@ __all__, __getattr__ = exports(
         "indexer.files": "Walk find_recordings share",
         "indexer.foresight": "Foresight foresee",
         "indexer.metadata": "Metadata MetadataError read_metadata",
-        "indexer.opening": "Folder Place Server open_index open_listener",
+        "indexer.opening": "Folder Place Server open_index open_listener spoken",
         "indexer.summary": "Overview overview",
         "indexer.pipeline": "IndexReport Progress Stages index",
         "indexer.maintenance": "rebuild",

@@ -221,3 +221,28 @@ def is_gone(path: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def gone_of(paths: Iterable[str]) -> list[str]:
+    """Those of some paths that are certainly gone; quicker than is_gone of each, as each folder is listed once."""
+    there: dict[str, set[str] | None] = {}
+    gone = []
+    for path in paths:
+        folder, _, name = path.rpartition(os.sep)
+        if folder not in there:
+            there[folder] = _files_in(folder + os.sep)
+        names = there[folder]
+        if names is None or (name not in names and is_gone(path)):
+            gone.append(path)
+    return gone
+
+
+def _files_in(folder: str) -> set[str] | None:
+    """The names in a folder, links left out, which may lead nowhere; None where it is gone, none where it cannot be listed."""
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name for entry in found if not entry.is_symlink()}
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return set()

@@ -1,14 +1,16 @@
 """What a store says is indexed: which files, with which content; and how that changes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from indexer.files import FileState, is_gone
 from indexer.store import KIND, RECORDING, Payload, Store
 
+ABOUT = ("audio_seconds", "speech_seconds", "other_seconds", "clips", "origin", "damage")
+"""What is counted of recordings; see overview."""
 KEYS = ("content", "files", "metadata", "file_metadata", "failure", "says")
-MEMO = "ledger"
+MEMO = "recordings"
 """What the store remembers of it."""
 
 
@@ -17,13 +19,14 @@ class Known:
     """A content that is indexed. files: that hold it. failure: why it has no clips; "" where nothing went wrong.
 
     says: the space of the embeddings of what is said; "" where there are none. metadata: what the user said of the files, by
-    path.
+    path. about: ABOUT.
     """
 
     files: list[FileState]
     failure: str
     says: str
     metadata: dict[str, dict[str, Any]]
+    about: dict[str, Any]
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -49,9 +52,9 @@ class Ledger:
         self._content_of: dict[str, str] = {}
         self._says = says or (store.says.space if store.says else "")
         self._doubtful: set[str] = set()
-        for content, files, failure, says, metadata in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS)):
-            known = self._known[content] = Known(list(map(FileState._make, files)), failure, says, metadata)
-            if retry_failed and failure:
+        for content, files, *rest in store.recall(MEMO) or map(_row, store.payloads(RECORDING, KEYS + ABOUT)):
+            known = self._known[content] = Known(list(map(FileState._make, files)), *rest)
+            if retry_failed and known.failure:
                 self._doubtful.add(content)
             for file in known.files:
                 if self._content_of.setdefault(file.path, content) != content:
@@ -74,6 +77,10 @@ class Ledger:
     def contents(self) -> set[str]:
         """The hashes of all that is indexed, with what is said where that is wanted."""
         return {content for content in self._known if self.holds(content)}
+
+    def recordings(self) -> Iterator[dict[str, Any]]:
+        """Of each content that is indexed what overview counts: ABOUT, files and failure."""
+        return ({"files": known.files, "failure": known.failure} | known.about for known in self._known.values())
 
     @property
     def remembered(self) -> bool:
@@ -142,14 +149,16 @@ class Ledger:
         if content is not None:
             self._release(content, path)
 
-    def record(self, now: FileState, content: str, metadata: dict[str, Any], failure: str = "") -> None:
-        """A file was looked at and what came of it is stored; what else it held before goes."""
+    def record(self, now: FileState, content: str, recording: Payload) -> None:
+        """A file was looked at and what came of it is stored, with this payload; what else it held before goes."""
         if self._content_of.get(now.path) != content:
             self.detach(now.path)
         former = self._known.get(content)
         copies = [file for file in former.files if file.path != now.path] if former else []
         said = {file.path: former.metadata.get(file.path, {}) for file in copies} if former else {}
-        self._known[content] = Known([now, *copies], failure, self._says, {now.path: metadata} | said)
+        about = {key: recording[key] for key in ABOUT}
+        metadata = {now.path: recording["metadata"]} | said
+        self._known[content] = Known([now, *copies], recording["failure"], self._says, metadata, about)
         self._content_of[now.path] = content
         self._doubtful.discard(content)
         if copies:
@@ -179,4 +188,5 @@ class Ledger:
 def _row(payload: Payload) -> tuple[Any, ...]:
     """A content, and what Known holds of it; indexes of earlier versions say less."""
     content, files, metadata, by_file, failure, says = (payload.get(key) or "" for key in KEYS)
-    return content, files, failure, says, by_file or ({files[0][0]: metadata} if metadata else {})
+    about = {key: payload.get(key) for key in ABOUT}
+    return content, files, failure, says, by_file or ({files[0][0]: metadata} if metadata else {}), about

@@ -9,7 +9,7 @@ from indexer.ledger import Ledger
 from indexer.metadata import stored_metadata
 from indexer.opening import Place, open_listener, reference
 from indexer.pipeline import MOST_PRUNED, IndexReport, Progress, index
-from indexer.store import Store, StoreError
+from indexer.store import Says, Store, StoreError
 
 
 def rebuild(
@@ -20,8 +20,9 @@ def rebuild(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     prune_all: bool = False,
     drop_failed: bool = False,
+    says: Says | None = None,
 ) -> IndexReport:
-    """Embeds all that an index knows with another model; the index answers as before until that is done.
+    """Embeds all that an index knows anew, with another model or for what is said too; until then it answers as before.
 
     Metadata is kept. Interrupted, it goes on when it is called again.
 
@@ -32,15 +33,18 @@ def rebuild(
         everything, on_progress: see `index`.
         prune_all: with `prune`, leave out however many are gone.
         drop_failed: leave out recordings that have clips and now fail, instead of refusing to lose them.
+        says: what is to be held of what is said; None holds that if the index did.
 
     Raises:
-        StoreError: there is no index, it belongs to this model already, it is open elsewhere, or it would lose recordings.
+        StoreError: there is no index, it is as it would become already, it is open elsewhere, or it would lose recordings.
     """
     with place.open() as former:
-        if former.space == model.card.space:
-            raise StoreError(f"The index {place} holds embeddings of {former.space} already.")
+        says = says or former.says
+        if former.space == model.card.space and former.says == says:
+            held = f"{former.space}, and of what is said" if says and former.says else former.space
+            raise StoreError(f"The index {place} holds embeddings of {held} already.")
         ledger = Ledger(former)
-        says, known, paths = former.says, stored_metadata(former), sorted(ledger.paths)
+        known, paths = stored_metadata(former), sorted(ledger.paths)
         sound = set(filter(ledger.has_clips, paths))
     gone = [path for path in paths if is_gone(path)]
     if gone and not prune:
@@ -56,9 +60,9 @@ def rebuild(
     there = Walk([])
     for path in sorted(set(paths) - set(gone)):
         there.take(path, partial(FileState.of, path))
-    with place.beside(model.card.space, reference(model), model.card.dimension) as store:
+    with _successor(place, model, says) as store:
         _forget_others(store, there)
-        listener = open_listener(store, says.model) if says else None
+        listener = open_listener(store)
         report = index(
             there, store, model, known,
             everything=everything, on_progress=on_progress, listener=listener, retry_failed=True,
@@ -72,6 +76,16 @@ def rebuild(
             )
         store.take_over()
     return report
+
+
+def _successor(place: Place, model: Model, says: Says | None) -> Store:
+    """What is to become the index of a place: that one itself, where it only takes what is said in addition."""
+    former = place.open()
+    if former.adds_says and former.space == model.card.space and not former.says:
+        former.add_says(says)
+        return former
+    former.close()
+    return place.beside(model.card.space, reference(model), model.card.dimension, says)
 
 
 def _forget_others(store: Store, walk: Walk) -> None:

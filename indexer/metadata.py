@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encoders.remote import is_url
 from indexer.files import beside
 from indexer.store import RECORDING, Store
 from indexer.store.filters import as_period, key_in
@@ -23,7 +24,7 @@ class MetadataError(ValueError):
 
 @dataclass(frozen=True)
 class Metadata:
-    """Rows by what names a recording: a full path, or a file's name, with or without its suffix.
+    """Rows by what names a recording: a full path, the end of one, or a file's name, with or without its suffix.
 
     kinds: column -> "number", "date" or "text". rows: name -> column -> value, empty cells left out.
     """
@@ -32,7 +33,7 @@ class Metadata:
     rows: Mapping[str, Mapping[str, Any]]
 
     def of(self, path: str) -> dict[str, Any] | None:
-        """What is known of a recording, None without a row; a row for its full path wins over one for its name."""
+        """What is known of a recording, None without a row; of several rows that which names it by the longest path."""
         return next((dict(self.rows[name]) for name in _names(path) if name in self.rows), None)
 
     def unmatched(self, paths: Iterable[str]) -> list[str]:
@@ -48,8 +49,9 @@ class Metadata:
 def read_metadata(file: Path) -> Metadata:
     """Reads a table: CSV, JSON lines or an Excel sheet (its first), the columns named in the first line.
 
-    The column `path` names recordings: absolute, relative to the file's folder, or by the file's name alone. A column is a
-    number where every cell of it that is filled is a plain decimal one, and a date where every one is as 2019-05-31.
+    The column `path` names recordings: absolute, relative to the file's folder, or, where no file lies there, by the end of the
+    recording's path, such as its path within the folder that is indexed, or its name alone. A column is a number where every
+    cell of it that is filled is a plain decimal one, and a date where every one is as 2019-05-31.
 
     Raises:
         MetadataError: it cannot be read, has no column `path` or one with a quotation mark or a backslash, or a row's path is
@@ -71,8 +73,7 @@ def read_metadata(file: Path) -> Metadata:
             continue
         if KEY not in row:
             raise MetadataError(f"{file}: row {number} after the header has nothing in its column 'path'.")
-        place = beside(file, row[KEY])
-        name = row[KEY] if Path(row[KEY]).name == row[KEY] and not os.path.exists(place) else place
+        name = _name_in(file, row[KEY])
         if name in found:
             raise MetadataError(f"{file}: row {number} after the header names {row[KEY]!r} again.")
         found[name] = {
@@ -139,8 +140,17 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)
 
 
-def _names(path: str) -> tuple[str, str, str]:
-    return path, Path(path).name, Path(path).stem
+def _name_in(file: Path, path: str) -> str:
+    """What a sheet's row names recordings by: a full path, or the end of one where no file lies beside the sheet."""
+    place, end = beside(file, path), Path(os.path.normpath(path))
+    is_whole = is_url(path) or end.is_absolute() or end.parts[:1] in ((), (os.pardir,)) or os.path.exists(place)
+    return place if is_whole else str(end)
+
+
+def _names(path: str) -> list[str]:
+    """What may name a recording: its path, each end of it down to the file's name, and that without its suffix."""
+    ends = [path[place.end() :] for place in re.finditer(r"/|" + re.escape(os.sep), path)]
+    return [path, *(end for end in ends if end and not end.startswith("/")), Path(path).stem]
 
 
 def _kind(cells: list[str | None]) -> str:

@@ -20,6 +20,7 @@ from indexer.files import Walk, is_gone, lies_under
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
+from indexer.summary import remember_overview
 from indexer.reading import Done
 from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, PointError, Store
 from indexer.store.filters import key_in
@@ -177,6 +178,7 @@ def index(
         with _timed(report.stages, "store"):
             store.optimise()
     ledger.remember()
+    remember_overview(store, ledger)
     if not report.missing and all(file and ledger.knows(file) for file in walk.recordings.values()):
         store.remember(SETTLED.format(walk.digest()), lambda: ledger.failures(walk.recordings))
     if metadata:
@@ -297,11 +299,12 @@ class _Writer:
         if spans and not self._declared:
             self._declare(spans[0])
             self._declared = True
+        recording = self._recording(done, decoded, spans)
         try:
-            self._store.upsert([*(self._clip(done, decoded, span) for span in spans), self._recording(done, decoded, spans)])
+            self._store.upsert([*(self._clip(done, decoded, span) for span in spans), recording])
         except PointError as error:
             return self._fail(done, replace(decoded, failure=str(error), is_passing=True))
-        self._ledger.record(done.file, done.content, self._known_of(done.path))
+        self._ledger.record(done.file, done.content, recording.payload)
         self._report.indexed += 1
         self._report.clips += len(spans)
         self._report.audio_seconds += decoded.audio_seconds
@@ -314,9 +317,10 @@ class _Writer:
         self._report.failed.append(Failure(done.path, decoded.failure))
         if decoded.is_passing or self._ledger.has_clips(done.path):
             return
+        recording = self._recording(done, decoded, [])
         with suppress(PointError):
-            self._store.upsert([self._recording(done, decoded, [])])
-            self._ledger.record(done.file, done.content, self._known_of(done.path), decoded.failure)
+            self._store.upsert([recording])
+            self._ledger.record(done.file, done.content, recording.payload)
 
     def _clip(self, done: Done, decoded: Decoded, span: Span) -> Point:
         payload = self._about(done, decoded, CLIP) | {

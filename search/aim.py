@@ -25,7 +25,7 @@ def aim(query: Query, store: Store, model: Model, background: Background) -> np.
         TextError: a caption is not valid text.
     """
     parts = [(_vector(wish.part, store, model), wish.weight) for wish in query.wishes if wish.weight]
-    if bool(query.liked) != bool(query.disliked):
+    if not (parts and query.liked and query.disliked):  # else the engine's discovery knows both
         parts += [(_vector(Clip(id), store, model), 1 / len(query.liked)) for id in query.liked]
         parts += [(_vector(Clip(id), store, model), -DENIED / len(query.disliked)) for id in query.disliked]
     total = sum((weight / background.spread(vector) * vector for vector, weight in parts), np.zeros(model.card.dimension))

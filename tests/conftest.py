@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
@@ -20,6 +22,7 @@ from encoders import Model, open_model
 from encoders.model_folder import SHIPPED, SPEECH, file_sha256
 from indexer import EdgeStore, find_recordings, index, read_metadata
 from tests.forks import Forks
+from tests.qdrant_double import Double, qdrant_double
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
@@ -164,6 +167,66 @@ def here(home):
         return Ran(done.exit_code, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def double() -> Iterator[Double]:
+    """A Qdrant server that fails when it is told to."""
+    with qdrant_double() as double:
+        yield double
+
+
+@pytest.fixture
+def tls_double(tmp_path_factory) -> Iterator[Double]:
+    """A Qdrant server whose certificate nobody signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    with qdrant_double(tls=tmp_path_factory.mktemp("certificate")) as double:
+        yield double
+
+
+@dataclass(frozen=True)
+class Qdrant:
+    """A Qdrant server for a test.
+
+    urls: of its nodes. prefix: of the names of a test's collections. double: what stands for the server; None for a real one.
+    """
+
+    urls: tuple[str, ...]
+    prefix: str
+    double: Double | None = None
+
+    @property
+    def url(self) -> str:
+        return self.urls[0]
+
+    def collection(self, name: str = "voices") -> str:
+        """A name that no other test's collection has."""
+        return self.prefix + name
+
+    def options(self, name: str = "voices") -> tuple[str, ...]:
+        """How a command is told of a collection."""
+        return "--url", self.url, "--collection", self.collection(name)
+
+    def clear(self) -> None:
+        """Removes the collections of a test, with their aliases."""
+        headers = {"api-key": key} if (key := os.environ.get("VOXDEX_API_KEY")) else {}
+        with httpx.Client(base_url=self.url, headers=headers, timeout=60) as client:
+            for collection in client.get("/collections").json()["result"]["collections"]:
+                if collection["name"].startswith(self.prefix):
+                    client.delete(f"/collections/{collection['name']}").raise_for_status()
+
+
+@pytest.fixture
+def qdrant(request) -> Qdrant:
+    """The server at QDRANT_URL, the nodes at QDRANT_URLS (between spaces), or else a double of one with three nodes."""
+    urls = (os.environ.get("QDRANT_URLS") or os.environ.get("QDRANT_URL") or "").split()
+    if not urls:
+        double = request.getfixturevalue("double")
+        return Qdrant((double.url, double.node().url, double.node().url), "", double)
+    server = Qdrant(tuple(urls), f"test-{uuid.uuid4().hex[:8]}-")
+    request.addfinalizer(server.clear)
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -333,6 +333,33 @@ def test_metadata_that_comes_later_can_be_asked_for(store, audio, mini):
         assert store.facet("speaker") == {"Anna": 1}
 
 
+def test_sheets_name_recordings_by_the_ends_of_their_paths(tmp_path):
+    for folder in ("tapes/one", "tapes/two"):
+        (tmp_path / "archive" / folder).mkdir(parents=True)
+    recordings = [
+        str(tmp_path / "archive" / name) for name in ("tapes/one/1.wav", "tapes/two/1.wav", "tapes/two/2.wav", "3.wav")
+    ]
+    for recording in recordings:
+        Path(recording).touch()
+    sheet = tmp_path / "sheets" / "people.csv"
+    sheet.parent.mkdir()
+    rows = {
+        "tapes/one/1.wav": "anna",
+        "./two/1.wav": "ben",
+        "2.wav": "cleo",
+        "3": "dora",
+        "other/3.wav": "none",
+        "../3.wav": "none",
+    }
+    sheet.write_text("\n".join(["path,speaker", *map(",".join, rows.items())]))
+    found = read_metadata(sheet)
+    assert [found.of(recording)["speaker"] for recording in recordings] == ["anna", "ben", "cleo", "dora"]
+    assert len(found.unmatched(recordings)) == 2 and not found.unknown(recordings)
+    assert found.of("s3://bucket/tapes/one/1.wav")["speaker"] == "anna" and found.of("/tapes/5.wav") is None
+    (tmp_path / "sheets" / "2.wav").touch()
+    assert read_metadata(sheet).of(recordings[2]) is None
+
+
 def test_sheets_may_hold_any_character(store, audio, mini, tmp_path):
     first = next(path for path in sorted(audio.iterdir()) if path.is_file())
     line = {"path": str(first), "note": "one\u2028two\u0085three", "half": "a\ud800b", "nul\x00": "c\x00d", "other": "e\u2029f"}

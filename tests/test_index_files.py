@@ -555,13 +555,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 def test_a_collection_of_a_newer_version_is_not_to_be_deleted():
     qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.connection import Connection
     from indexer.store.server import ServerStore
 
     client = qdrant_client.QdrantClient(":memory:")
-    ServerStore.create(client, "voices", MINI.space, "mini", 256)
+    ServerStore.create(Connection([client]), "voices", MINI.space, "mini", 256)
     [collection] = [found.name for found in client.get_collections().collections]
     about = next(point for point in client.scroll(collection)[0] if "format" in point.payload)
     client.set_payload(collection, {"format": 3}, [about.id])
     with pytest.raises(StoreError, match=r"newer Voxdex, in format 3.* Update Voxdex") as error:
-        ServerStore.open(client, "voices")
+        ServerStore.open(Connection([client]), "voices")
     assert "elete" not in str(error.value)

@@ -29,6 +29,7 @@ from search import (
 )
 from search.claims import read_claims
 from tests.conftest import PATIENCE, ROOT, Ran
+from tests.qdrant_double import qdrant_double
 from tests.sounds import voice, write_sound
 
 WOMEN = {"anna", "bella", "clara", "dora", "julia"}
@@ -63,10 +64,12 @@ def speakers(hits):
 
 
 def test_both_back_ends_give_the_same_answers(store, mini):
-    qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.connection import connect
     from indexer.store.server import ServerStore
 
-    with ServerStore.create(qdrant_client.QdrantClient(":memory:"), "voices", store.space, "mini", 256) as server:
+    made = ("voices", store.space, "mini", 256)
+    with qdrant_double() as double, ServerStore.create(connect(double.url), *made) as server:
         server.declare(store.schema())
         server.upsert([*store.points({"kind": "recording"}), *store.points({"kind": "clip"})])
         sample = find(Query(ask("a man")), store, mini)

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import qdrant_edge as edge
 from indexer import EdgeStore, StoreError
 from indexer.store import Discovery, FilterError, Point, parse_filter
 from indexer.store.edge import AWAITED
+from indexer.store.filters import render
+from tests.qdrant_double import qdrant_double
 
 PEOPLE = [("anna", "female", 31, 2.0), ("ben", "male", 45, 4.0), ("cleo", "female", 62, 6.0), ("dan", "male", None, 8.0)]
 RECORDED = {"anna": "2018-12-31", "ben": "2019-05-03", "cleo": "2021-12-31 23:59:59"}
@@ -20,15 +23,15 @@ def edge_store(folder):
     return EdgeStore.create(folder / "index", "space", "mini", 4)
 
 
+@contextmanager
 def server_store(folder):
-    """qdrant-client's local mode: the client's own code, without a server."""
-    qdrant_client = pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    """On the double of a server."""
+    pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+    from indexer.store.connection import connect
     from indexer.store.server import ServerStore
 
-    return ServerStore.create(qdrant_client.QdrantClient(":memory:"), "voices", "space", "mini", 4)
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+    with qdrant_double() as double, ServerStore.create(connect(double.url), "voices", "space", "mini", 4) as store:
+        yield store
 
 
 @pytest.fixture(params=["few", "many", "optimised", "server"])
@@ -149,6 +152,54 @@ def test_what_people_wrote_wins_over_what_was_heard(any_store):
     assert names(any_store, "gender=male") == ["dan"]
 
 
+def test_a_value_of_another_kind_meets_nothing_in_a_number_of_a_field_that_has_text_too(any_store):
+    any_store.declare({"attributes.age": "text", "metadata.pitch": "number"})
+    any_store.set_payload({"content": "dan"}, {"attributes": {"gender": "male", "pitch": "low", "age": "elderly"}})
+    any_store.set_payload({"content": "ben"}, {"metadata": {"speaker": "ben", "age": 45.0, "pitch": 130.0}})
+    assert names(any_store, "age=elderly") == ["dan"]
+    assert names(any_store, "age=elderly,45") == ["ben", "dan"]
+    assert names(any_store, "age!=elderly") == ["anna", "ben", "cleo"]
+    assert names(any_store, "pitch=low,high") == ["anna", "cleo", "dan"]
+    assert names(any_store, "pitch=130") == ["ben"] and names(any_store, "pitch>=130") == ["ben", "cleo", "dan"]
+
+
+class Asked:
+    """Notes which keys are asked for in which way."""
+
+    def __init__(self):
+        self.ways = set()
+
+    def __getattr__(self, way):
+        return lambda key, *_: self.ways.add((way, key)) or [way, key]
+
+    def join(self, **parts):
+        return parts
+
+    def values(self, key, among):
+        return ["/a/9.wav"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "ways"),
+    [
+        ("duration=5.61", {("within", "duration")}),
+        ("duration!=1,2", {("within", "duration")}),
+        ("recorded=2019,2020-05", {("dated", "metadata.recorded")}),
+        ("gender=1,2019", {("one_of", "attributes.gender")}),
+        ("mixed=1", {("within", "metadata.mixed"), ("absent", "metadata.mixed"), ("one_of", "attributes.mixed")}),
+        ("mixed=young", {("absent", "metadata.mixed"), ("one_of", "attributes.mixed")}),
+        ("mixed<5", {("within", "metadata.mixed")}),
+        ("path~x/9*.wav", {("containing", "recording")}),
+        ("path~*", {("absent", "recording")}),
+    ],
+)
+def test_a_condition_asks_for_the_index_that_its_field_has(condition, ways):
+    schema = {"duration": "number", "metadata.recorded": "date", "attributes.gender": "text", "recording": "text"}
+    engine = Asked()
+    render(parse_filter(condition), schema | {"metadata.mixed": "number", "attributes.mixed": "text"}, engine)
+    assert engine.ways == ways
+
+
 def test_scores_are_cosines(any_store):
     hit = any_store.query(np.array([3, 4, 0, 0], np.float32), 1)[0]
     assert hit.score == pytest.approx(0.8)
@@ -181,9 +232,14 @@ def test_conditions_that_cannot_be_understood_are_refused(text, words):
     [
         ("sex=female", r"no field 'sex'.*age, duration, gender, pitch, pitch_hz, recorded, recording, speaker"),
         ("speaker>3", "'speaker' is text, which has no order"),
-        ("duration>2019-05-03", "'2019-05-03' is not a number"),
-        ("recorded<5", "'5' is not a date. Write 2019, 2019-05 or"),
-        ("recorded=x", "'x' is not a date"),
+        ("duration>2019-05-03", "field 'duration' is a number, and '2019-05-03' is not a number"),
+        ("duration=long", "field 'duration' is a number, and 'long' is not a number"),
+        ("duration!=2,nan", "field 'duration' is a number, and 'nan' is not a number"),
+        ("not duration:3..2019-05", "field 'duration' is a number, and '2019-05' is not a number"),
+        ("pitch_hz=low", "field 'pitch_hz' is a number, and 'low' is not a number"),
+        ("recorded<5", "field 'recorded' is a date, and '5' is not a date. Write 2019, 2019-05 or"),
+        ("recorded=x", "field 'recorded' is a date, and 'x' is not a date"),
+        ("recorded=2019,2019-02-30", "field 'recorded' is a date, and '2019-02-30' is not a date"),
         ("recorded<2019-13", "not a number or a date"),
     ],
 )

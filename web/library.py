@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from threading import Event, Lock, Thread
+from typing import Any
 
 from encoders.model_folder import locate
 from encoders.phonetic_model import PhoneticModel
@@ -32,7 +33,7 @@ class Opened:
     model: SharedModel
     background: Background
     clips: int
-    revision: tuple[int, ...]
+    revision: tuple[Any, ...]
     since: datetime = field(default_factory=datetime.now)
     users: int = 0
     is_past: bool = False
@@ -107,7 +108,7 @@ class Library:
     def refresh(self) -> None:
         """Opens the index as it is now, where it has changed since it was opened, and nobody writes it."""
         try:
-            revision = self._revision()
+            revision = self.place.revision()
             if self._opened and (revision == self._opened.revision or not revision or self.progress()):
                 return
             store = copy_of(self.place.path) if isinstance(self.place, Folder) else self.place.open()
@@ -123,12 +124,6 @@ class Library:
             if former:
                 former.is_past = True
                 self._close_if_past(former)
-
-    def _revision(self) -> tuple[int, ...]:
-        """What changes when the index does; of a server, how many clips it holds."""
-        if isinstance(self.place, Folder):
-            return EdgeStore.revision(self.place.path)
-        return (self._opened.store.count(),) if self._opened else ()
 
     def progress(self) -> Progress | None:
         """How far a run is that writes the index; None where there is none, or on a server."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from indexer.store.filters import EVERYTHING, Filter
+from indexer.store.patterns import PATH, PATH_TEXT
 
 FORMAT = 2
 """Of what an index holds."""
@@ -26,7 +27,7 @@ GRAPH = {"m": 16, "ef_construct": 200, "full_scan_threshold": 50_000, "payload_m
 single values of fields (payload_m), as dozens of fields would make the graph of an archive take ten times as long."""
 BREADTH = 512
 """How many candidates a walk through the graph keeps: of a million clips, captions get 99.6 % of the exact first ten."""
-INTERNAL = (KIND, "content")
+INTERNAL = (KIND, "content", PATH_TEXT)
 """Payload keys that have an index, but that no condition names."""
 
 
@@ -93,8 +94,8 @@ class Discovery:
     pairs: Sequence[tuple[np.ndarray, np.ndarray]]
 
 
-def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
-    """Points in portions that an engine takes without much memory, each recording after its clips.
+def in_portions(points: Sequence[Point], most: int = PORTION) -> Iterator[Sequence[Point]]:
+    """Points in portions of at most so many, which an engine takes without much memory, each recording after its clips.
 
     Raises:
         PointError: one of them holds what an engine refuses, or what nothing could be found by. All are checked first.
@@ -102,8 +103,8 @@ def in_portions(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
     for point in points:
         _check(point)
     ordered = sorted(points, key=lambda point: point.payload[KIND] == RECORDING)
-    for start in range(0, len(ordered), PORTION):
-        yield ordered[start : start + PORTION]
+    for start in range(0, len(ordered), most):
+        yield ordered[start : start + most]
 
 
 def _check(point: Point) -> None:
@@ -125,12 +126,22 @@ class Record(Protocol):
 
 def as_point(record: Record) -> Point:
     """What an engine gives, as a point."""
-    return Point(str(record.id), as_vector(record.vector), record.payload or {}, as_vector(record.vector, SAYS))
+    return Point(str(record.id), as_vector(record.vector), _shown(record), as_vector(record.vector, SAYS))
 
 
 def as_neighbour(record: Any) -> Neighbour:
     """A scored record, as a neighbour."""
-    return Neighbour(str(record.id), record.score, record.payload or {}, as_vector(record.vector))
+    return Neighbour(str(record.id), record.score, _shown(record), as_vector(record.vector))
+
+
+def with_path_text(payload: Payload, spell: Callable[[str], str]) -> Payload:
+    """A payload, or changes to one, as an engine holds it: with what patterns of its path ask for, as `spell` writes that."""
+    path = payload.get(PATH) if payload.get(KIND, CLIP) == CLIP else None
+    return payload if path is None else payload | {PATH_TEXT: spell(path)}
+
+
+def _shown(record: Record) -> Payload:
+    return {key: value for key, value in (record.payload or {}).items() if key != PATH_TEXT}
 
 
 def as_vector(vector: Any, name: str = VOICE) -> np.ndarray | None:
@@ -171,6 +182,12 @@ class Store(Protocol):
 
     says: Says | None
     """Of the embeddings of what is said, where it holds those too."""
+
+    adds_says: bool
+    """Whether clips that there are can be given embeddings of what is said."""
+
+    versions: Mapping[str, str]
+    """Of the engine, and of what speaks with it, by their names."""
 
     def add_says(self, says: Says) -> None:
         """Makes room for embeddings of what is said.
@@ -235,8 +252,11 @@ class Store(Protocol):
     def optimise(self) -> None:
         """Makes what was written quick to search; a minute or more where there are many new clips."""
 
-    def remember(self, name: str, derive: Callable[[], Any]) -> None:
-        """Keeps something that is derived from what is stored, as JSON, until that changes; what is kept already stays."""
+    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
+        """Keeps something that is derived from what is stored, as JSON, until that changes; what is kept already stays.
+
+        A server keeps only what is said to be small, and is.
+        """
 
     def recall(self, name: str) -> Any:
         """What was kept; None where nothing was, or something has changed since."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -42,9 +43,11 @@ from indexer.store.base import (
     as_neighbour,
     as_point,
     in_portions,
+    with_path_text,
 )
-from indexer.store.disk import locked, released_on_error, see_to_room
+from indexer.store.disk import copy_file, locked, released_on_error, see_to_room
 from indexer.store.filters import EVERYTHING, Filter, count_field, render
+from indexer.store.patterns import PATH, PATH_TEXT, path_text
 from indexer.store.shards import (
     INDEX,
     SHARD_ABOUT,
@@ -86,12 +89,15 @@ FIELDS = {
 class EdgeStore:
     """An index in a folder. Use create() or open(), and close() it, or use it as a context manager."""
 
+    adds_says = True
+    versions: Mapping[str, str] = {"qdrant-edge": version("qdrant-edge-py")}
+
     def __init__(self, folder: Path, lock: FileLock, description: Description) -> None:
         self.folder, self.space, self.model, self.says = folder, description.space, description.model, description.says
         self._description, self._lock, self._indexing, self._written = description, lock, Lock(), 0
 
     @classmethod
-    def create(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
+    def create(cls, folder: Path, space: str, model: str, dimension: int, says: Says | None = None) -> "EdgeStore":
         """Makes a new, empty index; what an interrupted creation left is cleared away.
 
         Raises:
@@ -100,13 +106,13 @@ class EdgeStore:
         with _begun(folder) as lock:
             if cls.exists(folder):
                 raise StoreError(f"There is an index at {folder} already.")
-            store = cls(folder, lock, Description(space, model, dimension))
+            store = cls(folder, lock, Description(space, model, dimension, says))
             store._make()
             store._take_place()
         return store
 
     @classmethod
-    def beside(cls, folder: Path, space: str, model: str, dimension: int) -> "EdgeStore":
+    def beside(cls, folder: Path, space: str, model: str, dimension: int, says: Says | None = None) -> "EdgeStore":
         """What is to become the index of a folder (see take_over) while that keeps the one that it has; begun, it goes on.
 
         Raises:
@@ -116,15 +122,15 @@ class EdgeStore:
             index = described(folder) or (tell(folder) if untold(folder) else None)
             if index and index.space == space:
                 raise StoreError(f"The index at {folder} holds embeddings of {space} already.")
-            store = cls(folder, lock, Description(space, model, dimension, turn=0))
+            store = cls(folder, lock, Description(space, model, dimension, says, turn=0))
             if not store._resume():
                 store._make()
         return store
 
     def _resume(self) -> bool:
-        """Goes on with a shard that was begun; False where there is none, or one that was once the index."""
+        """Goes on with a shard that was begun; False where there is none, or another one, or one that was once the index."""
         about = of_shard(self._folder)
-        if (about and about.turn) or not self._folder.exists():
+        if about is None or about.turn or about.says != self.says:
             return False
         try:
             self.count()
@@ -207,6 +213,8 @@ class EdgeStore:
             try:
                 copy = cls(to, own, described(folder) or tell(folder))
                 copy_shard(folder / copy._folder.name, copy._folder)
+                for memo in folder.glob(copy._memo("*").name):
+                    copy_file(memo, to / memo.name)
             finally:
                 lock.release()
         return copy
@@ -253,14 +261,14 @@ class EdgeStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         for portion in in_portions(points):
-            built = [edge.Point(point.id, point.vectors, point.payload) for point in portion]
+            built = [edge.Point(point.id, point.vectors, with_path_text(point.payload, path_text)) for point in portion]
             self._update(edge.UpdateOperation.upsert_points(built))
         before, self._written = self._written, self._written + len(points)
         if before <= MOST_INDEXED < self._written:
             self._put_off_fields()
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
-        self._update(edge.UpdateOperation.set_payload_by_filter(_equals(where), changes))
+        self._update(edge.UpdateOperation.set_payload_by_filter(_equals(where), with_path_text(changes, path_text)))
 
     def delete(self, where: Mapping[str, str]) -> None:
         self._update(edge.UpdateOperation.delete_points_by_filter(_equals(where)))
@@ -276,13 +284,17 @@ class EdgeStore:
             self._await(self._awaited | new)
 
     def schema(self) -> dict[str, str]:
+        return {key: kind for key, kind in self._fields().items() if key not in INTERNAL}
+
+    def _fields(self) -> dict[str, str]:
+        """All payload keys that have an index or wait for one, with their kinds."""
         return self._awaited | self._indexed()
 
     def _indexed(self) -> dict[str, str]:
         with explained(self.folder):
             found = self._shard.info().payload_schema
         kinds = {str(called): kind for kind, (called, _) in FIELDS.items()}
-        return {key: kinds[str(about.data_type)] for key, about in found.items() if key not in INTERNAL}
+        return {key: kinds[str(about.data_type)] for key, about in found.items()}
 
     @cached_property
     def _awaited(self) -> dict[str, str]:
@@ -300,7 +312,7 @@ class EdgeStore:
         self._awaited = fields
 
     def _put_off_fields(self) -> None:
-        indexed = self._indexed()
+        indexed = {key: kind for key, kind in self._indexed().items() if key not in (KIND, "content")}
         self._await(self._awaited | indexed)
         for key in indexed:
             self._update(edge.UpdateOperation.delete_field_index(key))
@@ -313,6 +325,16 @@ class EdgeStore:
             if due:
                 self.flush()
                 self._await({key: kind for key, kind in self._awaited.items() if key not in due})
+
+    def _add_path_texts(self) -> None:
+        """Adds to the clips of an index of an earlier version what patterns of paths ask for."""
+        if self.count() > MOST_INDEXED:
+            self._put_off_fields()
+        for record in self._scroll(CLIPS, with_payload=edge.PayloadSelector.Include([PATH])):
+            if added := with_path_text(record.payload or {}, path_text):
+                self._update(edge.UpdateOperation.set_payload([record.id], added))
+        self._forget()
+        self._await(self._awaited | {PATH_TEXT: "text"})
 
     def _index(self, key: str, kind: str) -> None:
         self._update(edge.UpdateOperation.create_field_index(key, FIELDS[kind][1]))
@@ -337,7 +359,7 @@ class EdgeStore:
             query=_asked(wish, SAYS if says else None),
             filter=self._render(where),
             params=edge.SearchParams(hnsw_ef=max(BREADTH, limit)),
-            with_payload=True if says else edge.PayloadSelector.Exclude([HEARD]),
+            with_payload=edge.PayloadSelector.Exclude([PATH_TEXT] if says else [PATH_TEXT, HEARD]),
             with_vector=[VOICE] if vectors else False,
         )
         with explained(self.folder):
@@ -355,14 +377,19 @@ class EdgeStore:
         return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
     def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
+        return self._count(key, self._render(where), exact)
+
+    def _count(self, key: str, among: edge.Filter, exact: bool = False) -> Counter[str]:
         self._index_awaited([key])
-        clips = edge.Filter(must=[_equals(CLIPS), self._render(where)])
+        clips = edge.Filter(must=[_equals(CLIPS), among])
         with explained(self.folder):
             found = self._shard.facet(edge.FacetRequest(key, limit=MOST_VALUES, exact=exact, filter=clips))
         return Counter({hit.value: hit.count for hit in found.hits})
 
     def _render(self, where: Filter) -> edge.Filter:
-        return render(where, self.schema(), _Terms(self._count_values))
+        fields = self._fields()
+        known = {key: kind for key, kind in fields.items() if key not in INTERNAL}
+        return render(where, known, _Terms(self._count, PATH_TEXT in fields))
 
     def flush(self) -> None:
         with explained(self.folder):
@@ -370,11 +397,13 @@ class EdgeStore:
 
     def optimise(self) -> None:
         see_to_room(self.folder)
+        if PATH_TEXT not in self._fields():
+            self._add_path_texts()
         with explained(self.folder):
             self._shard.optimize()
         self._index_awaited(self._awaited)
 
-    def remember(self, name: str, derive: Callable[[], Any]) -> None:
+    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
         if self.recall(name) is not None:
             return
         self.flush()
@@ -467,8 +496,13 @@ def _equals(where: Mapping[str, str]) -> edge.Filter:
 class _Terms:
     """The engine's filters; see filters.Engine."""
 
-    def __init__(self, values: Callable[[str], Iterable[str]]) -> None:
-        self.values = values
+    def __init__(self, values: Callable[[str, edge.Filter], Iterable[str]], has_path_text: bool) -> None:
+        self.values, self._has_path_text = values, has_path_text
+
+    def containing(self, key: str, text: str) -> edge.Filter | None:
+        if key != PATH or not self._has_path_text:
+            return None
+        return edge.Filter(must=[edge.FieldCondition(PATH_TEXT, match=edge.MatchSubstring(text))])
 
     def one_of(self, key: str, values: Sequence[str]) -> edge.Filter:
         return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchAny(list(values)))])

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any, Generic, Protocol, TypeVar
 
 from encoders.texts import short
+from indexer.store.patterns import forms, like
 
 LAYERS = ("metadata", "attributes", "measured", "tags")
 """Parts of the payload whose fields conditions name without the part; the first that a point has counts."""
@@ -77,7 +77,10 @@ EVERYTHING = All(())
 
 
 class Engine(Protocol, Generic[Term]):
-    """The terms of an engine's filters, and the values that a payload key has in it."""
+    """The terms of an engine's filters, and the values that a payload key has among what meets one.
+
+    containing: what has a text in what path_text() makes of the path at a key; None where the engine cannot tell.
+    """
 
     def one_of(self, key: str, values: Sequence[str]) -> Term: ...
     def within(self, key: str, bounds: Mapping[str, float]) -> Term: ...
@@ -85,7 +88,8 @@ class Engine(Protocol, Generic[Term]):
     def absent(self, key: str) -> Term: ...
     def among(self, ids: Sequence[str]) -> Term: ...
     def join(self, must: Sequence[Term] = (), should: Sequence[Term] = (), must_not: Sequence[Term] = ()) -> Term: ...
-    def values(self, key: str) -> Iterable[str]: ...
+    def containing(self, key: str, text: str) -> Term | None: ...
+    def values(self, key: str, among: Term) -> Iterable[str]: ...
 
 
 def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> Term:
@@ -119,11 +123,26 @@ def render(filter: Filter, schema: Mapping[str, str], engine: Engine[Term]) -> T
         keys = [key for key in keys if schema[key] != "text"]
         if not keys:
             raise FilterError(f"The field {filter.field!r} is text, which has no order; ask with = or ~ for what it says.")
+    _check_values(filter, {schema[key] for key in keys})
     alternatives = []
     for place, key in enumerate(keys):
-        earlier = [engine.absent(other) for other in keys[:place]]
-        alternatives.append(engine.join(must=[*earlier, _on_key(filter, key, schema[key], engine)]))
+        found = _on_key(filter, key, schema[key], engine)
+        if found is not None:
+            alternatives.append(engine.join(must=[*map(engine.absent, keys[:place]), found]))
     return engine.join(should=alternatives)
+
+
+def _check_values(condition: Condition, kinds: set[str]) -> None:
+    """Refuses a value that is of none of the kinds that a field has."""
+    for value in filter(None, condition.values):
+        if not any(_is_of(kind, value) for kind in kinds):
+            kind = " or ".join(name for name in ("a number", "a date") if name[2:] in kinds)
+            form = " Write 2019, 2019-05 or 2019-05-31." if "date" in kinds else ""
+            raise FilterError(f"The field {condition.field!r} is {kind}, and {short(value)} is not {kind}.{form}")
+
+
+def _is_of(kind: str, value: str) -> bool:
+    return {"number": as_number, "date": as_period}.get(kind, str)(value) is not None
 
 
 def count_field(field: str, where: Filter, schema: Mapping[str, str], count: Callable[[str, Filter], Counter]) -> Counter:
@@ -154,57 +173,67 @@ def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:
     return keys
 
 
-def _on_key(condition: Condition, key: str, kind: str, engine: Engine[Term]) -> Term:
-    values = condition.values
+def _on_key(condition: Condition, key: str, kind: str, engine: Engine[Term]) -> Term | None:
+    """A condition on a payload key, in terms of the index that its kind has; None where no value is of that kind.
+
+    A number is asked for as a range, a date as what it spans: engines match text alone, and some refuse other questions than
+    an index answers.
+    """
+    values = [value for value in condition.values if not value or _is_of(kind, value)]
     if condition.operator == "~":
-        return engine.one_of(key, [value for value in engine.values(key) if any(is_like(value, each) for each in values)])
+        return _like(key, values, engine)
     if condition.operator == "=":
-        numbers = [number for value in values if (number := as_number(value)) is not None]
-        same = [engine.one_of(key, values), *(engine.within(key, {"gte": number, "lte": number}) for number in numbers)]
-        if kind == "date":
-            same = [engine.dated(key, {"gte": begin, "lt": end}) for begin, end in map(_period, values)]
-        return engine.join(should=same)
+        if kind == "text" or not values:
+            return engine.one_of(key, values) if values else None
+        if kind == "number":
+            return engine.join(should=[engine.within(key, dict.fromkeys(("gte", "lte"), as_number(value))) for value in values])
+        return engine.join(should=[engine.dated(key, {"gte": begin, "lt": end}) for begin, end in map(as_period, values)])
+    if len(values) < len(condition.values):
+        return None
     if kind == "date":
-        return engine.dated(key, _bounds(condition, _begin, _end))
-    return engine.within(key, _bounds(condition, _number, _number))
+        return engine.dated(key, _bounds(condition, lambda value: as_period(value)[0], lambda value: as_period(value)[1]))
+    return engine.within(key, _bounds(condition, as_number))
 
 
-def _bounds(condition: Condition, begin: Callable, end: Callable) -> dict:
-    """The bounds of a comparison, given what reads the earliest and the first too late moment of a value."""
-    value = condition.values[0]
+def _like(key: str, patterns: Sequence[str], engine: Engine[Term]) -> Term:
+    """What is like one of some patterns; of those that the engine cannot decide, the values that are left are looked at."""
+    decided, narrowed, doubtful = [], [], set()
+    for pattern in patterns:
+        for form in forms(pattern):
+            terms = [engine.containing(key, text) for text in form.texts]
+            held = [term for term in terms if term is not None]
+            if form.is_enough and len(held) == len(terms):
+                decided.append(engine.join(must=held) if held else engine.join(must_not=[engine.absent(key)]))
+            else:
+                narrowed.append(engine.join(must=held))
+                doubtful.add(pattern)
+    if doubtful:
+        left, is_like = engine.join(should=narrowed), like(doubtful)
+        values = list(engine.values(key, left))
+        alike = list(filter(is_like, values))
+        if len(alike) <= len(values) / 2:
+            decided.append(engine.one_of(key, alike))
+        else:
+            alike = set(alike)
+            others = engine.one_of(key, [value for value in values if value not in alike])
+            decided.append(engine.join(must=[left], must_not=[engine.absent(key), others]))
+    return engine.join(should=decided)
+
+
+def _bounds(condition: Condition, begin: Callable, end: Callable | None = None) -> dict:
+    """The bounds of a comparison, given what reads a value, or the earliest and the first too late moment of it."""
+    value, past = condition.values[0], end or begin
     match condition.operator:
         case "<":
             return {"lt": begin(value)}
         case ">=":
             return {"gte": begin(value)}
         case "<=":
-            return {"lte" if end is _number else "lt": end(value)}
+            return {"lt" if end else "lte": past(value)}
         case ">":
-            return {"gt" if end is _number else "gte": end(value)}
+            return {"gte" if end else "gt": past(value)}
     low, high = condition.values
-    return ({"gte": begin(low)} if low else {}) | ({"lte" if end is _number else "lt": end(high)} if high else {})
-
-
-def _number(text: str) -> float:
-    number = as_number(text)
-    if number is None:
-        raise FilterError(f"{short(text)} is not a number.")
-    return number
-
-
-def _begin(text: str) -> datetime:
-    return _period(text)[0]
-
-
-def _end(text: str) -> datetime:
-    return _period(text)[1]
-
-
-def _period(text: str) -> tuple[datetime, datetime]:
-    period = as_period(text)
-    if period is None:
-        raise FilterError(f"{short(text)} is not a date. Write 2019, 2019-05 or 2019-05-31.")
-    return period
+    return ({"gte": begin(low)} if low else {}) | ({"lt" if end else "lte": past(high)} if high else {})
 
 
 def as_number(text: str) -> float | None:
@@ -233,14 +262,6 @@ def as_period(text: str) -> tuple[datetime, datetime] | None:
         return begin, datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
     except (OverflowError, ValueError):  # the last of all times
         return begin, datetime.max.replace(tzinfo=UTC)
-
-
-def is_like(value: str, pattern: str) -> bool:
-    """Whether a value, or for paths its end, has a pattern's form; a pattern without * and ? may stand anywhere in it."""
-    value, pattern = value.lower(), pattern.lower()
-    if not re.search(r"[*?[]", pattern):
-        return pattern in value
-    return fnmatchcase(value, pattern) or fnmatchcase(value, f"*/{pattern}")
 
 
 def key_in(layer: str, name: str) -> str:

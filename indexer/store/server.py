@@ -1,20 +1,25 @@
-"""The store on a Qdrant server or cluster, through qdrant-client: the same points and payloads as in an embedded index."""
+"""The store on a Qdrant server or cluster, through qdrant-client: the same points and payloads as in an embedded index.
+
+An index is a collection, named by an alias, so that another collection takes its place in one step. What the collection is
+stands in a point of its own; the fields of conditions are its payload indexes, so that writers do not lose each other's.
+"""
 
 import hashlib
+import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from functools import cached_property, partial
+from importlib.metadata import version
+from typing import Any
+from uuid import uuid4
 
-import httpx
 import numpy as np
-import tenacity
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from indexer.store.base import (
     BREADTH,
@@ -26,6 +31,7 @@ from indexer.store.base import (
     INTERNAL,
     KIND,
     MOST_VALUES,
+    PORTION,
     SAYS,
     VOICE,
     Discovery,
@@ -39,27 +45,76 @@ from indexer.store.base import (
     as_point,
     in_portions,
     other_format,
+    with_path_text,
 )
-from indexer.store.filters import EVERYTHING, Filter, count_field, render
+from indexer.store.connection import Connection
+from indexer.store.filters import EVERYTHING, Filter, count_field, render, value_at
+from indexer.store.patterns import GRAM, PATH, PATH_TEXT, grams, path_text
 
 log = logging.getLogger("voxdex")
 
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 ABOUT = "index"
-"""The kind of the one point that says what a collection is: format, space, model and the fields of conditions."""
+"""The kind of the one point that says what a collection is: format, space, model, and fields that have no payload index."""
 ABOUT_ID = "0b6f3c1e-7a55-5d0e-8d5c-3f3a7b1c9e42"
+FIELDS = "fields"
+"""The key of that point's payload under which those fields stand, with their kinds."""
+WRITTEN, REMEMBERED = "written", "remembered"
+"""Keys of that point's payload: a mark, which is another one before and after each stretch of writing, and what is remembered,
+each with the mark of when it was so."""
+MOST_REMEMBERED = 50_000
+"""Characters of what is small enough to be remembered."""
 SCHEMA = {
-    "text": models.PayloadSchemaType.KEYWORD,
-    "number": models.PayloadSchemaType.FLOAT,
-    "date": models.PayloadSchemaType.DATETIME,
+    "text": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
+    "number": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True),
+    "date": models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True),
+    PATH_TEXT: models.TextIndexParams(
+        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WHITESPACE, phrase_matching=True, on_disk=True
+    ),
 }
+"""How fields are indexed, by kind: on disk, as in memory they would take half of all that a server needs."""
+KINDS = {"keyword": "text", "float": "number", "datetime": "date"}
+"""The kind of a field, by what the engine calls its index."""
+SELDOM = re.compile(r"(probabilities|tags)\.|(start|end)$")
+"""Fields that get no payload index where a server allows but few: conditions name them seldom."""
 SCROLL = 1000
 """Points in one answer."""
 OVERSAMPLING = 3.0
 """How many more candidates a quantised search takes, to be scored again with the full vectors."""
-ATTEMPTS, LONGEST_PAUSE = 8, 60.0
-"""A request that fails for want of a server is tried again, after pauses that grow to so many seconds."""
 
-Answer = TypeVar("Answer")
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server allows (its strict mode); None where it sets no limit.
+
+    hits: points in one answer. breadth: candidates of a walk through the graph. oversampling: candidates of a quantised
+    search for each hit. portion: points written at a time. indexes: fields with a payload index. values: of one condition.
+    is_exact: whether points may be counted exactly.
+    """
+
+    hits: int | None = None
+    breadth: int | None = None
+    oversampling: float | None = None
+    portion: int | None = None
+    indexes: int | None = None
+    values: int | None = None
+    is_exact: bool = True
+
+    @classmethod
+    def of(cls, strict: models.StrictModeConfigOutput | None) -> "Limits":
+        """The limits of a collection's configuration."""
+        if strict is None or not strict.enabled:
+            return cls()
+        written = [most for most in (strict.upsert_max_batchsize, strict.write_rate_limit) if most]
+        return cls(
+            hits=strict.max_query_limit,
+            breadth=strict.search_max_hnsw_ef,
+            oversampling=strict.search_max_oversampling,
+            portion=min(written, default=None),
+            indexes=strict.max_payload_index_count,
+            values=strict.condition_max_size,
+            is_exact=strict.search_allow_exact is not False,
+        )
 
 
 class ServerStore:
@@ -69,116 +124,150 @@ class ServerStore:
     interrupted is written again, to the same ids.
     """
 
-    def __init__(self, client: QdrantClient, name: str, about: Payload) -> None:
-        self._client, self.name, self._about = client, name, about
+    adds_says = False
+    """Whether clips that there are can be given embeddings of what is said; a server's collection is made for them or not."""
+
+    def __init__(self, server: Connection, name: str, collection: str, about: Payload) -> None:
+        self._server, self.name, self._collection, self._about = server, name, collection, about
         self.space, self.model = about["space"], about["model"]
         self.says = Says(**about["says"]) if about.get("says") else None
-        self._collection = _collection_of(name, self.space)
+        self._mark, self._is_writing = "", False
 
     @classmethod
     def create(
         cls,
-        client: QdrantClient,
+        server: Connection,
         name: str,
         space: str,
         model: str,
         dimension: int,
+        says: Says | None = None,
         shards: int | None = None,
         replicas: int | None = None,
     ) -> "ServerStore":
         """Makes a new index: int8 vectors in memory, full ones on disk, from which candidates are scored again.
 
+        Any number of processes may do so at once: they get the same one. What was cut short is begun anew.
+
         Raises:
-            StoreError: there is one of that name, or the server refuses or does not answer.
+            StoreError: the name is none, or another index has it, or another program; or the server refuses.
         """
-        if cls.exists(client, name):
-            raise StoreError(f"There is an index {name!r} on the server already.")
-        store = cls.beside(client, name, space, model, dimension, shards, replicas)
-        store.take_over()
-        return store
+        if not cls.exists(server, name):
+            store = cls.beside(server, name, space, model, dimension, says, shards, replicas)
+            if not cls.exists(server, name):
+                store._take_name()
+        found = cls.open(server, name)
+        if found.space != space or (says and not found.says):
+            raise StoreError(f"There is an index {name!r} on {server.url or 'the server'} already, of {found.space}.")
+        return found
 
     @classmethod
     def beside(
         cls,
-        client: QdrantClient,
+        server: Connection,
         name: str,
         space: str,
         model: str,
         dimension: int,
+        says: Says | None = None,
         shards: int | None = None,
         replicas: int | None = None,
     ) -> "ServerStore":
         """What is to become the index of that name (see take_over) while that stays as it is; begun, it goes on.
 
         Raises:
-            StoreError: the server refuses or does not answer.
+            StoreError: the name is none, or is another program's; or the server refuses.
         """
-        collection = _collection_of(name, space)
-        if _ask(lambda: client.collection_exists(collection)):
-            return cls(client, name, _about(client, collection))
-        store = cls(client, name, {KIND: ABOUT, "format": FORMAT, "space": space, "model": model, "fields": {}})
-        store._make({VOICE: _voice(dimension)}, shards, replicas)
+        check_name(name)
+        if _has_collection(server, name):
+            raise StoreError(
+                f"There is a collection {name!r} on {server.url or 'the server'} that is not Voxdex's. "
+                "It is left alone: choose another name with --collection."
+            )
+        held = {"space": space, "model": model, "says": asdict(says) if says else None}
+        about = {KIND: ABOUT, "format": FORMAT, **held, FIELDS: {}, REMEMBERED: {}, PATH_TEXT: True}
+        store = cls(server, name, _collection_of(name, space, says), about)
+        vectors = {VOICE: _voice(dimension)} | ({SAYS: _said(says.dimension)} if says else {})
+        store._make(vectors, shards, replicas)
         return store
 
-    def add_says(self, says: Says) -> None:
-        if self.says is not None:
-            raise StoreError(f"The index {self.name!r} holds what is said as {self.says.space} hears it already.")
-        if self.count():
-            raise StoreError(
-                f"The index {self.name!r} was made for voices alone, and a server adds nothing to the clips that it has. "
-                "Index into another collection with --says."
-            )
-        made = _ask(lambda: self._client.get_collection(self._collection)).config.params
-        _ask(lambda: self._client.delete_collection(self._collection))
-        self.says, self._about["says"], self._about["fields"] = says, asdict(says), {}
-        vectors = {VOICE: made.vectors[VOICE] if isinstance(made.vectors, dict) else made.vectors, SAYS: _said(says.dimension)}
-        self._make(vectors, made.shard_number, made.replication_factor)
-        self.take_over()
-
     def _make(self, vectors: dict[str, models.VectorParams], shards: int | None, replicas: int | None) -> None:
-        small = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-        _ask(
-            lambda: self._client.create_collection(
-                self._collection,
-                vectors_config=vectors,
-                hnsw_config=models.HnswConfigDiff(**GRAPH),
-                quantization_config=models.ScalarQuantization(scalar=small),
-                shard_number=shards,
-                replication_factor=replicas,
-            )
-        )
-        self._write_about()
+        """Makes the collection, or what is not there of it yet: every step may be taken twice, and by two processes."""
+        if not _has_collection(self._server, self._collection):
+            self._server.ask(lambda client: _create(client, self._collection, vectors, shards, replicas))
+        found = _about(self._server, self._collection)
+        if found is None and self._server.ask(lambda client: client.scroll(self._collection, limit=1, with_payload=False))[0]:
+            found = _about(self._server, self._collection)  # another process may have just written it
+            if found is None:
+                raise StoreError(
+                    f"The collection {self._collection!r} holds what is not Voxdex's; choose another --collection."
+                )
+        if found is None:
+            about = models.PointStruct(id=ABOUT_ID, vector={}, payload=self._about)
+            self._server.ask(lambda client: client.upsert(self._collection, [about], wait=True))
+        self._about = found or self._about
         for key in INTERNAL:
-            self._index(key, "text")
+            if key not in self._info.payload_schema:
+                self._index(key, key if key in SCHEMA else "text")
+
+    def add_says(self, says: Says) -> None:
+        held = "spoken text of another model" if self.says else "no spoken text, and a server adds none to the clips it has"
+        raise StoreError(f"The index {self.name!r} holds {held}. Make it again with that, beside it: voxdex reindex --says.")
 
     def take_over(self) -> None:
         """Becomes the index of its name, in one step, and drops the one that was."""
-        former = _aliases(self._client).get(self.name)
+        former = _aliases(self._server).get(self.name)
+        self._take_name()
+        if former and former != self._collection:
+            self._server.ask(lambda client: client.delete_collection(former))
+
+    def _take_name(self) -> None:
+        former = _aliases(self._server).get(self.name)
         change: list[models.AliasOperations] = []
         if former:
             change.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self.name)))
         new = models.CreateAlias(collection_name=self._collection, alias_name=self.name)
         change.append(models.CreateAliasOperation(create_alias=new))
-        _ask(lambda: self._client.update_collection_aliases(change))
-        if former and former != self._collection:
-            _ask(lambda: self._client.delete_collection(former))
+        if former != self._collection:
+            self._server.ask(lambda client: client.update_collection_aliases(change))
 
     @classmethod
-    def open(cls, client: QdrantClient, name: str) -> "ServerStore":
+    def open(cls, server: Connection, name: str) -> "ServerStore":
         """Opens an index that exists.
 
         Raises:
             StoreError: there is none, it is not one of ours, or the server does not answer.
         """
-        collection = _aliases(client).get(name)
+        check_name(name)
+        collection = _aliases(server).get(name)
         if collection is None:
-            raise StoreError(f"There is no index {name!r} on the server. Make one: voxdex index FOLDER --url URL.")
-        return cls(client, name, _about(client, collection))
+            raise StoreError(
+                f"There is no index {name!r} on {server.url or 'the server'}. Make one: voxdex index FOLDER --url URL "
+                f"--collection {name}."
+            )
+        about = _about(server, collection)
+        if about is None:
+            raise StoreError(
+                f"The collection {collection!r}, which the name {name!r} stands for, is not Voxdex's. "
+                "It is left alone: choose another name with --collection."
+            )
+        return cls(server, name, collection, about)
 
     @staticmethod
-    def exists(client: QdrantClient, name: str) -> bool:
+    def exists(server: Connection, name: str) -> bool:
         """Whether there is an index of that name."""
-        return name in _aliases(client)
+        return check_name(name) in _aliases(server)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        told = {"Qdrant": self._server.version} if self._server.version else {}
+        return told | {"qdrant-client": version("qdrant-client")}
+
+    def revision(self) -> tuple[Any, ...]:
+        """What changes when a run has changed the index, or another one has taken its place."""
+        collection = _aliases(self._server).get(self.name, "")
+        about = (_about(self._server, collection) or {}) if collection else {}
+        return collection, about.get(WRITTEN), self.count() if collection == self._collection else 0
 
     def __enter__(self) -> "ServerStore":
         return self
@@ -187,33 +276,74 @@ class ServerStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        for portion in in_portions(points):
-            built = [models.PointStruct(id=point.id, vector=point.vectors, payload=point.payload) for point in portion]
-            _ask(lambda built=built: self._client.upsert(self._collection, built, wait=True))
+        self._begin()
+        for portion in in_portions(points, min(PORTION, self._limits.portion or PORTION)):
+            built = [
+                models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, _path_grams))
+                for point in portion
+            ]
+            self._server.ask(lambda client, built=built: client.upsert(self._collection, built, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
-        _ask(lambda: self._client.set_payload(self._collection, changes, points=_equals(where), wait=True))
+        self._begin()
+        changes = with_path_text(changes, _path_grams)
+        self._server.ask(lambda client: client.set_payload(self._collection, changes, points=_equals(where), wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
+        self._begin()
         selector = models.FilterSelector(filter=_equals(where))
-        _ask(lambda: self._client.delete(self._collection, selector, wait=True))
+        self._server.ask(lambda client: client.delete(self._collection, selector, wait=True))
 
     def declare(self, fields: Mapping[str, str]) -> None:
-        if new := {key: kind for key, kind in fields.items() if key not in self._about["fields"]}:
-            for key, kind in new.items():
-                self._index(key, kind)
-            self._about["fields"] |= new
-            self._write_about()
+        if all(key in self.schema() for key in fields):
+            return
+        self._look_again()  # another process may have declared some
+        new = {key: kind for key, kind in fields.items() if key not in self.schema()}
+        if self._limits.indexes is not None:
+            room = self._limits.indexes - len(self._info.payload_schema)
+            without = dict(list({key: kind for key, kind in new.items() if not SELDOM.match(key)}.items())[max(0, room) :])
+            without |= {key: kind for key, kind in new.items() if SELDOM.match(key)}
+            self._declare_unindexed(without)
+            new = {key: kind for key, kind in new.items() if key not in without}
+        for key, kind in new.items():
+            self._index(key, kind)
+        self._look_again()
+
+    def _declare_unindexed(self, fields: Mapping[str, str]) -> None:
+        if fields:
+            self._note(fields, FIELDS)
+            log.warning(
+                "The server allows an index of %d fields; those without one, of which conditions are slow or refused: %s.",
+                self._limits.indexes, ", ".join(sorted(fields)),
+            )  # fmt: skip
 
     def schema(self) -> dict[str, str]:
-        return dict(self._about["fields"])
+        indexed = {
+            key: KINDS[about.data_type.value]
+            for key, about in self._info.payload_schema.items()
+            if key not in INTERNAL and about.data_type.value in KINDS
+        }
+        return (self._about.get(FIELDS) or {}) | indexed
+
+    @cached_property
+    def _info(self) -> models.CollectionInfo:
+        return self._server.ask(lambda client: client.get_collection(self._collection))
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits.of(self._info.config.strict_mode_config)
+
+    def _look_again(self) -> None:
+        """What others have declared meanwhile is known from now on."""
+        vars(self).pop("_info", None)
+        self._about = _about(self._server, self._collection) or self._about
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
-        for record in self._scroll({KIND: kind}, with_payload=list(keys)):
+        for record in self._scroll(_equals({KIND: kind}), with_payload=list(keys)):
             yield record.payload or {}
 
     def points(self, where: Mapping[str, str]) -> Iterator[Point]:
-        return map(as_point, self._scroll(where, with_payload=True, with_vectors=True))
+        return map(as_point, self._scroll(_equals(where), with_payload=True, with_vectors=True))
 
     def query(
         self,
@@ -223,64 +353,100 @@ class ServerStore:
         vectors: bool = False,
         says: bool = False,
     ) -> list[Neighbour]:
-        rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-        clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
-        found = _ask(
-            lambda: self._client.query_points(
-                self._collection,
-                query=_asked(wish),
-                using=SAYS if says else None,
-                limit=limit,
-                query_filter=clips,
-                search_params=models.SearchParams(hnsw_ef=max(BREADTH, limit), quantization=rescored),
-                with_payload=True if says else models.PayloadSelectorExclude(exclude=[HEARD]),
-                with_vectors=[VOICE] if vectors else False,
-            )
+        limits, most = self._limits, self._limits.hits or limit
+        rescored = models.QuantizationSearchParams(
+            rescore=True, oversampling=min(OVERSAMPLING, limits.oversampling or OVERSAMPLING)
         )
-        return [as_neighbour(point) for point in found.points]
+        breadth = min(max(BREADTH, limit), limits.breadth or max(BREADTH, limit))
+        clips, found = self._clips(where), []
+        while len(found) < limit:  # as many at a time as the server allows
+            asked, skipped = min(most, limit - len(found)), len(found)
+            page = self._server.ask(
+                lambda client, asked=asked, skipped=skipped: client.query_points(
+                    self._collection,
+                    query=_asked(wish),
+                    using=SAYS if says else None,
+                    limit=asked,
+                    offset=skipped or None,
+                    query_filter=clips,
+                    search_params=models.SearchParams(hnsw_ef=breadth, quantization=rescored),
+                    with_payload=models.PayloadSelectorExclude(exclude=[PATH_TEXT] if says else [PATH_TEXT, HEARD]),
+                    with_vectors=[VOICE] if vectors else False,
+                )
+            ).points
+            found += map(as_neighbour, page)
+            if len(page) < asked:
+                break
+        return found
 
     def sample(self, count: int) -> np.ndarray:
-        return as_matrix(self._scroll(CLIPS, with_payload=False, with_vectors=[VOICE]), count)
+        return as_matrix(self._scroll(_equals(CLIPS), with_payload=False, with_vectors=[VOICE]), count)
 
     def retrieve(self, ids: Sequence[str]) -> list[Point]:
-        found = _ask(lambda: self._client.retrieve(self._collection, list(ids), with_payload=True, with_vectors=True))
+        found = self._server.ask(
+            lambda client: client.retrieve(self._collection, list(ids), with_payload=True, with_vectors=True)
+        )
         return [as_point(record) for record in found]
 
     def facet(self, field: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
         return count_field(field, where, self.schema(), partial(self._count_values, exact=exact))
 
     def _count_values(self, key: str, where: Filter = EVERYTHING, exact: bool = True) -> Counter[str]:
-        clips = models.Filter(must=[_equals(CLIPS), self._render(where)])
-        found = _ask(lambda: self._client.facet(self._collection, key, clips, limit=MOST_VALUES, exact=exact))
-        return Counter({hit.value: hit.count for hit in found.hits})
+        return self._count(key, self._rendered(where), exact)
 
-    def _render(self, where: Filter) -> models.Filter:
-        return render(where, self.schema(), _Terms(self._count_values))
+    def _count(self, key: str, among: models.Condition, exact: bool = False) -> Counter[str]:
+        """How many clips have each value of a payload key; where the server tells but the commonest, they are looked at."""
+        clips, most = models.Filter(must=[_equals(CLIPS), among]), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
+        exact = exact and self._limits.is_exact
+        found = self._server.ask(lambda client: client.facet(self._collection, key, clips, limit=most, exact=exact)).hits
+        if len(found) < most or most == MOST_VALUES:
+            return Counter({hit.value: hit.count for hit in found})
+        values = (value_at(record.payload or {}, [key]) for record in self._scroll(clips, with_payload=[key]))
+        return Counter(sorted(value for value in values if value is not None))
+
+    def _rendered(self, where: Filter) -> models.Condition:
+        terms = _Terms(self._count, bool(self._about.get(PATH_TEXT)), self._limits.values)
+        return render(where, self.schema(), terms)
+
+    def _clips(self, where: Filter) -> models.Filter:
+        return models.Filter(must=[_equals(CLIPS), self._rendered(where)])
 
     def flush(self) -> None:
-        """The server sees to that."""
+        """Lets readers know that something was written; the server sees to its disk itself."""
+        self._mark, self._is_writing = uuid4().hex, False
+        self._note({WRITTEN: self._mark})
 
     def optimise(self) -> None:
-        """The server sees to that."""
+        self.flush()
 
-    def remember(self, name: str, derive: Callable[[], Any]) -> None:
-        """Others may change what is stored: nothing is kept."""
+    def _begin(self) -> None:
+        """Lets others know that what they remember no longer holds, before something is written."""
+        if not self._is_writing:
+            self.flush()
+            self._is_writing = True
 
-    def recall(self, name: str) -> None:
-        """Nothing is kept."""
+    def remember(self, name: str, derive: Callable[[], Any], is_small: bool = False) -> None:
+        if is_small and not self._is_writing and len(text := json.dumps(derive())) <= MOST_REMEMBERED:
+            self._note({name: [self._mark, text]}, REMEMBERED)
+
+    def recall(self, name: str) -> Any:
+        about = _about(self._server, self._collection) or {}
+        mark, text = (about.get(REMEMBERED) or {}).get(name, (None, ""))
+        return json.loads(text) if mark and mark == about.get(WRITTEN) else None
 
     def count(self, kind: str = CLIP) -> int:
-        return _ask(lambda: self._client.count(self._collection, count_filter=_equals({KIND: kind}), exact=True)).count
+        of_kind, exact = _equals({KIND: kind}), self._limits.is_exact
+        return self._server.ask(lambda client: client.count(self._collection, count_filter=of_kind, exact=exact)).count
 
     def close(self) -> None:
-        self._client.close()
+        self._server.close()
 
-    def _scroll(self, where: Mapping[str, str], **wanted: Any) -> Iterator[models.Record]:
-        offset = None
+    def _scroll(self, where: models.Filter, **wanted: Any) -> Iterator[models.Record]:
+        offset, most = None, min(SCROLL, self._limits.hits or SCROLL)
         while True:
-            records, offset = _ask(
-                lambda offset=offset: self._client.scroll(
-                    self._collection, scroll_filter=_equals(where), limit=SCROLL, offset=offset, **wanted
+            records, offset = self._server.ask(
+                lambda client, offset=offset: client.scroll(
+                    self._collection, scroll_filter=where, limit=most, offset=offset, **wanted
                 )
             )
             yield from records
@@ -288,11 +454,47 @@ class ServerStore:
                 return
 
     def _index(self, key: str, kind: str) -> None:
-        _ask(lambda: self._client.create_payload_index(self._collection, key, SCHEMA[kind], wait=True))
+        self._server.ask(lambda client: client.create_payload_index(self._collection, key, SCHEMA[kind], wait=True))
 
-    def _write_about(self) -> None:
-        about = models.PointStruct(id=ABOUT_ID, vector={}, payload=self._about)
-        _ask(lambda: self._client.upsert(self._collection, [about], wait=True))
+    def _note(self, changes: Mapping[str, Any], key: str | None = None) -> None:
+        """Changes what the collection says of itself, at a key of it; what others say at the same time stays."""
+        self._server.ask(
+            lambda client: client.set_payload(self._collection, dict(changes), points=[ABOUT_ID], key=key, wait=True)
+        )
+
+
+def check_name(name: str) -> str:
+    """The name of an index, as it is.
+
+    Raises:
+        StoreError: no server takes it for one.
+    """
+    if not NAME.fullmatch(name):
+        shown = name if len(name) <= 40 else f"{name[:40]}..."
+        raise StoreError(
+            f"{shown!r} is no name for an index on a server: it may have letters from a to z, digits, and between them "
+            "'-', '_' and '.', 100 in all."
+        )
+    return name
+
+
+def _create(
+    client: QdrantClient, collection: str, vectors: dict[str, models.VectorParams], shards: int | None, replicas: int | None
+) -> None:
+    """Makes a collection; that another process has just done so is as good."""
+    small = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+    try:
+        client.create_collection(
+            collection,
+            vectors_config=vectors,
+            hnsw_config=models.HnswConfigDiff(**GRAPH),
+            quantization_config=models.ScalarQuantization(scalar=small),
+            shard_number=shards,
+            replication_factor=replicas,
+        )
+    except UnexpectedResponse as error:
+        if error.status_code != 409:
+            raise
 
 
 def _voice(dimension: int) -> models.VectorParams:
@@ -311,68 +513,33 @@ def _asked(wish: np.ndarray | Discovery) -> list[float] | models.DiscoverQuery:
     return models.DiscoverQuery(discover=models.DiscoverInput(target=wish.target.tolist(), context=pairs))
 
 
-def connect(url: str, api_key: str | None = None, timeout: float = 60.0) -> QdrantClient:
-    """A client of a server. url: http://HOST:6333. timeout: seconds for one request.
-
-    Raises:
-        StoreError: the URL is none.
-    """
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address:
-        raise StoreError(f"{url!r} is no address of a Qdrant server: write it as http://HOST:6333.")
-    return QdrantClient(url=url, api_key=api_key, timeout=int(timeout), prefer_grpc=False, check_compatibility=False)
-
-
-def _collection_of(name: str, space: str) -> str:
+def _collection_of(name: str, space: str, says: Says | None) -> str:
     """The collection behind the name, which is an alias of it."""
-    return f"{name}-{hashlib.sha256(space.encode()).hexdigest()[:12]}"
+    held = f"{space}\n{says.space}" if says else space
+    return f"{name}-{hashlib.sha256(held.encode()).hexdigest()[:12]}"
 
 
-def _aliases(client: QdrantClient) -> dict[str, str]:
+def _has_collection(server: Connection, name: str) -> bool:
+    """Whether a collection has that name itself, not an alias of it."""
+    return name in {each.name for each in server.ask(lambda client: client.get_collections()).collections}
+
+
+def _aliases(server: Connection) -> dict[str, str]:
     """Alias -> collection."""
-    return {alias.alias_name: alias.collection_name for alias in _ask(client.get_aliases).aliases}
+    return {alias.alias_name: alias.collection_name for alias in server.ask(lambda client: client.get_aliases()).aliases}
 
 
-def _about(client: QdrantClient, collection: str) -> Payload:
-    """What a collection says of itself."""
-    found = _ask(lambda: client.retrieve(collection, [ABOUT_ID], with_payload=True))
+def _about(server: Connection, collection: str) -> Payload | None:
+    """What a collection says of itself; None where it does not."""
+    found = server.ask(lambda client: client.retrieve(collection, [ABOUT_ID], with_payload=True))
     about = (found[0].payload or {}) if found else {}
     if type(about.get("format")) is int and about["format"] != FORMAT:
         raise StoreError(other_format(f"collection {collection!r}", about["format"]))
-    if about.get("format") != FORMAT:
-        raise StoreError(f"The collection {collection!r} is not an index of this Voxdex. Delete it and index again.")
-    return about
+    return about if about.get("format") == FORMAT else None
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether a later request may succeed: the server did not answer, or said that it is overloaded or starting."""
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code in (408, 429, 500, 502, 503, 504)
-    return isinstance(error, (ResponseHandlingException, httpx.TransportError))
-
-
-def _say(attempt: tenacity.RetryCallState) -> None:
-    error = attempt.outcome.exception() if attempt.outcome else None
-    log.warning("The Qdrant server does not answer (%s); again in %.0f s.", error, attempt.upcoming_sleep)
-
-
-def _ask(request: Callable[[], Answer]) -> Answer:
-    """A request, tried again while the server is away."""
-    patient = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_passing),
-        wait=tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE),
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        before_sleep=_say,
-        reraise=True,
-    )
-    try:
-        return patient(request)
-    except (ApiException, httpx.HTTPError, ValueError) as error:
-        raise StoreError(f"The Qdrant server failed ({error}). What is stored is kept: run the command again.") from error
+def _path_grams(path: str) -> str:
+    return grams(path_text(path))
 
 
 def _equals(where: Mapping[str, str]) -> models.Filter:
@@ -382,13 +549,19 @@ def _equals(where: Mapping[str, str]) -> models.Filter:
 
 
 class _Terms:
-    """The engine's filters; see filters.Engine."""
+    """The engine's filters; see filters.Engine. most: values that one condition may have."""
 
-    def __init__(self, values: Callable[[str], Iterable[str]]) -> None:
-        self.values = values
+    def __init__(self, values: Callable[[str, models.Condition], Iterable[str]], has_path_text: bool, most: int | None) -> None:
+        self.values, self._has_path_text, self._most = values, has_path_text, most
+
+    def containing(self, key: str, text: str) -> models.Condition | None:
+        if key != PATH or not self._has_path_text or len(text) < GRAM:
+            return None
+        return models.FieldCondition(key=PATH_TEXT, match=models.MatchPhrase(phrase=grams(text)))
 
     def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
-        return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+        parts = [models.FieldCondition(key=key, match=models.MatchAny(any=part)) for part in self._parts(values)]
+        return parts[0] if len(parts) == 1 else models.Filter(should=parts)
 
     def within(self, key: str, bounds: Mapping[str, float]) -> models.Condition:
         return models.FieldCondition(key=key, range=models.Range(**bounds))
@@ -397,10 +570,16 @@ class _Terms:
         return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
 
     def among(self, ids: Sequence[str]) -> models.Condition:
-        return models.HasIdCondition(has_id=list(ids))
+        parts = [models.HasIdCondition(has_id=part) for part in self._parts(ids)]
+        return parts[0] if len(parts) == 1 else models.Filter(should=parts)
 
     def absent(self, key: str) -> models.Condition:
         return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
 
     def join(self, **parts: Sequence[models.Condition]) -> models.Condition:
         return models.Filter(**{name: list(terms) for name, terms in parts.items()})
+
+    def _parts(self, values: Sequence[str]) -> list[list[str]]:
+        """Values in parts that one condition may have; one part where there are none."""
+        most = self._most or max(1, len(values))
+        return [list(values[start : start + most]) for start in range(0, len(values), most)] or [[]]
