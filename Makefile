@@ -36,11 +36,12 @@ lint: $(TEST)
 $(RUN_TIME): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Voxdex needs Python 3.11 or newer; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable '.[cpu]'
+	@echo 'Fetching what Voxdex needs into $(VENV): 110 MB, 413 MB on disk.'
+	$(VENV)/bin/pip install --editable '.[cpu]'
 	touch $@
 
 $(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh
-	@echo 'Fetching what the tests need into $(VENV): TEST_SIZES'
+	@echo 'Fetching what the tests need into $(VENV): 2.5 GB on disk with the CPU build of PyTorch, some 4 GB more with CUDA; README says how to choose.'
 	$(VENV)/bin/pip install --editable '.[cpu,test]'
 	$(VENV)/bin/pip install pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped. Install g++ and run make test again.'
 	tests/install_chromium.sh $(VENV)/bin/playwright

@@ -17,9 +17,9 @@ else
     as_root=false
 fi
 if [ "$as_root" != false ] && command -v apt-get; then
-    echo "Installing Debian's chromium for the tests of the page: 120 MB to fetch, 470 MB on disk ..."
+    echo "Installing Debian's chromium for the tests of the page: 122 MB to fetch, 408 MB on disk ..."
     $as_root apt-get update --quiet && $as_root apt-get install --yes --no-install-recommends chromium && exit 0
 fi
-echo "Fetching Playwright's headless Chromium for the tests of the page: 110 MB to fetch, 330 MB on disk ..."
+echo "Fetching Playwright's headless Chromium for the tests of the page, which shows its size ..."
 "$playwright" install --only-shell chromium && "${playwright%playwright}python" -m tests.browser && exit 0
 echo "No Chromium could be installed: the tests of the page will be skipped, and say which command brings one."

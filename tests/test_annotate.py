@@ -156,7 +156,9 @@ def annotated(demo_archive, tmp_path_factory):
     (folder / "text.wav").write_text("not sound")
     write_sound(folder / "hum.wav", tone(1.0))
     names = ["anna-1.wav", "bella-2.flac", "clara-3.mp3", "edgar-1.opus", "frank-4.wav", "ivan-monotone-1.wav"]
-    return annotate([demo_archive / name for name in names] + [folder / "text.wav", folder / "hum.wav", folder / "gone.wav"])
+    return annotate(
+        [demo_archive / name for name in names] + [folder / "text.wav", folder / "hum.wav", folder / "gone.wav"], processes=1
+    )
 
 
 def test_annotating_makes_rows_and_says_what_failed(annotated, demo_archive, tmp_path):

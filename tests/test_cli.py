@@ -66,6 +66,13 @@ def test_every_command_has_help_and_is_documented(process, command):
     assert all(parameter.help for parameter in _command(command).params if isinstance(parameter, click.Option))
 
 
+def test_a_fork_answers_as_a_new_process_does(process, voxdex, indexed, tmp_path):
+    for arguments in (
+        ("models", "--json"), ("search", "a man"), ("search", "..."), ("-h",), ("classify", tmp_path / "gone.wav"), ("frob",),
+    ):  # fmt: skip
+        assert voxdex(*arguments, cwd=tmp_path) == process(*arguments, cwd=tmp_path)
+
+
 def test_the_documentation_is_the_help():
     assert PAGE.read_text() == page(), "run python docs/commands.py"
 
