@@ -258,8 +258,9 @@ def test_values_are_counted(any_store):
         any_store.facet("age")
 
 
-@pytest.mark.parametrize("optimised", [(), (1, 3)])
-def test_values_are_counted_as_they_are_after_every_change(tmp_path, monkeypatch, optimised):
+@pytest.mark.parametrize(("optimised", "few"), [((), 10_000), ((1, 3), 10_000), ((1, 3), 50)])
+def test_values_are_counted_as_they_are_after_every_change(tmp_path, monkeypatch, optimised, few):
+    monkeypatch.setattr("indexer.store.edge.FEW", few)
     monkeypatch.setattr("indexer.store.edge.OPTIMISERS", edge.EdgeOptimizersConfig(indexing_threshold=1))
     monkeypatch.setattr("indexer.store.edge.MOST_INDEXED", 500)
     rng, expected = np.random.default_rng(0), {}
@@ -267,6 +268,7 @@ def test_values_are_counted_as_they_are_after_every_change(tmp_path, monkeypatch
         "duration>0": lambda clip: True,
         "duration<3": lambda clip: clip["duration"] < 3,
         "not path~b": lambda clip: clip["recording"] != "b",
+        "path~nowhere": lambda clip: False,
     }
     with edge_store(tmp_path) as store:
         store.declare({"recording": "text", "duration": "number", "metadata.speaker": "text"})
