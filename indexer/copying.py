@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from indexer.ledger import Ledger
 from indexer.opening import Place
-from indexer.summary import remember_overview
 from indexer.store import CLIP, KIND, RECORDING, Store, StoreError
+from indexer.summary import remember_overview
 
 
 @dataclass

@@ -20,10 +20,10 @@ from indexer.files import Walk, is_gone, lies_under
 from indexer.ledger import Ledger
 from indexer.measures import Measures
 from indexer.metadata import Metadata
-from indexer.summary import remember_overview
 from indexer.reading import Done
 from indexer.store import CLIP, HEARD, KIND, RECORDING, Payload, Point, PointError, Store
 from indexer.store.filters import key_in
+from indexer.summary import remember_overview
 
 FLUSH_SECONDS = 10.0
 """How much work a power cut may cost."""
