@@ -36,7 +36,7 @@ lint: $(TEST)
 $(RUN_TIME): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Voxdex needs Python 3.11 or newer; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	@echo 'Fetching what Voxdex needs into $(VENV): 110 MB, 413 MB on disk.'
+	@echo 'Fetching what Voxdex needs into $(VENV): 120 MB, 420 MB on disk.'
 	$(VENV)/bin/pip install --editable '.[cpu]'
 	touch $@
 

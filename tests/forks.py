@@ -31,9 +31,7 @@ class Forks:
         self._place, self._fixed = f"{self._folder.name}/socket", fixed(environment)
         listening, ready = os.pipe()
         command = [sys.executable, "-P", __file__, self._place, str(ready), *imports]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT, pass_fds=[ready], start_new_session=False
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT, pass_fds=[ready])
         os.close(ready)
         with os.fdopen(listening, "rb") as pipe:
             assert pipe.read(1) == b"!", "the process that forks did not start"
@@ -76,14 +74,20 @@ def fixed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def requests(place: str, ready: int) -> Iterator[None]:
-    """Yields in the process of each command, made ready for it; never in this one."""
+    """Yields in the process of each command, made ready for it; never in this one, which ends with the one that started it."""
+    parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(place)
         door.listen()
         os.write(ready, b"!")
         os.close(ready)
-        while True:
-            line, _ = door.accept()
+        door.settimeout(1.0)
+        while os.getppid() == parent:
+            try:
+                line, _ = door.accept()
+            except TimeoutError:
+                continue
+            line.setblocking(True)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
