@@ -25,7 +25,7 @@ from tqdm import tqdm
 from benchmarks.search import blended
 from encoders import Model, default_model, open_model
 from encoders.audio import Origin
-from encoders.runtime import peak_memory
+from encoders.machine import peak_memory
 from encoders.zero_shot import Heard, heard_attributes
 from indexer import Folder, Place, Server, Store, find_recordings, overview
 from indexer import index as index_archive
