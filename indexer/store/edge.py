@@ -78,7 +78,7 @@ AWAITED = "fields.json"
 MOST_INDEXED = 20_000
 """Points that are written with their fields indexed at once, which takes memory; those of more wait for optimise(), where each
 field takes another look at every point."""
-FEW = 10_000
+FEW = 1000
 """Clips that a filter leaves, of which values of several fields are counted by their ids; more take longer to list than that
 saves."""
 FIELDS = {
