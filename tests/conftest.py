@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
 """Seconds after which something is taken to have hung: a hundred times what any of it takes on a machine with nothing to do."""
 
-IMPORTED = ("encoders.worker", "qdrant_edge", "search.phonetic_evaluation", "indexer.pipeline")
+IMPORTED = ("commands", "encoders.worker", "qdrant_edge", "search.phonetic_evaluation", "indexer.pipeline")
 """Modules that commands import when they need them; none of them starts a thread, as ONNX Runtime does."""
 
 MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30

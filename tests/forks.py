@@ -127,5 +127,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     for module in ("cli", *sys.argv[3:]):
         import_module(module)
+    assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork has one of its threads alone"
     for _ in requests(sys.argv[1], int(sys.argv[2])):
         import_module("cli").main()
