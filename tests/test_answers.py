@@ -138,7 +138,7 @@ def test_true_labels_show_what_is_taken_for_what(here, takes, tmp_path):
         (("evaluate", "classification", "{take}", "--attribute", "x", "--plot", "x.xyz"), "must end with one of"),
         (("evaluate", "retrieval", "{take}", "--plot", "/no/folder/x.png"), "There is no folder /no/folder"),
         (("annotate", "{folder}", "--out", "/no/folder/an.csv"), "There is no folder /no/folder"),
-        (("status", "--url", "notaurl"), "'notaurl' is no address of a Qdrant server"),
+        (("status", "--url", "not a url"), "'not a url' is no address of a Qdrant server"),
         (("status", "--url", "grpc://127.0.0.1:6334"), "is no address of a Qdrant server"),
         (("status", "--url", "http://127.0.0.1:80x"), "is no address of a Qdrant server"),
         (("status", "--index", "x" * 300), "There is no index at"),
