@@ -325,7 +325,7 @@ def push(index_name: str, server: Server, mirror: bool, json_output: bool) -> No
 
     \b
     voxdex push --url http://localhost:6333 --collection oral-history
-    voxdex push --url http://node-1:6333 --url http://node-2:6333 --shards 3 --replicas 2 --mirror
+    voxdex push --url http://node-1:6333 --url http://node-2:6333 --replicas 2
     """
     show_copied(Folder(index_folder(index_name)), server, mirror, json_output)
 

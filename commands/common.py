@@ -94,14 +94,15 @@ def server_options(required: bool = False, writes: bool = False) -> Callable:
             "--url",
             "urls",
             multiple=True,
+            metavar="URL",
             envvar="VOXDEX_URL",
             show_envvar=True,
             required=required,
-            help="A Qdrant server: http://HOST:6333. Several times for the nodes of a cluster.",
+            help="A Qdrant server, http://HOST:6333; several times for a cluster's nodes.",
         )
         @click.option("--collection", default="voxdex", show_default=True, metavar="NAME", help="The index on the server.")
         @click.option("--api-key", envvar="VOXDEX_API_KEY", show_envvar=True, metavar="KEY", help="For the server.")
-        @wraps(command)
+        @wraps(_writing(command) if writes else command)
         def served(*arguments: Any, urls: tuple[str, ...], collection: str, api_key: str | None, **options: Any) -> Any:
             chosen = {name: options.pop(name) for name in ("shards", "replicas", "patience") if writes}
             if not urls and (chosen.get("shards") or chosen.get("replicas")):
@@ -115,7 +116,7 @@ def server_options(required: bool = False, writes: bool = False) -> Callable:
                 note("The key for the server can be read on its way there: its address begins with http://, not https://.")
             return command(*arguments, server=server, **options)
 
-        return _writing(served) if writes else served
+        return served
 
     return decorate
 

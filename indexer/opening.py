@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indexer.store.connection import Connection
     from indexer.store.server import ServerStore
 
-PATIENCE_ASKING, PATIENCE_WRITING = 2.0, 600.0
+PATIENCE_ASKING, PATIENCE_WRITING = 2, 600
 """Seconds for which a server that is away is waited for: by who asks, and by a run, which outlasts the restart of a cluster."""
 
 
