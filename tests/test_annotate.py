@@ -196,7 +196,9 @@ def test_annotating_gives_the_same_again_on_any_number_of_processes(annotated, d
 
 
 def test_edited_copies_are_heard_as_what_they_claim(annotated, tmp_path):
-    pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
+    pytest.importorskip(
+        "encoders.training.edits", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install"
+    )
     from encoders.training.copies import edited_copies
     from encoders.training.edits import EDITS
 

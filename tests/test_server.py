@@ -375,7 +375,7 @@ def test_what_is_served_follows_an_index_that_takes_over(here, audio, double, ot
     library.refresh()
     with library.opened() as opened:
         assert opened.store.space.startswith("other@7") and opened.model.card.name == "other" and opened.clips == 4
-        assert opened.values("gender", EVERYTHING)
+        assert opened.values(["gender"], EVERYTHING)
     double.down = True
     library.refresh()
     with library.opened() as opened, pytest.raises(StoreError, match="does not answer"):

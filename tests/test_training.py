@@ -131,7 +131,9 @@ def test_augmentation_keeps_shape_and_silence_after_the_end():
 
 
 def test_vocoder_edits_do_what_they_are_called():
-    pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
+    pytest.importorskip(
+        "encoders.training.edits", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install"
+    )
     from encoders.training.edits import EDITS, analyse, pitch_track, synthesise
 
     original = voice(2.0, 130)
@@ -201,7 +203,9 @@ def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
 
 
 def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
-    pytest.importorskip("pyworld", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install")
+    pytest.importorskip(
+        "encoders.training.edits", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install"
+    )
     from encoders.training.prepare import main as prepare
 
     votes = "ann1: clear, very raspy || ann2: slightly clear, raspy || ann3: calm"
