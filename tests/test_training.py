@@ -202,10 +202,11 @@ def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
     assert done.exit_code == 1 and "has neither a clips.csv" in done.output
 
 
-def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
+def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path, monkeypatch):
     pytest.importorskip(
         "encoders.training.edits", reason="pyworld comes with the train and test extras, and needs a C++ compiler to install"
     )
+    from encoders.training.measures import measure
     from encoders.training.prepare import main as prepare
 
     votes = "ann1: clear, very raspy || ann2: slightly clear, raspy || ann3: calm"
@@ -240,6 +241,17 @@ def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path):
     whispered = next(row for row in edits if row["dataset"] == "edit-whispered")
     assert (whispered["phonation"], whispered["pitch"], whispered["emotion"]) == ("whispered", "", "")
     assert all(Path(row["path"]).exists() for row in rows)
+
+    manifest, journal = tmp_path / "out" / "manifest.csv", tmp_path / "out" / "measured.jsonl"
+    whole, lines = manifest.read_bytes(), journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(
+        b"".join(lines[:4]) + lines[4][:30]
+    )  # as an interrupted run leaves it: three recordings, and half of one
+    measured = []
+    monkeypatch.setattr("encoders.training.prepare.measure", lambda samples: measured.append(samples) or measure(samples))
+    assert CliRunner().invoke(prepare, [str(argument) for argument in arguments], catch_exceptions=False).exit_code == 0
+    assert manifest.read_bytes() == whole and journal.read_bytes() == b"".join(lines)
+    assert len(measured) == len(rows) - len(edits) - 3
 
 
 def test_the_dictionary_is_read_for_people_and_voices(tmp_path):

@@ -10,11 +10,14 @@ the measures (encoders.training.measures) that labels follow from, and from whic
 
 import csv
 import hashlib
+import json
 import math
+import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import numpy as np
@@ -30,6 +33,8 @@ from encoders.training.corpora import read_corpus
 from encoders.training.edits import EDITS
 from encoders.training.measured import load_measured
 from encoders.training.measures import measure
+
+Task, Done = TypeVar("Task"), TypeVar("Done")
 
 COLUMNS = (*"path dataset licence speaker split duration".split(), *load_attributes(), "style_not", *MEASURES)
 HELD_OUT_DATASETS = {"vctk", "ljspeech"}
@@ -150,6 +155,23 @@ def edit(task: tuple[Path, dict[str, str], str, int]) -> dict[str, str] | None:
     }  # fmt: skip
 
 
+def resumed(work: Callable[[Task], Done], tasks: Sequence[Task], journal: Path) -> Iterator[Done]:
+    """What `work` makes of each task, in their order; what an interrupted run has noted of the same tasks is not made again."""
+    digest = hashlib.sha256(repr(tasks).encode()).hexdigest()
+    first, *notes = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else [""]
+    if first != digest:
+        journal.write_text(f"{digest}\n", encoding="utf-8")
+        notes = []
+    yield from map(json.loads, notes)
+    with journal.open("r+", encoding="utf-8") as file:
+        file.truncate(sum(len(line.encode()) + 1 for line in (digest, *notes)))  # a line that was cut short goes
+        file.seek(0, os.SEEK_END)
+        for done in in_processes(work, tasks[len(notes) :]):
+            file.write(json.dumps(done) + "\n")
+            file.flush()
+            yield done
+
+
 @click.command()
 @click.argument("speech", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--add", "added", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True)
@@ -157,7 +179,10 @@ def edit(task: tuple[Path, dict[str, str], str, int]) -> dict[str, str] | None:
 @click.option("--edits", default=450, show_default=True, help="Copies of each kind of edit.")
 @click.option("--seed", default=1, show_default=True)
 def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int) -> None:
-    """Measure, edit and split the labelled speech of SPEECH and of every --add: folders as read_corpus knows them."""
+    """Measure, edit and split the labelled speech of SPEECH and of every --add: folders as read_corpus knows them.
+
+    Interrupted, it goes on when it is run again.
+    """
     try:
         corpora = [read_corpus(folder) for folder in (speech, *added)]
     except ManifestError as error:
@@ -166,7 +191,7 @@ def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int
     for folder in ("edits", "stretches"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     rows = [row for corpus in corpora for row in corpus if NEVER_TRAINED_ON not in row["licence"]]
-    done = in_processes(partial(describe, held_out_speakers(rows), out / "stretches"), rows)
+    done = resumed(partial(describe, held_out_speakers(rows), out / "stretches"), rows, out / "measured.jsonl")
     manifest = [row for found in tqdm(done, total=len(rows), desc="measure", mininterval=10) for row in found]
     loudness = efforts(manifest)
     manifest = [row | {"loudness": loudness.get(row["path"], "")} for row in manifest]
@@ -183,7 +208,7 @@ def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int
             source = by_speaker[speaker]
             path = out / "edits" / f"{name}-{len(tasks):05d}.flac"
             tasks.append((path, source[rng.integers(len(source))], name, len(tasks)))
-    edited = tqdm(in_processes(edit, tasks), total=len(tasks), desc="edit", mininterval=10)
+    edited = tqdm(resumed(edit, tasks, out / "edited.jsonl"), total=len(tasks), desc="edit", mininterval=10)
     manifest.extend(row for row in edited if row)
 
     with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
