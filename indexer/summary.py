@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from encoders.audio import Failure
@@ -67,8 +68,9 @@ def overview(store: Store, check_files: bool = False) -> Overview:
 
 def remember_overview(store: Store, ledger: Ledger) -> None:
     """Lets the store recall at once what overview() would have to count, until something changes."""
-    for name, value in zip((COUNTED, PATHS), _counted(ledger.recordings()), strict=True):
-        store.remember(name, lambda value=value: value, is_small=True)
+    counted = cache(lambda: _counted(ledger.recordings()))  # not at all where it is remembered
+    for place, name in enumerate((COUNTED, PATHS)):
+        store.remember(name, lambda place=place: counted()[place], is_small=True)
 
 
 def _counted(recordings: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:

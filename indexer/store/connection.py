@@ -38,17 +38,12 @@ Answer = TypeVar("Answer")
 Wait = Callable[[str | None], object]
 
 
-class GoneError(StoreError):
-    """A collection that is no longer there: another one may have taken its place."""
-
-
 @dataclass(frozen=True)
 class Refusal:
     """Why a request had no answer. pause: seconds after which it may have one; None where the same request never will."""
 
     sentence: str
     pause: float | None = None
-    is_gone: bool = False
 
 
 class Connection:
@@ -89,7 +84,7 @@ class Connection:
         """What a request answers; it is made again while the server is away, elsewhere if there are other nodes.
 
         Raises:
-            StoreError: it was refused, or the server stayed away; a GoneError where it asks for a collection that is gone.
+            StoreError: it was refused, or the server stayed away.
         """
         tries = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: self._refusal(error).pause is not None),
@@ -101,8 +96,7 @@ class Connection:
         try:
             answer = tries(self._try, request)
         except FAILURES as error:
-            refusal = self._refusal(error)
-            raise (GoneError if refusal.is_gone else StoreError)(refusal.sentence) from error
+            raise StoreError(self._refusal(error).sentence) from error
         if tries.statistics["attempt_number"] > 1:
             self._on_wait(None)
         return answer
@@ -169,7 +163,7 @@ class Connection:
             return Refusal(f"{server} does not allow this with the key that it was shown{said}: give one that may (--api-key).")
         if status == 404 and re.search(r"(?i)collection .*(doesn't exist|not found)", message):
             gone = "another process has replaced or deleted it: run the same command again"
-            return Refusal(f"{server} no longer has the collection{said}; {gone}.", is_gone=True)
+            return Refusal(f"{server} no longer has the collection{said}; {gone}.")
         if status in (404, 405) or (not message and status < 500):
             return Refusal(f"{server} does not answer as Qdrant does (status {status}). See that the address is right (--url).")
         if re.search(r"(?i)no space left|disk space|disk is full", message):

@@ -216,8 +216,7 @@ class ServerStore:
 
     def take_over(self) -> None:
         """Becomes the index of its name, in one step, and drops the one that was, and what else was begun beside it."""
-        former = _aliases(self._server).get(self.name)
-        self._take_name()
+        former = self._take_name()
         for collection in {former, *self._begun()} - {None, self._collection}:
             self._server.ask(lambda client, collection=collection: client.delete_collection(collection))
 
@@ -231,7 +230,8 @@ class ServerStore:
             if ours.fullmatch(each) and each not in used and _about(self._server, each) is not None
         ]
 
-    def _take_name(self) -> None:
+    def _take_name(self) -> str | None:
+        """Lets the name stand for this collection; the one that it stood for."""
         former = _aliases(self._server).get(self.name)
         change: list[models.AliasOperations] = []
         if former:
@@ -240,6 +240,7 @@ class ServerStore:
         change.append(models.CreateAliasOperation(create_alias=new))
         if former != self._collection:
             self._server.ask(lambda client: client.update_collection_aliases(change))
+        return former
 
     @classmethod
     def open(cls, server: Connection, name: str) -> "ServerStore":
