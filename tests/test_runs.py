@@ -138,7 +138,9 @@ def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(traced_
     write_model(begin_from(str(traced_run)), About("still"), tmp_path / "still", "int8-static", sounds)
     model, clip = open_model(tmp_path / "still", device="cpu"), voice(2.0, 140)
     alone, beside = next(model.embed_speech([clip])), next(model.embed_speech([clip, 0.9 * voice(2.0, 320)], batch_seconds=60))
-    assert float(alone @ beside) > 0.99999
+    assert float(alone @ beside) > 0.9999  # rounding may differ with the shape of a batch, the scales may not
+    kinds = {node.op_type for node in onnx.load(tmp_path / "still" / "speech.onnx").graph.node}
+    assert "QuantizeLinear" in kinds and "DynamicQuantizeLinear" not in kinds
 
 
 def test_large_weights_go_into_a_file_of_their_own(traced_run, tmp_path):
