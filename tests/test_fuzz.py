@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from encoders import TextError
 from indexer import EdgeStore
 from indexer.store import FilterError, parse_filter
+from indexer.store.disk import copy_file
 from search import Asked, QueryError, Ranking, count_values, find, question
 from search.asking import sound_in_file
 from tests.sounds import voice, write_sound
@@ -90,7 +91,7 @@ def is_sentence(text: str) -> bool:
 def store(library, tmp_path_factory):
     """A copy, so that the server may have the original."""
     folder = tmp_path_factory.mktemp("copy") / "index"
-    shutil.copytree(library / "indexes" / "default", folder)
+    shutil.copytree(library / "indexes" / "default", folder, copy_function=copy_file)
     with EdgeStore.open(folder) as store:
         yield store
 
