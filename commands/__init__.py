@@ -20,6 +20,7 @@ from commands.training import annotate, export, train
 from encoders import AudioError, ModelError, TextError
 from encoders.espeak import EspeakError
 from encoders.manifest import ManifestError
+from encoders.texts import in_one_line
 from indexer import MetadataError, StoreError
 from indexer.store import FilterError
 from search import QueryError
@@ -46,11 +47,11 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except EXPECTED as error:
-            refusal = click.ClickException(str(error))
+            refusal = click.ClickException(in_one_line(str(error)))
             refusal.exit_code = 2
             raise refusal from error
         except AudioError as error:
-            refusal = click.ClickException(f"A sound cannot be used: {error}.")
+            refusal = click.ClickException(in_one_line(f"A sound cannot be used: {error}."))
             refusal.exit_code = 2
             raise refusal from error
         except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from tqdm import tqdm
 
 from encoders.remote import is_url
+from encoders.texts import in_one_line
 from indexer import IndexReport, Place, Progress
 
 
@@ -106,7 +107,7 @@ def can_print(text: str) -> bool:
 
 def note(text: str) -> None:
     """A line for people, apart from the output."""
-    click.echo(text, err=True)
+    click.echo(in_one_line(text), err=True)
 
 
 class Waiting:

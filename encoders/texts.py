@@ -1,4 +1,9 @@
-"""Text that models read."""
+"""Text that models read, and text in messages."""
+
+import unicodedata
+
+CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of characters that move the cursor, end a line, or are none."""
 
 
 class TextError(ValueError):
@@ -16,6 +21,12 @@ def check_text(text: str) -> str:
     except UnicodeEncodeError:
         raise TextError(f"{short(text)} is not valid text: write it in UTF-8.") from None
     return text
+
+
+def in_one_line(text: str) -> str:
+    """A message with line breaks and other control characters, as names of files may have, as escapes."""
+    controls = {char for char in text if unicodedata.category(char) in CONTROLS}
+    return text.translate({ord(char): char.encode("unicode_escape").decode() for char in controls})
 
 
 def short(text: str) -> str:

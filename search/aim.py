@@ -3,7 +3,7 @@
 import numpy as np
 
 from encoders import AudioError, Model
-from encoders.texts import check_text, short
+from encoders.texts import check_text, in_one_line, short
 from indexer.store import Store
 from search.background import Background
 from search.query import DENIED, Clip, Part, Query, QueryError, Shift, Sound
@@ -65,7 +65,7 @@ def sound_vector(sound: Sound, model: Model) -> np.ndarray:
     try:
         return embed_recording(model, sound.path, sound.start, sound.end).voice
     except AudioError as error:
-        raise QueryError(f"{sound.path} cannot be searched by: {error}.") from error
+        raise QueryError(in_one_line(f"{sound.path} cannot be searched by: {error}.")) from error
 
 
 def _vector(part: Part, store: Store, model: Model) -> np.ndarray:

@@ -149,6 +149,7 @@ def test_filters_are_met_or_refused(store, filter, field):
 @example(["a woman"], [], [], [], [], "///", None, 1, 0)
 @example(["a woman"], [], [], [], [], "\x00", None, 1, 0)
 @example(["a woman"], [], [], [], [], "", None, float("nan"), 0)
+@example([], [], [], [], ["0\n"], "", None, 1, 0)
 def test_queries_are_answered_or_refused(store, mini, captions, without, move, where, like, says, group, fold, least):
     try:
         asked = Asked(captions, like, without, (), move, (), (), where, says)
