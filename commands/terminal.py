@@ -168,11 +168,11 @@ def print_table(table: Table) -> None:
 
 
 def short_path(path: str) -> str:
-    """Relative to here, where it lies below."""
+    """Relative to here, where it lies below; in one line."""
     with suppress(FileNotFoundError):  # there is no "here" any more
         if not is_url(path) and Path(path).absolute().is_relative_to(Path.cwd()):
-            return os.path.relpath(path)
-    return path
+            return in_one_line(os.path.relpath(path))
+    return in_one_line(path)
 
 
 def clip_place(recording: str, start: float, end: float) -> str:

@@ -371,3 +371,7 @@ def test_names_with_control_characters_are_told_in_one_line(voxdex, library, tmp
     ):
         done = voxdex(*arguments)
         assert done.status in (1, 2) and told in done.err and "\x1b" not in done.err and "\u2028" not in done.err, arguments
+    write_sound(tmp_path / "archive" / name, voice(1.5))
+    assert voxdex("index", tmp_path / "archive", "--index", tmp_path / "index", "--everything").status == 0
+    shown = voxdex("search", "a voice", "--index", tmp_path / "index").out
+    assert told in shown and "\x1b" not in shown and "\u2028" not in shown
