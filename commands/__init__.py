@@ -46,12 +46,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except EXPECTED as error:
-            refusal = click.ClickException(in_one_line(str(error)))
-            refusal.exit_code = 2
-            raise refusal from error
-        except AudioError as error:
-            refusal = click.ClickException(in_one_line(f"A sound cannot be used: {error}."))
+        except (*EXPECTED, AudioError) as error:
+            reason = f"A sound cannot be used: {error}." if isinstance(error, AudioError) else str(error)
+            refusal = click.ClickException(in_one_line(reason))
             refusal.exit_code = 2
             raise refusal from error
         except KeyboardInterrupt:

@@ -171,7 +171,7 @@ def short_path(path: str) -> str:
     """Relative to here, where it lies below; in one line."""
     with suppress(FileNotFoundError):  # there is no "here" any more
         if not is_url(path) and Path(path).absolute().is_relative_to(Path.cwd()):
-            return in_one_line(os.path.relpath(path))
+            path = os.path.relpath(path)
     return in_one_line(path)
 
 

@@ -37,7 +37,7 @@ MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30
 Found = TypeVar("Found")
 
 
-MAY_BE_SKIPPED = ("no GPU", "QDRANT_URL", "../shared", "another operating system")
+MAY_BE_SKIPPED = ("no GPU", "QDRANT_URL", "another operating system")
 """What the reason of a test may say that is skipped in CI, where any other is a failure."""
 
 
