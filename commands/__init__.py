@@ -19,7 +19,7 @@ from voxdex.commands.rerank import rerank
 from voxdex.commands.search import search
 from voxdex.commands.serve import serve
 from voxdex.commands.train import annotate, export, train
-from voxdex.encoders.errors import VoxdexError
+from voxdex.encoders.errors import VoxdexError, in_one_line
 
 
 class Commands(click.Group):
@@ -43,7 +43,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except VoxdexError as error:
-            refusal = click.ClickException(error.sentence)
+            refusal = click.ClickException(in_one_line(error.sentence))
             refusal.exit_code = 2
             raise refusal from error
         except KeyboardInterrupt:

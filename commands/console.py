@@ -16,6 +16,10 @@ from rich.table import Column, Table
 from tqdm import tqdm
 
 from voxdex.encoders.audio.remote import is_url
+from voxdex.encoders.errors import in_one_line
+
+UNLIMITED_WIDTH = 1_000_000
+"""Columns of a table that is printed to a file or pipe."""
 
 
 def print_lines(lines: dict[str, str]) -> None:
@@ -66,8 +70,8 @@ def can_print(text: str) -> bool:
 
 
 def print_note(text: str) -> None:
-    """Print a line to stderr."""
-    click.echo(text, err=True)
+    """Print a line to stderr, control characters as escapes."""
+    click.echo(in_one_line(text), err=True)
 
 
 class Waiting:
@@ -120,15 +124,17 @@ def new_table(*columns: str) -> Table:
 
 
 def print_table(table: Table) -> None:
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    """Print a table, as wide as the terminal; without a terminal, rows are never wrapped."""
+    width = None if sys.stdout.isatty() else UNLIMITED_WIDTH
+    Console(markup=False, emoji=False, highlight=False, width=width).print(table)
 
 
 def short_path(path: str) -> str:
-    """Return a path below the current folder relative to it, and any other path unchanged."""
+    """Return a path relative to the current folder where it lies below, control characters as escapes."""
     with suppress(FileNotFoundError):  # the current folder was deleted
         if not is_url(path) and Path(path).absolute().is_relative_to(Path.cwd()):
-            return os.path.relpath(path)
-    return path
+            path = os.path.relpath(path)
+    return in_one_line(path)
 
 
 def clip_place(recording: str, start: float, end: float) -> str:

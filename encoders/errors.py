@@ -1,7 +1,11 @@
 """Errors that a user sees as a sentence, and the record of an input that failed."""
 
+import unicodedata
 from dataclasses import dataclass
 from typing import ClassVar
+
+CONTROL_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories of control characters, lone surrogates, and line and paragraph separators."""
 
 
 class VoxdexError(Exception):
@@ -57,6 +61,12 @@ def check_text(text: str) -> str:
     except UnicodeEncodeError:
         raise TextError(f"{short(text)} is not valid text: write it in UTF-8.") from None
     return text
+
+
+def in_one_line(text: str) -> str:
+    """Escape line breaks and other control characters, which names of files may contain."""
+    controls = {char for char in text if unicodedata.category(char) in CONTROL_CATEGORIES}
+    return text.translate({ord(char): char.encode("unicode_escape").decode() for char in controls})
 
 
 def short(text: str) -> str:

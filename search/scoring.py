@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from voxdex.encoders.audio.reader import AudioError
-from voxdex.encoders.errors import check_text, short
+from voxdex.encoders.errors import check_text, in_one_line, short
 from voxdex.encoders.model import Model
 from voxdex.encoders.zero_shot import class_vectors, logit_scale, probabilities, supported_attributes
 from voxdex.indexer.store.base import Store
@@ -183,7 +183,7 @@ def sound_vector(sound: Sound, model: Model) -> np.ndarray:
     try:
         return embed_recording(model, sound.path, sound.start, sound.end).voice
     except AudioError as error:
-        raise QueryError(f"{sound.path} cannot be searched by: {error}.") from error
+        raise QueryError(in_one_line(f"{sound.path} cannot be searched by: {error}.")) from error
 
 
 def clip_vectors(ids: Sequence[str], store: Store | None) -> dict[str, np.ndarray]:

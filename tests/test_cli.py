@@ -343,3 +343,23 @@ def test_a_folder_that_is_gone_is_a_sentence(searched, tmp_path):
     for arguments, status in (("search 'a man'", 0), ("index x", 2), ("classify x.wav", 2), ("embed x.wav --out x.npz", 2)):
         done = searched(f"-h > /dev/null; mkdir {gone}; cd {gone}; rmdir {gone}; {sys.executable} {ROOT}/cli.py {arguments}")
         assert done.returncode == status and b"Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another operating system: names with control characters")
+def test_names_with_control_characters_are_told_in_one_line(voxdex, library, tmp_path):
+    name = "take\n\x1b[31m\u2028.wav"
+    told = r"take\n\x1b[31m\u2028.wav"
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / name).write_bytes(b"RIFF of nothing")
+    for arguments in (
+        ("index", tmp_path / "archive", "--index", tmp_path / "index"),
+        ("search", "--like", tmp_path / "archive" / name, "--index", library / "indexes" / "default"),
+        ("embed", tmp_path / "archive" / name, "--out", tmp_path / "vectors.npz"),
+        ("classify", tmp_path / "archive" / name),
+    ):
+        done = voxdex(*arguments)
+        assert done.status in (1, 2) and told in done.err and "\x1b" not in done.err and "\u2028" not in done.err, arguments
+    write_sound(tmp_path / "archive" / name, voice(1.5))
+    assert voxdex("index", tmp_path / "archive", "--index", tmp_path / "index", "--everything").status == 0
+    shown = voxdex("search", "a voice", "--index", tmp_path / "index").out
+    assert told in shown and "\x1b" not in shown and "\u2028" not in shown

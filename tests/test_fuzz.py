@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.sounds import voice, write_sound
 from voxdex.encoders.errors import TextError
 from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.files import copy_file
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import FilterError
 from voxdex.search.classify import label_set
@@ -94,7 +95,7 @@ def is_sentence(text: str) -> bool:
 def store(library, tmp_path_factory):
     """A copy, so that the server may have the original."""
     folder = tmp_path_factory.mktemp("copy") / "index"
-    shutil.copytree(library / "indexes" / "default", folder)
+    shutil.copytree(library / "indexes" / "default", folder, copy_function=copy_file)
     with EdgeStore.open(folder) as store:
         yield store
 
@@ -152,6 +153,7 @@ def test_filters_are_met_or_refused(store, filter, field):
 @example(["a woman"], [], [], [], [], "///", None, 1, 0)
 @example(["a woman"], [], [], [], [], "\x00", None, 1, 0)
 @example(["a woman"], [], [], [], [], "", None, float("nan"), 0)
+@example([], [], [], [], ["0\n"], "", None, 1, 0)
 def test_queries_are_answered_or_refused(store, mini, captions, without, move, where, like, says, group, fold, least):
     try:
         spec = QuerySpec(

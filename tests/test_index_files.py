@@ -22,6 +22,7 @@ from voxdex.indexer.snapshot import delete_snapshot, open_snapshot, read_progres
 from voxdex.indexer.store.base import FORMAT, PhoneticSpace, Point, StoreError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.edge_engine import CONFIG, DEFERRED
+from voxdex.indexer.store.files import copy_file
 from voxdex.indexer.store.shards import SHARD_DESCRIPTION, Description
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
@@ -89,15 +90,20 @@ def made(tmp_path_factory) -> Path:
     return folder
 
 
+def copied(folder: Path, target: Path) -> Path:
+    """A copy of an index, or of a part of it, with the holes that are in its files."""
+    return shutil.copytree(folder, target, copy_function=copy_file)
+
+
 @pytest.fixture
 def index(made, tmp_path) -> Path:
-    shutil.copytree(made, tmp_path / "index")
+    copied(made, tmp_path / "index")
     return tmp_path / "index"
 
 
 @pytest.fixture
 def expected(made, tmp_path) -> dict:
-    shutil.copytree(made, tmp_path / "expected")
+    copied(made, tmp_path / "expected")
     with EdgeStore.open(tmp_path / "expected") as store:
         return points(store)
 
@@ -173,7 +179,7 @@ def test_of_an_index_of_an_unknown_model_its_points_cannot_tell(tmp_path):
 def test_of_two_shards_without_a_description_none_is_chosen(index, tmp_path):
     with EdgeStore.create(tmp_path / "other", OTHER, "other", 4) as store:
         store.upsert([point(1, OTHER, 4)])
-    shutil.copytree(shard(tmp_path / "other", OTHER), shard(index, OTHER))
+    copied(shard(tmp_path / "other", OTHER), shard(index, OTHER))
     forget_about(index)
     (index / "index.json").unlink()
     before = contents(index)
@@ -457,20 +463,21 @@ def test_killed_at_any_moment_of_its_creation_an_index_can_be_made(tmp_path, her
             "lock",
             shard(folder).name,
         ]
+        shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
 def test_killed_at_any_moment_of_taking_over_either_index_answers(made, expected, tmp_path):
-    shutil.copytree(made, tmp_path / "whole")
+    copied(made, tmp_path / "whole")
     moments = int(kill("take over", (0, tmp_path / "whole")))
     killings = [(moment, tmp_path / str(moment)) for moment in range(1, moments + 1, max(1, moments // 20))]
     for _, folder in killings:
-        shutil.copytree(made, folder)
+        copied(made, folder)
     kill("take over", *killings)
     seen = set()
     for moment, folder in killings:
         lost = tmp_path / f"{moment} lost"
-        shutil.copytree(folder, lost)
+        copied(folder, lost)
         with EdgeStore.open(folder) as store:
             seen.add(store.space)
             if store.space == MINI.space:
@@ -490,6 +497,8 @@ def test_killed_at_any_moment_of_taking_over_either_index_answers(made, expected
         damage(lost / "index.json", None)
         with EdgeStore.open(lost) as store:
             assert store.count() == (2 if store.space == MINI.space else 1)
+        for done in (folder, lost):
+            shutil.rmtree(done)
     assert seen == {MINI.space, OTHER}
 
 
@@ -501,7 +510,7 @@ def test_what_a_stopped_reindex_made_is_kept_and_what_was_once_the_index_is_not(
     with EdgeStore.create_staging(index, "fourth", "fourth", 4) as store:
         store.promote()  # so that the index has its second turn
     EdgeStore.create_staging(index, OTHER, "other", 4).close()
-    shutil.copytree(shard(tmp_path / "former", third), shard(index, third))
+    copied(shard(tmp_path / "former", third), shard(index, third))
     EdgeStore.open(index).close()
     assert shard(index, OTHER).exists() and shard(index, "fourth").exists() and not shard(index, third).exists()
 
@@ -509,7 +518,7 @@ def test_what_a_stopped_reindex_made_is_kept_and_what_was_once_the_index_is_not(
 def test_what_a_kill_in_optimise_leaves_is_removed_and_not_copied(index, expected):
     segment = next(shard(index).glob("segments/*"))
     left = shard(index) / "temp_segments" / "segment_builder_x"
-    shutil.copytree(segment, left / segment.name)
+    copied(segment, left / segment.name)
     copy = open_snapshot(index)
     assert points(copy) == expected and not list(copy.folder.rglob("segment_builder_x"))
     delete_snapshot(copy)

@@ -246,9 +246,7 @@ def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path, 
 
     manifest, journal = tmp_path / "out" / "manifest.csv", tmp_path / "out" / "measured.jsonl"
     whole, lines = manifest.read_bytes(), journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(
-        b"".join(lines[:4]) + lines[4][:30]
-    )  # as an interrupted run leaves it: three recordings, and half of one
+    journal.write_bytes(b"".join(lines[:4]) + lines[4][:30])  # of an interrupted run: three recordings, and half of one
     measured = []
     monkeypatch.setattr(
         "voxdex.encoders.training.prepare.measure", lambda samples: measured.append(samples) or measure(samples)
