@@ -65,8 +65,8 @@ def read_metadata(file: Path) -> Metadata:
 
     Raises:
         TableError: the file cannot be read as CSV.
-        MetadataError: the file cannot be read in another format, has no column `path` or one with a quotation mark or a backslash in its name, or
-            the path of a row is empty or repeats that of an earlier row.
+        MetadataError: the file cannot be read in another format, has no column `path` or one with a quotation mark or a
+            backslash in its name, or the path of a row is empty or repeats that of an earlier row.
     """
     read = {".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".xlsx": _read_excel}.get(file.suffix.lower(), _read_csv)
     rows = [{_plain(name): _plain(cell) for name, cell in row.items()} for row in read(file)]
