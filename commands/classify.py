@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from voxdex.commands.console import new_table, print_json, print_table, short_path
+from voxdex.commands.console import print_json, print_rows, short_path
 from voxdex.commands.evaluate import classification_document, print_classification
 from voxdex.commands.options import (
     FILE,
@@ -116,13 +116,14 @@ def classify(
 
 
 def print_predictions(results: Sequence[dict[str, Any]]) -> None:
-    table = new_table("attribute", "label", "probability", "runner-up", "seconds", "recording")
+    columns = ["attribute", "label", "probability", "runner-up", "seconds", "recording"]
+    rows = []
     for result in results:
         location = (span(result["start"], result["end"]), short_path(result["recording"]))
         for name in [name for name in result if name not in ("recording", "start", "end")]:
             (_, best), (second, less), *_ = sorted(result[name]["scores"].items(), key=lambda item: -item[1])
-            table.add_row(name, result[name]["label"], f"{best:.0%}", f"{second} {less:.0%}", *location)
-    print_table(table)
+            rows.append([name, result[name]["label"], f"{best:.0%}", f"{second} {less:.0%}", *location])
+    print_rows(columns, rows, text=["label", "runner-up"], paths=["recording"])
 
 
 def compare(predictions: Iterable[ClipPrediction], truth: Path) -> list[ClassificationResult]:

@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
@@ -18,6 +19,8 @@ from tqdm import tqdm
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import in_one_line
 
+COLUMN_GAP, MIN_COLUMN = 2, 8
+"""Characters between the columns of a table, and in the narrowest column that is cut."""
 UNLIMITED_WIDTH = 1_000_000
 """Columns of a table that is printed to a file or pipe."""
 
@@ -127,6 +130,42 @@ def print_table(table: Table) -> None:
     """Print a table, as wide as the terminal; without a terminal, rows are never wrapped."""
     width = None if sys.stdout.isatty() else UNLIMITED_WIDTH
     Console(markup=False, emoji=False, highlight=False, width=width).print(table)
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]) -> None:
+    """Print a table with one line for each row.
+
+    Args:
+        columns: names of the columns.
+        rows: cells in the order of the columns.
+        text: columns that lose the ends of their cells where the terminal is too narrow.
+        paths: columns that lose the beginnings of their cells.
+    """
+    table = Table(*(Column(name, no_wrap=True) for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in _shortened(columns, rows, text=text, paths=paths) if sys.stdout.isatty() else rows:
+        table.add_row(*row)
+    print_table(table)
+
+
+def _shortened(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]
+) -> list[list[str]]:
+    """Cut cells of some columns, the widest column first, until all rows fit in the terminal."""
+    widths = {name: max(map(cell_len, cells)) for name, cells in zip(columns, zip(columns, *rows, strict=True), strict=True)}
+    flexible = [name for name in (*text, *paths) if name in widths]
+    excess = sum(widths.values()) + COLUMN_GAP * (len(columns) - 1) - Console().width
+    while excess > 0 and widths[widest := max(flexible, key=widths.__getitem__)] > MIN_COLUMN:
+        widths[widest] -= 1
+        excess -= 1
+
+    def cut(name: str, cell: str) -> str:
+        if cell_len(cell) <= widths[name]:
+            return cell
+        if name in text:
+            return set_cell_size(cell, widths[name] - 1) + "…"
+        return "…" + set_cell_size(cell[::-1], widths[name] - 1)[::-1]
+
+    return [[cut(name, cell) for name, cell in zip(columns, row, strict=True)] for row in rows]
 
 
 def short_path(path: str) -> str:

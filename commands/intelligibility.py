@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import new_table, print_json, print_table, short_path
+from voxdex.commands.console import print_json, print_rows, short_path
 from voxdex.commands.options import (
     RECORDING,
     as_json,
@@ -68,8 +68,8 @@ def intelligibility(
 
 
 def print_scores(scores: Sequence[IntelligibilityScore]) -> None:
-    table = new_table("intelligibility", "evidence", "text", "recording")
+    rows = []
     for score in sorted(scores, key=lambda score: -score.intelligibility):
         cells = (f"{score.intelligibility:.2f}", f"{score.evidence:.1f}", score.text or score.phonemes)
-        table.add_row(*cells, short_path(score.recording))
-    print_table(table)
+        rows.append([*cells, short_path(score.recording)])
+    print_rows(["intelligibility", "evidence", "text", "recording"], rows, text=["text"], paths=["recording"])

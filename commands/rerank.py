@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import new_table, print_json, print_note, print_table, short_path
+from voxdex.commands.console import print_json, print_note, print_rows, short_path
 from voxdex.commands.options import (
     Fraction,
     as_json,
@@ -121,7 +121,8 @@ def print_ranked(ranked: Sequence[RankedTakes]) -> None:
     several = len(ranked) > 1
     has_text = any(each.intelligibility for each in ranked)
     extra = [*(["intelligibility"] if has_text else []), *(["runner-up"] if several else [])]
-    table = new_table(*(["caption"] if several else []), "#", "score", *extra, "recording")
+    columns = [*(["caption"] if several else []), "#", "score", *extra, "recording"]
+    rows = []
     for each in ranked:
         for position, (take, score) in enumerate(each.takes[: 1 if several else None], 1):
             cells = [str(position), f"{score:.3f}"]
@@ -129,5 +130,5 @@ def print_ranked(ranked: Sequence[RankedTakes]) -> None:
                 cells.append(f"{each.intelligibility[take]:.2f}" if take in each.intelligibility else "")
             if several:
                 cells = [each.take_set.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]
-            table.add_row(*cells, short_path(str(take)))
-    print_table(table)
+            rows.append([*cells, short_path(str(take))])
+    print_rows(columns, rows, text=["caption"], paths=["recording"])
