@@ -1,4 +1,4 @@
-"""Write the reference pages that come from the program: reference/cli.md and reference/http.md.   python docs/generate.py"""
+"""Generate reference/cli.md and reference/http.md from the program.   python docs/generate.py"""
 
 import sys
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ CLI = """\
 
 Generated from `--help` by `make docs`. In a checkout, `./cli.py` and `voxdex` are the same program.
 
-Exit status: 0 done; 1 done, but some inputs failed, each of which is named; 2 wrong use, or nothing could be done; 130
-interrupted.
+Exit status: 0 for success; 1 if some inputs failed, each of which is named with the reason; 2 for wrong use, or if nothing
+could be done; 130 for an interruption. With `--json`, stdout has one JSON document and nothing else.
 """
 HTTP = """\
 # HTTP API
