@@ -2,9 +2,9 @@
 
     python -m benchmarks.conditions [--clips 100000] [--work FOLDER | --url http://HOST:6333]
 
-Indexes an archive of empty files; its clips are mixtures of captions' embeddings with random labels and random measures, the same
-in each run. --work keeps archive and index in a folder, --url keeps the index on a server, and a later run uses them again.
-Prints a table, then one JSON object as the last line.
+Indexes an archive of empty files; its clips are mixtures of captions' embeddings with random labels and random measures, the
+same in each run. --work keeps archive and index in a folder, --url keeps the index on a server, and a later run uses them
+again. Prints a table, then one JSON object as the last line.
 """
 
 import json

@@ -9,8 +9,8 @@ Three kinds of errors of a known amount:
 - misread: recordings are scored by phonemes some of which were replaced;
 - noisy: recordings are mixed with white noise, at fractions of 0 to 0.9.
 
-The manifest has a row for each recording: path, transcript, language; rows whose `split` is "train" are left out. Needs the bench
-extra.
+The manifest has a row for each recording: path, transcript, language; rows whose `split` is "train" are left out. Needs the
+bench extra.
 """
 
 import json
