@@ -79,7 +79,7 @@ def classify(
 
     \b
     voxdex classify take1.wav take2.wav --attribute gender --attribute emotion
-    voxdex classify take1.wav --labels "bored,excited" --template "he sounds {}"
+    voxdex classify take1.wav --labels "bored,excited" --template "sounding {}"
     voxdex classify ./takes --attribute emotion --save emotions.csv
     voxdex classify --indexed --labels "laughing,crying" --save all.jsonl
     """
