@@ -156,7 +156,7 @@ def test_failures_are_named_and_set_the_exit_status(voxdex, audio):
         (["search", "x", "--where", "speaker=\udcf6"], "is not valid text"),
         (["search", "x", "--where", "not " * 1000 + "calm"], "more than 40 deep"),
         (["search", "x", "--fold", "nan"], "is not from 0 to 1"),
-        (["search", "x", "--min-score", "nan"], "least score is a number"),
+        (["search", "x", "--min-score", "nan"], "lowest score must be a finite number"),
         (["search", "--like", "x" * 300], "File name too long"),
         (["search", "--like", "{audio}/low.wav:" + "9" * 400 + "-"], "lies beyond"),
         (["search", "x", "--group-by", "..."], "no field '...'"),
@@ -360,6 +360,6 @@ def test_names_with_control_characters_are_told_in_one_line(voxdex, library, tmp
         done = voxdex(*arguments)
         assert done.status in (1, 2) and told in done.err and "\x1b" not in done.err and "\u2028" not in done.err, arguments
     write_sound(tmp_path / "archive" / name, voice(1.5))
-    assert voxdex("index", tmp_path / "archive", "--index", tmp_path / "index", "--everything").status == 0
+    assert voxdex("index", tmp_path / "archive", "--index", tmp_path / "index", "--no-vad").status == 0
     shown = voxdex("search", "a voice", "--index", tmp_path / "index").out
     assert told in shown and "\x1b" not in shown and "\u2028" not in shown

@@ -10,8 +10,9 @@ import pytest
 
 from tests.sounds import voice, write_sound
 from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.tables import TableError
 from voxdex.indexer import index as pipeline
-from voxdex.indexer.metadata import MetadataError, read_metadata
+from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.pipeline.clips import Windows
 from voxdex.indexer.pipeline.embedder import EmbedJob
 from voxdex.indexer.pipeline.local import embed_locally
@@ -473,14 +474,14 @@ def test_sheets_may_hold_any_character(store, audio, mini, tmp_path):
 )
 def test_sheets_that_are_none_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(MetadataError, match=name):
+    with pytest.raises(TableError, match=name):
         read_metadata(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff", "x,path\n1\n", 'path,"a""b"\nx,1\n'])
 def test_metadata_that_cannot_be_used_is_refused(tmp_path, content):
     (tmp_path / "bad.csv").write_bytes(content.encode("latin-1"))
-    with pytest.raises(MetadataError, match=r"bad\.csv"):
+    with pytest.raises(TableError, match=r"bad\.csv"):
         read_metadata(tmp_path / "bad.csv")
 
 

@@ -132,7 +132,7 @@ def test_8_bits_are_chosen_where_they_will_do(traced_run, sounds, tmp_path, monk
 
 def test_static_8_bits_want_recordings(run, here, tmp_path):
     done = here("export", run[1], "--out", tmp_path / "m", "--precision", "int8-static")
-    assert done.status == 2 and "say where some are with --clips" in done.err and not (tmp_path / "m").exists()
+    assert done.status == 2 and "give a folder with --clips" in done.err and not (tmp_path / "m").exists()
 
 
 def test_an_embedding_in_static_8_bits_does_not_depend_on_its_neighbours(traced_run, sounds, tmp_path):
@@ -230,7 +230,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(material, changes):
 WORKER = """
 import sys, torch
 from pathlib import Path
-from voxdex.encoders.training.distributed import leave
+from voxdex.encoders.training.distributed import end_distributed
 from tests.test_runs import LOSSES, first_step, trainer
 material, out = map(Path, sys.argv[1:])
 for name, changes in LOSSES.items():
@@ -238,7 +238,7 @@ for name, changes in LOSSES.items():
     found = first_step(one)
     if one.group.first:
         torch.save(found, out / f"{name}.pt")
-leave()
+end_distributed()
 """
 
 

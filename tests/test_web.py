@@ -153,9 +153,9 @@ def test_all_parts_of_a_query_can_be_asked(server, hits):
         ({"caption": "x", "says": "..."}, "Nothing of '...' can be said"),
         ({"caption": "x", "says": "/---/"}, "Nothing of '/---/' can be said"),
         ({"caption": "x", "where": ["not " * 1000 + "calm"]}, 'nests parentheses and "not" more than 40 deep'),
-        ({"caption": "x", "where": [" and ".join(["gender=male"] * 20_000)]}, "say it in 10000 at most"),
+        ({"caption": "x", "where": [" and ".join(["gender=male"] * 20_000)]}, "the limit is 10000"),
         ({"caption": "x", "where": ["gender=male"] * 45, "group_by": "..."}, "no field '...'"),
-        ({"caption": "x", "where": ["recorded~2019*"]}, "'recorded' is no text"),
+        ({"caption": "x", "where": ["recorded~2019*"]}, "'recorded' is not text"),
         ({"caption": "x", "facets": ["\x00"]}, "no field '\\x00'"),
         ({"caption": "x", "limit": 0}, "limit: Input should be greater"),
         ({"caption": "x", "shoe": 1}, "shoe: Extra inputs"),
@@ -481,11 +481,11 @@ def test_it_answers_while_a_run_writes_and_then_finds_what_is_new(tmp_path, mini
     library.refresh()
     assert len(answer().json()["hits"]) == 2 and server.get("/api/status").json()["running"] is None
     library.close()
-    assert list((home / "replicas").iterdir()) == []
+    assert list((home / "snapshots").iterdir()) == []
 
 
 def test_copies_are_removed_when_their_process_has_died_and_not_while_they_are_made(folder, home):
-    made, died = home / "replicas" / "made", home / "replicas" / "died"
+    made, died = home / "snapshots" / "made", home / "snapshots" / "died"
     made.mkdir(parents=True)
     died.mkdir()
     (died / LOCK).touch()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from voxdex.encoders.errors import short
+from voxdex.encoders.errors import VoxdexError, short
 from voxdex.indexer.store.patterns import any_matcher, forms
 
 LAYERS = ("metadata", "attributes", "measured", "tags")
@@ -21,7 +21,7 @@ ALIASES = {"path": "recording"}
 Term = TypeVar("Term")
 
 
-class FilterError(ValueError):
+class FilterError(VoxdexError):
     """An invalid condition, or a field that the index does not have."""
 
 
