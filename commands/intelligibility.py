@@ -1,4 +1,4 @@
-"""The command `intelligibility`: how clearly a known text is spoken."""
+"""The command `intelligibility`: scores of how clearly a text is spoken."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -42,12 +42,13 @@ def intelligibility(
     device: str,
     json_output: bool,
 ) -> None:
-    """Score how clearly a known text is spoken: 1 as in clear speech, 0.8 as if a fifth of the phonemes were wrong.
+    """Score how clearly a text is spoken, from 0 to 1.
 
-    Without --text and --phonemes, FILE is a table with the columns path and text, such as the output of a synthesiser.
+    Clear speech scores 1; 0.8 is the score of clear speech with a fifth of the phonemes wrong. Without --text and --phonemes,
+    FILE is a table with the columns path and text.
 
     \b
-    voxdex intelligibility take1.wav take2.wav --text "kids are talking by the door"
+    voxdex intelligibility take1.wav take2.wav --text "kids are talking"
     voxdex intelligibility outputs.csv --language de --save scores.csv
     """
     if text or phonemes:
