@@ -19,7 +19,9 @@ from tqdm import tqdm
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import in_one_line
 
-COLUMN_GAP, MIN_COLUMN = 2, 8
+STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "collapse_padding": True}
+"""Arguments of every table: a rule below the header, two spaces between columns."""
+COLUMN_GAP, MIN_COLUMN = 2, 14
 """Characters between the columns of a table, and in the narrowest column that is cut."""
 UNLIMITED_WIDTH = 1_000_000
 """Columns of a table that is printed to a file or pipe."""
@@ -123,7 +125,7 @@ def print_json(document: Any) -> None:
 
 
 def new_table(*columns: str) -> Table:
-    return Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(*(Column(name, overflow="fold") for name in columns), **STYLE)
 
 
 def print_table(table: Table) -> None:
@@ -141,7 +143,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: S
         text: columns that lose the ends of their cells where the terminal is too narrow.
         paths: columns that lose the beginnings of their cells.
     """
-    table = Table(*(Column(name, no_wrap=True) for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*(Column(name, no_wrap=True) for name in columns), **STYLE)
     for row in _shortened(columns, rows, text=text, paths=paths) if sys.stdout.isatty() else rows:
         table.add_row(*row)
     print_table(table)
@@ -150,13 +152,14 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: S
 def _shortened(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]
 ) -> list[list[str]]:
-    """Cut cells of some columns, the widest column first, until all rows fit in the terminal."""
+    """Cut the cells of some columns until all rows fit in the terminal: text before paths, the widest column first."""
     widths = {name: max(map(cell_len, cells)) for name, cells in zip(columns, zip(columns, *rows, strict=True), strict=True)}
-    flexible = [name for name in (*text, *paths) if name in widths]
     excess = sum(widths.values()) + COLUMN_GAP * (len(columns) - 1) - Console().width
-    while excess > 0 and widths[widest := max(flexible, key=widths.__getitem__)] > MIN_COLUMN:
-        widths[widest] -= 1
-        excess -= 1
+    for flexible in (text, paths):
+        names = [name for name in flexible if name in widths]
+        while names and excess > 0 and widths[widest := max(names, key=widths.__getitem__)] > MIN_COLUMN:
+            widths[widest] -= 1
+            excess -= 1
 
     def cut(name: str, cell: str) -> str:
         if cell_len(cell) <= widths[name]:
