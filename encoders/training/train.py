@@ -61,6 +61,10 @@ class RunObserver(Protocol):
 class _Unobserved(RunObserver):
     """Ignores the progress."""
 
+    def on_clip(self, total: int) -> None: ...
+
+    def on_step(self, progress: Progress) -> None: ...
+
 
 @dataclass(frozen=True)
 class Result:
