@@ -94,6 +94,7 @@ class Worker:
         )
 
     def _send(self, process: subprocess.Popen, request: object) -> None:
+        assert process.stdin is not None
         try:
             pickle.dump(request, process.stdin)
             process.stdin.flush()
@@ -101,6 +102,7 @@ class Worker:
             raise self._death(process) from error
 
     def _receive(self, process: subprocess.Popen) -> tuple[int, Any]:
+        assert process.stdout is not None
         try:
             return pickle.load(process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
