@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from tqdm import tqdm
@@ -25,13 +25,15 @@ from voxdex.indexer.scan import find_recordings, printable
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+Answer = TypeVar("Answer")
 
 
 class RecordingPath(click.Path):
     """A recording or a folder of them: a path of this machine, or a URL."""
 
-    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> Location:
-        return value if is_url(value) else super().convert(value, param, context)
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, context: click.Context | None) -> Location:
+        text = os.fspath(value)
+        return text if is_url(text) else Path(os.fsdecode(super().convert(value, param, context)))
 
 
 RECORDING = RecordingPath(path_type=Path)
@@ -212,9 +214,12 @@ def parse_labels(text: str | None) -> list[str]:
     return labels
 
 
-def each_file(files: Sequence[Location], answer: Callable[[Location], Iterable]) -> tuple[list, list[dict[str, str]]]:
+def each_file(
+    files: Sequence[Location], answer: Callable[[Location], Iterable[Answer]]
+) -> tuple[list[Answer], list[dict[str, str]]]:
     """All answers for all files, and what failed."""
-    answers, failed = [], []
+    answers: list[Answer] = []
+    failed = []
     for path in tqdm(files, unit=" recordings", disable=True if len(files) < 2 else None, dynamic_ncols=True):
         try:
             answers.extend(answer(path))
@@ -225,7 +230,8 @@ def each_file(files: Sequence[Location], answer: Callable[[Location], Iterable])
 
 def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[str, str]]]:
     """Files as they are named, and the recordings under folders; and what of the folders cannot be listed."""
-    found, failed = [], []
+    found: list[Location] = []
+    failed = []
     for path in paths:
         if isinstance(path, Path) and not is_folder(path):
             found.append(path)
