@@ -164,7 +164,7 @@ class WhisperSpeechTower(Tower):
         self.width = 3 * width + functionals
         if frozen >= 0:
             for part in (self.encoder.conv1, self.encoder.conv2, *self.encoder.blocks[:frozen]):
-                part.requires_grad_(False)
+                part.requires_grad_(requires_grad=False)
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass, which trades time for memory in training."""

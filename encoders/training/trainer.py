@@ -137,4 +137,4 @@ class Trainer(ABC):
 
     @staticmethod
     def _frozen(module: Network) -> Network:
-        return copy.deepcopy(module).eval().requires_grad_(False)
+        return copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
