@@ -26,6 +26,8 @@ from voxdex.indexer.scan import find_recordings, printable
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 Answer = TypeVar("Answer")
+Command = Callable[..., Any]
+"""A function that becomes a command."""
 
 
 class RecordingPath(click.Path):
@@ -66,7 +68,7 @@ class Fraction(click.FloatRange):
         return number
 
 
-class DeviceName(click.ParamType):
+class DeviceName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A device of ONNX Runtime; see DEVICES."""
 
     name = "device"
@@ -94,7 +96,7 @@ SERVER_SETTINGS = {"shards": "qdrant_shards", "replicas": "qdrant_replicas", "pa
 """Fields of ServerIndex, and the options of commands that write."""
 
 
-def server_options(*, required: bool = False, writes: bool = False) -> Callable:
+def server_options(*, required: bool = False, writes: bool = False) -> Callable[[Command], Command]:
     """Add the options for an index on a Qdrant server; the command takes it as `server`, None without --url.
 
     Args:
@@ -102,7 +104,7 @@ def server_options(*, required: bool = False, writes: bool = False) -> Callable:
         writes: whether the command writes the index, and waits for an unavailable server.
     """
 
-    def decorate(command: Callable) -> Callable:
+    def decorate(command: Command) -> Command:
         @click.option(
             "--url",
             "urls",
@@ -136,7 +138,7 @@ def server_options(*, required: bool = False, writes: bool = False) -> Callable:
     return decorate
 
 
-def _writing(command: Callable) -> Callable:
+def _writing(command: Command) -> Command:
     for option in (
         click.option(
             "--patience",
@@ -153,7 +155,7 @@ def _writing(command: Callable) -> Callable:
     return command
 
 
-def at_index(command: Callable | None = None, *, writes: bool = False) -> Callable:
+def at_index(command: Command | None = None, *, writes: bool = False) -> Command:
     """Add the options for the location of an index, a folder or a server; the command takes it as `location`."""
     if command is None:
         return partial(at_index, writes=writes)

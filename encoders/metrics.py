@@ -142,7 +142,7 @@ def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def mean_interval(
-    values: np.ndarray, groups: Sequence | np.ndarray | None = None, draws: int = 1000, seed: int = 0
+    values: np.ndarray, groups: Sequence[Any] | np.ndarray | None = None, draws: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """Return the 95 % interval of a mean, or of the mean of group means, by the percentile bootstrap.
 

@@ -172,7 +172,7 @@ def map_by_length(
     *,
     max_items: int | None = None,
     max_size: float | None = None,
-    map_batches: Callable[[Callable, Iterable], Iterable] = map,
+    map_batches: Callable[[Callable[[list[int]], Iterable[Any]], Iterable[list[int]]], Iterable[Iterable[Any]]] = map,
 ) -> Iterator[Output]:
     """Yield the output of `run` for each item, in order; batches hold items of similar length.
 

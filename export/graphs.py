@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -109,7 +110,7 @@ def write_graphs(
 def _trace(
     graph: nn.Module,
     inputs: dict[str, Tensor],
-    dynamic: tuple[dict, ...],
+    dynamic: tuple[dict[int, Any], ...],
     outputs: tuple[str, ...] = ("embedding",),
     *,
     half: bool,

@@ -66,7 +66,7 @@ EFFORT_DB = 7.0
 """Distance from the speaker's median level at which an acted clip is labelled quiet or loud, in LU."""
 
 
-def held_out_speakers(rows: list[dict]) -> set[str]:
+def held_out_speakers(rows: list[dict[str, str]]) -> set[str]:
     """Speakers that are never trained on, chosen by a hash of their names and balanced by gender."""
     chosen = {row["speaker"] for row in rows if row["dataset"] in HELD_OUT_DATASETS}
     for dataset, share in HELD_OUT_SHARE.items():
