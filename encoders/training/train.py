@@ -224,7 +224,7 @@ def data_sets(clips: Clips) -> list[dict[str, Any]]:
     ]
 
 
-def _description(recipe: Recipe, architecture: dict, manifests: Sequence[Path], clips: Clips) -> dict[str, Any]:
+def _description(recipe: Recipe, architecture: dict[str, Any], manifests: Sequence[Path], clips: Clips) -> dict[str, Any]:
     return {
         "recipe": json.loads(json.dumps(recipe.as_dict())),
         "architecture": json.loads(json.dumps(architecture)),

@@ -5,7 +5,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +123,7 @@ class Trainer(ABC):
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.schedule.precision == "bf16")
 
-    def _groups(self) -> list[dict]:
+    def _groups(self) -> list[dict[str, Any]]:
         rates = {
             "speech_tower.encoder": self.schedule.encoder_rate,
             "speech_tower": self.schedule.speech_tower_rate,
