@@ -22,6 +22,12 @@ from voxdex.commands.train import annotate, export, train
 from voxdex.encoders.errors import VoxdexError, in_one_line
 
 
+class RefusalError(click.ClickException):
+    """The sentence of a VoxdexError."""
+
+    exit_code = 2
+
+
 class Commands(click.Group):
     """Turns a VoxdexError, or an OSError, into a sentence and exit status 2, and Ctrl-C into 130.
 
@@ -43,9 +49,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except VoxdexError as error:
-            refusal = click.ClickException(in_one_line(error.sentence))
-            refusal.exit_code = 2
-            raise refusal from error
+            raise RefusalError(in_one_line(error.sentence)) from error
         except KeyboardInterrupt:
             print_note("Stopped. What is done is kept: run the same command again to go on.")
             sys.exit(130)

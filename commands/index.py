@@ -13,6 +13,7 @@ from voxdex.commands.console import Waiting, graceful_interrupts, print_json, pr
 from voxdex.commands.options import (
     FILE,
     RECORDING,
+    Command,
     announce_model,
     as_json,
     at_index,
@@ -55,16 +56,18 @@ class PruneCommand(click.Command):
         return super().parse_args(ctx, ["--prune=missing" if argument == "--prune" else argument for argument in args])
 
 
-def prune_option(text: str) -> Callable:
+def prune_option(text: str) -> Callable[[Command], Command]:
     return click.option("--prune", type=click.Choice(["missing", "all"]), metavar="[=all]", help=text)
 
 
-class Partition(click.ParamType):
+class Partition(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """One of N partitions, as K/N: 3/8."""
 
     name = "partition"
 
-    def convert(self, value: str | tuple, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         part, _, parts = value.partition("/")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -33,7 +34,7 @@ MOST_TAGS, LONGEST_TAG_NAME, LONGEST_TAG = 40, 100, 1000
 """Maximum number of tags of a file, and maximum lengths of their names and values in characters."""
 TAG_MARKS = str.maketrans({'"': "'", "\\": "/"})
 """Characters that are not allowed in names of fields, and their replacements."""
-ANY_TAGS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "surrogateescape"}
+ANY_TAGS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "surrogateescape"}
 """Options of av.open to read tags that are not UTF-8, which PyAV 19 reads by default."""
 TECHNICAL_TAGS = frozenset("encoder encoded_by handler_name vendor_id major_brand minor_version compatible_brands".split())
 """Tags about the program that wrote a file, which are dropped."""
@@ -246,7 +247,7 @@ def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
         AudioError: there is none, or none that can be decoded.
     """
     stream = container.streams.best("audio")
-    if stream is None:
+    if not isinstance(stream, av.AudioStream):
         raise AudioError("it has no audio stream")
     if stream.codec_context is None:
         raise AudioError("its sound is coded in a way that FFmpeg does not know")
@@ -369,10 +370,10 @@ def _seconds(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
     for frame in frames:
         frame.pts = None
         waiting.write(frame)
-        if waiting.samples >= frame.sample_rate:
-            yield waiting.read()
-    if waiting.samples:
-        yield waiting.read()
+        if waiting.samples >= frame.sample_rate and (joined := waiting.read()) is not None:
+            yield joined
+    if (joined := waiting.read()) is not None:
+        yield joined
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
@@ -382,7 +383,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         sound = sound.reshape(-1, frame.layout.nb_channels).T
     if sound.dtype.kind in "iu":
         middle = 128 if sound.dtype == np.uint8 else 0
-        sound = (sound.astype(np.result_type(sound, np.float32)) - middle) / (np.iinfo(sound.dtype).max + 1 - middle)
+        sound = (sound.astype(np.result_type(sound, np.float32)) - middle) / 2 ** (8 * sound.dtype.itemsize - 1)
     return (sound[0] if len(sound) == 1 else sound.mean(axis=0)).astype(np.float32, copy=False)
 
 

@@ -173,8 +173,11 @@ class ServerStore:
     def promote(self) -> None:
         """Move the alias to this collection, in one step; delete the former collection and other staged ones."""
         former = take_alias(self._server, self.name, self._collection)
-        for collection in {former, *staged_collections(self._server, self.name)} - {None, self._collection}:
-            self._server.ask(lambda client, collection=collection: client.delete_collection(collection))
+        for collection in {former or "", *staged_collections(self._server, self.name)} - {"", self._collection}:
+            self._delete_collection(collection)
+
+    def _delete_collection(self, collection: str) -> None:
+        self._server.ask(lambda client: client.delete_collection(collection))
 
     @classmethod
     def open(cls, server: QdrantConnection, name: str) -> "ServerStore":
@@ -223,11 +226,15 @@ class ServerStore:
     def upsert(self, points: Sequence[Point]) -> None:
         self._begin_writing()
         for portion in in_portions(points, min(PORTION, self._limits.portion or PORTION)):
-            built = [
-                models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, path_grams))
-                for point in portion
-            ]
-            self._server.ask(lambda client, built=built: client.upsert(self._collection, built, wait=True))
+            self._write(
+                [
+                    models.PointStruct(id=point.id, vector={**point.vectors}, payload=with_path_text(point.payload, path_grams))
+                    for point in portion
+                ]
+            )
+
+    def _write(self, points: list[models.PointStruct]) -> None:
+        self._server.ask(lambda client: client.upsert(self._collection, points, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         self._begin_writing()
@@ -302,20 +309,30 @@ class ServerStore:
         oversampling = min(OVERSAMPLING, limits.oversampling or OVERSAMPLING)
         breadth = min(max(BREADTH, limit), limits.breadth or max(BREADTH, limit))
         quantised = models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
-        request = {
-            "query": query_of(target),
-            "using": PHONETIC if phonetic else None,
-            "query_filter": models.Filter(must=[equals(CLIPS), self._render(where)]),
-            "search_params": models.SearchParams(hnsw_ef=breadth, quantization=quantised),
-            "with_payload": models.PayloadSelectorExclude(exclude=[PATH_TEXT] if phonetic else [PATH_TEXT, POSTERIORGRAM]),
-            "with_vectors": [VOICE] if vectors else False,
-        }
+        request, clips = query_of(target), models.Filter(must=[equals(CLIPS), self._render(where)])
+
+        def page(size: int, offset: int) -> list[models.ScoredPoint]:
+            answer = self._server.ask(
+                lambda client: client.query_points(
+                    self._collection,
+                    request,
+                    using=PHONETIC if phonetic else None,
+                    query_filter=clips,
+                    search_params=models.SearchParams(hnsw_ef=breadth, quantization=quantised),
+                    limit=size,
+                    offset=offset or None,
+                    with_payload=models.PayloadSelectorExclude(exclude=[PATH_TEXT] if phonetic else [PATH_TEXT, POSTERIORGRAM]),
+                    with_vectors=[VOICE] if vectors else False,
+                )
+            )
+            return answer.points
+
         found: list[ScoredPoint] = []
         while len(found) < limit:  # as many at a time as the server allows
-            page = {"limit": min(most, limit - len(found)), "offset": len(found) or None}
-            points = self._server.ask(lambda client, page=page: client.query_points(self._collection, **request, **page)).points
+            size = min(most, limit - len(found))
+            points = page(size, len(found))
             found += map(as_scored_point, points)
-            if len(points) < page["limit"]:
+            if len(points) < size:
                 break
         return found
 
@@ -328,10 +345,10 @@ class ServerStore:
         )
         return [as_point(record) for record in found]
 
-    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> Counter[str]:
+    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, int]:
         return self.facets([field], where, exact=exact)[field]
 
-    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, Counter[str]]:
+    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, dict[str, int]]:
         schema, terms, clips = self.schema(), self._terms, self._for_counting(where)
 
         def count(key: str, without: Sequence[str]) -> Counter[str]:
@@ -354,7 +371,7 @@ class ServerStore:
         exact = exact and self._limits.is_exact
         found = self._server.ask(lambda client: client.facet(self._collection, key, clips, limit=most, exact=exact)).hits
         if len(found) < most or most == MOST_VALUES:
-            return Counter({hit.value: hit.count for hit in found})
+            return Counter({str(hit.value): hit.count for hit in found})
         values = (value_at(record.payload or {}, [key]) for record in self._scroll(clips, with_payload=[key]))
         return Counter(sorted(value for value in values if value is not None))
 
@@ -396,13 +413,16 @@ class ServerStore:
         self._server.close()
 
     def _scroll(self, where: models.Filter, **wanted: Any) -> Iterator[models.Record]:
-        offset, most = None, min(SCROLL, self._limits.hits or SCROLL)
-        while True:
-            records, offset = self._server.ask(
-                lambda client, offset=offset: client.scroll(
-                    self._collection, scroll_filter=where, limit=most, offset=offset, **wanted
-                )
+        most = min(SCROLL, self._limits.hits or SCROLL)
+
+        def page(offset: models.ExtendedPointId | None) -> tuple[list[models.Record], models.ExtendedPointId | None]:
+            return self._server.ask(
+                lambda client: client.scroll(self._collection, scroll_filter=where, limit=most, offset=offset, **wanted)
             )
+
+        offset = None
+        while True:
+            records, offset = page(offset)
             yield from records
             if offset is None:
                 return
