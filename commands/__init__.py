@@ -12,8 +12,9 @@ from voxdex.commands.classify import classify
 from voxdex.commands.console import all_printed, print_note, reason_of
 from voxdex.commands.embed import embed
 from voxdex.commands.evaluate import evaluate
-from voxdex.commands.index import export_index_vectors, index, pull, push, reindex, status
+from voxdex.commands.index import index
 from voxdex.commands.intelligibility import intelligibility
+from voxdex.commands.maintenance import export_index_vectors, pull, push, reindex, status
 from voxdex.commands.models import models
 from voxdex.commands.rerank import rerank
 from voxdex.commands.search import search

@@ -5,12 +5,9 @@ collection; its filterable fields are its payload indexes, so that concurrent wr
 """
 
 import json
-import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -22,7 +19,6 @@ from voxdex.indexer.store.base import (
     BREADTH,
     CLIP,
     CLIPS,
-    INTERNAL,
     KIND,
     MOST_VALUES,
     PHONETIC,
@@ -57,10 +53,8 @@ from voxdex.indexer.store.qdrant_collections import (
     take_alias,
 )
 from voxdex.indexer.store.qdrant_connection import QdrantConnection
+from voxdex.indexer.store.qdrant_fields import FIELDS, CollectionFields
 from voxdex.indexer.store.qdrant_terms import (
-    FIELD_INDEXES,
-    KINDS,
-    Limits,
     QdrantTerms,
     equals,
     path_grams,
@@ -69,17 +63,11 @@ from voxdex.indexer.store.qdrant_terms import (
     vector_params,
 )
 
-log = logging.getLogger("voxdex")
-
-FIELDS = "fields"
-"""Key of the description: fields without a payload index, with their kinds."""
 WRITTEN, CACHED = "written", "cached"
 """Keys of the description: a mark that changes before and after each stretch of writing, and cached data with the mark under
 which they were derived."""
 MOST_CACHED = 50_000
 """Maximum length of cached data, in characters."""
-SELDOM = re.compile(r"(probabilities|tags)\.|(start|end)$")
-"""Fields that filters rarely name; the first to go without an index on a server that limits indexes."""
 FEW = 1000
 """Maximum number of matching clips that the engine collects before it counts their values; more are tested one by one."""
 SCROLL = 1000
@@ -99,7 +87,8 @@ class ServerStore:
     """Whether phonetic vectors can be added to existing clips; on a server they are fixed when a collection is created."""
 
     def __init__(self, server: QdrantConnection, name: str, collection: str, description: Payload) -> None:
-        self._server, self.name, self._collection, self._description = server, name, collection, description
+        self._server, self.name, self._collection = server, name, collection
+        self._fields = CollectionFields(server, collection, description)
         self.space, self.model = description["space"], description["model"]
         self.phonetic = PhoneticSpace(**description[PHONETIC]) if description.get(PHONETIC) else None
         self._mark, self._is_writing = "", False
@@ -158,9 +147,7 @@ class ServerStore:
         description = identity | {FIELDS: {}, CACHED: {}}
         description = make_collection(server, collection, vector_params(dimension, phonetic), layout, description)
         store = cls(server, name, collection, description)
-        for key in INTERNAL:
-            if key not in store._info.payload_schema:
-                store._index_field(key, key if key in FIELD_INDEXES else "text")
+        store._fields.index_internal()
         return store
 
     def add_phonetic(self, phonetic: PhoneticSpace) -> None:
@@ -225,7 +212,7 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         self._begin_writing()
-        for portion in in_portions(points, min(PORTION, self._limits.portion or PORTION)):
+        for portion in in_portions(points, min(PORTION, self._fields.limits.portion or PORTION)):
             self._write(
                 [
                     models.PointStruct(id=point.id, vector={**point.vectors}, payload=with_path_text(point.payload, path_grams))
@@ -247,47 +234,10 @@ class ServerStore:
         self._server.ask(lambda client: client.delete(self._collection, selector, wait=True))
 
     def ensure_fields(self, fields: Mapping[str, str]) -> None:
-        if all(key in self.schema() for key in fields):
-            return
-        self._reload()  # another process may have added some
-        new = {key: kind for key, kind in fields.items() if key not in self.schema()}
-        if self._limits.indexes is not None:
-            room = max(0, self._limits.indexes - len(self._info.payload_schema))
-            often = [key for key in new if not SELDOM.match(key)][:room]
-            self._add_unindexed({key: kind for key, kind in new.items() if key not in often})
-            new = {key: new[key] for key in often}
-        for key, kind in new.items():
-            self._index_field(key, kind)
-        self._reload()
-
-    def _add_unindexed(self, fields: Mapping[str, str]) -> None:
-        if fields:
-            set_description(self._server, self._collection, fields, FIELDS)
-            log.warning(
-                "The server allows %d payload indexes; filters on fields without one are slow or refused: %s.",
-                self._limits.indexes, ", ".join(sorted(fields)),
-            )  # fmt: skip
+        self._fields.ensure(fields)
 
     def schema(self) -> dict[str, str]:
-        indexed = {
-            key: KINDS[info.data_type.value]
-            for key, info in self._info.payload_schema.items()
-            if key not in INTERNAL and info.data_type.value in KINDS
-        }
-        return (self._description.get(FIELDS) or {}) | indexed
-
-    @cached_property
-    def _info(self) -> models.CollectionInfo:
-        return self._server.ask(lambda client: client.get_collection(self._collection))
-
-    @property
-    def _limits(self) -> Limits:
-        return Limits.of(self._info.config.strict_mode_config)
-
-    def _reload(self) -> None:
-        """Read the fields that other processes have added."""
-        vars(self).pop("_info", None)
-        self._description = describe(self._server, self._collection) or self._description
+        return self._fields.schema()
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         for record in self._scroll(equals({KIND: kind}), with_payload=list(keys)):
@@ -305,7 +255,7 @@ class ServerStore:
         vectors: bool = False,
         phonetic: bool = False,
     ) -> list[ScoredPoint]:
-        limits, most = self._limits, self._limits.hits or limit
+        limits, most = self._fields.limits, self._fields.limits.hits or limit
         oversampling = min(OVERSAMPLING, limits.oversampling or OVERSAMPLING)
         breadth = min(max(BREADTH, limit), limits.breadth or max(BREADTH, limit))
         quantised = models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
@@ -367,8 +317,8 @@ class ServerStore:
 
     def _count(self, key: str, among: models.Condition, *, exact: bool = False) -> Counter[str]:
         """Count clips by the value of a payload key, from their payloads where the server's limit cuts the list of values."""
-        clips, most = models.Filter(must=[equals(CLIPS), among]), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
-        exact = exact and self._limits.is_exact
+        clips, most = models.Filter(must=[equals(CLIPS), among]), min(MOST_VALUES, self._fields.limits.hits or MOST_VALUES)
+        exact = exact and self._fields.limits.is_exact
         found = self._server.ask(lambda client: client.facet(self._collection, key, clips, limit=most, exact=exact)).hits
         if len(found) < most or most == MOST_VALUES:
             return Counter({str(hit.value): hit.count for hit in found})
@@ -377,7 +327,7 @@ class ServerStore:
 
     @property
     def _terms(self) -> QdrantTerms:
-        return QdrantTerms(self._count, self._limits.values)
+        return QdrantTerms(self._count, self._fields.limits.values)
 
     def _render(self, where: Filter) -> models.Condition:
         return render(where, self.schema(), self._terms)
@@ -406,14 +356,14 @@ class ServerStore:
         return json.loads(text) if mark and mark == description.get(WRITTEN) else None
 
     def count(self, kind: str = CLIP) -> int:
-        of_kind, exact = equals({KIND: kind}), self._limits.is_exact
+        of_kind, exact = equals({KIND: kind}), self._fields.limits.is_exact
         return self._server.ask(lambda client: client.count(self._collection, count_filter=of_kind, exact=exact)).count
 
     def close(self) -> None:
         self._server.close()
 
     def _scroll(self, where: models.Filter, **wanted: Any) -> Iterator[models.Record]:
-        most = min(SCROLL, self._limits.hits or SCROLL)
+        most = min(SCROLL, self._fields.limits.hits or SCROLL)
 
         def page(offset: models.ExtendedPointId | None) -> tuple[list[models.Record], models.ExtendedPointId | None]:
             return self._server.ask(
@@ -426,6 +376,3 @@ class ServerStore:
             yield from records
             if offset is None:
                 return
-
-    def _index_field(self, key: str, kind: str) -> None:
-        self._server.ask(lambda client: client.create_payload_index(self._collection, key, FIELD_INDEXES[kind], wait=True))
