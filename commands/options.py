@@ -13,7 +13,7 @@ import click
 from tqdm import tqdm
 
 from voxdex.commands.console import Waiting, print_note
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.audio.remote import Location, as_location, is_folder, is_url
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import ModelCard, ModelError, default_model

@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime
 import torch
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.model import Model
 from voxdex.encoders.model_card import CARD, README, TOKENIZER, ModelCard, Phonetics

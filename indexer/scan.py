@@ -11,7 +11,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, AudioError
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import MEDIA_SUFFIXES
 from voxdex.encoders.audio.remote import (
     FetchError,
     Location,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import av
 
-from voxdex.encoders.audio.reader import AudioError, audio_errors, audio_stream, has_too_many_planes, open_media
+from voxdex.encoders.audio.container import AudioError, audio_errors, audio_stream, open_media
+from voxdex.encoders.audio.reader import has_too_many_planes
 from voxdex.encoders.audio.remote import Location, on_disk
 from voxdex.encoders.worker import idle_worker
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.metrics import Classification, Metric, Retrieval, bootstrap, classification, retrieval
 from voxdex.encoders.model import Model

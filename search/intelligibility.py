@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError, read_short
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import read_short
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.g2p import to_phonemes

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, read_short
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, read_short
 from voxdex.encoders.audio.remote import is_folder
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.model import Model

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
 from voxdex.encoders.training.acoustics import MIN_SPEECH_SECONDS, Measures, measure

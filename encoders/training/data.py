@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, read_audio
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.paths import replace_file, replaced
 from voxdex.encoders.tables import CAPTION_SEPARATOR, ManifestError, read_manifest
