@@ -12,7 +12,7 @@ from tests.qdrant_double import qdrant_double
 from tests.sounds import voice, write_sound
 from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
-from voxdex.indexer.store.qdrant_collections import DESCRIPTION_ID
+from voxdex.indexer.store.qdrant_collections import DESCRIPTION_ID, describe
 from voxdex.indexer.store.qdrant_connection import connect
 from voxdex.indexer.store.qdrant_fields import FIELDS
 from voxdex.indexer.store.qdrant_server import ServerStore
@@ -234,7 +234,7 @@ def test_fields_beyond_those_that_a_server_indexes_are_named(double, caplog):
         assert "allows 5 payload indexes" in caplog.text and "metadata.b, tags.title" in caplog.text
     with ServerStore.open(connect(double.url), "voices") as store:
         assert store.schema() == {"tags.title": "text", "recording": "text", "metadata.a": "text", "metadata.b": "number"}
-        assert set(store._description[FIELDS]) == {"tags.title", "metadata.b"}
+        assert set(describe(connect(double.url), store._collection)[FIELDS]) == {"tags.title", "metadata.b"}
 
 
 @pytest.mark.parametrize(
