@@ -16,10 +16,10 @@ from tests.sounds import RATE, tone, write_sound
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.tables import read_manifest
-from voxdex.encoders.training.acoustics import Measures, measure, perturbation, pitch
-from voxdex.encoders.training.annotate import COLUMNS, annotate
-from voxdex.encoders.training.caption_templates import write_caption
-from voxdex.encoders.training.label_rules import load_measured
+from voxdex.encoders.training.annotate.acoustics import Measures, measure, perturbation, pitch
+from voxdex.encoders.training.annotate.annotation import COLUMNS, annotate
+from voxdex.encoders.training.annotate.label_rules import load_measured
+from voxdex.encoders.training.data.caption_templates import write_caption
 
 
 def pulses(f0: float, jitter: float = 0.0, shimmer: float = 0.0, snr_db: float | None = None) -> np.ndarray:
@@ -196,10 +196,10 @@ def test_annotating_gives_the_same_again_on_any_number_of_processes(annotated, d
 
 def test_edited_copies_are_heard_as_what_they_claim(annotated, tmp_path):
     pytest.importorskip(
-        "voxdex.encoders.training.vocoder_edits",
+        "voxdex.encoders.training.scripts.vocoder_edits",
         reason="pyworld comes with the train and test extras, and needs a C++ compiler to install",
     )
-    from voxdex.encoders.training.vocoder_edits import EDITS, edited_copies
+    from voxdex.encoders.training.scripts.vocoder_edits import EDITS, edited_copies
 
     women = [row for row in annotated.rows if float(row["pitch_hz"]) > 150]
     made = edited_copies(women, tmp_path / "copies", edits_per_kind=1, processes=1)

@@ -20,8 +20,8 @@ from voxdex.encoders.phonetic.g2p import phoneme_tokenizer
 from voxdex.encoders.phonetic.model import open_phonetic_model
 from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training.recipe import RecipeError, load_recipe
+from voxdex.encoders.training.scripts.transcripts import is_open, split_rows
 from voxdex.encoders.training.train import RunObserver, train
-from voxdex.encoders.training.transcripts import is_open, split_rows
 
 SMALL = (
     "speech_tower.mel_bins=32", "speech_tower.widths=[16,24]", "speech_tower.depths=[1,1]", "speech_tower.kernels=[5,5]",

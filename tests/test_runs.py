@@ -22,7 +22,7 @@ from voxdex.encoders.model import open_model
 from voxdex.encoders.model_card import SPEECH, TEXT
 from voxdex.encoders.paths import file_sha256
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
-from voxdex.encoders.training.data import load_clips, split
+from voxdex.encoders.training.data.dataset import load_clips, split
 from voxdex.encoders.training.distributed import init_distributed
 from voxdex.encoders.training.initial import load_initial, load_trained
 from voxdex.encoders.training.recipe import load_recipe

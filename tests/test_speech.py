@@ -123,7 +123,7 @@ def test_what_is_not_voiced_has_no_pitch(sound):
 
 def test_measures_agree_with_the_careful_ones(demo_archive):
     careful = pytest.importorskip(
-        "voxdex.encoders.training.acoustics", reason="the measures of annotate come with the train extra"
+        "voxdex.encoders.training.annotate.acoustics", reason="the measures of annotate come with the train extra"
     )
     for path in sorted(demo_archive.rglob("*.wav")):
         if "whisper" not in path.name:

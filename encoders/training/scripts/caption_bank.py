@@ -1,6 +1,6 @@
 """The captions that ship, search/captions.txt.
 
-python -m voxdex.encoders.training.caption_bank search/captions.txt
+python -m voxdex.encoders.training.scripts.caption_bank search/captions.txt
 """
 
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.training.caption_templates import UNREMARKABLE, Claim, write_caption
+from voxdex.encoders.training.data.caption_templates import UNREMARKABLE, Claim, write_caption
 
 ATTRIBUTES = (
     "gender",

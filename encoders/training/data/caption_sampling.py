@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.training.caption_templates import choose_claims, write_caption
-from voxdex.encoders.training.data import CLAIMS, Clips
+from voxdex.encoders.training.data.caption_templates import choose_claims, write_caption
+from voxdex.encoders.training.data.dataset import CLAIMS, Clips
 from voxdex.encoders.training.losses import match
 
 NEGATION_ALONE = 0.3

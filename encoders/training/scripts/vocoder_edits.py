@@ -20,8 +20,15 @@ from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
 from voxdex.encoders.audio.vad import CHUNK
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
-from voxdex.encoders.training.acoustics import measure, speech_chunks
-from voxdex.encoders.training.annotate import COLUMNS, Annotations, in_processes, make_row, read_beginning, write_captions
+from voxdex.encoders.training.annotate.acoustics import measure, speech_chunks
+from voxdex.encoders.training.annotate.annotation import (
+    COLUMNS,
+    Annotations,
+    in_processes,
+    make_row,
+    read_beginning,
+    write_captions,
+)
 
 
 def _import_pyworld() -> ModuleType:

@@ -1,8 +1,8 @@
 """The manifest of speech with transcripts for the recipe `scraps`: free licences only, speakers and sentences held out.
 
-    python -m voxdex.encoders.training.transcripts SPEECH --add SYNTHETIC --hold-out kathleen --out spoken.csv
+    python -m voxdex.encoders.training.scripts.transcripts SPEECH --add SYNTHETIC --hold-out kathleen --out spoken.csv
 
-SPEECH and the further folders are in a format of encoders.training.corpora; clips without a transcript are left out.
+SPEECH and the further folders are in a format of encoders.training.scripts.corpora; clips without a transcript are left out.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from voxdex.encoders.tables import write_csv
-from voxdex.encoders.training.corpora import read_corpus
+from voxdex.encoders.training.scripts.corpora import read_corpus
 
 COLUMNS = "path dataset licence speaker language transcript split duration".split()
 SHARED_SENTENCES = 0.13

@@ -15,9 +15,9 @@ import numpy as np
 from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
-from voxdex.encoders.training.acoustics import MIN_SPEECH_SECONDS, Measures, measure
-from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
-from voxdex.encoders.training.label_rules import load_measured
+from voxdex.encoders.training.annotate.acoustics import MIN_SPEECH_SECONDS, Measures, measure
+from voxdex.encoders.training.annotate.label_rules import load_measured
+from voxdex.encoders.training.data.caption_templates import Claim, choose_claims, write_caption
 
 MOST_SECONDS = 60.0
 """Length of the beginning of a recording that is measured, in seconds; training keeps the same length."""

@@ -1,9 +1,9 @@
 """Synthetic speech with transcripts for phonetic models: espeak-ng in many voices, and flite if it is installed.
 
-    python -m voxdex.encoders.training.tts_corpus --wordnet /usr/share/wordnet --out SYNTHETIC
+    python -m voxdex.encoders.training.scripts.tts_corpus --wordnet /usr/share/wordnet --out SYNTHETIC
 
 English sentences are the examples of WordNet; other languages are strings of words from Debian's word lists (wngerman, wdutch,
-wpolish). OUT gets a clips.csv in the format of encoders.training.corpora, and a FLAC file for each clip.
+wpolish). OUT gets a clips.csv in the format of encoders.training.scripts.corpora, and a FLAC file for each clip.
 """
 
 import random
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.phonetic.g2p import Espeak, Voice
 from voxdex.encoders.tables import write_csv
-from voxdex.encoders.training.corpora import TABLE
+from voxdex.encoders.training.scripts.corpora import TABLE
 
 COLUMNS = "path dataset licence speaker language transcript duration".split()
 VARIANTS = "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 klatt2 klatt3 linda steph Alex Annie anika".split()

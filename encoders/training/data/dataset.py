@@ -19,7 +19,7 @@ from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, read_audio
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.paths import replace_file, replaced
 from voxdex.encoders.tables import CAPTION_SEPARATOR, ManifestError, read_manifest
-from voxdex.encoders.training.caption_templates import Claim
+from voxdex.encoders.training.data.caption_templates import Claim
 
 CLAIMS = tuple(Claim(name, label.name) for name, attribute in load_attributes().items() for label in attribute.labels)
 """All claims that a caption can make, in the order of the columns of a truth table."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.data.dataset import Clips
 from voxdex.encoders.training.recipe import Sampling
 
 SORTED_BATCHES = 16
