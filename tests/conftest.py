@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from demo.make_archive import main as make_archive
+from tests.fakes.qdrant.double import Double, qdrant_double
 from tests.forks import Forks
-from tests.qdrant_double import Double, qdrant_double
 from voxdex.commands import main
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import SHIPPED, SPEECH
@@ -307,8 +307,8 @@ def library(mini, demo_archive, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def material(once) -> Path:
-    """What tests.tiny makes to train on."""
-    from tests.tiny import make_material
+    """What tests.fakes.tiny makes to train on."""
+    from tests.fakes.tiny import make_material
 
     return once("material", make_material)
 

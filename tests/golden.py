@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.sounds import voice
+from tests.fakes.sounds import voice
 from voxdex.encoders.model import Model, open_model
 
 GOLDEN = Path(__file__).with_suffix(".json")

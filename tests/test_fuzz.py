@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tests.sounds import voice, write_sound
+from tests.fakes.sounds import voice, write_sound
 from voxdex.encoders.errors import TextError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.files import copy_file
@@ -102,7 +102,7 @@ def store(library, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(library, tmp_path_factory):
-    from tests.test_web import serving
+    from tests.test_web.test_web import serving
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("VOXDEX_HOME", str(tmp_path_factory.mktemp("home")))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.sounds import tone, voice, write_sound
+from tests.fakes.sounds import tone, voice, write_sound
 from voxdex.encoders.audio.reader import AudioError, read_audio
 from voxdex.encoders.machine import usable_cores
 from voxdex.indexer.index import index

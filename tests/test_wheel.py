@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import PATIENCE, ROOT
-from tests.sounds import voice, write_sound
+from tests.fakes.sounds import voice, write_sound
 
 ROOMS = ("commands", "encoders", "export", "indexer", "search", "web")
 """The folders at the top that are packages of voxdex."""

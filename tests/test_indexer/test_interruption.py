@@ -1,0 +1,124 @@
+"""An index outlives what happens to the process that writes it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import PATIENCE, ROOT, until
+from tests.fakes.sounds import voice, write_sound
+from voxdex.indexer.store.edge import EdgeStore
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to end with")
+
+STRUCK = """
+import subprocess, sys
+from cli import main
+from voxdex.indexer.pipeline import local
+from voxdex.indexer.store.edge import EdgeStore
+
+number, after = (int(sys.argv.pop(1)) for _ in range(2))
+local.BATCH_CLIPS = 8  # so that most of the archive is still to be read
+write = EdgeStore.upsert
+
+def upsert(store, points):
+    global after
+    if 0 <= after < len(points):
+        signalled = subprocess.Popen(["sh", "-c", f"kill -{number} $PPID"])
+        write(store, points)
+        signalled.wait()
+    else:
+        write(store, points)
+    after -= len(points)
+
+EdgeStore.upsert = upsert
+main()
+"""
+"""The program, to which a signal is sent while it writes, when it has written so many points."""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """Thirty recordings, some of several clips."""
+    folder = tmp_path_factory.mktemp("archive")
+    for i in range(30):
+        write_sound(folder / f"{i}.flac", np.tile(voice(5.0, 90 + 3 * i, seed=i), 1 + i % 6), codec="flac")
+    return folder
+
+
+def start(archive: Path, index: Path, number: int | None = None, after: int = 0) -> subprocess.Popen:
+    """Begins to index. number: of a signal that is sent when `after` points are written."""
+    program = [str(ROOT / "cli.py")] if number is None else ["-c", STRUCK, str(int(number)), str(after)]
+    command = [sys.executable, *program, "index", str(archive), "--index", str(index), "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def ended(process: subprocess.Popen) -> tuple[int, str]:
+    """How it ended, and what it said to people."""
+    _, told = process.communicate(timeout=PATIENCE)
+    return process.returncode, told
+
+
+def points(index: Path) -> dict[str, tuple[str, float, np.ndarray]]:
+    with EdgeStore.open(index) as store:
+        clips = list(store.points({"kind": "clip"}))
+    return {clip.id: (Path(clip.payload["recording"]).name, clip.payload["start"], clip.vector) for clip in clips}
+
+
+def assert_alike(some: Mapping[str, tuple], all_of_them: Mapping[str, tuple]) -> None:
+    """Asserts that points are among others."""
+    for clip, (name, begin, vector) in some.items():
+        assert all_of_them[clip][:2] == (name, begin) and np.allclose(all_of_them[clip][2], vector, atol=1e-5)
+
+
+def test_killed_again_and_again_it_ends_with_the_same_points(archive, tmp_path):
+    assert ended(start(archive, tmp_path / "whole"))[0] == 0
+    expected, kept = points(tmp_path / "whole"), 0
+    assert len(expected) > 40
+    for after in (0, 20, 25):
+        assert ended(start(archive, tmp_path / "killed", signal.SIGKILL, after))[0] == -signal.SIGKILL
+        found = points(tmp_path / "killed")
+        assert_alike(found, expected)
+        assert kept + after // 2 <= len(found) < len(expected)  # a point of each recording is no clip's
+        kept = len(found)
+    assert ended(start(archive, tmp_path / "killed"))[0] == 0
+    found = points(tmp_path / "killed")
+    assert found.keys() == expected.keys()
+    assert_alike(found, expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(archive, tmp_path, number):
+    status, told = ended(start(archive, tmp_path / "index", number, after=10))
+    assert status == 130 and "Traceback" not in told
+    assert "run the same command again" in told
+    done = len(points(tmp_path / "index"))
+    assert done > 0
+    assert ended(start(archive, tmp_path / "index"))[0] == 0
+    assert len(points(tmp_path / "index")) > done
+
+
+def test_decoders_end_with_the_process_that_started_them(archive, tmp_path):
+    process = start(archive, tmp_path / "index", signal.SIGSTOP)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    decoders = [int(line.split()[0]) for line in listed.stdout.splitlines() if " import " in line]
+    process.kill()
+    ended(process)
+    assert decoders
+    until(lambda: not any(map(runs, decoders)))
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -1,0 +1,97 @@
+"""What the indexer's commands tell and do about an index: status, reindex, --dry-run, export-vectors."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.fakes.sounds import voice, write_sound
+
+
+@pytest.fixture
+def audio(tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    write_sound(folder / "a.wav", voice(2.0, 110))
+    write_sound(folder / "b.flac", voice(3.0, 200), codec="flac")
+    shutil.copy(folder / "a.wav", folder / "copy.wav")
+    (folder / "broken.wav").write_bytes(b"no sound" * 100)
+    return folder
+
+
+def test_status_tells_what_is_there_and_what_failed(process, voxdex, audio):
+    assert voxdex("index", audio).status == 1
+    said = process("status", "--json").json
+    assert (said["recordings"], said["files"], said["duplicates"], said["clips"], said["missing"]) == (2, 3, 1, 2, 0)
+    assert said["audio_seconds"] == pytest.approx(5.0, abs=0.1) and said["bytes"] > 1000
+    assert said["formats"] == {"wav pcm_s16le": 1, "flac flac": 1}
+    assert [failure["path"] for failure in said["failed"]] == [str(audio / "broken.wav")]
+    (audio / "b.flac").unlink()
+    shown = voxdex("status")
+    assert "2 in 3 files" in shown.out and "1 files no longer exist" in shown.out and "broken.wav" in shown.err
+    nothing = voxdex("status", "--index", "nothing")
+    assert nothing.status == 2 and "There is no index" in nothing.err
+
+
+def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
+    said = voxdex("index", audio, "--dry-run", "--json").json
+    assert [len(said[name]) for name in ("new", "changed", "known", "unchanged", "missing")] == [3, 0, 1, 0, 0]
+    assert voxdex("status").status == 2
+    voxdex("index", audio)
+    write_sound(audio / "b.flac", voice(1.0, 150), codec="flac")
+    (audio / "a.wav").rename(audio / "moved.wav")
+    write_sound(audio / "new.wav", voice(1.5, 180))
+    before = voxdex("status", "--json").json | {"bytes": 0}  # a file system in memory counts what was read of holes too
+    done = voxdex("index", audio, "--dry-run", "--json")
+    assert done.status == 1 and [failure["path"] for failure in done.json["failed"]] == [str(audio / "broken.wav")]
+    named = {name: [path.rsplit("/", 1)[-1] for path in done.json[name]] for name in ("new", "changed", "known", "missing")}
+    assert named == {"new": ["new.wav"], "changed": ["b.flac"], "known": ["moved.wav"], "missing": ["a.wav"]}
+    assert "1 new, 1 changed" in voxdex("index", audio, "--dry-run").out
+    assert voxdex("status", "--json").json | {"bytes": 0} == before
+
+
+def test_an_index_is_made_again_with_another_model(process, voxdex, audio, other_model, tmp_path):
+    (tmp_path / "known.csv").write_text("path,speaker,age\na.wav,Anna,31\ncopy.wav,Anna,31\n")
+    voxdex("index", audio, "--metadata", tmp_path / "known.csv")
+    refused = voxdex("index", audio, "--model", other_model)
+    assert refused.status == 2 and "voxdex reindex --model" in refused.err
+    same = voxdex("reindex", "--model", "mini")
+    assert same.status == 2 and "holds embeddings of mini@" in same.err
+    done = process("reindex", "--model", other_model, "--json")
+    assert done.status == 1 and done.json["space"].startswith("other@7") and done.json["indexed"] == 2
+    said = voxdex("status", "--json").json
+    assert (said["space"], said["files"], said["clips"]) == (done.json["space"], 3, 2)
+    hit = voxdex("search", "a man", "--where", "speaker=Anna and age>30", "--json").json["hits"][0]
+    assert hit["metadata"] == {"speaker": "Anna", "age": 31.0}
+    assert voxdex("index", audio, "--json").json["unchanged"] == 3
+
+
+def test_making_an_index_again_does_not_lose_what_is_gone(voxdex, audio, other_model):
+    voxdex("index", audio)
+    (audio / "b.flac").unlink()
+    refused = voxdex("reindex", "--model", other_model)
+    assert refused.status == 2 and "b.flac" in refused.err and "--prune" in refused.err
+    assert voxdex("status", "--json").json["space"].startswith("mini@")
+    assert voxdex("reindex", "--model", other_model, "--prune", "--json").json["indexed"] == 1
+
+
+def test_vectors_are_exported(process, voxdex, audio, tmp_path):
+    voxdex("index", audio)
+    assert process("export-vectors", tmp_path / "clips.npz").status == 0
+    found = np.load(tmp_path / "clips.npz")
+    assert found["vectors"].shape == (2, 256) and np.allclose(np.linalg.norm(found["vectors"], axis=1), 1, atol=1e-5)
+    assert sorted(name.rsplit("/", 1)[-1].split("#")[0] for name in found["clips"]) == ["a.wav", "b.flac"]
+    assert json.loads(str(found["payloads"][0]))["attributes"]["gender"] in ("female", "male")
+    refused = voxdex("export-vectors", tmp_path / "clips.txt")
+    assert refused.status == 2 and "neither .npz nor .parquet" in refused.err
+
+
+def test_tags_of_files_are_stored_and_can_be_asked_for(voxdex, tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    write_sound(folder / "tagged.wav", voice(1.0), tags={"title": "Tape 3", "artist": "Anna"})
+    write_sound(folder / "plain.wav", voice(1.5))
+    voxdex("index", folder)
+    hits = voxdex("search", "a voice", "--where", "title=Tape 3", "--json").json["hits"]
+    assert [hit["recording"].rsplit("/", 1)[-1] for hit in hits] == ["tagged.wav"]

@@ -1,0 +1,273 @@
+"""Collections of a Qdrant server: made, described and replaced by any number of processes, within the server's limits."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
+
+from tests.fakes.qdrant.double import qdrant_double
+from tests.fakes.sounds import voice, write_sound
+from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
+from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.qdrant_collections import DESCRIPTION_ID
+from voxdex.indexer.store.qdrant_connection import connect
+from voxdex.indexer.store.qdrant_server import FIELDS, ServerStore
+
+NEW = ("voices", "space", "mini", 4)
+SOUNDS = PhoneticSpace("sounds", "phonetic", 3)
+
+
+def clips(count, **payload):
+    """Clips of so many recordings, the ones near the first axis first."""
+    for number in range(count):
+        vector = np.array([1.0, number / count, 0.1, 0.0], dtype=np.float32)
+        about = {"kind": "clip", "recording": f"/a/{number:03}.wav", "content": f"c{number}", **payload}
+        yield Point(f"00000000-0000-0000-0000-{number:012}", vector / np.linalg.norm(vector), about | {"number": float(number)})
+
+
+def collections(double):
+    with httpx_client(double) as client:
+        return [found["name"] for found in client.get("/collections").json()["result"]["collections"]]
+
+
+def httpx_client(double):
+    import httpx
+
+    return httpx.Client(base_url=double.url)
+
+
+def test_any_number_of_processes_begin_at_once_and_lose_nothing_of_each_other(double):
+    together = threading.Barrier(6)
+
+    def begin(number):
+        together.wait()
+        with ServerStore.create(connect(double.url), *NEW) as store:
+            store.ensure_fields({f"metadata.m{number}": "number", "metadata.shared": "text", f"metadata.t{number}": "text"})
+            store.upsert([Point(f"00000000-0000-0000-0001-{number:012}", np.eye(4, dtype=np.float32)[0], {"kind": "clip"})])
+
+    with ThreadPoolExecutor(6) as processes:
+        list(processes.map(begin, range(6)))
+    with ServerStore.open(connect(double.url), "voices") as store:
+        assert store.count() == 6 and len(collections(double)) == 1
+        assert set(store.schema()) == {f"metadata.{kind}{number}" for kind in "mt" for number in range(6)} | {"metadata.shared"}
+
+
+def test_what_another_process_declared_meanwhile_stays(double):
+    with ServerStore.create(connect(double.url), *NEW) as first, ServerStore.open(connect(double.url), "voices") as second:
+        first.ensure_fields({"metadata.a": "text"})
+        second.ensure_fields({"metadata.b": "number"})
+        first.ensure_fields({"metadata.c": "date", "metadata.b": "text"})
+        assert first.schema() == {"metadata.a": "text", "metadata.b": "number", "metadata.c": "date"}
+
+
+def test_a_creation_that_was_cut_short_anywhere_is_begun_anew():
+    requests = 0
+    while True:
+        requests += 1
+        with qdrant_double() as double:
+            left = requests
+
+            def count(*_):
+                nonlocal left
+                left -= 1
+                double.down = left < 0
+
+            double.on_request = count
+            cut = False
+            try:
+                ServerStore.create(connect(double.url), *NEW).close()
+            except StoreError:
+                cut = True
+            double.on_request, double.down = lambda *_: None, False
+            with ServerStore.create(connect(double.url), *NEW) as store:
+                store.ensure_fields({"recording": "text"})
+                store.upsert(list(clips(3)))
+                assert store.count() == 3 and len(collections(double)) == 1
+            if not cut:
+                break
+    assert requests > 5
+
+
+@pytest.mark.parametrize("is_alias", [False, True])
+def test_what_is_another_programs_is_named_and_left_alone(double, is_alias):
+    client = connect(double.url)
+    with httpx_client(double) as http:
+        http.put("/collections/theirs", json={"vectors": {"size": 4, "distance": "Cosine"}})
+        if is_alias:
+            action = {"create_alias": {"collection_name": "theirs", "alias_name": "mine"}}
+            http.post("/collections/aliases", json={"actions": [action]})
+    name = "mine" if is_alias else "theirs"
+    for make in (ServerStore.create, ServerStore.create_staging):
+        if make == ServerStore.create_staging and is_alias:
+            continue
+        with pytest.raises(StoreError, match=f"'{name}'.*not Voxdex's.*--collection"):
+            make(client, name, *NEW[1:])
+    assert collections(double) == ["theirs"]
+
+
+def test_a_collection_of_the_same_name_that_holds_something_else_is_left_alone(double):
+    with ServerStore.create(connect(double.url), *NEW) as store:
+        collection = store._collection
+    with httpx_client(double) as http:
+        http.delete(f"/collections/{collection}")
+        http.put(f"/collections/{collection}", json={"vectors": {"size": 4, "distance": "Cosine"}})
+        http.put(f"/collections/{collection}/points", json={"points": [{"id": 1, "vector": [1, 0, 0, 0], "payload": {}}]})
+    with pytest.raises(StoreError, match="holds what is not Voxdex's"):
+        ServerStore.create(connect(double.url), *NEW)
+
+
+def test_what_is_said_is_held_from_the_start_or_not_at_all(double):
+    with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --phonetic"):
+        store.add_phonetic(SOUNDS)
+    with ServerStore.create_staging(connect(double.url), *NEW, phonetic=SOUNDS) as store:
+        assert store.phonetic == SOUNDS
+        with ServerStore.open(connect(double.url), "voices") as former:
+            assert former.phonetic is None
+        store.promote()
+    with ServerStore.open(connect(double.url), "voices") as store:
+        assert store.phonetic == SOUNDS and len(collections(double)) == 1
+
+
+def test_the_former_index_answers_until_another_takes_over(double):
+    with ServerStore.create(connect(double.url), *NEW) as former:
+        former.upsert(list(clips(3)))
+        before = former.revision()
+        with ServerStore.create_staging(connect(double.url), "voices", "other", "other", 4) as beside:
+            assert former.revision() == before
+            beside.upsert(list(clips(2)))
+            with ServerStore.open(connect(double.url), "voices") as store:
+                assert (store.space, store.count()) == ("space", 3)
+            beside.promote()
+        assert former.revision() != before
+        with pytest.raises(StoreError, match="no longer has the collection"):
+            former.count()
+
+
+def test_what_was_begun_and_given_up_goes_when_another_takes_over(double):
+    ServerStore.create(connect(double.url), *NEW).close()
+    ServerStore.create(connect(double.url), "voices-0123456789ab", *NEW[1:]).close()
+    ServerStore.create_staging(connect(double.url), "voices", "given up", "other", 4).close()
+    with httpx_client(double) as http:
+        http.put("/collections/voices-0123456789ac", json={"vectors": {"size": 4, "distance": "Cosine"}})
+    with ServerStore.create_staging(connect(double.url), "voices", "third", "third", 4) as store:
+        store.promote()
+        kept = {store._collection, "voices-0123456789ac"}
+    with ServerStore.open(connect(double.url), "voices-0123456789ab") as other:
+        assert set(collections(double)) == {*kept, other._collection}
+
+
+def test_a_reader_sees_that_something_was_written(double):
+    with ServerStore.create(connect(double.url), *NEW) as writer, ServerStore.open(connect(double.url), "voices") as reader:
+        writer.upsert(list(clips(2)))
+        before = reader.revision()
+        writer.set_payload({"content": "c1"}, {"metadata": {"a": "b"}})
+        writer.flush()
+        assert reader.revision() != before
+
+
+STRICT = {
+    "hits": {"max_query_limit": 7},
+    "breadth": {"search_max_hnsw_ef": 64, "search_max_oversampling": 1.5},
+    "portion": {"upsert_max_batchsize": 10},
+    "unindexed": {"unindexed_filtering_retrieve": False, "unindexed_filtering_update": False},
+    "values": {"condition_max_size": 5, "max_query_limit": 30},
+    "exact": {"search_allow_exact": False},
+    "indexes": {"max_payload_index_count": 6, "unindexed_filtering_retrieve": False},
+}
+
+
+@pytest.mark.parametrize("strict", STRICT.values(), ids=STRICT)
+def test_all_is_answered_within_a_servers_limits(double, strict):
+    double.limits = strict
+    fields = {"recording": "text", "number": "number", "metadata.speaker": "text", "probabilities.age": "number"}
+    with ServerStore.create(connect(double.url), *NEW) as store:
+        store.ensure_fields(fields)
+        assert store.schema() == fields
+        store.upsert(list(clips(40, metadata={"speaker": "anna"})))
+        store.set_payload({"content": "c3"}, {"metadata": {"speaker": "ben"}})
+        store.delete({"content": "c4"})
+        query = np.array([1, 0, 0, 0], dtype=np.float32)
+        everything = [hit.payload["content"] for hit in store.query(query, 100)]
+        assert everything == [f"c{number}" for number in range(40) if number != 4]
+        assert [hit.payload["content"] for hit in store.query(query, 12)] == everything[:12]
+        for condition, expected in {
+            "number=5": ["c5"],
+            "number=5,6,7,8,9,10,11": [f"c{number}" for number in range(5, 12)],
+            "number:2..6": ["c2", "c3", "c5", "c6"],
+            "speaker=ben": ["c3"],
+            "not speaker=anna": ["c3"],
+            'path~"/a/02*.wav"': [f"c{number}" for number in range(20, 30)],
+            "path~wav": everything,
+            "path~03": ["c3", *(f"c{number}" for number in range(30, 40))],
+        }.items():
+            found = store.query(query, 100, parse_filter(condition))
+            assert [hit.payload["content"] for hit in found] == expected, condition
+        assert dict(store.facet("speaker")) == {"anna": 38, "ben": 1}
+        assert len(store.facet("recording")) == 39
+        assert store.count() == 39 and len(list(store.payloads("clip", ["content"]))) == 39
+        assert len(store.sample_vectors(100)) == 39
+
+
+def test_a_collection_of_an_older_version_is_refused_with_the_way_out(double, here, tmp_path):
+    with ServerStore.create(connect(double.url), *NEW) as store:
+        collection = store._collection
+    changes = {"payload": {"format": 2, "says": None}, "points": [DESCRIPTION_ID]}
+    with httpx_client(double) as client:
+        client.post(f"/collections/{collection}/points/payload", params={"wait": True}, json=changes).raise_for_status()
+    write_sound(tmp_path / "a.wav", voice(1.0))
+    at = ("--url", double.url, "--collection", NEW[0])
+    for command in (["search", "a man"], ["status"], ["index", tmp_path / "a.wav"], ["reindex", "--model", "mini-open"]):
+        refused = here(*command, *at)
+        assert refused.status == 2 and "Traceback" not in refused.err
+        assert "has format 2, which this Voxdex no longer reads" in refused.err and "--collection NAME" in refused.err
+    assert collections(double) == [collection]
+
+
+def test_fields_beyond_those_that_a_server_indexes_are_named(double, caplog):
+    double.limits = {"max_payload_index_count": 5}
+    with ServerStore.create(connect(double.url), *NEW) as store:
+        store.ensure_fields({"tags.title": "text", "recording": "text", "metadata.a": "text", "metadata.b": "number"})
+        assert "allows 5 payload indexes" in caplog.text and "metadata.b, tags.title" in caplog.text
+    with ServerStore.open(connect(double.url), "voices") as store:
+        assert store.schema() == {"tags.title": "text", "recording": "text", "metadata.a": "text", "metadata.b": "number"}
+        assert set(store._description[FIELDS]) == {"tags.title", "metadata.b"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"max_points_count": 5}, r"limit.*strict mode"),
+        ({"max_collection_vector_size_bytes": 40}, r"limit.*strict mode"),
+        ({"filter_max_conditions": 2}, r"strict mode"),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_named(double, limits, reason):
+    with ServerStore.create(connect(double.url), *NEW) as store:
+        store.ensure_fields({"number": "number"})
+        with httpx_client(double) as http:
+            http.patch(f"/collections/{store._collection}", json={"strict_mode_config": {"enabled": True, **limits}})
+    with ServerStore.open(connect(double.url), "voices") as store:
+        with pytest.raises(StoreError, match=reason) as error:
+            for number in range(4):
+                store.upsert(list(clips(40))[10 * number : 10 * number + 10])
+            store.query(np.ones(4, dtype=np.float32), 3, parse_filter("number=1 or number=2 or number=3"))
+        assert "{" not in str(error.value) and "b'" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", ".", "a b", "a/b", "a:b", "-a", "a-", "a.", "x" * 101, "ä", "a\nb", "a\n", "a%20b", "a\0"]
+)
+def test_names_that_no_server_takes_are_refused_before_it_is_asked(double, name):
+    for ask in (ServerStore.open, ServerStore.exists, lambda server, name: ServerStore.create(server, name, *NEW[1:])):
+        with pytest.raises(StoreError, match="no name for an index on a server"):
+            ask(connect(double.url), name)
+    assert not double.requests
+
+
+@pytest.mark.parametrize("name", ["a", "A1", "oral-history_2.b", "x" * 100])
+def test_names_that_a_server_takes(double, name):
+    ServerStore.create(connect(double.url), name, *NEW[1:]).close()
+    assert ServerStore.exists(connect(double.url), name)
