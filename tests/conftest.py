@@ -18,10 +18,11 @@ from filelock import FileLock
 
 from demo.make_archive import main as make_archive
 from tests.fakes.qdrant.double import Double, qdrant_double
+from tests.fakes.sounds import voice, write_sound
 from tests.forks import Forks
 from voxdex.commands import main
 from voxdex.encoders.model import Model, open_model
-from voxdex.encoders.model_card import SHIPPED, SPEECH
+from voxdex.encoders.model_card import SHIPPED, SPEECH, TEXT
 from voxdex.encoders.paths import file_sha256
 from voxdex.indexer.index import index
 from voxdex.indexer.metadata import read_metadata
@@ -284,6 +285,16 @@ def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]
     return made
 
 
+@pytest.fixture
+def four_recordings(tmp_path) -> Path:
+    """A folder with 0.wav to 3.wav, of one clip each: two low and two high voices."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for i, f0 in enumerate((95, 110, 220, 240)):
+        write_sound(folder / f"{i}.wav", voice(1.5, f0, seed=i))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo_archive(once) -> Path:
     """espeak-ng voices: women, men, whispers, in five formats."""
@@ -342,3 +353,27 @@ def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
 
     monkeypatch.setattr(package, "trace_graphs", traced)
     return lambda network, graphs: kept(network, False, lambda: graphs) and None
+
+
+@pytest.fixture(scope="session")
+def small_run(material, once) -> tuple[dict[str, Any], Path]:
+    """A finished training run of the small network: the output of `train --json`, and the folder."""
+    from tests.fakes.runs import run_command, train_command
+
+    def make(folder: Path) -> None:
+        (folder / "output.json").write_text(run_command(train_command(material, folder / "run", "--json")).stdout)
+
+    folder = once("run", make)
+    return json.loads((folder / "output.json").read_text()), folder / "run"
+
+
+@pytest.fixture
+def traced_small_run(small_run, traced_once) -> Path:
+    """The folder of `small_run`, whose graphs are not traced again when it is exported in this process."""
+    import onnx
+
+    from voxdex.encoders.training.initial import load_trained
+
+    model = small_run[1] / "model"
+    traced_once(load_trained(str(small_run[1])).network, {name: onnx.load(str(model / name)) for name in (SPEECH, TEXT)})
+    return small_run[1]

@@ -1,4 +1,4 @@
-"""An index outlives what happens to the process that writes it."""
+"""Signals to a process that indexes: what is written is kept, and the next run completes it."""
 
 import os
 import signal
@@ -122,3 +122,56 @@ def runs(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+@pytest.mark.parametrize("event", ["index.json", "decoders"])
+def test_run_after_an_interrupted_start_is_complete(five_recordings, tmp_path, number, event):
+    """As Ctrl-C does, the signal goes to the whole group: when the index has just been made, and when decoders have started."""
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "index",
+        str(five_recordings),
+        "--index",
+        str(tmp_path / "index"),
+        "--json",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    until(lambda: process.poll() is not None or has_occurred(event, process.pid, tmp_path / "index"))
+    os.killpg(process.pid, number)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode in (0, 130, -number)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    with EdgeStore.open(tmp_path / "index") as store:
+        assert store.count() == 5
+
+
+def has_occurred(event: str, process: int, index_paths: Path) -> bool:
+    if event == "index.json":
+        return (index_paths / event).exists()
+    listed = subprocess.run(["ps", "-ww", "-o", "args=", "--ppid", str(process)], capture_output=True, text=True).stdout
+    return "voxdex.encoders.worker" in listed
+
+
+INTERRUPTED = """
+import os, signal, sys
+import cli
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "voxdex.commands.search":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+cli.main(["status"])
+"""
+
+
+def test_ctrl_c_during_imports_prints_no_traceback(home):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")

@@ -6,7 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.fakes.archives import failed_names_of_command, index_paths, metadata_by_name, without_empty, write_sheet
 from tests.fakes.sounds import voice, write_sound
+from voxdex.indexer.location import LocalIndex
+from voxdex.indexer.maintenance import rebuild_index
+from voxdex.indexer.store.base import StoreError
 
 
 @pytest.fixture
@@ -95,3 +99,79 @@ def test_tags_of_files_are_stored_and_can_be_asked_for(voxdex, tmp_path):
     voxdex("index", folder)
     hits = voxdex("search", "a voice", "--where", "title=Tape 3", "--json").json["hits"]
     assert [hit["recording"].rsplit("/", 1)[-1] for hit in hits] == ["tagged.wav"]
+
+
+def test_reindex_refuses_unreadable_recordings(voxdex, five_recordings, other_model):
+    (five_recordings / "broken.wav").write_bytes(b"no sound" * 100)
+    voxdex("index", five_recordings)
+    contents = {path: path.read_bytes() for path in sorted(five_recordings.iterdir())}
+    for path in (five_recordings / "a.wav", five_recordings / "b.wav", five_recordings / "c.wav"):
+        path.write_bytes(b"unreadable" * 10)
+    refused = voxdex("reindex", "--model", other_model)
+    assert refused.status == 2 and "3 of the 5 recordings" in refused.err and "--drop-failed" in refused.err
+    before = voxdex("status", "--json").json
+    assert before["space"].startswith("mini@") and before["clips"] == 5
+    for path, content in contents.items():
+        path.write_bytes(content)
+    done = voxdex("reindex", "--model", other_model, "--json")
+    assert done.status == 1 and failed_names_of_command(done) == ["broken.wav"]
+    assert voxdex("status", "--json").json["clips"] == 5
+
+
+def test_reindex_refuses_an_unreadable_archive(voxdex, five_recordings, other_model):
+    voxdex("index", five_recordings)
+    for path in five_recordings.iterdir():
+        path.write_bytes(b"unreadable" * 10)
+    assert voxdex("reindex", "--model", other_model).status == 2
+    assert voxdex("status", "--json").json["clips"] == 5
+    dropped = voxdex("reindex", "--model", other_model, "--drop-failed", "--json")
+    assert dropped.status == 2 and len(dropped.json["failed"]) == 5
+    assert voxdex("status", "--json").json["clips"] == 0
+
+
+def test_recordings_pruned_between_two_rebuilds_stay_removed(five_recordings, tmp_path, mini, other_model):
+    from voxdex.encoders.model import open_model
+
+    place, other = LocalIndex(tmp_path / "index"), open_model(str(other_model))
+    with place.create(mini.card.space, "mini", mini.card.dimension) as store:
+        index_paths([five_recordings], store, mini)
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_index(place, other, on_progress=stop)
+    for name in "ab":
+        (five_recordings / f"{name}.wav").unlink()
+    with place.open() as store:
+        assert index_paths([five_recordings], store, mini, prune=True).removed == 2
+    assert rebuild_index(place, other).recordings == 3
+    with place.open() as store:
+        assert store.space == other.card.space and store.count() == 3
+
+
+def test_rebuild_keeps_recordings_of_an_absent_drive(five_recordings, tmp_path, mini, other_model):
+    from voxdex.encoders.model import open_model
+
+    place, other = LocalIndex(tmp_path / "index"), open_model(str(other_model))
+    with place.create(mini.card.space, "mini", mini.card.dimension) as store:
+        index_paths([five_recordings], store, mini)
+    for name in "abc":
+        (five_recordings / f"{name}.wav").unlink()
+    with pytest.raises(StoreError, match=r"3 of the 5 files .* --prune=all"):
+        rebuild_index(place, other, prune=True)
+    assert rebuild_index(place, other, prune=True, prune_all=True).indexed == 2
+
+
+def test_rebuild_keeps_the_metadata_of_copies(five_recordings, tmp_path, mini, other_model):
+    from voxdex.encoders.model import open_model
+
+    shutil.copy(five_recordings / "a.wav", five_recordings / "copy.wav")
+    place, other = LocalIndex(tmp_path / "index"), open_model(str(other_model))
+    with place.create(mini.card.space, "mini", mini.card.dimension) as store:
+        index_paths([five_recordings], store, mini, write_sheet(five_recordings, "a.wav,Anna,1999", "copy.wav,Bert,2001"))
+    rebuild_index(place, other)
+    (five_recordings / "a.wav").unlink()
+    with place.open() as store:
+        index_paths([five_recordings], store, other, prune=True)
+        assert without_empty(metadata_by_name(store)) == {"copy.wav": {"speaker": "Bert", "year": 2001.0}}

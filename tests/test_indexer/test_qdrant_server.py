@@ -1,18 +1,17 @@
-"""Collections of a Qdrant server: made, described and replaced by any number of processes, within the server's limits."""
+"""Stores on a Qdrant server: creation by several processes, promotion, limits and names of collections."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 
 pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
 
-from tests.fakes.qdrant.double import qdrant_double
-from tests.fakes.sounds import voice, write_sound
+from tests.fakes.qdrant.double import collection_names, qdrant_double
 from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
-from voxdex.indexer.store.qdrant_collections import DESCRIPTION_ID
 from voxdex.indexer.store.qdrant_connection import connect
 from voxdex.indexer.store.qdrant_server import FIELDS, ServerStore
 
@@ -28,18 +27,7 @@ def clips(count, **payload):
         yield Point(f"00000000-0000-0000-0000-{number:012}", vector / np.linalg.norm(vector), about | {"number": float(number)})
 
 
-def collections(double):
-    with httpx_client(double) as client:
-        return [found["name"] for found in client.get("/collections").json()["result"]["collections"]]
-
-
-def httpx_client(double):
-    import httpx
-
-    return httpx.Client(base_url=double.url)
-
-
-def test_any_number_of_processes_begin_at_once_and_lose_nothing_of_each_other(double):
+def test_concurrent_creation(double):
     together = threading.Barrier(6)
 
     def begin(number):
@@ -51,11 +39,11 @@ def test_any_number_of_processes_begin_at_once_and_lose_nothing_of_each_other(do
     with ThreadPoolExecutor(6) as processes:
         list(processes.map(begin, range(6)))
     with ServerStore.open(connect(double.url), "voices") as store:
-        assert store.count() == 6 and len(collections(double)) == 1
+        assert store.count() == 6 and len(collection_names(double)) == 1
         assert set(store.schema()) == {f"metadata.{kind}{number}" for kind in "mt" for number in range(6)} | {"metadata.shared"}
 
 
-def test_what_another_process_declared_meanwhile_stays(double):
+def test_concurrent_declaration_of_fields(double):
     with ServerStore.create(connect(double.url), *NEW) as first, ServerStore.open(connect(double.url), "voices") as second:
         first.ensure_fields({"metadata.a": "text"})
         second.ensure_fields({"metadata.b": "number"})
@@ -63,7 +51,7 @@ def test_what_another_process_declared_meanwhile_stays(double):
         assert first.schema() == {"metadata.a": "text", "metadata.b": "number", "metadata.c": "date"}
 
 
-def test_a_creation_that_was_cut_short_anywhere_is_begun_anew():
+def test_creation_after_an_interruption_at_any_request():
     requests = 0
     while True:
         requests += 1
@@ -85,16 +73,16 @@ def test_a_creation_that_was_cut_short_anywhere_is_begun_anew():
             with ServerStore.create(connect(double.url), *NEW) as store:
                 store.ensure_fields({"recording": "text"})
                 store.upsert(list(clips(3)))
-                assert store.count() == 3 and len(collections(double)) == 1
+                assert store.count() == 3 and len(collection_names(double)) == 1
             if not cut:
                 break
     assert requests > 5
 
 
 @pytest.mark.parametrize("is_alias", [False, True])
-def test_what_is_another_programs_is_named_and_left_alone(double, is_alias):
+def test_foreign_collections_are_refused(double, is_alias):
     client = connect(double.url)
-    with httpx_client(double) as http:
+    with httpx.Client(base_url=double.url) as http:
         http.put("/collections/theirs", json={"vectors": {"size": 4, "distance": "Cosine"}})
         if is_alias:
             action = {"create_alias": {"collection_name": "theirs", "alias_name": "mine"}}
@@ -105,13 +93,13 @@ def test_what_is_another_programs_is_named_and_left_alone(double, is_alias):
             continue
         with pytest.raises(StoreError, match=f"'{name}'.*not Voxdex's.*--collection"):
             make(client, name, *NEW[1:])
-    assert collections(double) == ["theirs"]
+    assert collection_names(double) == ["theirs"]
 
 
-def test_a_collection_of_the_same_name_that_holds_something_else_is_left_alone(double):
+def test_foreign_collection_under_the_physical_name(double):
     with ServerStore.create(connect(double.url), *NEW) as store:
         collection = store._collection
-    with httpx_client(double) as http:
+    with httpx.Client(base_url=double.url) as http:
         http.delete(f"/collections/{collection}")
         http.put(f"/collections/{collection}", json={"vectors": {"size": 4, "distance": "Cosine"}})
         http.put(f"/collections/{collection}/points", json={"points": [{"id": 1, "vector": [1, 0, 0, 0], "payload": {}}]})
@@ -119,7 +107,7 @@ def test_a_collection_of_the_same_name_that_holds_something_else_is_left_alone(d
         ServerStore.create(connect(double.url), *NEW)
 
 
-def test_what_is_said_is_held_from_the_start_or_not_at_all(double):
+def test_phonetic_space_is_set_at_creation_only(double):
     with ServerStore.create(connect(double.url), *NEW) as store, pytest.raises(StoreError, match="voxdex reindex --phonetic"):
         store.add_phonetic(SOUNDS)
     with ServerStore.create_staging(connect(double.url), *NEW, phonetic=SOUNDS) as store:
@@ -128,10 +116,10 @@ def test_what_is_said_is_held_from_the_start_or_not_at_all(double):
             assert former.phonetic is None
         store.promote()
     with ServerStore.open(connect(double.url), "voices") as store:
-        assert store.phonetic == SOUNDS and len(collections(double)) == 1
+        assert store.phonetic == SOUNDS and len(collection_names(double)) == 1
 
 
-def test_the_former_index_answers_until_another_takes_over(double):
+def test_former_index_answers_until_promotion(double):
     with ServerStore.create(connect(double.url), *NEW) as former:
         former.upsert(list(clips(3)))
         before = former.revision()
@@ -146,20 +134,20 @@ def test_the_former_index_answers_until_another_takes_over(double):
             former.count()
 
 
-def test_what_was_begun_and_given_up_goes_when_another_takes_over(double):
+def test_promotion_removes_abandoned_collections(double):
     ServerStore.create(connect(double.url), *NEW).close()
     ServerStore.create(connect(double.url), "voices-0123456789ab", *NEW[1:]).close()
     ServerStore.create_staging(connect(double.url), "voices", "given up", "other", 4).close()
-    with httpx_client(double) as http:
+    with httpx.Client(base_url=double.url) as http:
         http.put("/collections/voices-0123456789ac", json={"vectors": {"size": 4, "distance": "Cosine"}})
     with ServerStore.create_staging(connect(double.url), "voices", "third", "third", 4) as store:
         store.promote()
         kept = {store._collection, "voices-0123456789ac"}
     with ServerStore.open(connect(double.url), "voices-0123456789ab") as other:
-        assert set(collections(double)) == {*kept, other._collection}
+        assert set(collection_names(double)) == {*kept, other._collection}
 
 
-def test_a_reader_sees_that_something_was_written(double):
+def test_revision_changes_with_writes(double):
     with ServerStore.create(connect(double.url), *NEW) as writer, ServerStore.open(connect(double.url), "voices") as reader:
         writer.upsert(list(clips(2)))
         before = reader.revision()
@@ -180,7 +168,7 @@ STRICT = {
 
 
 @pytest.mark.parametrize("strict", STRICT.values(), ids=STRICT)
-def test_all_is_answered_within_a_servers_limits(double, strict):
+def test_operations_within_strict_mode(double, strict):
     double.limits = strict
     fields = {"recording": "text", "number": "number", "metadata.speaker": "text", "probabilities.age": "number"}
     with ServerStore.create(connect(double.url), *NEW) as store:
@@ -211,22 +199,7 @@ def test_all_is_answered_within_a_servers_limits(double, strict):
         assert len(store.sample_vectors(100)) == 39
 
 
-def test_a_collection_of_an_older_version_is_refused_with_the_way_out(double, here, tmp_path):
-    with ServerStore.create(connect(double.url), *NEW) as store:
-        collection = store._collection
-    changes = {"payload": {"format": 2, "says": None}, "points": [DESCRIPTION_ID]}
-    with httpx_client(double) as client:
-        client.post(f"/collections/{collection}/points/payload", params={"wait": True}, json=changes).raise_for_status()
-    write_sound(tmp_path / "a.wav", voice(1.0))
-    at = ("--url", double.url, "--collection", NEW[0])
-    for command in (["search", "a man"], ["status"], ["index", tmp_path / "a.wav"], ["reindex", "--model", "mini-open"]):
-        refused = here(*command, *at)
-        assert refused.status == 2 and "Traceback" not in refused.err
-        assert "has format 2, which this Voxdex no longer reads" in refused.err and "--collection NAME" in refused.err
-    assert collections(double) == [collection]
-
-
-def test_fields_beyond_those_that_a_server_indexes_are_named(double, caplog):
+def test_fields_beyond_the_limit_of_payload_indexes(double, caplog):
     double.limits = {"max_payload_index_count": 5}
     with ServerStore.create(connect(double.url), *NEW) as store:
         store.ensure_fields({"tags.title": "text", "recording": "text", "metadata.a": "text", "metadata.b": "number"})
@@ -244,10 +217,10 @@ def test_fields_beyond_those_that_a_server_indexes_are_named(double, caplog):
         ({"filter_max_conditions": 2}, r"strict mode"),
     ],
 )
-def test_a_limit_that_cannot_be_kept_is_named(double, limits, reason):
+def test_limits_that_are_too_low(double, limits, reason):
     with ServerStore.create(connect(double.url), *NEW) as store:
         store.ensure_fields({"number": "number"})
-        with httpx_client(double) as http:
+        with httpx.Client(base_url=double.url) as http:
             http.patch(f"/collections/{store._collection}", json={"strict_mode_config": {"enabled": True, **limits}})
     with ServerStore.open(connect(double.url), "voices") as store:
         with pytest.raises(StoreError, match=reason) as error:
@@ -260,7 +233,7 @@ def test_a_limit_that_cannot_be_kept_is_named(double, limits, reason):
 @pytest.mark.parametrize(
     "name", ["", "..", ".", "a b", "a/b", "a:b", "-a", "a-", "a.", "x" * 101, "ä", "a\nb", "a\n", "a%20b", "a\0"]
 )
-def test_names_that_no_server_takes_are_refused_before_it_is_asked(double, name):
+def test_invalid_collection_names(double, name):
     for ask in (ServerStore.open, ServerStore.exists, lambda server, name: ServerStore.create(server, name, *NEW[1:])):
         with pytest.raises(StoreError, match="no name for an index on a server"):
             ask(connect(double.url), name)
@@ -268,6 +241,6 @@ def test_names_that_no_server_takes_are_refused_before_it_is_asked(double, name)
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "oral-history_2.b", "x" * 100])
-def test_names_that_a_server_takes(double, name):
+def test_valid_collection_names(double, name):
     ServerStore.create(connect(double.url), name, *NEW[1:]).close()
     assert ServerStore.exists(connect(double.url), name)

@@ -167,3 +167,17 @@ def test_what_is_no_speech_is_indexed_only_when_asked(tmp_path, voxdex):
     assert quiet["non_speech_seconds"] == pytest.approx(12.0, abs=0.5)
     loud = voxdex("index", tmp_path / "audio", "--index", tmp_path / "all", "--no-vad", "--json").json
     assert (loud["indexed"], loud["clips"], loud["without_speech"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 9.99, 10.0, 10.01, 19.0, 19.01, 61.7])
+def test_windows_cover_the_recording_and_are_at_most_as_long_as_allowed(seconds):
+    samples = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32)
+    clips = list(Windows(np.array_split(samples, 7), 10.0))
+    assert all(clip.end - clip.start <= 10.0 for clip in clips)
+    covered = np.zeros(len(samples), bool)
+    for clip in clips:
+        first = round(clip.start * SAMPLE_RATE)
+        assert np.array_equal(clip.samples, samples[first : first + len(clip.samples)])
+        covered[first : first + len(clip.samples)] = True
+    assert covered.all()
+    assert len(clips) == max(1, int(np.ceil(round((seconds - 1) / 9, 6))))

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
+
 from tests.fakes.qdrant.api import Cluster, Request
 from tests.fakes.qdrant.terms import Json, Refused
 
@@ -244,3 +246,11 @@ def qdrant_double(tls: Path | None = None) -> Iterator[Double]:
     finally:
         double.close()
         cluster.close()
+
+
+def collection_names(double: Double) -> list[str]:
+    return [found["name"] for found in httpx.get(f"{double.url}/collections").json()["result"]["collections"]]
+
+
+def collection_config(double: Double, collection: str) -> Json:
+    return httpx.get(f"{double.url}/collections/{collection}").json()["result"]["config"]
