@@ -75,3 +75,18 @@ def two_pitches(gap: float = 0.05) -> np.ndarray:
         return 0.1 * sum(np.sin(2 * np.pi * hz * k * times) / k for k in range(1, int(3800 / hz)))
 
     return np.concatenate([pulses(70), np.zeros(int(gap * RATE)), pulses(330)]).astype(np.float32)
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(int(seconds * RATE), np.float32)
+
+
+def music(seconds: float) -> np.ndarray:
+    """Broken chords, plucked."""
+    rng, time = np.random.default_rng(0), np.arange(int(seconds * RATE)) / RATE
+    sound = np.zeros(len(time))
+    for begin in np.arange(0, seconds, 0.25):
+        struck = np.where(time >= begin, np.exp(-4 * np.maximum(0, time - begin)), 0)
+        hz = 110 * 2 ** (rng.choice([0, 4, 7, 12, 16, 19, 24]) / 12)
+        sound += struck * sum(np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 6))
+    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)

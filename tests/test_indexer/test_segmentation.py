@@ -1,4 +1,4 @@
-"""What becomes a clip of a recording, and what is measured of it."""
+"""Segmentation of recordings into clips, by speech or by windows."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -7,8 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.fakes.sounds import tone, voice, write_sound
-from voxdex.encoders.audio.acoustics import measure
+from tests.fakes.sounds import music, silence, tone, voice, write_sound
 from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
 from voxdex.encoders.audio.vad import SileroVad
 from voxdex.indexer.pipeline.clips import Windows
@@ -28,21 +27,6 @@ def cut(samples: np.ndarray, block: int = 16_000) -> tuple[list[tuple[float, flo
     return [(clip.start, clip.end) for clip in clips], clips
 
 
-def silence(seconds: float) -> np.ndarray:
-    return np.zeros(int(seconds * SAMPLE_RATE), np.float32)
-
-
-def music(seconds: float) -> np.ndarray:
-    """Broken chords, plucked."""
-    rng, time = np.random.default_rng(0), np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    sound = np.zeros(len(time))
-    for begin in np.arange(0, seconds, 0.25):
-        struck = np.where(time >= begin, np.exp(-4 * np.maximum(0, time - begin)), 0)
-        hz = 110 * 2 ** (rng.choice([0, 4, 7, 12, 16, 19, 24]) / 12)
-        sound += struck * sum(np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 6))
-    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
-
-
 def test_silence_and_music_make_no_clips(sentence):
     parts = [silence(3.0), sentence, silence(4.0), music(12.0), silence(2.0), sentence]
     spans, clips = cut(np.concatenate(parts))
@@ -56,14 +40,14 @@ def test_silence_and_music_make_no_clips(sentence):
 
 
 @pytest.mark.parametrize("level", [1.0, 0.03, 0.002])
-def test_clips_lie_where_the_speech_is_whatever_its_level(sentence, level):
+def test_clips_cover_speech_at_any_level(sentence, level):
     (start, end), *more = cut(level * np.concatenate([silence(2.0), sentence, silence(2.0)]))[0]
     loud = np.flatnonzero(np.abs(sentence) > 0.02) / SAMPLE_RATE
     assert not more
     assert 2.0 + loud[0] - 0.4 < start <= 2.0 + loud[0] and 2.0 + loud[-1] <= end < 2.0 + loud[-1] + 0.4
 
 
-def test_long_speech_is_cut_without_losing_or_repeating_any(sentence):
+def test_long_speech_is_cut_without_loss_or_overlap(sentence):
     speech = np.concatenate([sentence, sentence[::-1][:2000], sentence, sentence, sentence, sentence])
     spans, _ = cut(speech)
     assert len(spans) > 1 and all(1.0 < end - start <= 10.0 for start, end in spans)
@@ -75,7 +59,7 @@ def test_long_speech_is_cut_without_losing_or_repeating_any(sentence):
 
 
 @pytest.mark.parametrize("block", [160, 4_001, 1_000_000])
-def test_clips_do_not_depend_on_the_blocks(sentence, block):
+def test_clips_do_not_depend_on_block_sizes(sentence, block):
     sound = np.concatenate([silence(0.5), sentence, silence(1.5), sentence])
     assert [start for start, _ in cut(sound, block)[0]] == pytest.approx([start for start, _ in cut(sound)[0]], abs=0.1)
 
@@ -83,57 +67,15 @@ def test_clips_do_not_depend_on_the_blocks(sentence, block):
 @pytest.mark.parametrize(
     "sound", [silence(0.009), silence(30.0), tone(5.0), 0.1 * np.random.default_rng(0).standard_normal(80_000)]
 )
-def test_what_nobody_says_is_no_clip(sound):
+def test_sounds_without_speech_make_no_clips(sound):
     assert cut(sound)[0] == []
 
 
-def test_no_sound_at_all_is_no_clip():
+def test_empty_sound_makes_no_clips():
     assert cut(np.zeros(0))[0] == [] and list(Windows([], 10.0)) == []
 
 
-def test_a_voice_is_measured():
-    sound = np.concatenate([silence(0.2), voice(4.0, 110, seed=1), silence(0.2)])
-    found = measure(sound)
-    assert found.pitch_hz == pytest.approx(110, rel=0.06)
-    assert 0.3 < found.pitch_range_semitones < 2.0
-    assert found.syllables_per_second == pytest.approx(4 * 4.0 / 4.4, abs=0.7)
-    assert measure(0.1 * sound).loudness_lufs == pytest.approx(found.loudness_lufs - 20, abs=0.1)
-
-
-def test_loudness_is_that_of_the_standard():
-    pyloudnorm = pytest.importorskip("pyloudnorm", reason="pyloudnorm comes with the train and test extras")
-    sound = np.concatenate([voice(3.0), 0.1 * voice(2.0, seed=2), silence(2.0), tone(2.0, 1000.0)])
-    expected = pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(sound.astype(np.float64))
-    assert measure(sound).loudness_lufs == pytest.approx(expected, abs=0.3)
-
-
-@pytest.mark.parametrize("snr_db", [5.0, 15.0, 25.0])
-def test_noise_is_measured(snr_db):
-    speech = np.concatenate([silence(0.4), voice(3.0), silence(0.4)])
-    level = np.sqrt(np.square(speech).mean()) * 10 ** (-snr_db / 20)
-    noise = level * np.random.default_rng(0).standard_normal(len(speech))
-    assert measure((speech + noise).astype(np.float32)).snr_db == pytest.approx(snr_db, abs=2.0)
-
-
-@pytest.mark.parametrize("sound", [silence(0.01), silence(2.0), 0.1 * np.random.default_rng(0).standard_normal(32_000)])
-def test_what_is_not_voiced_has_no_pitch(sound):
-    found = measure(sound.astype(np.float32))
-    assert found.pitch_hz is None and found.pitch_range_semitones is None
-
-
-def test_measures_agree_with_the_careful_ones(demo_archive):
-    careful = pytest.importorskip(
-        "voxdex.encoders.training.annotate.acoustics", reason="the measures of annotate come with the train extra"
-    )
-    for path in sorted(demo_archive.rglob("*.wav")):
-        if "whisper" not in path.name:
-            sound = read_audio(path)
-            quick, slow = measure(sound), careful.measure(sound)
-            assert quick.pitch_hz == pytest.approx(slow.pitch_hz, rel=0.1), path.name
-            assert quick.loudness_lufs == pytest.approx(slow.loudness_lufs, abs=0.5), path.name
-
-
-def test_a_long_recording_needs_no_more_memory_than_a_short_one(tmp_path, voxdex):
+def test_memory_does_not_grow_with_the_recording(tmp_path, voxdex):
     """Half an hour of which most is silence, beside a minute."""
     peaks = {}
     for minutes in (1, 30):
@@ -159,7 +101,7 @@ def write_long(path: Path, minutes: int) -> None:
         output.mux(stream.encode(None))
 
 
-def test_what_is_no_speech_is_indexed_only_when_asked(tmp_path, voxdex):
+def test_no_vad_indexes_sounds_without_speech(tmp_path, voxdex):
     (tmp_path / "audio").mkdir()
     write_sound(tmp_path / "audio" / "hum.wav", tone(12.0))
     quiet = voxdex("index", tmp_path / "audio", "--index", tmp_path / "speech", "--json").json
