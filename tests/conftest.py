@@ -5,19 +5,16 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
 from demo.make_archive import main as make_archive
-from tests.fakes.qdrant.double import Double, qdrant_double
 from tests.fakes.sounds import voice, write_sound
 from tests.forks import Forks
 from voxdex.commands import main
@@ -28,6 +25,8 @@ from voxdex.indexer.index import index
 from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.scan import find_recordings
 from voxdex.indexer.store.edge import EdgeStore
+
+pytest_plugins = ("tests.fakes.qdrant.fixtures", "tests.fakes.spoken")
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
@@ -182,66 +181,6 @@ def here(home):
     return run
 
 
-@pytest.fixture
-def double() -> Iterator[Double]:
-    """A Qdrant server that fails when it is told to."""
-    with qdrant_double() as double:
-        yield double
-
-
-@pytest.fixture
-def tls_double(tmp_path_factory) -> Iterator[Double]:
-    """A Qdrant server whose certificate nobody signed."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
-    with qdrant_double(tls=tmp_path_factory.mktemp("certificate")) as double:
-        yield double
-
-
-@dataclass(frozen=True)
-class Qdrant:
-    """A Qdrant server for a test.
-
-    urls: of its nodes. prefix: of the names of a test's collections. double: what stands for the server; None for a real one.
-    """
-
-    urls: tuple[str, ...]
-    prefix: str
-    double: Double | None = None
-
-    @property
-    def url(self) -> str:
-        return self.urls[0]
-
-    def collection(self, name: str = "voices") -> str:
-        """A name that no other test's collection has."""
-        return self.prefix + name
-
-    def options(self, name: str = "voices") -> tuple[str, ...]:
-        """How a command is told of a collection."""
-        return "--url", self.url, "--collection", self.collection(name)
-
-    def clear(self) -> None:
-        """Removes the collections of a test, with their aliases."""
-        headers = {"api-key": key} if (key := os.environ.get("VOXDEX_API_KEY")) else {}
-        with httpx.Client(base_url=self.url, headers=headers, timeout=60) as client:
-            for collection in client.get("/collections").json()["result"]["collections"]:
-                if collection["name"].startswith(self.prefix):
-                    client.delete(f"/collections/{collection['name']}").raise_for_status()
-
-
-@pytest.fixture
-def qdrant(request) -> Qdrant:
-    """The server at QDRANT_URL, the nodes at QDRANT_URLS (between spaces), or else a double of one with three nodes."""
-    urls = (os.environ.get("QDRANT_URLS") or os.environ.get("QDRANT_URL") or "").split()
-    if not urls:
-        double = request.getfixturevalue("double")
-        return Qdrant((double.url, double.node().url, double.node().url), "", double)
-    server = Qdrant(tuple(urls), f"test-{uuid.uuid4().hex[:8]}-")
-    request.addfinalizer(server.clear)
-    return server
-
-
 @pytest.fixture(scope="session")
 def mini() -> Model:
     return open_model("mini", device="cpu")
@@ -293,6 +232,12 @@ def four_recordings(tmp_path) -> Path:
     for i, f0 in enumerate((95, 110, 220, 240)):
         write_sound(folder / f"{i}.wav", voice(1.5, f0, seed=i))
     return folder
+
+
+@pytest.fixture
+def takes(tmp_path) -> list[Path]:
+    """A low voice, a high one, and one in between."""
+    return [write_sound(tmp_path / f"{name}.wav", voice(2.0, hz)) for name, hz in (("low", 90), ("high", 260), ("middle", 160))]
 
 
 @pytest.fixture(scope="session")

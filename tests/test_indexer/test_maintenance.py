@@ -1,4 +1,4 @@
-"""What the indexer's commands tell and do about an index: status, reindex, --dry-run, export-vectors."""
+"""Maintenance of an index: status, dry runs, reindex and export of vectors."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def audio(tmp_path):
     return folder
 
 
-def test_status_tells_what_is_there_and_what_failed(process, voxdex, audio):
+def test_status(process, voxdex, audio):
     assert voxdex("index", audio).status == 1
     said = process("status", "--json").json
     assert (said["recordings"], said["files"], said["duplicates"], said["clips"], said["missing"]) == (2, 3, 1, 2, 0)
@@ -38,7 +38,7 @@ def test_status_tells_what_is_there_and_what_failed(process, voxdex, audio):
     assert nothing.status == 2 and "There is no index" in nothing.err
 
 
-def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
+def test_dry_run_changes_nothing(voxdex, audio, home):
     said = voxdex("index", audio, "--dry-run", "--json").json
     assert [len(said[name]) for name in ("new", "changed", "known", "unchanged", "missing")] == [3, 0, 1, 0, 0]
     assert voxdex("status").status == 2
@@ -55,7 +55,7 @@ def test_a_dry_run_tells_and_does_nothing(voxdex, audio, home):
     assert voxdex("status", "--json").json | {"bytes": 0} == before
 
 
-def test_an_index_is_made_again_with_another_model(process, voxdex, audio, other_model, tmp_path):
+def test_reindex_with_another_model(process, voxdex, audio, other_model, tmp_path):
     (tmp_path / "known.csv").write_text("path,speaker,age\na.wav,Anna,31\ncopy.wav,Anna,31\n")
     voxdex("index", audio, "--metadata", tmp_path / "known.csv")
     refused = voxdex("index", audio, "--model", other_model)
@@ -71,7 +71,7 @@ def test_an_index_is_made_again_with_another_model(process, voxdex, audio, other
     assert voxdex("index", audio, "--json").json["unchanged"] == 3
 
 
-def test_making_an_index_again_does_not_lose_what_is_gone(voxdex, audio, other_model):
+def test_reindex_refuses_missing_recordings(voxdex, audio, other_model):
     voxdex("index", audio)
     (audio / "b.flac").unlink()
     refused = voxdex("reindex", "--model", other_model)
@@ -80,7 +80,7 @@ def test_making_an_index_again_does_not_lose_what_is_gone(voxdex, audio, other_m
     assert voxdex("reindex", "--model", other_model, "--prune", "--json").json["indexed"] == 1
 
 
-def test_vectors_are_exported(process, voxdex, audio, tmp_path):
+def test_export_vectors(process, voxdex, audio, tmp_path):
     voxdex("index", audio)
     assert process("export-vectors", tmp_path / "clips.npz").status == 0
     found = np.load(tmp_path / "clips.npz")
@@ -91,7 +91,7 @@ def test_vectors_are_exported(process, voxdex, audio, tmp_path):
     assert refused.status == 2 and "neither .npz nor .parquet" in refused.err
 
 
-def test_tags_of_files_are_stored_and_can_be_asked_for(voxdex, tmp_path):
+def test_tags_can_be_filtered(voxdex, tmp_path):
     folder = tmp_path / "audio"
     folder.mkdir()
     write_sound(folder / "tagged.wav", voice(1.0), tags={"title": "Tape 3", "artist": "Anna"})

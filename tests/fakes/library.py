@@ -1,0 +1,13 @@
+"""Speakers of the sample archive."""
+
+from collections.abc import Iterable
+
+from voxdex.search.query import Hit
+
+WOMEN = {"anna", "bella", "clara", "dora", "julia"}
+WHISPERING = {"dora", "henry"}
+
+
+def speakers(hits: Iterable[Hit]) -> list[str]:
+    """The speaker of each hit, from its metadata."""
+    return [hit.metadata["speaker"] for hit in hits]
