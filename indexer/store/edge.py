@@ -41,7 +41,16 @@ from voxdex.indexer.store.base import (
     in_portions,
     with_path_text,
 )
-from voxdex.indexer.store.edge_engine import FIELD_INDEXES, EdgeEngine, EdgeTerms, FieldIndexes, equals, query_of, shard_config
+from voxdex.indexer.store.edge_engine import (
+    FIELD_INDEXES,
+    EdgeEngine,
+    EdgeTerms,
+    FieldIndexes,
+    equals,
+    query_of,
+    shard_config,
+    tested,
+)
 from voxdex.indexer.store.files import check_free_space, copy_file, released_on_error, take_lock
 from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, render
 from voxdex.indexer.store.patterns import PATH_TEXT, path_text
@@ -67,8 +76,7 @@ from voxdex.indexer.store.shards import (
 CACHE = ".cache.json"
 """End of the name of a file of cached data, in the folder of the index."""
 FEW = 1000
-"""Maximum number of clips whose ids stand for a filter while the values of several fields are counted. Longer lists take more
-time than they save."""
+"""Maximum number of clips whose ids stand for a filter while values are counted. Longer lists take more time than they save."""
 
 
 class EdgeStore:
@@ -297,20 +305,23 @@ class EdgeStore:
         exact: bool = True,
     ) -> dict[str, Counter[str]]:
         del exact  # estimates are exact, see _count
-        schema, clips = self.schema(), self._render(where)
-        if len(fields) > 1:
-            clips = self._as_ids(clips)
+        schema, clips = self.schema(), self._for_counting(where)
 
         def count(key: str, without: Sequence[str]) -> Counter[str]:
             return self._count(key, edge.Filter(must=[clips, *map(edge.IsEmptyCondition, without)]))
 
         return {field: count_field(field, schema, count) for field in fields}
 
-    def _as_ids(self, among: edge.Filter) -> edge.Filter:
-        """Return a filter as the ids of its clips if they are few, so that it is evaluated only once."""
+    def _for_counting(self, where: Filter) -> edge.Filter:
+        """Render a filter in the fastest form for counting values: the ids of few clips, or a test of every clip."""
+        among = self._render(where)
+        if where == MATCH_ALL:
+            return among
         request = edge.ScrollRequest(limit=FEW + 1, filter=edge.Filter(must=[equals(CLIPS), among]), with_payload=False)
         records, _ = self._engine.call(lambda shard: shard.scroll(request))
-        return among if len(records) > FEW else edge.Filter(must=[edge.HasIdCondition({record.id for record in records})])
+        if len(records) <= FEW:
+            return edge.Filter(must=[edge.HasIdCondition({record.id for record in records})])
+        return tested(among)
 
     def _count(self, key: str, among: edge.Filter) -> Counter[str]:
         """Count the clips that meet a filter by the value of a payload key.

@@ -75,6 +75,11 @@ def query_of(target: np.ndarray | DiscoveryQuery) -> list[float] | models.Discov
     return models.DiscoverQuery(discover=models.DiscoverInput(target=target.target.tolist(), context=pairs))
 
 
+def tested(among: models.Condition) -> models.Filter:
+    """Negate a filter twice: the engine then tests it on every clip instead of collecting the points that match it first."""
+    return models.Filter(must_not=[models.Filter(must_not=[among])])
+
+
 def equals(where: Mapping[str, str]) -> models.Filter:
     """Return the filter for payloads with these values at these keys."""
     return models.Filter(
