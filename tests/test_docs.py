@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
 PYTHON = re.compile(r"```python\n(.*?)```", re.S)
 SHELL = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```sh\n(.*?)```", re.S)
-ELSEWHERE = {"serving.md": "tests/test_web/test_web.py runs its Python beside a server"}
+ELSEWHERE = {"serving.md": "tests/test_web/test_client.py runs its Python beside a server"}
 ENDLESS = {"serve"}
 """Commands whose examples are not run, as they do not end."""
 WOMEN = ("anna", "bella", "clara", "dora", "julia")

@@ -102,11 +102,11 @@ def store(library, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(library, tmp_path_factory):
-    from tests.test_web.test_web import serving
+    from tests.fakes.server import serve_index
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("VOXDEX_HOME", str(tmp_path_factory.mktemp("home")))
-        with serving(library / "indexes" / "default", requests_per_minute=10**9) as server:
+        with serve_index(library / "indexes" / "default", requests_per_minute=10**9) as server:
             yield server
 
 

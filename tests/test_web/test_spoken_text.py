@@ -2,19 +2,12 @@
 
 from pathlib import Path
 
+from tests.fakes.server import serve_index
 from tests.fakes.spoken import HARBOUR
 
 
 def test_search_by_spoken_text(spoken_home, home):
-    from fastapi.testclient import TestClient
-
-    from voxdex.indexer.location import LocalIndex
-    from voxdex.web.app import create_app
-    from voxdex.web.settings import Settings
-    from voxdex.web.state import AppState
-
-    services = AppState.of(LocalIndex(spoken_home / "indexes" / "default"), Settings(), "cpu")
-    with TestClient(create_app(services), base_url="http://127.0.0.1:8765") as server:
+    with serve_index(spoken_home / "indexes" / "default") as server:
         found = server.post("/api/search", json={"says": HARBOUR, "limit": 3})
         assert [Path(hit["recording"]).stem[-1] for hit in found.json()["hits"]] == ["2"] * 3, found.text
         page = server.get("/", params={"says": HARBOUR, "captions": "a woman"})
