@@ -1,3 +1,5 @@
+"""Fixtures of all tests: commands, the model, archives, and judgement of skipped tests in CI."""
+
 import hashlib
 import json
 import os

@@ -1,4 +1,4 @@
-"""The documentation: generated pages are up to date, links lead somewhere, and examples run as they stand."""
+"""The documentation: generated pages, links, and examples that run."""
 
 import ast
 import csv
@@ -35,7 +35,7 @@ def title(path: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
-def test_a_generated_page_is_up_to_date(page):
+def test_generated_pages_are_up_to_date(page):
     assert page.read_text(encoding="utf-8") == PAGES[page](), "run make docs"
 
 
@@ -46,7 +46,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=title)
-def test_links_lead_somewhere(page):
+def test_links(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         path, _, anchor = target.partition("#")
         if path.startswith(("http://", "https://")):
@@ -58,12 +58,12 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(there), f"{title(page)} links to {target}, a section that is not there"
 
 
-def test_the_site_has_every_page():
+def test_navigation_contains_every_page():
     navigation = set(re.findall(r"- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     assert navigation == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
 
 
-def test_the_readme_is_short():
+def test_length_of_the_readme():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 110
 
 

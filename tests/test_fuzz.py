@@ -1,6 +1,6 @@
-"""Whatever is asked, at whatever door: an answer or a sentence.
+"""Random input to filters, queries, commands and the HTTP API: an answer, or one sentence.
 
-VOXDEX_FUZZ=5000 asks so many questions of each kind, other ones at every run.
+VOXDEX_FUZZ=5000 draws 5000 new examples of each kind at every run.
 """
 
 import json
@@ -129,7 +129,7 @@ def take(tmp_path_factory):
 @example("speaker=w\udcf6man", "speaker")
 @example("speaker=\x00", "\x00")
 @example("duration=1e400", "duration")
-def test_filters_are_met_or_refused(store, filter, field):
+def test_filters(store, filter, field):
     try:
         where = parse_filter(filter)
         store.query(np.eye(1, 256, dtype=np.float32)[0], 5, where)
@@ -154,7 +154,7 @@ def test_filters_are_met_or_refused(store, filter, field):
 @example(["a woman"], [], [], [], [], "\x00", None, 1, 0)
 @example(["a woman"], [], [], [], [], "", None, float("nan"), 0)
 @example([], [], [], [], ["0\n"], "", None, 1, 0)
-def test_queries_are_answered_or_refused(store, mini, captions, without, move, where, like, says, group, fold, least):
+def test_queries(store, mini, captions, without, move, where, like, says, group, fold, least):
     try:
         spec = QuerySpec(
             captions=captions, like=like, without=without, move=move, where=where, spoken_text=says,
@@ -172,7 +172,7 @@ def test_queries_are_answered_or_refused(store, mini, captions, without, move, w
 @example(["a", "b"], ["{0}"], "label")
 @example(["a", "b"], ["{x!r} {}"], "label")
 @example(["a", "w\udcf6man"], [], "label")
-def test_labels_are_put_into_words_or_refused(mini, labels, templates, name):
+def test_label_sets(mini, labels, templates, name):
     try:
         asked = label_set(mini, name, labels, templates)
         assert np.isfinite(asked.vectors).all()
@@ -224,7 +224,7 @@ def _checked(answer) -> None:
 @example({"min_score": float("nan")})
 @example({"fold": float("nan")})
 @example({"says": "..."})
-def test_the_api_answers_or_refuses(server, asked):
+def test_api(server, asked):
     _checked(server.post("/api/search", content=json.dumps(asked), headers={"Content-Type": "application/json"}))
     for door in ("/api/search", "/"):
         _checked(server.get(door, params=_sendable(asked)))
@@ -244,7 +244,7 @@ def _sendable(value):
 @example("...", "a", "b")
 @example("a", "...", "{0}")
 @example("a\x001\x00b", "a", "{x!r} {}")
-def test_sounds_are_answered_about_or_refused(server, take, caption, label, template):
+def test_uploads(server, take, caption, label, template):
     caption, label, template = map(_sendable, (caption, label, template))
     for door, asked in (
         ("embed", {"captions": caption}),
@@ -262,13 +262,13 @@ def test_sounds_are_answered_about_or_refused(server, take, caption, label, temp
 @example("Host", "[bad")
 @example("Origin", "http://[bad")
 @example("Host", "127.0.0.1:port")
-def test_headers_are_refused_at_most(server, name, text):
+def test_headers(server, name, text):
     _checked(server.get("/api/clips/x/audio", headers={name: re.sub("[\r\n]", "", text).encode("utf-8", "replace")}))
 
 
 @fuzzed(100)
 @given(TEXTS, st.sampled_from(["", "/audio", "/peaks", "/recording"]))
-def test_clips_that_are_none_are_refused(server, name, rest):
+def test_clip_ids(server, name, rest):
     from urllib.parse import quote
 
     answer = server.get(f"/api/clips/{quote(name.encode('utf-8', 'replace'), safe='')}{rest}")
@@ -281,7 +281,7 @@ def test_clips_that_are_none_are_refused(server, name, rest):
 @example(b'{"a":' * 5000)
 @example(b'"\\ud800"')
 @example(b'{"caption": 1e999}')
-def test_bodies_are_read_or_refused(server, body):
+def test_bodies(server, body):
     _checked(server.post("/api/search", content=body, headers={"Content-Type": "application/json"}))
 
 
@@ -307,7 +307,7 @@ ARGUMENTS = st.one_of(
 
 @fuzzed(25)
 @given(ARGUMENTS)
-def test_commands_answer_or_refuse(here, library, take, monkeypatch, arguments):
+def test_commands(here, library, take, monkeypatch, arguments):
     assume(not any("\x00" in part for part in arguments))  # no shell can pass it
     monkeypatch.setenv("VOXDEX_HOME", str(library))
     monkeypatch.chdir(take.parent)

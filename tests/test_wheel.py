@@ -64,13 +64,13 @@ def wheel(tmp_path_factory) -> Path:
     return build("wheel", checkout(folder / "source", links=True), folder / "dist")
 
 
-def test_a_wheel_holds_every_module_and_data_file_once(wheel):
+def test_wheel_contains_every_file_once(wheel):
     assert held(wheel) == sorted(expected())
     with zipfile.ZipFile(wheel) as archive:
         assert {name.split("/")[0] for name in archive.namelist()} == {"voxdex", "voxdex-0.1.0.dist-info"}
 
 
-def test_a_wheel_is_the_same_from_an_sdist_of_a_checkout_without_links(wheel, tmp_path):
+def test_wheel_from_an_sdist_without_links(wheel, tmp_path):
     sdist = build("sdist", checkout(tmp_path / "source", links=False), tmp_path / "dist")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
@@ -148,7 +148,7 @@ def served(environment: Path, folder: Path) -> Iterator[str]:
             process.kill()
 
 
-def test_an_installed_wheel_indexes_searches_and_serves(run, environment, tmp_path):
+def test_index_search_and_serve_from_a_wheel(run, environment, tmp_path):
     archive, index = tmp_path / "audio", tmp_path / "index"
     archive.mkdir()
     write_sound(archive / "low.wav", voice(3.0, 100))
@@ -165,7 +165,7 @@ def test_an_installed_wheel_indexes_searches_and_serves(run, environment, tmp_pa
         assert httpx.get(f"{address}static/voxdex.css", timeout=PATIENCE).status_code == 200
 
 
-def test_an_installed_wheel_is_one_package_that_knows_its_version(run):
+def test_installed_package_and_version(run):
     for program in (["voxdex"], ["python", "-m", "voxdex"]):
         assert run(*program, "--version").strip().endswith("voxdex, version 0.1.0")
     assert run("python", "-c", "import voxdex; print(voxdex.__version__)").strip() == "0.1.0"

@@ -5,9 +5,7 @@ import numpy as np
 from demo.make_archive import SENTENCES, write
 from tests.fakes.spoken import HARBOUR
 from voxdex.encoders.audio.reader import read_audio
-from voxdex.encoders.phonetic.evaluation import (
-    add_noise,
-)
+from voxdex.encoders.phonetic.evaluation import add_noise
 
 
 def test_clear_speech_is_more_intelligible_than_noise(process, voxdex, spoken_archive, tmp_path):

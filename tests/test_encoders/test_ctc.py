@@ -8,6 +8,7 @@ import pytest
 from voxdex.encoders.phonetic.ctc import (
     PMI_FLOOR,
     PhoneticEmbedding,
+    align,
     locate,
     log_likelihoods,
     match,
@@ -49,3 +50,11 @@ def test_match_and_locate_phonemes():
     assert locate(packed, [4, 4, 5], 10) == (15, 22)
     assert match([packed], [6, 5, 4, 4, 3], 10)[0] < 0.5
     assert match([], said, 10).shape == (0,)
+
+
+def test_frames_are_aligned_with_phonemes():
+    shares = np.full((2, 12, 5), 0.01)
+    for frame, symbol in enumerate([0, 1, 1, 0, 2, 2, 0, 0, 3, 0, 0, 0]):
+        shares[:, frame, symbol] = 0.9
+    found = align(np.log(shares), [12, 2], [[1, 2, 3], [1, 2, 3]])
+    assert found[0].tolist() in ([1, 4, 8], [2, 5, 8]) and len(found[1]) == 0

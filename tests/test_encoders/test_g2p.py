@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("phonemizer", reason="phonemizer comes with the phonetic extra")
 
-from voxdex.encoders.phonetic.g2p import EspeakError, to_phonemes
+from voxdex.encoders.phonetic.g2p import EspeakError, phoneme_tokenizer, to_phonemes
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_to_phonemes(language, text, phonemes):
 def test_unknown_languages_are_refused():
     with pytest.raises(EspeakError, match=r"no language 'xx'. Known: .*de.*pl"):
         to_phonemes(["a"], "xx")
+
+
+def test_phoneme_tokenizer():
+    tokenizer = phoneme_tokenizer(["ˈkɪdz ɑːɹ t͡ʃɪə"] * 300 + ["ʘ"])
+    assert tokenizer.encode("kɪdz ɑːɹ").tokens == ["k", "ɪ", "d", "z", "ɑː", "ɹ"]
+    assert tokenizer.encode("tʃ ʘ ə!").tokens == ["t", "ʃ", "[UNK]", "ə"]

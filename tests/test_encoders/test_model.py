@@ -1,3 +1,5 @@
+"""The model that ships: batch invariance, refusals, the model folder and golden values."""
+
 import json
 import shutil
 
@@ -20,7 +22,7 @@ def clips():
     return [voice(LENGTHS[i % len(LENGTHS)], f0=90 + 6 * i, seed=i) for i in range(32)]
 
 
-def test_a_clip_alone_and_among_others_gives_the_same_embedding(mini, clips):
+def test_embeddings_do_not_depend_on_the_batch(mini, clips):
     together = np.stack(list(mini.embed_speech(clips, batch_seconds=320)))
     alone = np.stack([next(mini.embed_speech([clip])) for clip in clips])
     assert (together * alone).sum(axis=1).min() >= 0.99999
@@ -28,7 +30,7 @@ def test_a_clip_alone_and_among_others_gives_the_same_embedding(mini, clips):
     assert together.shape == (32, mini.card.dimension) and together.dtype == np.float32
 
 
-def test_an_embedding_depends_neither_on_threads_nor_on_batch_size(mini, clips):
+def test_embeddings_do_not_depend_on_threads_or_batch_size(mini, clips):
     one_thread = open_model("mini", device="cpu:1")
     expected = np.stack(list(mini.embed_speech(clips)))
     for batch_seconds in (0.1, 15, 60):
@@ -36,14 +38,14 @@ def test_an_embedding_depends_neither_on_threads_nor_on_batch_size(mini, clips):
         assert (found * expected).sum(axis=1).min() >= 0.99999
 
 
-def test_embeddings_come_in_the_order_of_the_clips_and_clips_may_be_a_stream(mini, clips):
+def test_embeddings_of_a_stream_keep_its_order(mini, clips):
     many = [clips[i % 32] for i in np.random.default_rng(0).permutation(150)]
     vectors = np.stack(list(mini.embed_speech(iter(many), batch_seconds=30)))
     expected = {id(clip): vector for clip, vector in zip(clips, mini.embed_speech(clips), strict=True)}
     assert all(vector @ expected[id(clip)] >= 0.99999 for clip, vector in zip(many, vectors, strict=True))
 
 
-def test_padding_and_level_do_not_matter_but_the_voice_does(mini):
+def test_embeddings_depend_on_the_voice_not_on_padding_or_level(mini):
     low, high = voice(3, 100), voice(3, 230)
     quiet, same, other = mini.embed_speech([0.01 * low, low, high])
     assert quiet @ same > 0.9999
@@ -59,12 +61,12 @@ def test_padding_and_level_do_not_matter_but_the_voice_does(mini):
         (np.zeros(16_000 * 11, np.float32), "split it first"),
     ],
 )
-def test_what_is_not_a_clip_is_refused(mini, clip, reason):
+def test_invalid_clips(mini, clip, reason):
     with pytest.raises(ValueError, match=reason):
         list(mini.embed_speech([clip]))
 
 
-def test_digital_silence_has_an_embedding(mini):
+def test_digital_silence(mini):
     (vector,) = mini.embed_speech([np.zeros(16_000, np.float32)])
     assert np.isfinite(vector).all()
 
@@ -77,14 +79,14 @@ def test_captions_of_any_length_and_script(mini):
     assert vectors[0] @ next(mini.embed_text(["a woman"])) >= 0.99999
 
 
-def test_like_words_lie_nearer_than_unlike_words(mini):
+def test_similar_captions_have_similar_embeddings(mini):
     sad, mournful, angry, furious = mini.embed_text(["a sad voice", "a mournful voice", "an angry voice", "a furious voice"])
     assert sad @ mournful > sad @ angry
     assert angry @ furious > mournful @ furious
 
 
 @pytest.mark.parametrize("folder", sorted(SHIPPED.iterdir()), ids=lambda folder: folder.name)
-def test_a_shipped_model_folder_keeps_the_contract(folder):
+def test_shipped_model_folders(folder):
     spoken = read_card(folder).text == "phonemes"
     model = open_phonetic_model(folder.name) if spoken else open_model(folder.name)
     assert find_models()[folder.name] == model.folder == folder
@@ -108,7 +110,7 @@ def test_a_shipped_model_folder_keeps_the_contract(folder):
         assert {other.name for other in others} <= set(extra)
 
 
-def test_unknown_models_devices_and_broken_folders_are_explained(mini, tmp_path):
+def test_errors_of_open_model(mini, tmp_path):
     with pytest.raises(ModelError, match=r"no model .maxi.*mini"):
         open_model("maxi")
     with pytest.raises(ModelError, match="no device"):
@@ -128,7 +130,7 @@ def test_unknown_models_devices_and_broken_folders_are_explained(mini, tmp_path)
         open_model(broken)
 
 
-def test_cuda_is_used_or_refused_never_silently_dropped(monkeypatch):
+def test_cuda_is_used_or_refused(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(ModelError, match=r"voxdex\[gpu\]"):
         open_model("mini", device="cuda").start()

@@ -10,6 +10,7 @@ from tests.fakes.sounds import voice
 from voxdex.encoders.errors import NetworkError
 from voxdex.encoders.networks.factory import build_network
 from voxdex.encoders.networks.frontend import HarmonicFrontEnd, MelFrontEnd, PitchTrack
+from voxdex.encoders.networks.scraps import AcousticTower, PhonemeTower
 
 CONVNEXT = {"kind": "convnext", "mel_bins": 32, "widths": (16, 24), "depths": (1, 1)}
 TRANSFORMER = {"kind": "transformer", "vocabulary": 100, "hidden": 32, "layers": 1, "heads": 2, "features": 48}
@@ -52,7 +53,7 @@ def name(tower: dict) -> str:
 
 
 @pytest.mark.parametrize("tower", TOWERS, ids=name)
-def test_padding_and_neighbours_change_nothing(tower):
+def test_speech_towers_do_not_depend_on_the_batch(tower):
     net = network(tower)
     waveform, lengths = batch(CLIPS)
     with torch.inference_mode():
@@ -63,7 +64,7 @@ def test_padding_and_neighbours_change_nothing(tower):
 
 
 @pytest.mark.parametrize("tower", TOWERS[1:], ids=name)
-def test_a_pretrained_tower_gives_what_transformers_gives(tower):
+def test_pretrained_towers_agree_with_transformers(tower):
     net = network(tower)
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
     for clip in CLIPS[1:]:
@@ -75,7 +76,7 @@ def test_a_pretrained_tower_gives_what_transformers_gives(tower):
         assert cosine.item() > 0.99999
 
 
-def test_pooling_over_padding_is_the_reference_of_before_june_2026():
+def test_pooling_over_padding():
     tower = TOWERS[1] | {"pooling": "all"}
     net, waveform = network(tower), batch([CLIPS[3], CLIPS[4]])
     values = transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)(
@@ -89,7 +90,7 @@ def test_pooling_over_padding_is_the_reference_of_before_june_2026():
 
 @pytest.mark.parametrize("kind", ["XLMRoberta", "Bert", "Roberta"])
 @pytest.mark.parametrize("pooling", ["first", "mean"])
-def test_a_text_tower_gives_what_transformers_gives(kind, pooling):
+def test_text_towers_agree_with_transformers(kind, pooling):
     config = getattr(transformers, f"{kind}Config")(**TEXT, pad_token_id=1)
     net = network(text={"kind": "pretrained", "config": config.to_dict(), "pooling": pooling})
     ids = torch.randint(4, 100, (3, 12))
@@ -102,7 +103,7 @@ def test_a_text_tower_gives_what_transformers_gives(kind, pooling):
         assert torch.allclose(net.text_tower(ids[1:2, :5], mask[1:2, :5]), expected[1:2], atol=1e-5)
 
 
-def test_a_caption_does_not_see_its_padding():
+def test_captions_do_not_depend_on_padding():
     net = network()
     ids = torch.tensor([[2, 7, 9, 0, 0], [2, 8, 11, 12, 13]])
     mask = (ids > 0).long()
@@ -110,7 +111,7 @@ def test_a_caption_does_not_see_its_padding():
         assert torch.allclose(net.embed_text(ids, mask)[0], net.embed_text(ids[:1, :3], mask[:1, :3])[0], atol=1e-6)
 
 
-def test_mel_power_agrees_with_a_fourier_transform():
+def test_mel_front_end_agrees_with_a_fourier_transform():
     mel = MelFrontEnd(bins=40)
     waveform = torch.from_numpy(voice(0.7, 150))[None]
     power, frames = mel(waveform, torch.tensor([waveform.shape[1]]))
@@ -121,7 +122,7 @@ def test_mel_power_agrees_with_a_fourier_transform():
     assert torch.allclose(power, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_the_pitch_of_a_voice_is_found():
+def test_pitch_track():
     front_end, track = HarmonicFrontEnd(), PitchTrack()
     for f0 in (85, 140, 220, 330):
         spectrum = front_end(torch.from_numpy(voice(0.7, f0))[None])
@@ -145,7 +146,7 @@ def test_silence_around_speech_changes_little():
 
 
 @pytest.mark.parametrize("parts", [{}, {"text": {"kind": "pretrained", "config": transformers.BertConfig(**TEXT).to_dict()}}])
-def test_activations_computed_again_give_the_same_gradients(parts):
+def test_gradient_checkpointing_gives_the_same_gradients(parts):
     gradients = []
     for again in (False, True):
         net = network(TOWERS[1] if parts else CONVNEXT, **parts).train()
@@ -181,6 +182,21 @@ def test_activations_computed_again_give_the_same_gradients(parts):
         ({"projection": {"kind": "cubic"}}, "projection.kind is 'residual' or 'relu'"),
     ],
 )
-def test_a_config_that_cannot_work_says_why(change, words):
+def test_invalid_configurations(change, words):
     with pytest.raises(NetworkError, match=words):
         build_network({"speech_tower": CONVNEXT, "text_tower": TRANSFORMER, "projection": RESIDUAL} | change)
+
+
+def test_phonetic_towers_ignore_padding():
+    torch.manual_seed(0)
+    tower = AcousticTower(10, mel_bins=32, widths=(16, 24), depths=(1, 1), kernels=(5, 5), features=8, places=6).eval()
+    clip = torch.from_numpy(voice(1.3, 120))[None]
+    padded = torch.cat([clip, torch.zeros(1, 9000)], dim=1)
+    lengths = torch.tensor([clip.shape[1]])
+    with torch.inference_mode():
+        assert torch.allclose(tower(clip, lengths), tower(padded, lengths), atol=1e-4)
+        phonemes = PhonemeTower(10, hidden=16, layers=1, heads=2, features=8, places=6).eval()
+        ids, mask = torch.tensor([[3, 4, 5]]), torch.ones(1, 3, dtype=torch.int64)
+        longer = phonemes(torch.tensor([[3, 4, 5, 0, 0]]), torch.tensor([[1, 1, 1, 0, 0]]))
+        assert torch.allclose(phonemes(ids, mask), longer, atol=1e-5)
+        assert not torch.allclose(phonemes(ids, mask), phonemes(ids.flip(1), mask), atol=1e-2)

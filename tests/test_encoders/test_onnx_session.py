@@ -1,4 +1,4 @@
-"""Batches of like length, and devices by name."""
+"""Batches of similar length, and devices by name."""
 
 import importlib.metadata
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from voxdex.encoders.model_card import ModelError
 from voxdex.encoders.onnx_session import DeviceSpec, OnnxSession, length_batches, map_by_length, pad_clips, parse_device
 
 
-def test_batches_hold_all_items_and_keep_within_their_limits():
+def test_length_batches():
     lengths = np.random.default_rng(0).integers(1, 100, 200).tolist()
     for most, size in ((None, None), (7, None), (None, 150), (3, 150)):
         batches = length_batches(lengths, most, size)
@@ -23,7 +23,7 @@ def test_batches_hold_all_items_and_keep_within_their_limits():
     assert length_batches([]) == []
 
 
-def test_answers_come_in_order_from_several_threads():
+def test_map_by_length_keeps_the_order():
     items = [[i] * (1 + i % 5) for i in range(50)]
     with ThreadPoolExecutor(4) as pool:
         first = map_by_length(items, lambda batch: [item[0] for item in batch], max_items=3, map_batches=pool.map)
@@ -40,7 +40,7 @@ def test_answers_come_in_order_from_several_threads():
         ("cuda:1", DeviceSpec("cuda", gpus=(1,))),
     ],
 )
-def test_devices_are_read(name, device):
+def test_parse_device(name, device):
     assert parse_device(name) == device
 
 
@@ -52,14 +52,14 @@ def test_unknown_devices_are_refused(name, here):
     assert refused.status == 2 and f"no device '{name}'" in refused.err
 
 
-def test_two_builds_of_the_runtime_are_noticed(mini, monkeypatch):
+def test_conflicting_builds_of_the_runtime(mini, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "1.0")
     with pytest.raises(ModelError, match="overwrite each other"):
         OnnxSession(mini.folder / "speech.onnx", DeviceSpec("cuda"))
 
 
-def test_memory_of_a_gpu_is_a_number(mini, monkeypatch):
+def test_gpu_memory(mini, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setenv("VOXDEX_GPU_MEMORY", "much")
     with pytest.raises(ModelError, match=r"VOXDEX_GPU_MEMORY is a number of GiB, not 'much'"):

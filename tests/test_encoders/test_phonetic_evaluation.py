@@ -5,9 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from voxdex.encoders.phonetic.ctc import (
-    PhoneticEmbedding,
-)
+from voxdex.encoders.phonetic.ctc import PhoneticEmbedding
 from voxdex.encoders.phonetic.evaluation import (
     PhoneticScorer,
     add_babble,

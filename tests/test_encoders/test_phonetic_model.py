@@ -6,9 +6,7 @@ import pytest
 from demo.make_archive import SENTENCES
 from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.errors import TextError
-from voxdex.encoders.phonetic.ctc import (
-    pack_posteriorgram,
-)
+from voxdex.encoders.phonetic.ctc import pack_posteriorgram
 from voxdex.encoders.phonetic.g2p import to_phonemes
 
 

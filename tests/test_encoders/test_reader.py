@@ -1,3 +1,5 @@
+"""Decoding of audio files: formats, channels, tags, and damaged or foreign files."""
+
 import os
 from pathlib import Path
 
@@ -29,7 +31,7 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("name", "options"), FORMATS, ids=[name for name, _ in FORMATS])
-def test_every_format_gives_the_same_sound(tmp_path, name, options):
+def test_formats(tmp_path, name, options):
     path = write_sound(tmp_path / name, tone(2.0, 440.0, options["rate"], level=0.2), **options)
     samples = read_audio(path)
     assert samples.dtype == np.float32 and samples.ndim == 1
@@ -57,7 +59,7 @@ CODECS = [
 
 
 @pytest.mark.parametrize(("name", "options"), CODECS, ids=[name for name, _ in CODECS])
-def test_eight_channels_are_read(tmp_path, name, options):
+def test_eight_channels(tmp_path, name, options):
     path = write_sound(tmp_path / name, tone(1.0, 440.0, options["rate"], level=0.2), **options, channels=8)
     samples = read_audio(path)
     assert len(samples) == pytest.approx(SAMPLE_RATE, abs=2000)
@@ -72,38 +74,38 @@ def test_many_channels_are_their_mean(tmp_path, name, channels):
     assert np.abs(read_audio(path) - tone(0.5, 440.0, 16_000, level=0.2)).max() < 0.01
 
 
-def test_more_channels_than_can_be_read_are_refused_in_a_sentence(tmp_path):
+def test_too_many_channels_are_refused(tmp_path):
     path = write_sound(tmp_path / "a.mka", tone(0.5), codec="pcm_f32le", channels=65, container="matroska")
     with pytest.raises(AudioError, match="it has 65 channels, of which at most 64 can be read"):
         read_audio(path)
 
 
-def test_tags_that_are_not_utf_8_are_read_as_western_text(tmp_path):
+def test_tags_that_are_not_utf8_are_read_as_latin_text(tmp_path):
     path = write_sound(tmp_path / "a.wav", tone(0.5), tags={"title": "Gr@@e"})
     path.write_bytes(path.read_bytes().replace(b"Gr@@e", b"Gr\xfc\xdfe"))
     reader = AudioReader(path)
     assert sum(map(len, reader)) == 8000 and reader.origin.tags == {"title": "Grüße"}
 
 
-def test_names_of_tags_can_be_names_of_fields(tmp_path):
+def test_names_of_tags_become_names_of_fields(tmp_path):
     path = write_sound(tmp_path / "a.flac", tone(0.5), codec="flac", tags={'O"dd\\NAME': "x", "n" * 300: "y"})
     reader = AudioReader(path)
     assert list(reader) and reader.origin.tags == {"o'dd/name": "x", "n" * 100: "y"}
 
 
-def test_pipes_and_devices_are_refused_at_once(tmp_path):
+def test_pipes_and_devices_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     for path in (tmp_path / "pipe.wav", Path("/dev/zero")):
         with pytest.raises(AudioError, match="not a regular file"):
             read_audio(path)
 
 
-def test_a_tone_above_the_new_nyquist_does_not_fold_back(tmp_path):
+def test_resampling_without_aliasing(tmp_path):
     path = write_sound(tmp_path / "high.wav", tone(1.0, 15_000, 48_000), rate=48_000)
     assert np.abs(read_audio(path)[1000:-1000]).max() < 0.01
 
 
-def test_blocks_are_the_whole(tmp_path):
+def test_blocks_add_up_to_the_whole(tmp_path):
     path = write_sound(tmp_path / "a.flac", tone(3.3, rate=44_100), rate=44_100, codec="flac")
     blocks = list(AudioReader(path))
     assert len(blocks) > 1
@@ -119,7 +121,7 @@ def test_blocks_are_the_whole(tmp_path):
         ("header.wav", b"RIFF\x24\x00\x00\x00WAVE", "not audio or video|no audio stream|no sound"),
     ],
 )
-def test_what_is_not_sound_is_refused_with_a_sentence(tmp_path, name, content, reason):
+def test_files_without_sound_are_refused(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(AudioError, match=reason):
         read_audio(tmp_path / name)
@@ -132,7 +134,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
         read_audio(tmp_path)
 
 
-def test_a_video_without_sound_is_refused(tmp_path):
+def test_video_without_sound_is_refused(tmp_path):
     import av
 
     with av.open(str(tmp_path / "silent.mp4"), "w") as output:
@@ -144,14 +146,14 @@ def test_a_video_without_sound_is_refused(tmp_path):
         read_audio(tmp_path / "silent.mp4")
 
 
-def test_samples_that_are_not_numbers_are_refused(tmp_path):
+def test_samples_with_nan_are_refused(tmp_path):
     samples = tone(1.0)
     samples[5000] = np.nan
     with pytest.raises(AudioError, match="not numbers"):
         read_audio(write_sound(tmp_path / "nan.wav", samples, codec="pcm_f32le"))
 
 
-def test_damage_in_the_middle_is_left_out_and_said(tmp_path):
+def test_damaged_parts_are_left_out_and_reported(tmp_path):
     path = write_sound(tmp_path / "good.mp3", tone(4.0, rate=44_100), rate=44_100, codec="libmp3lame")
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -163,7 +165,7 @@ def test_damage_in_the_middle_is_left_out_and_said(tmp_path):
     assert reader.damage and "damaged packet" in reader.damage
 
 
-def test_a_file_that_changes_its_format_in_the_middle_is_read_whole(tmp_path):
+def test_change_of_format_within_a_file(tmp_path):
     parts = [
         write_sound(tmp_path / "a.mp3", tone(2.0, rate=44_100), rate=44_100, codec="libmp3lame", channels=2),
         write_sound(tmp_path / "b.mp3", tone(2.0, rate=22_050), rate=22_050, codec="libmp3lame"),
@@ -173,20 +175,20 @@ def test_a_file_that_changes_its_format_in_the_middle_is_read_whole(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.wav", "pcm_s16le")])
-def test_a_truncated_file_gives_the_part_that_is_good(tmp_path, name, codec):
+def test_truncated_files(tmp_path, name, codec):
     path = write_sound(tmp_path / name, voice(4.0), codec=codec)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert len(read_audio(path)) / SAMPLE_RATE == pytest.approx(2.0, abs=0.4)
 
 
-def test_a_truncated_mp4_without_its_table_is_refused(tmp_path):
+def test_truncated_mp4_without_its_index_is_refused(tmp_path):
     path = write_sound(tmp_path / "a.m4a", voice(4.0), codec="aac")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(AudioError, match="damaged"):
         read_audio(path)
 
 
-def test_only_the_beginning_is_read_where_that_is_enough(tmp_path):
+def test_seconds_limit_what_is_read(tmp_path):
     write_sound(tmp_path / "a.wav", voice(5.0, 120))
     whole, beginning = read_audio(tmp_path / "a.wav"), read_audio(tmp_path / "a.wav", 1.5)
     assert len(beginning) == 24_000 and np.array_equal(beginning, whole[:24_000])

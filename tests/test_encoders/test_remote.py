@@ -1,4 +1,4 @@
-"""Recordings at URLs: a web server of folders, as any archive has, and a file system of fsspec's in memory."""
+"""Recordings at URLs: a web server of folders, and a file system of fsspec in memory."""
 
 import socket
 import sys
@@ -64,7 +64,7 @@ def memory():
     files.store.clear()
 
 
-def test_a_web_server_of_recordings_is_indexed_searched_and_followed(voxdex, server, folder, tmp_path):
+def test_index_and_search_a_web_server(voxdex, server, folder, tmp_path):
     url, _ = server
     done = voxdex("index", url, "--json")
     assert done.status == 0, done.err
@@ -87,7 +87,7 @@ def test_a_web_server_of_recordings_is_indexed_searched_and_followed(voxdex, ser
     assert voxdex("index", url, "--prune", "--json").json["removed"] == 1
 
 
-def test_a_server_that_is_away_loses_nothing(voxdex, server):
+def test_unreachable_server_keeps_its_recordings(voxdex, server):
     url, end = server
     voxdex("index", url)
     end()
@@ -106,7 +106,7 @@ def test_a_server_that_is_away_loses_nothing(voxdex, server):
         ("/empty.wav", "it is empty"),
     ],
 )
-def test_a_file_elsewhere_that_cannot_be_read_is_named(voxdex, server, folder, place, reason):
+def test_unreadable_remote_files(voxdex, server, folder, place, reason):
     url, _ = server
     (folder / "broken.wav").write_bytes(b"no sound" * 100)
     (folder / "empty.wav").touch()
@@ -123,18 +123,18 @@ def test_a_file_elsewhere_that_cannot_be_read_is_named(voxdex, server, folder, p
         ("http://127.0.0.1:1/a.wav", "Cannot connect"),
     ],
 )
-def test_a_url_that_leads_nowhere_is_an_error(voxdex, url, reason):
+def test_invalid_urls(voxdex, url, reason):
     done = voxdex("index", url)
     assert done.status == 2 and f"{url}: it cannot be fetched (" in done.err and reason in done.err, done.err
 
 
-def test_without_fsspec_it_is_said_what_to_install(monkeypatch):
+def test_missing_fsspec(monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(AudioError, match=r"URLs need the package fsspec: pip install 'voxdex\[cpu,remote\]'"):
         read_audio("https://example.org/a.wav")
 
 
-def test_any_file_system_of_fsspec_will_do(memory, folder, mini, tmp_path):
+def test_file_system_of_fsspec(memory, folder, mini, tmp_path):
     for path in (folder / "a.wav", folder / "tapes" / "b.flac"):
         memory.pipe(f"/archive/{path.relative_to(folder)}", path.read_bytes())
     walk = find_recordings(["memory://archive"])
@@ -158,5 +158,5 @@ def test_any_file_system_of_fsspec_will_do(memory, folder, mini, tmp_path):
     ("text", "expected"),
     [("s3://bucket/a.wav", True), ("simplecache::gs://b/a", True), ("C:\\a.wav", False), ("a:b/c.wav", False)],
 )
-def test_what_is_a_url(text, expected):
+def test_is_url(text, expected):
     assert is_url(text) is expected

@@ -1,4 +1,4 @@
-"""Tasks in a process apart: what crashes or hangs takes only that process along."""
+"""Tasks in a worker process: a crash or a hang ends that process only."""
 
 import os
 import signal
@@ -77,7 +77,7 @@ def test_tasks_run_one_after_another_in_the_same_process(one):
     assert run(one, "process_id") == run(one, "process_id") != [os.getpid()]
 
 
-def test_what_a_task_raises_comes_back_and_the_process_goes_on(one):
+def test_exceptions_of_tasks_are_raised_and_the_process_stays(one):
     [before] = run(one, "process_id")
     with pytest.raises(AudioError, match="it is a test"):
         run(one, "refuse")
@@ -86,7 +86,7 @@ def test_what_a_task_raises_comes_back_and_the_process_goes_on(one):
     assert run(one, "process_id") == [before]
 
 
-def test_a_loop_that_is_left_early_ends_the_process(one):
+def test_leaving_a_loop_early_ends_the_process(one):
     [before] = run(one, "process_id")
     for number in one.run("tests.test_encoders.test_worker:count_for_ever"):
         if number == 3:
@@ -96,13 +96,13 @@ def test_a_loop_that_is_left_early_ends_the_process(one):
 
 @needs_signals
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
-def test_a_crash_is_told_and_the_next_task_runs(one, number):
+def test_next_task_runs_after_a_crash(one, number):
     with pytest.raises(WorkerError, match=f"crashed on it .status -{int(number)}"):
         run(one, "crash", number)
     assert run(one, "count", 1) == [0]
 
 
-def test_a_task_without_a_sign_of_life_is_ended(one):
+def test_watchdog_ends_a_silent_task(one):
     with pytest.raises(WorkerError, match="stopped after 60 s in which nothing came of it"):
         run(one, "hang")
     assert run(one, "count", 1) == [0]
@@ -114,7 +114,7 @@ def test_ctrl_c_does_not_reach_a_worker(one):
     assert os.getpgid(process) != os.getpgid(0)
 
 
-def test_a_pool_hands_a_worker_to_one_thread_at_a_time():
+def test_pool_lends_a_worker_to_one_thread_at_a_time():
     pool, inside, most = Pool(most=2, kept=1), [], []
     gate = threading.Barrier(2)
 
@@ -139,7 +139,7 @@ def test_a_pool_hands_a_worker_to_one_thread_at_a_time():
 
 
 @needs_signals
-def test_a_reader_whose_decoder_is_killed_says_so_and_the_next_one_reads(one, tmp_path, monkeypatch):
+def test_reader_after_a_killed_decoder(one, tmp_path, monkeypatch):
     monkeypatch.setattr("voxdex.encoders.audio.reader.idle_worker", lambda: nullcontext(one))
     path = write_sound(tmp_path / "a.wav", voice(60.0))
     reader = iter(AudioReader(path))
@@ -150,7 +150,7 @@ def test_a_reader_whose_decoder_is_killed_says_so_and_the_next_one_reads(one, tm
     assert sum(map(len, AudioReader(path))) == 60 * 16_000
 
 
-def test_what_lies_in_the_working_folder_is_not_imported(one, tmp_path, monkeypatch):
+def test_modules_in_the_working_folder_are_not_imported(one, tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("raise RuntimeError('not the real one')")
     monkeypatch.chdir(tmp_path)
     path = write_sound(Path("a.wav"), voice(2.0))

@@ -89,9 +89,7 @@ def add(here, towers, file, *more):
     return here("models", "add", file, "--speech", towers / "speech", "--text", towers / "text", *more)
 
 
-def test_a_published_checkpoint_becomes_a_model_that_indexes_and_searches(
-    here, voxdex, traced_once, towers, state, home, tmp_path, demo_archive
-):
+def test_convert_a_published_checkpoint(here, voxdex, traced_once, towers, state, home, tmp_path, demo_archive):
     torch.save(state, tmp_path / "paraspeechclap-combined.pth.tar")
     torch.manual_seed(1)  # a part that only training uses is drawn anew each time; so the two tests export the same network
     done = add(here, towers, tmp_path / "paraspeechclap-combined.pth.tar", "--json")
@@ -129,7 +127,7 @@ def old_spelling(state):
     }
 
 
-def test_older_spellings_are_the_same_network(towers, state, tmp_path):
+def test_older_names_of_weights(towers, state, tmp_path):
     from voxdex.encoders.training.paraspeechclap import open_published
 
     torch.save(state, tmp_path / "new.pth.tar")
@@ -157,13 +155,13 @@ def test_older_spellings_are_the_same_network(towers, state, tmp_path):
         (lambda state: {"model": state}, "not a plain state dict"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(here, towers, state, tmp_path, change, words):
+def test_checkpoints_that_do_not_fit(here, towers, state, tmp_path, change, words):
     torch.save(change(state), tmp_path / "x.pth.tar")
     done = add(here, towers, tmp_path / "x.pth.tar")
     assert done.status == 2 and words in done.err and "Traceback" not in done.err
 
 
-def test_a_checkpoint_with_code_in_it_is_refused_unopened(here, towers, tmp_path):
+def test_checkpoint_with_pickled_code_is_refused(here, towers, tmp_path):
     class Code:
         def __reduce__(self):
             return (open, (str(tmp_path / "written"), "w"))
@@ -177,7 +175,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_unopened(here, towers, tmp_path
     assert not (tmp_path / "written").exists()
 
 
-def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, here, traced_once, home, towers, state, monkeypatch):
+def test_conversion_without_the_hub(voxdex, here, traced_once, home, towers, state, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     done = voxdex("models", "add", "paraspeechclap-intrinsic")
     assert done.status == 2, done.err
@@ -203,19 +201,19 @@ def test_without_the_hub_it_is_said_what_to_bring_and_where_to(voxdex, here, tra
     assert (card["name"], card["precision"], card["licence"]) == ("mine", "int8", "CC BY-NC-SA 4.0")
 
 
-def test_a_name_is_no_path(voxdex, tmp_path):
+def test_names_are_not_paths(voxdex, tmp_path):
     (tmp_path / "x.pth.tar").write_text("")
     done = voxdex("models", "add", tmp_path / "x.pth.tar", "--name", "../../elsewhere")
     assert done.status == 2 and "is not a name for a model" in done.err
 
 
-def test_an_unknown_file_is_said_to_be_unknown(voxdex):
+def test_unknown_files(voxdex):
     done = voxdex("models", "add", "nothing.pth.tar")
     assert done.status == 2 and "no file nothing.pth.tar" in done.err
 
 
 @pytest.mark.parametrize("recipe", ["paraspeechclap-intrinsic", "paraspeechclap-combined", "ess-clap"])
-def test_the_papers_recipes_train_pretrained_towers(towers, material, tmp_path, recipe):
+def test_paper_recipes_train_pretrained_towers(towers, material, tmp_path, recipe):
     from voxdex.encoders.training.initial import load_trained, read_weights
     from voxdex.encoders.training.recipe import load_recipe
     from voxdex.encoders.training.train import train

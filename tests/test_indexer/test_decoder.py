@@ -1,4 +1,4 @@
-"""Recordings into clips in a process apart."""
+"""Decoding of recordings into clips in a worker process."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def decoder():
     decoder.close()
 
 
-def test_a_recording_comes_as_its_clips_and_what_it_was(decoder, tmp_path):
+def test_clips_and_summary_of_a_recording(decoder, tmp_path):
     path = write_sound(tmp_path / "a.flac", np.tile(voice(6.0), 4), codec="flac")
     *pieces, done = decoder.read(str(path), path)
     assert all(isinstance(piece, SegmentedClip) and piece.path == str(path) for piece in pieces) and len(pieces) > 2
@@ -32,7 +32,7 @@ def test_a_recording_comes_as_its_clips_and_what_it_was(decoder, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to kill with")
-def test_a_crash_is_a_failure_of_one_recording_that_may_pass(decoder, tmp_path):
+def test_crash_is_a_passing_failure_of_one_recording(decoder, tmp_path):
     path = write_sound(tmp_path / "a.flac", np.tile(voice(10.0), 60), codec="flac")
     events = decoder.read(str(path), path)
     next(events)
@@ -42,7 +42,7 @@ def test_a_crash_is_a_failure_of_one_recording_that_may_pass(decoder, tmp_path):
     assert list(decoder.read(str(path), path))[-1].failure == ""
 
 
-def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path):
+def test_unexpected_exception_is_a_failure_of_one_recording(monkeypatch, tmp_path):
     from voxdex.indexer.pipeline import decoder_worker as decoder_process
 
     def surprise(samples):
@@ -55,7 +55,7 @@ def test_what_nobody_foresaw_is_a_failure_of_one_recording(monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_copy_follows_the_recording_that_was_decoded_in_its_place(tmp_path, monkeypatch, seed):
+def test_copies_follow_the_decoded_recording(tmp_path, monkeypatch, seed):
     rng, lock = random.Random(seed), threading.Lock()
 
     class Flaky:

@@ -1,4 +1,4 @@
-"""Every file of a hostile folder is indexed, or named with a sentence that says what is wrong with it."""
+"""A folder of hostile files: each is indexed, or reported with a reason."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def hostile(tmp_path_factory) -> Path:
         locked.chmod(0o700)
 
 
-def test_every_file_is_indexed_or_named(hostile, tmp_path, voxdex):
+def test_every_file_is_indexed_or_reported(hostile, tmp_path, voxdex):
     done = voxdex("index", hostile, "--index", tmp_path / "index", "--json")
     assert done.status == 1 and "Traceback" not in done.err
     report = done.json

@@ -77,7 +77,7 @@ def assert_alike(some: Mapping[str, tuple], all_of_them: Mapping[str, tuple]) ->
         assert all_of_them[clip][:2] == (name, begin) and np.allclose(all_of_them[clip][2], vector, atol=1e-5)
 
 
-def test_killed_again_and_again_it_ends_with_the_same_points(archive, tmp_path):
+def test_repeatedly_killed_runs_end_with_the_same_points(archive, tmp_path):
     assert ended(start(archive, tmp_path / "whole"))[0] == 0
     expected, kept = points(tmp_path / "whole"), 0
     assert len(expected) > 40
@@ -94,7 +94,7 @@ def test_killed_again_and_again_it_ends_with_the_same_points(archive, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(archive, tmp_path, number):
+def test_stopped_run_keeps_its_work_and_names_the_next_step(archive, tmp_path, number):
     status, told = ended(start(archive, tmp_path / "index", number, after=10))
     assert status == 130 and "Traceback" not in told
     assert "run the same command again" in told
@@ -104,7 +104,7 @@ def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(archive, tmp_
     assert len(points(tmp_path / "index")) > done
 
 
-def test_decoders_end_with_the_process_that_started_them(archive, tmp_path):
+def test_decoders_end_with_their_parent(archive, tmp_path):
     process = start(archive, tmp_path / "index", signal.SIGSTOP)
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
@@ -151,9 +151,9 @@ def test_run_after_an_interrupted_start_is_complete(five_recordings, tmp_path, n
         assert store.count() == 5
 
 
-def has_occurred(event: str, process: int, index_paths: Path) -> bool:
+def has_occurred(event: str, process: int, index: Path) -> bool:
     if event == "index.json":
-        return (index_paths / event).exists()
+        return (index / event).exists()
     listed = subprocess.run(["ps", "-ww", "-o", "args=", "--ppid", str(process)], capture_output=True, text=True).stdout
     return "voxdex.encoders.worker" in listed
 

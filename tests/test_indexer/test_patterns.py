@@ -1,4 +1,4 @@
-"""Patterns of paths: what the engines find by texts is what fnmatch says of each path."""
+"""Patterns of paths: each store agrees with fnmatch."""
 
 import uuid
 from contextlib import ExitStack
@@ -108,13 +108,13 @@ def archive(request, tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:Local mode")
 @fuzzed(40)
 @given(asked=st.lists(patterns(), min_size=1, max_size=2))
-def test_what_is_found_is_what_is_like_a_pattern(archive, asked):
+def test_matches_agree_with_fnmatch(archive, asked):
     assert found(archive, *asked) == sorted(path for path in PATHS if any(is_like(path, each) for each in asked))
 
 
 @fuzzed(1000)
 @given(pattern=patterns(), path=st.one_of(st.sampled_from(PATHS), st.text(LETTERS.replace("*", "z"), min_size=1, max_size=9)))
-def test_forms_tell_of_each_path_whether_it_is_like_a_pattern(pattern, path):
+def test_forms_agree_with_fnmatch(pattern, path):
     text, expected = path_text(path), is_like(path, pattern)
     held = [form for form in forms(pattern) if all(each in text for each in form.texts)]
     assert matcher(pattern)(path) == expected
@@ -144,7 +144,7 @@ def test_other_patterns_list_few(tmp_path, monkeypatch, pattern):
 
 
 @pytest.mark.filterwarnings("ignore:Local mode")
-def test_what_patterns_ask_for_is_shown_nowhere(archive):
+def test_path_text_is_not_shown(archive):
     [hit, *_] = archive.query(np.ones(4, np.float32), 1)
     [point] = archive.retrieve([hit.id])
     seen = [hit, point, *archive.points({"kind": "clip"})]
@@ -155,7 +155,7 @@ def test_what_patterns_ask_for_is_shown_nowhere(archive):
 
 @pytest.mark.parametrize("make", [edge_store, server_store])
 @pytest.mark.filterwarnings("ignore:Local mode", "ignore:Payload indexes")
-def test_a_file_that_moves_is_found_where_it_is(tmp_path, make):
+def test_moved_files(tmp_path, make):
     with make(tmp_path) as store:
         stored(store, PATHS[:3])
         store.set_payload({"content": "1"}, {"recording": "/moved/Elsewhere.wav"})

@@ -1,4 +1,4 @@
-"""Indexing on a Ray cluster of this machine. Slow, as a cluster takes its time to start; needs the ray extra."""
+"""Indexing on a Ray cluster of this machine. Slow to start; needs the ray extra."""
 
 import shutil
 import sys
@@ -32,7 +32,7 @@ def assert_alike(one: dict[str, Point], other: dict[str, Point]) -> None:
             assert vector is same is None or np.allclose(vector, same, atol=2e-3)
 
 
-def test_a_recording_is_done_when_all_of_it_is_here():
+def test_recordings_are_emitted_when_complete():
     spans = [EmbeddedClip("a", i, i + 1, None, None, {}, None, 0.0) for i in range(3)]
     done, other = RecordingDone("a", None, "x", None), RecordingDone("b", None, "y", None)
     told = list(_in_order([(done, 3), (spans[1], 1), (other, 0), (spans[0], 0), (spans[2], 2)]))
@@ -51,7 +51,7 @@ def test_a_recording_is_done_when_all_of_it_is_here():
         ([{"CPU": 1}], "auto", ActorPlan(1, 1, LONE_CORE, 0, "cpu:1")),
     ],
 )
-def test_actors_use_the_device_that_was_asked_for(machines, device, expected):
+def test_plan_actors_by_device(machines, device, expected):
     plan = plan_actors(machines, device)
     assert plan == expected
     cores = plan.decoders * (LONE_CORE if plan.cores == LONE_CORE else 1) + plan.embedders * plan.cores
@@ -67,12 +67,12 @@ def test_actors_use_the_device_that_was_asked_for(machines, device, expected):
         ([{"CPU": 2}, {"CPU": 2}], "cpu:4", "has more than 2 cores"),
     ],
 )
-def test_a_device_that_a_cluster_lacks_is_named(machines, device, reason):
+def test_missing_devices(machines, device, reason):
     with pytest.raises(StoreError, match=reason):
         plan_actors(machines, device)
 
 
-def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
+def test_missing_ray(here, demo_archive, monkeypatch):
     class Without:
         """What finds no Ray, whether it is installed or not."""
 
@@ -88,7 +88,7 @@ def test_without_ray_the_way_out_is_said(here, demo_archive, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive, tmp_path):
+def test_ray_index_equals_local_index(voxdex, demo_archive, tmp_path):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     archive = tmp_path / "archive"
     shutil.copytree(demo_archive, archive)
@@ -113,21 +113,21 @@ def test_an_archive_indexed_by_ray_is_the_one_indexed_alone(voxdex, demo_archive
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_named(voxdex, demo_archive):
+def test_unreachable_cluster(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     refused = voxdex("index", demo_archive, "--backend", "ray", "--ray-address", "127.0.0.1:9")
     assert refused.status == 2 and "no Ray cluster at '127.0.0.1:9'" in refused.err and "Traceback" not in refused.err
 
 
 @pytest.mark.slow
-def test_a_cluster_without_a_gpu_refuses_cuda(voxdex, demo_archive):
+def test_cluster_without_a_gpu_refuses_cuda(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     refused = voxdex("index", demo_archive, "--backend", "ray", "--ray-address", "local", "--device", "cuda")
     assert refused.status == 2 and "the Ray cluster has no GPU" in refused.err and "Traceback" not in refused.err
 
 
 @pytest.mark.slow
-def test_a_cluster_writes_to_a_server(voxdex, demo_archive):
+def test_ray_writes_to_a_server(voxdex, demo_archive):
     pytest.importorskip("ray", reason="Ray comes with the ray and test extras")
     with qdrant_double() as double:
         done = voxdex("index", demo_archive, "--url", double.url, "--backend", "ray", "--ray-address", "local", "--json")

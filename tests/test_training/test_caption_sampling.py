@@ -10,9 +10,7 @@ pytest.importorskip("safetensors", reason="safetensors comes with the train extr
 from tests.fakes.clips import labelled
 from voxdex.encoders.training.data.caption_sampling import caption_matches, draw_captions, hard_negative_captions
 from voxdex.encoders.training.data.dataset import CLAIMS
-from voxdex.encoders.training.losses import (
-    match,
-)
+from voxdex.encoders.training.losses import match
 
 
 def test_matches_of_written_and_generated_captions():

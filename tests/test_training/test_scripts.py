@@ -16,6 +16,7 @@ from tests.fakes.sounds import voice, write_sound
 from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training.scripts.corpora import read_corpus
 from voxdex.encoders.training.scripts.distil import caption_texts, wordnet_texts
+from voxdex.encoders.training.scripts.transcripts import is_open, split_rows
 
 
 def test_vocoder_edits():
@@ -134,3 +135,18 @@ def test_wordnet_texts_and_captions(tmp_path):
     assert texts == ["sad", "sorrowful", "sad: feeling grief", "a sad smile"] and adjectives == ["sad", "sorrowful"]
     captions = caption_texts(1500, adjectives, random.Random(0))
     assert len(captions) == 1500 and any("sorrowful" in caption for caption in captions)
+
+
+def test_transcripts_hold_out_speakers_and_sentences():
+    rows = [
+        {"path": f"{speaker}{i}", "speaker": speaker, "transcript": f"Sentence number {i}!"}
+        for speaker in "ab"
+        for i in range(200)
+    ]
+    rows += [{"path": "b-own", "speaker": "b", "transcript": "only she says this"}]
+    found = split_rows(rows, {"b"})
+    tested = {row["transcript"] for row in found if row["split"] == "test"}
+    trained = {row["transcript"] for row in found if row["split"] == "train"}
+    assert "only she says this" in tested and 10 < len(tested) < 50 and not tested & trained
+    assert {row["speaker"] for row in found if row["split"] == "train"} == {"a"}
+    assert is_open("CC0 1.0") and not is_open("CC BY-NC-SA 4.0") and not is_open("not stated")

@@ -1,4 +1,4 @@
-"""Towers on Whisper's encoder: where the weights come from, agreement with transformers, training and export."""
+"""Towers on the encoder of Whisper: sources of weights, agreement with transformers, training and export."""
 
 import re
 import struct
@@ -114,7 +114,7 @@ CLIPS = [voice(seconds, 100 + 40 * i, i) for i, seconds in enumerate((0.009, 0.0
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_a_ctranslate2_file_and_transformers_give_the_same_tower(whisper, folder, tmp_path, half):
+def test_ctranslate2_and_transformers_weights_are_equal(whisper, folder, tmp_path, half):
     write_ctranslate2(tmp_path / "model.bin", variables(whisper), half)
     found = [whisper_encoder(str(source)) for source in (folder, tmp_path, tmp_path / "model.bin")]
     for shape, weights in found:
@@ -125,7 +125,7 @@ def test_a_ctranslate2_file_and_transformers_give_the_same_tower(whisper, folder
     assert torch.equal(*towers)
 
 
-def test_a_package_that_carries_the_file_is_found_by_its_name(whisper, tmp_path, monkeypatch):
+def test_weights_from_an_installed_package(whisper, tmp_path, monkeypatch):
     inside = tmp_path / "some_whisper_models"
     (inside / "model").mkdir(parents=True)
     (inside / "__init__.py").touch()
@@ -134,7 +134,7 @@ def test_a_package_that_carries_the_file_is_found_by_its_name(whisper, tmp_path,
     assert whisper_encoder("some-whisper-models")[0]["blocks"] == 3
 
 
-def test_it_hears_what_transformers_hears(whisper, folder):
+def test_tower_agrees_with_transformers(whisper, folder):
     """Of a clip with all the silence after it that Whisper was trained with: mel bands and every state."""
     ours = tower(folder, layers=(0, 1, 2, 3), level="absolute")
     clip = voice(3.0, 140)
@@ -156,7 +156,7 @@ def test_it_hears_what_transformers_hears(whisper, folder):
 
 
 @pytest.mark.parametrize("level", ["relative", "absolute"])
-def test_padding_and_neighbours_change_nothing(folder, level):
+def test_tower_does_not_depend_on_the_batch(folder, level):
     ours = tower(folder, level=level)
     waveform, lengths = batch(CLIPS)
     with torch.inference_mode():
@@ -167,7 +167,7 @@ def test_padding_and_neighbours_change_nothing(folder, level):
     assert silent.isfinite().all()
 
 
-def test_the_level_of_a_recording_is_heard_only_where_it_is_asked_for(folder):
+def test_level_option(folder):
     waveform, lengths = batch(CLIPS[2:])
     with torch.inference_mode():
         for level, same in (("relative", True), ("absolute", False)):
@@ -180,7 +180,7 @@ def test_the_level_of_a_recording_is_heard_only_where_it_is_asked_for(folder):
     ("frozen", "trained"),
     [(-1, {"conv1", "conv2", "blocks.0", "blocks.1"}), (0, {"blocks.0", "blocks.1"}), (1, {"blocks.1"}), (2, set())],
 )
-def test_what_is_frozen_has_no_gradients(frozen, trained):
+def test_frozen_layers_have_no_gradients(frozen, trained):
     ours = tower(layers=(1, 2), frozen=frozen).train()
     ours(*batch(CLIPS)).square().sum().backward()
     moved = {name for name, value in ours.encoder.named_parameters() if value.grad is not None}
@@ -188,7 +188,7 @@ def test_what_is_frozen_has_no_gradients(frozen, trained):
     assert ours.layer_weights.grad is not None
 
 
-def test_only_the_blocks_that_are_summed_are_kept():
+def test_unused_blocks_are_removed():
     assert len(tower(layers=(0, 2)).encoder.blocks) == 2 and len(tower(layers=(0,)).encoder.blocks) == 0
 
 
@@ -202,7 +202,7 @@ def test_only_the_blocks_that_are_summed_are_kept():
         ({"level": "quiet"}, "'relative' or 'absolute', not 'quiet'"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options, words):
+def test_invalid_options(options, words):
     with pytest.raises(NetworkError, match=words):
         tower(**options)
 
@@ -239,7 +239,7 @@ def broken(values, name, value):
         ),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why(whisper, tmp_path, damage, words):
+def test_invalid_files(whisper, tmp_path, damage, words):
     path = tmp_path / "model.bin"
     values = variables(whisper)
     write_ctranslate2(path, values, half=True)
@@ -260,7 +260,7 @@ def material(whisper, tmp_path_factory):
     return place
 
 
-def test_a_recipe_begins_with_the_encoder_of_its_source(material):
+def test_recipe_starts_from_the_encoder_of_its_source(material):
     found = load_initial(load_recipe(str(material / "whisper.toml")), [])
     assert found.architecture["speech_tower"] == {
         "kind": "whisper", "layers": [1, 2], "frozen": 1, "functionals": 16, **SHAPE
@@ -284,7 +284,7 @@ def begin_training(material, tmp_path_factory):
     return trainer
 
 
-def test_the_encoder_is_trained_from_its_start_on_and_at_its_own_rate(begin_training):
+def test_start_and_rate_of_encoder_training(begin_training):
     trainer = begin_training()
     encoder = trainer.network.speech_tower.encoder
     start = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -299,7 +299,7 @@ def test_the_encoder_is_trained_from_its_start_on_and_at_its_own_rate(begin_trai
 
 
 @pytest.mark.parametrize("stopped", [1, 3])
-def test_resumed_before_and_after_the_encoders_start_the_weights_are_the_same(begin_training, tmp_path, stopped):
+def test_resuming_before_and_after_the_start_of_encoder_training(begin_training, tmp_path, stopped):
     whole, first, second = begin_training(), begin_training(), begin_training()
     for _ in range(4):
         whole.step()
@@ -313,12 +313,12 @@ def test_resumed_before_and_after_the_encoders_start_the_weights_are_the_same(be
     assert all(torch.equal(value, found[name]) for name, value in whole.network.state_dict().items())
 
 
-def test_more_layers_than_the_source_has_are_refused(material):
+def test_too_many_layers(material):
     with pytest.raises(SourceError, match=r"has no blocks\.3"):
         load_initial(load_recipe(str(material / "whisper.toml"), ("speech_tower.layers=[4]",)), [])
 
 
-def test_a_run_becomes_a_model_that_agrees_with_torch(voxdex, material, tmp_path):
+def test_export_agrees_with_torch(voxdex, material, tmp_path):
     out = tmp_path / "run"
     said = ("--set", "schedule.steps=12", "--set", "schedule.validate_every=12", "--device", "cpu")
     done = voxdex("train", material / "whisper.toml", material / "labels.csv", "--out", out, *said, "--json")
