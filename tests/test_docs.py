@@ -24,7 +24,7 @@ PYTHON = re.compile(r"```python\n(.*?)```", re.S)
 SHELL = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```sh\n(.*?)```", re.S)
 ELSEWHERE = {"serving.md": "tests/test_web/test_client.py runs its Python beside a server"}
 ENDLESS = {"serve"}
-"""Commands whose examples are not run, as they do not end."""
+"""Commands that do not end, whose examples are not run."""
 WOMEN = ("anna", "bella", "clara", "dora", "julia")
 """Speakers of the sample archive."""
 PACKAGES = ("voxdex", "commands", "encoders", "export", "indexer", "search", "web")
@@ -40,7 +40,7 @@ def test_generated_pages_are_up_to_date(page):
 
 
 def anchors(page: Path) -> set[str]:
-    """Names of a page's sections, as Markdown renderers make them."""
+    """Anchors of a page's sections, as Markdown renderers generate them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -29,7 +29,7 @@ TIMES = int(os.environ.get("VOXDEX_FUZZ", 0))
 
 
 def fuzzed(times: int):
-    """So many examples, the same at each run, unless more are asked for."""
+    """Settings with `times` examples, the same at each run unless VOXDEX_FUZZ is set."""
     return settings(
         max_examples=TIMES or times,
         deadline=None,
@@ -75,7 +75,7 @@ CONDITIONS = st.one_of(
 
 
 def joined(parts):
-    """Conditions in parentheses, denied, or together."""
+    """Conditions in parentheses, negated or combined."""
     several = st.lists(parts, min_size=2, max_size=4)
     return st.one_of(
         parts.map("({})".format), parts.map("not {}".format), *(several.map(by.join) for by in (" and ", " or ", ","))
@@ -93,7 +93,7 @@ def is_sentence(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def store(library, tmp_path_factory):
-    """A copy, so that the server may have the original."""
+    """A copy of the index, since the server opens the original."""
     folder = tmp_path_factory.mktemp("copy") / "index"
     shutil.copytree(library / "indexes" / "default", folder, copy_function=copy_file)
     with EdgeStore.open(folder) as store:

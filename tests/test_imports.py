@@ -19,11 +19,11 @@ BENEATH = {
     "web": {"encoders", "indexer", "search"},
     "commands": {"encoders", "export", "indexer", "search", "web"},
 }
-"""What each package may import of the others."""
+"""Packages that each package may import."""
 
 
 def run(code: str, *arguments: str) -> str:
-    """What a Python program prints that runs in the source tree."""
+    """Output of a Python program that runs in the source tree."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -72,7 +72,7 @@ def modules():
 
 
 def imports(tree: ast.AST) -> set[str]:
-    """Full names of the modules that a module imports, wherever in it."""
+    """Full names of the modules that a module imports, at any depth."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

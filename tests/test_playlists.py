@@ -39,7 +39,7 @@ REFUSED = "it is a playlist, which holds no sound of its own"
 
 @pytest.fixture(scope="module")
 def secret(tmp_path_factory) -> Path:
-    """Recordings that nobody may hear."""
+    """Recordings that must not be readable through a playlist."""
     path = tmp_path_factory.mktemp("private") / "secret"
     write_sound(path.with_suffix(".mp3"), tone(3.0, rate=44_100), rate=44_100, codec="libmp3lame")
     write_sound(path.with_suffix(".ts"), tone(3.0, rate=44_100), rate=44_100, codec="aac", container="mpegts")
@@ -59,7 +59,7 @@ def test_reader_refuses_playlists_of_any_name(tmp_path, secret, form):
 
 
 def test_playlist_after_other_content(tmp_path, secret):
-    """FFmpeg's readers of playlists are not there at all, so that what is not seen to be one is not read as one."""
+    """The demuxer whitelist excludes FFmpeg's playlist demuxers, so that undetected playlists are not followed."""
     path = tmp_path / "x.m3u8"
     path.write_text("#" + "x" * 5000 + "\n" + FORMS["hls"].format(secret=secret))
     with pytest.raises(AudioError, match="not audio or video"):
@@ -105,7 +105,7 @@ def served(tmp_path_factory, mini):
 
 
 def requests(server: TestClient, content: bytes, name: str) -> dict[str, tuple[int, str]]:
-    """What each door for sounds answers."""
+    """Status and text of each endpoint that accepts sounds."""
     doors = {
         "/api/classify": {},
         "/api/embed": {},

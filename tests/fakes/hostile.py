@@ -1,4 +1,4 @@
-"""A folder of trouble: files that archives really hold, and some that somebody made on purpose."""
+"""A folder of hostile files: ones found in archives, and crafted ones."""
 
 import contextlib
 import io
@@ -19,14 +19,14 @@ CODECS = {".wav": "pcm_s16le", ".flac": "flac", ".mp3": "libmp3lame", ".ogg": "l
 def wav_header(
     rate: int = 16_000, channels: int = 1, bits: int = 16, size: int = 32_000, code: int = 1, block: int | None = None
 ) -> bytes:
-    """44 bytes that say what they please."""
+    """A WAV header of 44 bytes with arbitrary values."""
     block = channels * bits // 8 if block is None else block
     chunk = struct.pack("<4sIHHIIHH", b"fmt ", 16, code, channels, rate, rate * block & 0xFFFFFFFF, block, bits)
     return b"RIFF" + struct.pack("<I", 36 + size & 0xFFFFFFFF) + b"WAVE" + chunk + b"data" + struct.pack("<I", size)
 
 
 def make_hostile(folder: Path) -> None:
-    """Fills a new folder; what the system does not allow (a device, a name it refuses) is left out."""
+    """Fill a new folder, without the entries that the system does not allow, such as devices."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     speech = voice(3.0)

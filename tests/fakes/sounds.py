@@ -1,4 +1,4 @@
-"""Sounds that the tests make themselves, and files of many formats to put them in."""
+"""Synthetic sounds, and writing of audio files in many formats."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ VOWELS = np.array([(730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530,
 
 
 def voice(seconds: float, f0: float = 120.0, seed: int = 0) -> np.ndarray:
-    """float32 samples at 16 kHz of vowels that run into one another, four syllables a second: a detector takes it for speech.
+    """float32 samples at 16 kHz of connected vowels, four syllables a second, which pass for speech.
 
     f0: mean pitch in Hz, which wanders; up to about 200.
     """
@@ -47,7 +47,7 @@ def write_sound(
     with_video: bool = False,
     tags: dict[str, str] | None = None,
 ) -> Path:
-    """Encodes float samples, the same in every channel, at `rate` Hz. `container` names the format where the suffix can't."""
+    """Encode float samples, the same in every channel, at `rate` Hz. container: the format, if the suffix does not tell."""
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(channels, f"{channels} channels")
     with av.open(str(path), "w", format=container) as output:
         output.metadata.update(tags or {})
@@ -68,7 +68,7 @@ def write_sound(
 
 
 def two_pitches(gap: float = 0.05) -> np.ndarray:
-    """Half of its voiced frames far below their median and half far above: none is near it."""
+    """Sound whose voiced frames lie half far below and half far above their median pitch."""
 
     def pulses(hz: float) -> np.ndarray:
         times = np.arange(RATE) / RATE
@@ -82,7 +82,7 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def music(seconds: float) -> np.ndarray:
-    """Broken chords, plucked."""
+    """Plucked broken chords, without speech."""
     rng, time = np.random.default_rng(0), np.arange(int(seconds * RATE)) / RATE
     sound = np.zeros(len(time))
     for begin in np.arange(0, seconds, 0.25):

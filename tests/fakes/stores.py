@@ -21,7 +21,7 @@ def edge_store(folder):
 
 @contextmanager
 def server_store(folder):
-    """On the double of a server."""
+    """A store on the double of a server."""
     pytest.importorskip("qdrant_client", reason="qdrant-client comes with the server extra")
     from voxdex.indexer.store.qdrant_connection import connect
     from voxdex.indexer.store.qdrant_server import ServerStore

@@ -1,4 +1,4 @@
-"""A network small enough to train in a test, and something to train it on: low men and high women."""
+"""A small network, and material to train it on: low male and high female voices."""
 
 import csv
 import random

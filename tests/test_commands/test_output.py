@@ -23,7 +23,7 @@ def test_markup_in_file_names(voxdex, tmp_path):
 
 @pytest.fixture
 def shell(indexed_recordings, home):
-    """Runs a command of the program in a shell."""
+    """Run a command in a shell."""
     home.mkdir()
 
     def run(arguments: str, **environment: str) -> subprocess.CompletedProcess:

@@ -19,7 +19,7 @@ def test_rank_takes_by_intelligibility(process, voxdex, spoken_archive):
 
 @pytest.fixture
 def batch(tmp_path, takes):
-    """Takes as a best-of-N run leaves them."""
+    """Takes in the folder layout of a best-of-N run."""
     for iteration, order in ((1, (0, 1)), (2, (1, 0)), (10, (2, 2))):
         audios = tmp_path / "tts" / f"iter_{iteration}" / "audios"
         audios.mkdir(parents=True)

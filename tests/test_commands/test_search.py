@@ -15,7 +15,7 @@ from tests.test_search.test_query import find_recording
 
 @pytest.fixture
 def search(library):
-    """Runs a search as a user would: a process of its own."""
+    """Run a search in a new process."""
 
     def run(*arguments: object) -> Ran:
         environment = os.environ | {"VOXDEX_HOME": str(library), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}

@@ -139,7 +139,7 @@ def test_cuda_is_used_or_refused(monkeypatch):
 
 
 def test_golden_values(mini):
-    """The numbers of this very model; after shipping another one, run python -m tests.golden."""
+    """Values of the shipped model. To update them: python -m tests.golden"""
     golden = json.loads(GOLDEN.read_text())
     assert golden["space"] == mini.card.space
     for name, values in first_numbers(mini).items():

@@ -45,7 +45,7 @@ def test_power_of_disturbances():
 
 
 def perfect_vectors(sequences):
-    """A vector in which each phoneme of each place counts alike."""
+    """Unit vectors in which each phoneme at each position has equal weight."""
     table = np.random.default_rng(5).standard_normal((200, 40, 64))
     vectors = np.stack([sum(table[ord(phoneme) - 97, place] for place, phoneme in enumerate(each)) for each in sequences])
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

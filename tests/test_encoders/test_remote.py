@@ -20,7 +20,7 @@ from voxdex.search.clip_audio import extract_clip
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and prints nothing."""
+    """Serve a folder without logging."""
 
     def log_message(self, *_: object) -> None: ...
 
@@ -38,7 +38,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def server(folder):
-    """The URL of a server of the folder, and what ends it."""
+    """The URL of a server of the folder, and a function that stops it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     Thread(target=server.serve_forever, daemon=True).start()
     taken = socket.socket()
@@ -47,7 +47,7 @@ def server(folder):
         server.shutdown()
         server.server_close()
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(server.server_address)  # nobody else is to answer there
+        taken.bind(server.server_address)  # keeps the port from other programs
 
     yield f"http://127.0.0.1:{server.server_port}", end
     server.shutdown()
@@ -57,7 +57,7 @@ def server(folder):
 
 @pytest.fixture
 def memory():
-    """fsspec's file system in memory, empty."""
+    """The empty in-memory file system of fsspec."""
     files = fsspec.filesystem("memory")
     files.store.clear()
     yield files

@@ -20,7 +20,7 @@ from voxdex.export.report import MIN_COSINE
 
 @pytest.fixture
 def recordings(tmp_path):
-    """A folder of recordings to compare with torch by."""
+    """A folder of recordings for the comparison with torch."""
     folder = tmp_path / "sounds"
     folder.mkdir()
     for i, seconds in enumerate((0.02, 0.4, 1.0, 2.7, 9.9)):
@@ -76,7 +76,7 @@ def test_large_weights_are_stored_in_a_separate_file(traced_small_run, tmp_path)
 
 
 def test_metrics_from_a_run_that_held_speakers_out(traced_small_run, material, here, tmp_path):
-    small_run = traced_small_run  # whose weights a rate of nothing keeps
+    small_run = traced_small_run  # a learning rate of 0 keeps its weights
     changes = (f"init_from={small_run}", "schedule.learning_rate=0", "sampling.hold_out=false", "schedule.steps=2")
     result, about = train_small(material, tmp_path / "all", *changes)
     assert result.before == result.after == []

@@ -23,7 +23,7 @@ CAPTIONS = ["a sad woman", "a deep raspy voice whispers", "calm"]
 
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory):
-    """Folders as the hub has them: a WavLM's config and feature extractor, an XLM-RoBERTa's config and tokenizer."""
+    """Folders in the layout of the hub: WavLM (configuration, feature extractor) and XLM-RoBERTa (configuration, tokenizer)."""
     folder = tmp_path_factory.mktemp("towers")
     config = SMALL | {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_hidden_layers": 2}
     speech, text = (
@@ -63,7 +63,7 @@ def state(towers):
 
 
 def reference(towers, state, clip=None, caption=None) -> np.ndarray:
-    """An embedding by the published formula, straight from the transformers library."""
+    """An embedding by the published formula, with the transformers library."""
     side = "audio" if caption is None else "text"
     base = {key.removeprefix(f"{side}_branch.base."): value for key, value in state.items() if key.startswith(f"{side}_branch")}
     with torch.inference_mode():

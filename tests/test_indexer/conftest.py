@@ -59,7 +59,7 @@ def three_recordings(tmp_path) -> Path:
 
 @pytest.fixture(params=["few", "many", "optimised", "server"])
 def any_store(request, tmp_path, monkeypatch):
-    """few: fields are indexed at once. many: they wait for what the optimised store has done."""
+    """few: fields are indexed at once. many: they wait for optimise(). optimised: after it. server: on a double."""
     if request.param in ("many", "optimised"):
         monkeypatch.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", 2)
     with (server_store if request.param == "server" else edge_store)(tmp_path) as store:

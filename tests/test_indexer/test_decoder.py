@@ -59,7 +59,7 @@ def test_copies_follow_the_decoded_recording(tmp_path, monkeypatch, seed):
     rng, lock = random.Random(seed), threading.Lock()
 
     class Flaky:
-        """Decodes nothing, after a while; every third time the machine makes it fail."""
+        """Decode nothing, after a delay; every third call fails as by a crash."""
 
         def __init__(self, segmentation):
             self.segmentation = segmentation

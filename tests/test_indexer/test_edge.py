@@ -25,7 +25,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def deferred_store(tmp_path, monkeypatch):
-    """A store with fields that wait to be indexed."""
+    """A store whose fields are not indexed yet."""
     monkeypatch.setattr("voxdex.indexer.store.edge_engine.MOST_INDEXED", 2)
     with edge_store(tmp_path) as store:
         yield fill_store(store)

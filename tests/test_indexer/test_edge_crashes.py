@@ -74,7 +74,7 @@ for killing in killings:
 
 
 def kill(what: str, *killings: tuple[int, Path]) -> str:
-    """Does something in each of these folders, and kills it at the given moment; without one, tells how many it has."""
+    """Run an operation in each folder and kill it at its moment. Moment 0: let it finish; returns the number of moments."""
     command = [sys.executable, "-c", KILLED, what, *(f"{moment}:{folder}" for moment, folder in killings)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -130,7 +130,7 @@ def test_kill_at_any_moment_of_promotion(pristine_index, edge_index_points, tmp_
             assert (store.space, store.model, store.count()) == (space, model, count)
         if space == MINI.space:
             with EdgeStore.create_staging(folder, OTHER, "other", 4) as store:
-                assert store.count() == 1  # it goes on
+                assert store.count() == 1  # it is resumed
                 store.promote()
             assert not shard(folder).exists()
         damage(lost / "index.json", None)
@@ -156,7 +156,7 @@ def test_staging_shards_are_kept_and_former_shards_removed(edge_index, tmp_path)
 
 @pytest.fixture
 def synced(monkeypatch) -> list[str]:
-    """The names of the files and folders that were brought to disk; of a file before it got its own name."""
+    """Names of the files and folders that were synchronised, as they were then."""
     names, sync = [], os.fsync
 
     def record(file: int) -> None:

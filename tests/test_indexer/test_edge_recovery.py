@@ -143,7 +143,7 @@ def test_shard_with_unreadable_points_is_not_an_interrupted_creation(edge_index)
 
 
 def test_empty_shard_of_an_interrupted_creation_is_replaced(tmp_path, here):
-    """Of an earlier version, which made shards under their own name and described them last."""
+    """An earlier version created shards under their final name and described them last."""
     EdgeStore.create(tmp_path / "index", MINI.space, "mini", 256).close()
     remove_shard_descriptions(tmp_path / "index")
     (tmp_path / "index" / "index.json").write_bytes(b"")

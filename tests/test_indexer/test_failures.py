@@ -81,7 +81,7 @@ def test_unusual_names_of_tags(store, five_recordings, mini):
 
 
 def failing(kind: str):
-    """A stand-in for a decoder that fails on b.wav."""
+    """A replacement of Decoder.read that fails on b.wav."""
 
     def read(self, path, file):
         usual = USUAL(self, path, file)

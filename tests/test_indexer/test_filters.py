@@ -80,7 +80,7 @@ def test_fields_with_text_and_numbers(any_store):
 
 
 class KeyRecorder:
-    """Notes which keys are asked for in which way."""
+    """Record which keys are used in which way."""
 
     def __init__(self):
         self.ways = set()

@@ -23,7 +23,7 @@ from voxdex.indexer.pipeline import local
 from voxdex.indexer.store.edge import EdgeStore
 
 number, after = (int(sys.argv.pop(1)) for _ in range(2))
-local.BATCH_CLIPS = 8  # so that most of the archive is still to be read
+local.BATCH_CLIPS = 8  # most of the archive is still unread
 write = EdgeStore.upsert
 
 def upsert(store, points):
@@ -39,7 +39,7 @@ def upsert(store, points):
 EdgeStore.upsert = upsert
 main()
 """
-"""The program, to which a signal is sent while it writes, when it has written so many points."""
+"""The program, which receives a signal while it writes, after a number of points."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def archive(tmp_path_factory) -> Path:
 
 
 def start(archive: Path, index: Path, number: int | None = None, after: int = 0) -> subprocess.Popen:
-    """Begins to index. number: of a signal that is sent when `after` points are written."""
+    """Start to index. number: a signal to send when `after` points are written."""
     program = [str(ROOT / "cli.py")] if number is None else ["-c", STRUCK, str(int(number)), str(after)]
     command = [sys.executable, *program, "index", str(archive), "--index", str(index), "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -60,7 +60,7 @@ def start(archive: Path, index: Path, number: int | None = None, after: int = 0)
 
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
-    """How it ended, and what it said to people."""
+    """Exit status, and the text on stderr."""
     _, told = process.communicate(timeout=PATIENCE)
     return process.returncode, told
 
@@ -72,7 +72,7 @@ def points(index: Path) -> dict[str, tuple[str, float, np.ndarray]]:
 
 
 def assert_alike(some: Mapping[str, tuple], all_of_them: Mapping[str, tuple]) -> None:
-    """Asserts that points are among others."""
+    """Assert that points are a subset of others."""
     for clip, (name, begin, vector) in some.items():
         assert all_of_them[clip][:2] == (name, begin) and np.allclose(all_of_them[clip][2], vector, atol=1e-5)
 
@@ -85,7 +85,7 @@ def test_repeatedly_killed_runs_end_with_the_same_points(archive, tmp_path):
         assert ended(start(archive, tmp_path / "killed", signal.SIGKILL, after))[0] == -signal.SIGKILL
         found = points(tmp_path / "killed")
         assert_alike(found, expected)
-        assert kept + after // 2 <= len(found) < len(expected)  # a point of each recording is no clip's
+        assert kept + after // 2 <= len(found) < len(expected)  # one point of each recording is not a clip
         kept = len(found)
     assert ended(start(archive, tmp_path / "killed"))[0] == 0
     found = points(tmp_path / "killed")
@@ -127,7 +127,7 @@ def runs(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 @pytest.mark.parametrize("event", ["index.json", "decoders"])
 def test_run_after_an_interrupted_start_is_complete(five_recordings, tmp_path, number, event):
-    """As Ctrl-C does, the signal goes to the whole group: when the index has just been made, and when decoders have started."""
+    """Signal the process group, as Ctrl-C does: after the index is created, or after the decoders have started."""
     command = [
         sys.executable,
         str(ROOT / "cli.py"),

@@ -47,7 +47,7 @@ LETTERS = "aAbxX9./*?[]!-\\ _üİß音\n"
 
 
 def is_like(value, pattern):
-    """The meaning of patterns, in the fewest words."""
+    """Reference implementation of patterns."""
     value, pattern = value.lower(), pattern.lower()
     if not set("*?[") & set(pattern):
         return pattern in value
@@ -56,7 +56,7 @@ def is_like(value, pattern):
 
 @st.composite
 def patterns(draw):
-    """Parts of the paths, or anything, with something wild between them."""
+    """Parts of paths, or any text, with wildcards between them."""
     piece = st.one_of(
         st.sampled_from(PATHS).flatmap(
             lambda path: st.tuples(st.integers(0, min(len(path), 60)), st.integers(0, 9)).map(

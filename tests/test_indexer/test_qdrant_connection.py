@@ -70,7 +70,7 @@ def test_short_addresses(here, four_recordings, double):
 
 
 def refused(here, *command, status=2):
-    """The one sentence that a command ends with."""
+    """The last line on stderr of a command that fails."""
     done = here(*command)
     assert done.status == status and "Traceback" not in done.err and "b'" not in done.err and "{" not in done.err, done.err
     return done.err.strip().splitlines()[-1]
@@ -127,7 +127,7 @@ def test_certificates_and_schemes(here, four_recordings, tmp_path, monkeypatch):
     class Alert(BaseRequestHandler):
         def handle(self):
             self.request.recv(100)
-            self.request.sendall(b"\x15\x03\x03\x00\x02\x02\x46")  # as a port for https answers plain http
+            self.request.sendall(b"\x15\x03\x03\x00\x02\x02\x46")  # the TLS alert for plain HTTP
 
     with ThreadingTCPServer(("127.0.0.1", 0), Alert) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()

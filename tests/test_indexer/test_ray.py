@@ -15,7 +15,7 @@ from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Point, StoreError
 from voxdex.indexer.store.edge import EdgeStore
 
 SURE = ("kind", "content", "start", "end", "measured", "attributes", "clips", "failure", "origin", "phonetic")
-"""What of a payload does not depend on which of two copies was first, nor on a clip's neighbours in a batch."""
+"""Payload keys that depend neither on the order of copies nor on batches."""
 
 
 def points(index: Path) -> dict[str, Point]:
@@ -74,7 +74,7 @@ def test_missing_devices(machines, device, reason):
 
 def test_missing_ray(here, demo_archive, monkeypatch):
     class Without:
-        """What finds no Ray, whether it is installed or not."""
+        """An import finder that hides Ray."""
 
         def find_spec(name, path=None, target=None):
             if name == "ray":

@@ -16,7 +16,7 @@ from voxdex.indexer.pipeline.segmentation import SpeechClips
 
 @pytest.fixture(scope="module")
 def sentence(demo_archive) -> np.ndarray:
-    """A few seconds of synthetic speech at full level."""
+    """Some seconds of synthetic speech with a peak of 0.5."""
     sound = read_audio(next(demo_archive.rglob("anna*.wav")))
     return sound / np.abs(sound).max() * 0.5
 
@@ -76,7 +76,7 @@ def test_empty_sound_makes_no_clips():
 
 
 def test_memory_does_not_grow_with_the_recording(tmp_path, voxdex):
-    """Half an hour of which most is silence, beside a minute."""
+    """Compare one minute with thirty, mostly of silence."""
     peaks = {}
     for minutes in (1, 30):
         folder = tmp_path / str(minutes)
@@ -90,7 +90,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, voxdex):
 
 
 def write_long(path: Path, minutes: int) -> None:
-    """A minute with a word in it, again and again."""
+    """Write a recording that repeats one minute with three seconds of speech."""
     minute = np.concatenate([silence(20.0), voice(3.0), silence(37.0)])
     with av.open(str(path), "w") as output:
         stream = output.add_stream("flac", rate=SAMPLE_RATE, layout="mono")

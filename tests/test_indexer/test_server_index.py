@@ -59,7 +59,7 @@ def test_push_and_pull(process, voxdex, four_recordings, qdrant):
 
 
 def stopped_at(double, number, command):
-    """Runs a command and kills it when it makes so many changes of points; whether it was still running then."""
+    """Run a command and kill it at its n-th write of points: whether it was still running."""
     process = subprocess.Popen(
         [sys.executable, ROOT / "cli.py", *map(str, command)],
         stdout=subprocess.PIPE,
@@ -81,7 +81,7 @@ def stopped_at(double, number, command):
 
 
 def describe_index(here, server):
-    """What an index says of itself: its space, recordings and clips, and what a condition on metadata finds."""
+    """Space, recordings, clips and phonetic space of an index, and the number of hits of a filter on metadata."""
     said = here("status", *server, "--json").json
     found = here("search", "a man", *server, "--where", "speaker=Anna", "--json").json["hits"]
     return said["space"].split(":")[0], said["recordings"], said["clips"], said["phonetic"] != "", len(found)

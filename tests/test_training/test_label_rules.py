@@ -27,8 +27,8 @@ from voxdex.encoders.training.data.dataset import Clips
         ({"centroid_hz": "690", "snr_db": "30"}, {"brightness": ""}, 1.1, {"brightness": "bright"}),
         ({"rt60_seconds": "0.26"}, {"reverberation": ""}, 1.1, {"reverberation": "dry"}),
         ({"pitch_range_semitones": "4.0", "jitter_percent": "2.0"}, {}, 1.1, {}),
-        ({"pitch_hz": "210"}, {"pitch": ""}, 1.1, {}),  # forgotten, since it was edited
-        ({"pitch_hz": "210"}, {"pitch": "low"}, 1.1, {}),  # said by somebody, not measured
+        ({"pitch_hz": "210"}, {"pitch": ""}, 1.1, {}),  # cleared by an edit
+        ({"pitch_hz": "210"}, {"pitch": "low"}, 1.1, {}),  # from the manifest, not measured
         ({}, {"pitch": "medium", "speed": "slow"}, 1.1, {}),
     ],
 )
@@ -37,7 +37,7 @@ def test_labels_change_with_speed(measures, cells, speed, changed):
 
 
 def test_labels_at_another_speed_equal_those_measured():
-    """Against measuring the changed sound itself, for pitches and speeds all over the range."""
+    """Compare with measures of the changed sound, over the range of pitches and speeds."""
     from voxdex.encoders.training.annotate.acoustics import measure
     from voxdex.encoders.training.annotate.annotation import make_row
 

@@ -29,7 +29,7 @@ SMALL = (
 
 @pytest.fixture(scope="session")
 def manifest(once) -> Path:
-    """Twelve sounds that say something or other, two of them held out."""
+    """Twelve sounds with random phonemes, two of them held out."""
 
     def make(folder: Path) -> None:
         rng, rows = random.Random(1), ["path,phonemes,speaker,split"]

@@ -47,7 +47,7 @@ def test_vocoder_edits():
 
 
 def crema_d(folder: Path, demo_archive: Path) -> Path:
-    """A folder as CREMA-D is distributed, of two clips."""
+    """A folder in the layout of CREMA-D, with two clips."""
     (folder / "AudioWAV").mkdir(parents=True)
     for name in ("1002_DFA_SAD_HI.wav", "1003_IEO_NEU_XX.wav"):
         shutil.copy(demo_archive / "anna-1.wav", folder / "AudioWAV" / name)

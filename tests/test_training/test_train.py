@@ -69,7 +69,7 @@ train(recipe, [material / "labels.csv"], out, material / "cache", observer=Kille
 
 @pytest.fixture
 def one_thread():
-    """As many threads as commands have, on which the last bits of a sum depend."""
+    """One thread, as in commands, since the last bits of sums depend on it."""
     former = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

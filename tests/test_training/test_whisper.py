@@ -34,7 +34,7 @@ WHISPER = {"kind": "whisper", **SHAPE, "layers": [1, 2], "functionals": 16}
 
 @pytest.fixture(scope="module")
 def whisper():
-    """A small Whisper model with random weights that half precision can hold."""
+    """A small Whisper model with random weights that are exact in half precision."""
     torch.manual_seed(0)
     model = transformers.WhisperModel(CONFIG).eval()
     for parameter in model.parameters():
@@ -45,14 +45,14 @@ def whisper():
 
 @pytest.fixture(scope="module")
 def folder(whisper, tmp_path_factory):
-    """The model as the transformers library keeps it."""
+    """The model in the format of the transformers library."""
     place = tmp_path_factory.mktemp("whisper")
     whisper.save_pretrained(place)
     return place
 
 
 def variables(whisper) -> dict[str, np.ndarray]:
-    """The encoder's variables as CTranslate2's converter names and stacks them."""
+    """Variables of the encoder, named and stacked like those of CTranslate2's converter."""
     state = {name: value.detach().numpy() for name, value in whisper.encoder.state_dict().items()}
     found = {f"encoder/{conv}/{part}": state[f"{conv}.{part}"] for conv in ("conv1", "conv2") for part in ("weight", "bias")}
     found["encoder/position_encodings/encodings"] = state["embed_positions.weight"]
@@ -81,7 +81,7 @@ TYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
 
 
 def write_ctranslate2(path, values: dict[str, np.ndarray], half: bool, kind: str = "WhisperSpec", version: int = 6) -> None:
-    """A file in CTranslate2's format, with its aliases at the end."""
+    """Write a file in CTranslate2's format, with its aliases at the end."""
 
     def text(said: str) -> bytes:
         return struct.pack("<H", len(said) + 1) + said.encode() + b"\0"
@@ -135,7 +135,7 @@ def test_weights_from_an_installed_package(whisper, tmp_path, monkeypatch):
 
 
 def test_tower_agrees_with_transformers(whisper, folder):
-    """Of a clip with all the silence after it that Whisper was trained with: mel bands and every state."""
+    """Compare mel bands and all hidden states of a clip padded to Whisper's length."""
     ours = tower(folder, layers=(0, 1, 2, 3), level="absolute")
     clip = voice(3.0, 140)
     extractor = transformers.WhisperFeatureExtractor(feature_size=20)
@@ -250,7 +250,7 @@ def test_invalid_files(whisper, tmp_path, damage, words):
 
 @pytest.fixture(scope="module")
 def material(whisper, tmp_path_factory):
-    """Sounds to train on, a small Whisper in CTranslate2's format, and whisper.toml."""
+    """Training sounds, a small Whisper in CTranslate2's format, and whisper.toml."""
     place = make_material(tmp_path_factory.mktemp("material"))
     write_ctranslate2(place / "model.bin", variables(whisper), half=True)
     before, after = RECIPE.format(folder=place).split("[text_tower]")
@@ -272,7 +272,7 @@ def test_recipe_starts_from_the_encoder_of_its_source(material):
 
 @pytest.fixture(scope="module")
 def begin_training(material, tmp_path_factory):
-    """Makes trainers of four steps, of which the last two train the encoder."""
+    """Create trainers of four steps, of which the last two train the encoder."""
     said = ("schedule.steps=4", "schedule.encoder_start=0.5", "schedule.encoder_rate=0.1", "schedule.one_cycle=false")
     recipe = load_recipe(str(material / "whisper.toml"), (*said, "schedule.warmup=0", "speech_tower.frozen=-1"))
     clips, _ = load_clips([material / "labels.csv"], tmp_path_factory.mktemp("sound"))

@@ -164,7 +164,7 @@ def test_internal_errors_are_json_and_logged(server, monkeypatch, caplog):
 def test_uploaded_sound_finds_itself(server, ending):
     any_of_them = {"caption": "a voice", "where": [f'path~"*.{ending}"'], "limit": 1}
     indexed = server.post("/api/search", json=any_of_them).json()["hits"][0]
-    path = Path(indexed["recording"])  # not of any file: a synthetic whisper, which is noise, may not pass for speech
+    path = Path(indexed["recording"])  # whispers may be taken for noise, so not any file
     kept = server.post("/api/sounds", files={"file": upload(path)}).json()
     assert kept["seconds"] == pytest.approx(len(read_audio(path)) / 16_000, abs=0.01)
     found = server.post("/api/search", json={"like": [kept["name"]], "limit": 1}).json()["hits"]

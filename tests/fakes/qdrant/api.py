@@ -1,4 +1,4 @@
-"""What the requests of a Qdrant server's REST interface mean, over Qdrant's own engine (see engine).
+"""The REST interface of a Qdrant server over Qdrant's own engine (see engine).
 
 The answers are those of Qdrant 1.18, and so are the errors. What Voxdex has no use for (snapshots, sparse vectors, groups,
 shards of a cluster) is not found.
@@ -19,16 +19,16 @@ from tests.fakes.qdrant.limits import Limits
 from tests.fakes.qdrant.terms import Json, Refused, unreadable
 
 MEMORY = Path("/dev/shm")
-"""A disk in memory, where an index of a payload field is made twenty times as fast as on another."""
+"""A file system in memory, where payload indexes are created twenty times as fast."""
 ROOM = 1 << 30
-"""Bytes that have to be free there."""
+"""Free bytes that it must have."""
 PREFIX = "qdrant-double-"
-"""What folders of collections are called, followed by the number of the process that they belong to."""
+"""Prefix of folders of collections, before the id of their process."""
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
-"""Characters that no collection's name has."""
+"""Characters not allowed in names of collections."""
 FULL = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
 Way = tuple[str, str]
-"""How what is in a collection is asked for: the method, and the end of the path."""
+"""Read requests of a collection: the method, and the end of the path."""
 Act = Callable[[Collection, Json], Any]
 UPDATES: dict[str, tuple[Way, Act]] = {
     "upsert": (("PUT", "/points"), Collection.upsert),
@@ -40,7 +40,7 @@ UPDATES: dict[str, tuple[Way, Act]] = {
     "update_vectors": (("PUT", "/points/vectors"), Collection.update_vectors),
     "delete_vectors": (("POST", "/points/vectors/delete"), Collection.delete_vectors),
 }
-"""Changes of points, by the names that they have in a list of changes."""
+"""Changes of points, by their names in a batch."""
 WRITES: dict[Way, Act] = {**dict(UPDATES.values()), ("PUT", "/index"): Collection.create_index}
 READS: dict[Way, Act] = {
     ("POST", "/points"): Collection.retrieve,
@@ -54,7 +54,7 @@ READS: dict[Way, Act] = {
 
 @dataclass(frozen=True)
 class Request:
-    """path: without what follows "?". timeout: seconds, where the request names them."""
+    """A request. path: without the query. timeout: in seconds, or None."""
 
     method: str
     path: str
@@ -66,13 +66,13 @@ class Request:
 
     @property
     def writes(self) -> bool:
-        """Whether it changes anything."""
+        """Whether the request writes."""
         end = "/" + self.path.removeprefix("/collections/").partition("/")[2]
         return self.method != "GET" and (self.method, end) not in READS
 
 
 class Cluster:
-    """What the nodes of a server have in common: collections and their aliases."""
+    """State shared by the nodes of a server: collections and aliases."""
 
     def __init__(self) -> None:
         spacious = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
@@ -86,7 +86,7 @@ class Cluster:
         self._made = 0
 
     def named(self, name: str) -> Collection:
-        """The collection of a name or an alias."""
+        """The collection with a name or an alias."""
         if found := self.collections.get(self._aliases.get(name, name)):
             return found
         raise missing(name)
@@ -107,7 +107,7 @@ class Cluster:
         return True
 
     def delete(self, name: str) -> bool:
-        """Whether there was one of that name, which is not looked up among the aliases; those of it go with it."""
+        """Remove a collection, by its name only, with its aliases: whether it existed."""
         self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
         self._limits.pop(name, None)
         if collection := self.collections.pop(name, None):
@@ -115,7 +115,7 @@ class Cluster:
         return collection is not None
 
     def change_aliases(self, actions: list[Json]) -> bool:
-        """Makes all of some changes, or none."""
+        """Apply all changes, or none."""
         changed = dict(self._aliases)
         for action in actions:
             match action:
@@ -147,7 +147,7 @@ class Cluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def answer(self, request: Request, limits: Json, full: bool) -> Any:
-        """The result of a request, as JSON can hold it.
+        """The result of a request as JSON.
 
         Args:
             request: what is asked.
@@ -193,7 +193,7 @@ class Cluster:
         raise Refused(404, "")
 
     def _change(self, name: str, way: Way, wish: Json, full: bool) -> Any:
-        """Changes what is in a collection."""
+        """Apply a write request to a collection."""
         collection = self.named(name)
         self._limits_of(name).check(collection, way[1], wish, writes=True)
         expect_room(full)
@@ -208,14 +208,14 @@ class Cluster:
 
 
 def sweep(place: Path) -> None:
-    """Removes the collections of processes that were killed."""
+    """Remove the collections of processes that have ended."""
     for folder in place.glob(f"{PREFIX}*"):
         try:
             os.kill(int(folder.name.removeprefix(PREFIX).partition("-")[0]), 0)
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except (OSError, ValueError):
-            continue  # somebody else's
+            continue  # of another process
 
 
 def missing(name: str) -> Refused:
@@ -223,7 +223,7 @@ def missing(name: str) -> Refused:
 
 
 def fault_of(name: str) -> str | None:
-    """Why no collection can have a name. The words for the length are from memory."""
+    """The reason why a name is invalid, or None. The wording for the length is approximate."""
     if not 1 <= len(name) <= 255:
         return f'value "{name}" invalid, must be from 1 to 255 characters'
     return next((f'collection name cannot contain "{each}" char' for each in FORBIDDEN if each in name), None)

@@ -25,10 +25,10 @@ OPEN: dict[str, Json | str] = {
     "/livez": "livez check passed",
     "/readyz": "all shards are ready",
 }
-"""What is told without a key."""
+"""Answers that need no key."""
 
 ALERT = bytes.fromhex("15 0303 0002 0232")
-"""What a server of TLS answers to HTTP: a message of TLS, which ends the connection."""
+"""The TLS alert with which a TLS server answers plain HTTP."""
 
 
 class Double:
@@ -57,7 +57,7 @@ class Double:
         self._heard.set()
         self._connections: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
-        self._port = socket.socket()  # keeps the port while nothing listens there
+        self._port = socket.socket()  # keeps the port while the node is down
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
             self._port.setsockopt(socket.SOL_SOCKET, option, 1)
         self._port.bind(("127.0.0.1", 0))
@@ -65,7 +65,7 @@ class Double:
         self.down = False
 
     def node(self) -> "Double":
-        """Another node of the same server: all that it does wrong is its own. It is asked for the same keys."""
+        """Another node of the same server, with the same keys and failures of its own."""
         node = Double(self._cluster, self.certificate)
         node.api_key, node.read_key, node.limits, node.version = self.api_key, self.read_key, self.limits, self.version
         self._nodes.append(node)
@@ -110,7 +110,7 @@ class Double:
         self._port.close()
 
     def answer(self, method: str, target: str, key: str | None, content: bytes) -> tuple[Any, bool]:
-        """The result of a request, and whether it stands for itself."""
+        """The result of a request, and whether it is the whole body."""
         address = urlsplit(target)
         timeout = parse_qs(address.query).get("timeout")
         request = Request(method, address.path, read_json(content) if content else {}, int(timeout[0]) if timeout else None)
@@ -120,7 +120,7 @@ class Double:
             deaths = self._deaths
         self.on_request(str(request))
         self._heard.wait()
-        if deaths != self._deaths:  # nobody is left who carries it out
+        if deaths != self._deaths:  # the node has gone down since
             raise ConnectionAbortedError
         with self._cluster.lock:
             if method == "GET" and (told := OPEN.get(request.path)):
@@ -159,13 +159,13 @@ def read_json(content: bytes) -> Any:
 
 
 class Listener(ThreadingHTTPServer):
-    """Accepts connections at a port that is taken by what does not listen."""
+    """A server at a port that is already bound by a socket that does not listen."""
 
     allow_reuse_port = True
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections break where a client is killed, or speaks no TLS, which it is told: nothing is printed of it."""
+        """Ignore broken connections of killed clients and of clients without TLS, which receive an alert."""
         error = sys.exc_info()[1]
         if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
             with suppress(OSError), socket.socket(fileno=os.dup(request.fileno())) as plain:
@@ -197,7 +197,7 @@ def handler_of(double: Double) -> type[BaseHTTPRequestHandler]:
                 return self.refuse(refused)
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 return self.refuse(Refused(400, f"Format error in JSON body: {type(error).__name__} {error}"))
-            except Exception as error:  # the engine's, which has no kinds of its own
+            except Exception as error:  # the engine raises plain exceptions
                 return self.refuse(Refused(400, f"Wrong input: {error}"))
             self.reply(200, result if alone else {"result": result, "status": "ok", "time": 0.0})
 
@@ -227,7 +227,7 @@ def handler_of(double: Double) -> type[BaseHTTPRequestHandler]:
 
 
 def make_certificate(folder: Path) -> Path:
-    """A certificate of this machine that nobody signed; its key lies beside it."""
+    """Create a self-signed certificate for localhost, with its key beside it."""
     certificate = folder / "server.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
@@ -238,7 +238,7 @@ def make_certificate(folder: Path) -> Path:
 
 @contextmanager
 def qdrant_double(tls: Path | None = None) -> Iterator[Double]:
-    """Serves on a free port of this machine. tls: the folder for a certificate to be made, where it is to speak HTTPS."""
+    """Run a double on a free port. tls: a folder for its certificate, to serve HTTPS."""
     cluster = Cluster()
     double = Double(cluster, make_certificate(tls) if tls else None)
     try:

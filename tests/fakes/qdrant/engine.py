@@ -1,4 +1,4 @@
-"""Collections in Qdrant Edge, which is a Qdrant server's own engine, asked and answered in the JSON of its REST interface.
+"""Collections in Qdrant Edge, the engine of a Qdrant server, with requests and answers in the JSON of its REST interface.
 
 Nothing is optimised, so that all searches are exact: graphs and quantisation are accepted and shown, and never built.
 """
@@ -49,12 +49,12 @@ COLLECTION = {
     "quantization_config": None,
     "strict_mode_config": {"enabled": False},
 }
-"""A collection's settings where a request to create it names none, as the server's own configuration has them."""
+"""Default settings of a collection, as in the configuration of the server."""
 
 
 @dataclass
 class Collection:
-    """A collection with one shard in a folder of its own. indexes: the request to make each, by payload key."""
+    """A collection with one shard in a folder. indexes: the request that created each, by payload key."""
 
     folder: Path
     config: Json
@@ -64,7 +64,7 @@ class Collection:
 
     @classmethod
     def create(cls, folder: Path, wish: Json) -> "Collection":
-        """A new one. wish: the body of the request to create it."""
+        """Create a collection. wish: the body of the request."""
         named = vectors_of(wish.get("vectors"))
         kept = edge.EdgeConfig(vectors={name: vector_of(params) for name, params in named.items()}, wal_enabled=False)
         config = {name: dict(value) if value else value for name, value in COLLECTION.items()}
@@ -74,7 +74,7 @@ class Collection:
         return collection
 
     def change(self, wish: Json) -> bool:
-        """Takes settings over that a request names."""
+        """Apply the settings of a request."""
         for name, given in (
             ("params", wish.get("params")),
             ("hnsw_config", wish.get("hnsw_config")),
@@ -154,7 +154,7 @@ class Collection:
         return filter_of(document, [key for key, schema in self.indexes.items() if type_of(schema) == "text"])
 
     def _on(self, wish: Json, by_ids: Any, by_filter: Any, *rest: Any) -> Any:
-        """A change of the points that a request names, by their ids or by a filter."""
+        """Change the points of a request, given by ids or by a filter."""
         if wish.get("points") is not None:
             return by_ids([point_id(id) for id in wish["points"]], *rest)
         if wish.get("filter") is None:
@@ -221,7 +221,7 @@ class Collection:
         return [self.query(each) for each in wish["searches"]]
 
     def _query_of(self, wish: Any, using: str, mentioned: list[int | str]) -> Any:
-        """What is asked, in the engine's terms. mentioned: takes the ids of the points that stand for their vectors."""
+        """Convert a query. mentioned: receives the ids of points whose vectors it uses."""
 
         def vector(given: Any) -> list[float]:
             if isinstance(given, list):
@@ -261,7 +261,7 @@ class Collection:
 
 
 def record_of(record: Any) -> Json:
-    """A point as the server answers it."""
+    """A point in the form of the server's answers."""
     told = {"id": record.id if isinstance(record.id, int) else str(record.id)}
     if hasattr(record, "score"):
         told |= {"version": record.version, "score": record.score}

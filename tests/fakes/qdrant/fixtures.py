@@ -14,14 +14,14 @@ from tests.fakes.qdrant.double import Double, qdrant_double
 
 @pytest.fixture
 def double() -> Iterator[Double]:
-    """A Qdrant server that fails when it is told to."""
+    """A double of a Qdrant server, with failures on demand."""
     with qdrant_double() as double:
         yield double
 
 
 @pytest.fixture
 def tls_double(tmp_path_factory) -> Iterator[Double]:
-    """A Qdrant server whose certificate nobody signed."""
+    """A double with a self-signed certificate."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificate")
     with qdrant_double(tls=tmp_path_factory.mktemp("certificate")) as double:
@@ -44,15 +44,15 @@ class Qdrant:
         return self.urls[0]
 
     def collection(self, name: str = "voices") -> str:
-        """A name that no other test's collection has."""
+        """Name of a collection, unique to this test."""
         return self.prefix + name
 
     def options(self, name: str = "voices") -> tuple[str, ...]:
-        """How a command is told of a collection."""
+        """Options of a command that select a collection."""
         return "--url", self.url, "--collection", self.collection(name)
 
     def clear(self) -> None:
-        """Removes the collections of a test, with their aliases."""
+        """Remove the collections of a test and their aliases."""
         headers = {"api-key": key} if (key := os.environ.get("VOXDEX_API_KEY")) else {}
         with httpx.Client(base_url=self.url, headers=headers, timeout=60) as client:
             for collection in client.get("/collections").json()["result"]["collections"]:

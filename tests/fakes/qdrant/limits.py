@@ -1,6 +1,6 @@
-"""What a Qdrant server refuses in strict mode, in the words of Qdrant 1.18 (lib/collection/src/operations/verification there).
+"""Refusals of a Qdrant server in strict mode, worded as in Qdrant 1.18 (lib/collection/src/operations/verification there).
 
-Sizes of collections are estimates there, taken anew every few requests; here they are exact, for tests to count on.
+A real server estimates the sizes of collections every few requests; here they are exact.
 """
 
 import math
@@ -27,11 +27,11 @@ ANY_INDEX = {
     "text",
     "text phrase",
 }
-"""What a payload index can be asked: a match of its type, or what stands behind the type."""
+"""Operations of a payload index: a match of its type, or the operation after the type."""
 UPDATES = {"/points/delete", "/points/payload", "/points/payload/delete", "/points/payload/clear", "/points/vectors/delete"}
 """Requests that change the points of a filter."""
 SECONDS = 60.0
-"""What rates of requests are limited to."""
+"""Rate limits of requests."""
 
 
 def refuse(reason: str, help: str) -> Refused:
@@ -39,13 +39,13 @@ def refuse(reason: str, help: str) -> Refused:
 
 
 class Limits:
-    """What a collection's strict mode refuses, and how many requests it has let through."""
+    """Strict mode of a collection, with counters of its rate limits."""
 
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[float, float, float]] = {}
 
     def check(self, collection: Collection, operation: str, wish: Json, writes: bool, timeout: int | None = None) -> None:
-        """Refuses a request, as the real server does, in its order.
+        """Check a request in the order of the real server.
 
         Args:
             operation: what of the collection is asked, as "/points/scroll".
@@ -65,7 +65,7 @@ class Limits:
             self._consume(collection, "Write" if writes else "Read", cost_of(collection, operation, wish, writes))
 
     def _consume(self, collection: Collection, what: str, cost: int) -> None:
-        """Takes so many tokens from a bucket that fills up within a minute."""
+        """Take tokens from a bucket that refills within a minute."""
         limit = collection.config["strict_mode_config"].get(f"{what.lower()}_rate_limit")
         if limit is None:
             return
@@ -117,7 +117,7 @@ def check_limit(value: float | None, limit: float | None, name: str) -> None:
 
 
 def check_size(collection: Collection, strict: Json) -> None:
-    """Refuses to write into a collection that is as large as it may be."""
+    """Refuse writes to a collection at its maximum size."""
     known = collection.info()
     if (limit := strict.get("max_collection_vector_size_bytes")) is not None:
         widths = {"float16": 2, "uint8": 1}
@@ -149,7 +149,7 @@ def check_filter(collection: Collection, strict: Json, filter: Json, allow_unind
 
 
 def leaves(filter: Json, within: str = "") -> Iterator[tuple[str, Json]]:
-    """The conditions of a filter and of the filters in it, each with the key that it is about."""
+    """Conditions of a filter and of nested filters, each with its payload key."""
     clauses = [filter.get(name) or [] for name in ("must", "should", "must_not")]
     for condition in [each for clause in clauses for each in listed(clause)] + (filter.get("min_should") or {}).get(
         "conditions", []
@@ -165,13 +165,13 @@ def leaves(filter: Json, within: str = "") -> Iterator[tuple[str, Json]]:
 
 
 def size_of(condition: Json) -> int:
-    """How many values a condition names."""
+    """Number of values in a condition."""
     match = condition.get("match") or {}
     return len(listed(condition.get("has_id") or match.get("any") or match.get("except") or [None]))
 
 
 def needs(condition: Json) -> set[str]:
-    """What an index has to be able to do for a condition, one of these; nothing where none is needed."""
+    """Index operations of which a condition needs one; empty where it needs no index."""
     match = condition.get("match") or {}
     for name, needed in (("text", "text"), ("text_any", "text"), ("phrase", "text phrase"), ("prefix", "keyword prefix")):
         if match.get(name) is not None:
@@ -200,7 +200,7 @@ def is_uuid(value: Any) -> bool:
 
 
 def can(schema: Any) -> set[str]:
-    """What a payload index can do."""
+    """Operations of a payload index."""
     if schema is None:
         return set()
     params = {"type": schema} if isinstance(schema, str) else schema
@@ -216,7 +216,7 @@ def can(schema: Any) -> set[str]:
 
 
 def cost_of(collection: Collection, operation: str, wish: Json, writes: bool) -> int:
-    """Tokens that a request takes from its limit of requests a minute: points that it writes; or conditions, and one."""
+    """Cost of a request under a rate limit: the points that it writes, or 1 + its conditions."""
     if writes and operation == "/points":
         return len(points_of(wish))
     if writes and wish.get("filter") is not None:

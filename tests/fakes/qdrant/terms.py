@@ -1,4 +1,4 @@
-"""What the JSON of a Qdrant server's REST interface means to Qdrant Edge, which is that server's own engine."""
+"""Conversion of the JSON of a Qdrant server's REST interface to the types of Qdrant Edge, the engine of that server."""
 
 import uuid
 from collections.abc import Collection
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 def filter_of(document: Json | None, texts: Collection[str] = ()) -> edge.Filter | None:
-    """A filter in the engine's terms. texts: the payload keys that have a text index."""
+    """Convert a filter. texts: payload keys with a text index."""
     if not document:
         return None
     clauses = {
@@ -54,12 +54,12 @@ def filter_of(document: Json | None, texts: Collection[str] = ()) -> edge.Filter
 
 
 def listed(one_or_more: Any) -> list[Any]:
-    """Conditions are given as a list, or as one alone."""
+    """Conditions as a list: a request has a list, or a single one."""
     return one_or_more if isinstance(one_or_more, list) else [one_or_more]
 
 
 def condition_of(document: Json, texts: Collection[str]) -> Any:
-    """A condition in the engine's terms."""
+    """Convert a condition."""
     match {name: value for name, value in document.items() if value is not None}:
         case {"key": key, "match": match} if key not in texts and (parts := parts_of(match)) is not None:
             return edge.Filter(should=[edge.FieldCondition(key, match=edge.MatchSubstring(part)) for part in parts])
@@ -87,7 +87,7 @@ def condition_of(document: Json, texts: Collection[str]) -> Any:
 
 
 def parts_of(document: Json) -> list[str] | None:
-    """What is looked for in texts that have no index: Qdrant 1.18 compares letters there, where the engine compares words."""
+    """Search text for fields without a text index: Qdrant 1.18 compares letters there, the engine words."""
     whole = document.get("text") if document.get("phrase") is None else document["phrase"]
     if whole is not None:
         return [whole]
@@ -123,7 +123,7 @@ def point_id(id: Any) -> int | str:
 
 
 def selector_of(wanted: Any, default: bool) -> Any:
-    """Which of a payload's keys, or of the vectors, an answer holds."""
+    """Payload keys, or vectors, to include in an answer."""
     match wanted:
         case None:
             return default
@@ -135,12 +135,12 @@ def selector_of(wanted: Any, default: bool) -> Any:
 
 
 def type_of(schema: str | Json) -> str:
-    """The type of a payload index, which is asked for as a type alone, or with parameters."""
+    """The type of a payload index: a request has the type alone, or parameters."""
     return schema if isinstance(schema, str) else schema["type"]
 
 
 def index_of(schema: str | Json) -> Any:
-    """A payload index in the engine's terms."""
+    """Convert the parameters of a payload index."""
     if isinstance(schema, str):
         return INDEXES[schema][0]
     given = {name: value for name, value in schema.items() if name != "type" and value is not None}
@@ -152,7 +152,7 @@ def index_of(schema: str | Json) -> Any:
 
 
 def vectors_of(wish: Json | None) -> dict[str, Json]:
-    """The parameters of vectors by their names, of which one that is alone may have none."""
+    """Parameters of vectors by name; a single vector may be unnamed."""
     return {"": wish} if wish and isinstance(wish.get("size"), int) else wish or {}
 
 
@@ -163,7 +163,7 @@ def vector_of(params: Json) -> edge.EdgeVectorParams:
 
 
 def points_of(wish: Json) -> list[Json]:
-    """The points of a request to write some, which has them one by one, or as columns."""
+    """Points of a write request, given as a list or as columns."""
     if (batch := wish.get("batch")) is None:
         return wish["points"]
     count, vectors = len(batch["ids"]), batch["vectors"]
@@ -186,7 +186,7 @@ def order_of(order: Any) -> edge.OrderBy:
 
 
 def without_none(document: Json) -> Json:
-    """What a request names, all the way down."""
+    """Values of a request, recursively."""
     return {
         name: without_none(value) if isinstance(value, dict) else value for name, value in document.items() if value is not None
     }
