@@ -4,15 +4,15 @@ VOXDEX_FUZZ=5000 draws 5000 new examples of each kind at every run.
 """
 
 import json
-import os
 import re
 import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from tests.fakes.fuzzing import fuzzed
 from tests.fakes.sounds import voice, write_sound
 from voxdex.encoders.errors import TextError
 from voxdex.indexer.store.edge import EdgeStore
@@ -24,20 +24,6 @@ from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import QueryError, QuerySpec
 from voxdex.search.query_parser import parse_query, parse_sound
-
-TIMES = int(os.environ.get("VOXDEX_FUZZ", 0))
-
-
-def fuzzed(times: int):
-    """Settings with `times` examples, the same at each run unless VOXDEX_FUZZ is set."""
-    return settings(
-        max_examples=TIMES or times,
-        deadline=None,
-        derandomize=not TIMES,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
 
 WORDLESS = ["...", ",", "-", ".", ";", "::", "_", "'", "👩", "?!", "---", "\x00", "\u200b", "\ufeff", "  ", "\n"]
 BROKEN = ["a w\udcf6man", "\ud800", "\udfff\ud800"]

@@ -12,6 +12,13 @@ from voxdex.encoders.networks.text_tower import TransformerTextTower
 from voxdex.encoders.training.data.caption_templates import write_caption
 from voxdex.encoders.training.scripts.distil import train_tokenizer
 
+SMALL_SPEECH = {
+    "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": (32,) * 7,
+    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "apply_spec_augment": False,
+}  # fmt: skip
+SMALL_TEXT = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+"""Configurations of small speech and text encoders for the transformers library."""
+
 RECIPE = """
 [speech_tower]
 kind = "convnext"

@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 transformers = pytest.importorskip("transformers", reason="transformers comes with the train extra")
 
 from tests.fakes.sounds import voice
+from tests.fakes.tiny import SMALL_SPEECH, SMALL_TEXT
 from voxdex.encoders.errors import NetworkError
 from voxdex.encoders.networks.factory import build_network
 from voxdex.encoders.networks.frontend import HarmonicFrontEnd, MelFrontEnd, PitchTrack
@@ -15,17 +16,12 @@ from voxdex.encoders.networks.scraps import AcousticTower, PhonemeTower
 CONVNEXT = {"kind": "convnext", "mel_bins": 32, "widths": (16, 24), "depths": (1, 1)}
 TRANSFORMER = {"kind": "transformer", "vocabulary": 100, "hidden": 32, "layers": 1, "heads": 2, "features": 48}
 RESIDUAL = {"kind": "residual", "dimension": 16}
-SMALL = {
-    "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": (32,) * 7,
-    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "apply_spec_augment": False,
-}  # fmt: skip
 SPEECH = {"wavlm": transformers.WavLMConfig, "hubert": transformers.HubertConfig, "wav2vec2": transformers.Wav2Vec2Config}
 NORMS = {"layer": True, "group": False}
-TEXT = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 
 
 def speech_config(kind: str, norm: str) -> dict:
-    return SPEECH[kind](**SMALL, feat_extract_norm=norm, do_stable_layer_norm=NORMS[norm]).to_dict()
+    return SPEECH[kind](**SMALL_SPEECH, feat_extract_norm=norm, do_stable_layer_norm=NORMS[norm]).to_dict()
 
 
 def network(speech=CONVNEXT, text=TRANSFORMER, projection=RESIDUAL):
@@ -91,7 +87,7 @@ def test_pooling_over_padding():
 @pytest.mark.parametrize("kind", ["XLMRoberta", "Bert", "Roberta"])
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_text_towers_agree_with_transformers(kind, pooling):
-    config = getattr(transformers, f"{kind}Config")(**TEXT, pad_token_id=1)
+    config = getattr(transformers, f"{kind}Config")(**SMALL_TEXT, pad_token_id=1)
     net = network(text={"kind": "pretrained", "config": config.to_dict(), "pooling": pooling})
     ids = torch.randint(4, 100, (3, 12))
     mask = torch.ones_like(ids)
@@ -145,7 +141,9 @@ def test_silence_around_speech_changes_little():
     assert torch.nn.functional.cosine_similarity(alone, among).item() > 0.99
 
 
-@pytest.mark.parametrize("parts", [{}, {"text": {"kind": "pretrained", "config": transformers.BertConfig(**TEXT).to_dict()}}])
+@pytest.mark.parametrize(
+    "parts", [{}, {"text": {"kind": "pretrained", "config": transformers.BertConfig(**SMALL_TEXT).to_dict()}}]
+)
 def test_gradient_checkpointing_gives_the_same_gradients(parts):
     gradients = []
     for again in (False, True):
@@ -176,7 +174,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(parts):
         ({"speech_tower": TOWERS[1] | {"layers": "first"}}, "layers of a speech tower is 'last' or 'weighted'"),
         ({"text_tower": TRANSFORMER | {"hidden": 30, "heads": 4}}, "divisible"),
         (
-            {"text_tower": {"kind": "pretrained", "config": transformers.BertConfig(**TEXT).to_dict(), "pooling": "max"}},
+            {"text_tower": {"kind": "pretrained", "config": transformers.BertConfig(**SMALL_TEXT).to_dict(), "pooling": "max"}},
             "'max'",
         ),
         ({"projection": {"kind": "cubic"}}, "projection.kind is 'residual' or 'relu'"),

@@ -15,7 +15,7 @@ pytest.importorskip("onnxscript", reason="the exporter comes with the train extr
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tests.fakes.sounds import voice
-from tests.test_encoders.test_networks import SMALL, TEXT
+from tests.fakes.tiny import SMALL_SPEECH, SMALL_TEXT
 from voxdex.encoders.model import open_model
 
 CAPTIONS = ["a sad woman", "a deep raspy voice whispers", "calm"]
@@ -25,10 +25,10 @@ CAPTIONS = ["a sad woman", "a deep raspy voice whispers", "calm"]
 def towers(tmp_path_factory):
     """Folders in the layout of the hub: WavLM (configuration, feature extractor) and XLM-RoBERTa (configuration, tokenizer)."""
     folder = tmp_path_factory.mktemp("towers")
-    config = SMALL | {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_hidden_layers": 2}
+    config = SMALL_SPEECH | {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_hidden_layers": 2}
     speech, text = (
         transformers.WavLMConfig(**config),
-        transformers.XLMRobertaConfig(**TEXT, max_position_embeddings=40, pad_token_id=1),
+        transformers.XLMRobertaConfig(**SMALL_TEXT, max_position_embeddings=40, pad_token_id=1),
     )
     torch.manual_seed(5)
     transformers.WavLMModel(speech).save_pretrained(folder / "speech")

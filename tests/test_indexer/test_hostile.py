@@ -31,7 +31,7 @@ def test_every_file_is_indexed_or_reported(hostile, tmp_path, voxdex):
     with EdgeStore.open(tmp_path / "index") as store:
         known = [Path(path).name for payload in store.payloads("recording", ["files"]) for path, _, _ in payload["files"]]
         spoken = {payload["content"] for payload in store.payloads("clip", ["content"])}
-        heard = {  # of files with the same content, clips name the one that was read first
+        named = {  # of files with the same content, clips name the one that was read first
             Path(path).name
             for payload in store.payloads("recording", ["files", "content"])
             for path, _, _ in payload["files"]
@@ -47,7 +47,7 @@ def test_every_file_is_indexed_or_reported(hostile, tmp_path, voxdex):
     assert "does not know" in reasons["unknown-codec.wav"]
     assert "regular file" in reasons["fifo.wav"] and "symbolic links" in reasons["loop-a.wav"]
     assert "UTF-8" in reasons["not-utf8-\\xff\\xfe.wav"]
-    assert {"good.wav", "good.mp3", "good.mp4", "48-channels.wav", "clipped.wav", "quiet.wav", "new\nline.wav"} <= heard
+    assert {"good.wav", "good.mp3", "good.mp4", "48-channels.wav", "clipped.wav", "quiet.wav", "new\nline.wav"} <= named
     damaged = {Path(damage["path"]).name for damage in report["damaged"]}
     assert {"cut-50.wav", "cut-50.mp3", "cut-60.flac", "cut-60.ogg"} <= damaged and "good.wav" not in damaged
 

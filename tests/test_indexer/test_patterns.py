@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.fuzzing import fuzzed
 from tests.fakes.stores import edge_store, server_store
-from tests.test_fuzz import fuzzed
 from voxdex.indexer.store.base import Point
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filter_parser import parse_filter

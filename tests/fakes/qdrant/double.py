@@ -34,11 +34,10 @@ ALERT = bytes.fromhex("15 0303 0002 0232")
 class Double:
     """A server, or a node of one, on a port of this machine.
 
-    What it is asked: requests (method and path of each), bodies (of the same). on_request: called with each of `requests`
-    before it is carried out. What it does wrong, as it is told: failing (how many of the next requests are answered with 503),
-    rate (how many with 429, to be sent again after retry_after seconds), full (no room for what is written), down (its port
-    is dead), silent (it answers nothing until it is no longer silent). api_key, read_key: without one of them nothing is
-    answered, with the second nothing is written. limits: strict mode of the collections made from now on.
+    requests, bodies: method and path, and body, of each request. on_request: called with each of `requests` before it is
+    carried out. Failures: failing (number of the next requests to answer with 503), rate (number to answer with 429 and
+    retry_after seconds), full (writes fail), down (the port is closed), silent (no answers until it is False again). api_key,
+    read_key: keys for all requests, and for reads only. limits: strict mode of collections created from now on.
     """
 
     def __init__(self, cluster: Cluster, certificate: Path | None = None) -> None:
