@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PATIENCE, ROOT, Ran
-from tests.test_search.test_query import find_recording
+from tests.fakes.library import find_recording
 
 
 @pytest.fixture

@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.fakes.library import WHISPERING, WOMEN, speakers
+from tests.fakes.library import WHISPERING, WOMEN, find_recording, speakers
 from tests.fakes.qdrant.double import qdrant_double
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.search.engine import count_facets, search_index
 from voxdex.search.query import Direction, Query, QueryTerm, Ranking, Sound, ask
-
-
-def find_recording(archive, stem):
-    return next(archive.glob(f"{stem}.*"))
 
 
 def test_both_stores_give_the_same_hits(store, mini):
