@@ -279,9 +279,9 @@ def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
     """
     import onnx
 
-    from voxdex.export import model_folder as package
+    from voxdex.export import model_folder
 
-    trace = package.trace_graphs
+    trace = model_folder.trace_graphs
 
     def kept(network: Any, half: bool, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         digest = hashlib.sha256(f"{network} {half}".encode())
@@ -295,10 +295,10 @@ def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
         folder = once(f"traced-{digest.hexdigest()[:16]}", write)
         return {path.name: onnx.load(str(path)) for path in sorted(folder.iterdir(), key=lambda path: path.name != SPEECH)}
 
-    def traced(network: Any, half: bool = False) -> dict[str, Any]:
-        return kept(network, half, lambda: trace(network, half))
+    def traced(network: Any, *, half: bool = False) -> dict[str, Any]:
+        return kept(network, half, lambda: trace(network, half=half))
 
-    monkeypatch.setattr(package, "trace_graphs", traced)
+    monkeypatch.setattr(model_folder, "trace_graphs", traced)
     return lambda network, graphs: kept(network, False, lambda: graphs) and None
 
 

@@ -272,7 +272,7 @@ def test_bodies(server, body):
 
 
 OPTIONS = (
-    "--not --like --unlike --move --liked --disliked --says --language --where --facet --group-by "
+    "--not --like --unlike --move --more --less --says --language --where --facet --group-by "
     "--min-score --fold --diverse -n --page --save"
 ).split()
 ARGUMENTS = st.one_of(

@@ -95,7 +95,7 @@ class AppState:
     def status(self, index: IndexSnapshot) -> dict[str, Any]:
         """Return the statistics of the index, its location, and the time when it was opened."""
         opened = index.since.isoformat(timespec="seconds")
-        return asdict(index.statistics) | {"place": str(self.index.location), "since": opened}
+        return asdict(index.statistics) | {"location": str(self.index.location), "since": opened}
 
     def close(self) -> None:
         """Close the index and delete the cached clips."""

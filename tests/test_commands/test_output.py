@@ -82,6 +82,6 @@ def test_control_characters_in_file_names(voxdex, library, tmp_path):
         done = voxdex(*arguments)
         assert done.status in (1, 2) and told in done.err and "\x1b" not in done.err and "\u2028" not in done.err, arguments
     write_sound(tmp_path / "archive" / name, voice(1.5))
-    assert voxdex("index", tmp_path / "archive", "--index", tmp_path / "index", "--everything").status == 0
+    assert voxdex("index", tmp_path / "archive", "--index", tmp_path / "index", "--no-vad").status == 0
     shown = voxdex("search", "a voice", "--index", tmp_path / "index").out
     assert told in shown and "\x1b" not in shown and "\u2028" not in shown

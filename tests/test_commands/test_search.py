@@ -93,7 +93,7 @@ def test_play_hits(search, monkeypatch, tmp_path):
         (("word " * 10_000,), "A caption has 50000 characters"),
         (("a man", "--where", "shoe=1"), "no field 'shoe'"),
         (("a man", "--where", "gender="), "is no label of an attribute, nor a condition"),
-        (("a man", "--facet", "duration"), "is a number, of which nothing is counted"),
+        (("a man", "--facet", "duration"), "is a number, and only values of text are counted"),
         (("a man", "--group-by", "shoe"), "no field 'shoe'"),
         (("--like", "gone.wav"), "gone.wav cannot be searched by: there is no such file"),
         (("--like", "{anna}:5-3"), "ends before it starts"),

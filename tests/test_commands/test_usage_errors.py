@@ -70,7 +70,7 @@ def test_wrong_use_in_process(here, takes, tmp_path, arguments, words):
         (["search", "x", "--where", "speaker=\udcf6"], "is not valid text"),
         (["search", "x", "--where", "not " * 1000 + "calm"], "more than 40 deep"),
         (["search", "x", "--fold", "nan"], "is not from 0 to 1"),
-        (["search", "x", "--min-score", "nan"], "least score is a number"),
+        (["search", "x", "--min-score", "nan"], "lowest score must be a finite number"),
         (["search", "--like", "x" * 300], "File name too long"),
         (["search", "--like", "{audio}/low.wav:" + "9" * 400 + "-"], "lies beyond"),
         (["search", "x", "--group-by", "..."], "no field '...'"),

@@ -184,7 +184,7 @@ def test_liked_and_disliked_without_a_caption(here, four_recordings, qdrant):
     for place in ((), qdrant.options()):
         here("index", four_recordings, *place)
         first = here("search", "a man", *place, "--json").json["hits"]
-        found = here("search", *place, "--liked", "@1", "--disliked", "@4", "--json")
+        found = here("search", *place, "--more", "@1", "--less", "@4", "--json")
         assert found.status == 0 and found.json["hits"][0]["id"] == first[0]["id"], found.err
         assert found.json["hits"][-1]["id"] == first[3]["id"]
 

@@ -46,11 +46,11 @@ def test_search_during_and_after_indexing(tmp_path, mini, home):
     library.refresh()
     assert len(answer().json()["hits"]) == 2 and server.get("/api/status").json()["running"] is None
     library.close()
-    assert list((home / "replicas").iterdir()) == []
+    assert list((home / "snapshots").iterdir()) == []
 
 
 def test_replicas_of_ended_processes_are_removed(library_index, home):
-    made, died = home / "replicas" / "made", home / "replicas" / "died"
+    made, died = home / "snapshots" / "made", home / "snapshots" / "died"
     made.mkdir(parents=True)
     died.mkdir()
     (died / LOCK).touch()
