@@ -50,7 +50,7 @@ def test_gradients_do_not_depend_on_grad_cache_chunks(material, changes):
 WORKER = """
 import sys, torch
 from pathlib import Path
-from voxdex.encoders.training.distributed import leave
+from voxdex.encoders.training.distributed import end_distributed
 from tests.test_training.test_caption_trainer import LOSSES, first_step, small_trainer
 material, out = map(Path, sys.argv[1:])
 for name, changes in LOSSES.items():
@@ -58,7 +58,7 @@ for name, changes in LOSSES.items():
     found = first_step(one)
     if one.group.first:
         torch.save(found, out / f"{name}.pt")
-leave()
+end_distributed()
 """
 
 
