@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from voxdex.encoders.audio.remote import is_url
-from voxdex.encoders.errors import VoxdexError
-from voxdex.encoders.tables import read_csv
+from voxdex.encoders.tables import TableError, read_csv
 from voxdex.indexer.scan import beside
 from voxdex.indexer.store.base import RECORDING, Store
 from voxdex.indexer.store.filters import as_period, key_in
@@ -19,7 +18,7 @@ KEY = "path"
 """Column with the paths of the recordings."""
 
 
-class MetadataError(VoxdexError):
+class MetadataError(TableError):
     """A metadata file that cannot be used. The message is a sentence for the user."""
 
 
@@ -65,8 +64,9 @@ def read_metadata(file: Path) -> Metadata:
     filled cells are plain decimal numbers, and "date" if all are dates such as 2019-05-31.
 
     Raises:
-        MetadataError: the file cannot be read, has no column `path` or one with a quotation mark or a backslash in its name, or
-            the path of a row is empty or repeats that of an earlier row.
+        TableError: the file cannot be read as CSV.
+        MetadataError: the file cannot be read in another format, has no column `path` or one with a quotation mark or a
+            backslash in its name, or the path of a row is empty or repeats that of an earlier row.
     """
     read = {".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".xlsx": _read_excel}.get(file.suffix.lower(), _read_csv)
     rows = [{_plain(name): _plain(cell) for name, cell in row.items()} for row in read(file)]

@@ -55,7 +55,7 @@ def test_auto_precision_chooses_int8_above_the_least_cosine(
 
 def test_static_int8_requires_recordings(small_run, here, tmp_path):
     done = here("export", small_run[1], "--out", tmp_path / "m", "--precision", "int8-static")
-    assert done.status == 2 and "say where some are with --clips" in done.err and not (tmp_path / "m").exists()
+    assert done.status == 2 and "give a folder with --clips" in done.err and not (tmp_path / "m").exists()
 
 
 def test_static_int8_embeddings_do_not_depend_on_the_batch(traced_small_run, recordings, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 
 from tests.fakes.archives import index_paths, metadata_by_name, without_empty, write_sheet, write_speaker_sheet
 from tests.fakes.sounds import voice, write_sound
-from voxdex.indexer.metadata import MetadataError, read_metadata
+from voxdex.encoders.tables import TableError
+from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.report import Progress
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filter_parser import parse_filter
@@ -211,12 +212,12 @@ def test_tables_may_contain_any_character(store, three_recordings, mini, tmp_pat
 )
 def test_unreadable_tables_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(MetadataError, match=name):
+    with pytest.raises(TableError, match=name):
         read_metadata(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["", "file,speaker\na.wav,Anna\n", "path,x\n\xff", "x,path\n1\n", 'path,"a""b"\nx,1\n'])
 def test_invalid_tables_are_refused(tmp_path, content):
     (tmp_path / "bad.csv").write_bytes(content.encode("latin-1"))
-    with pytest.raises(MetadataError, match=r"bad\.csv"):
+    with pytest.raises(TableError, match=r"bad\.csv"):
         read_metadata(tmp_path / "bad.csv")
