@@ -1,6 +1,6 @@
-# make demo: set up Voxdex, index a sample archive and search it.   make test: set up what the tests need and run them.
-# make mini DATA=FOLDER (or mini-4, mini-open, phonetic): train the model that ships, into runs/models; stopped, it goes on where it was.
-#   DATA has clips.csv and a .tar of recordings for each data set. ADD: more speech, such as CREMA-D's folder.
+# make demo: set up Voxdex, index a sample archive and search it.   make test: install the test packages and run the tests.
+# make mini DATA=FOLDER (or mini-4, mini-open, phonetic): train the model into runs/models; the same command continues an interrupted run.
+#   DATA has clips.csv and a .tar of recordings for each data set. ADD: folders of further speech, such as CREMA-D.
 PYTHON ?= python3
 VENV := .venv
 RUN_TIME := $(VENV)/.run-time
@@ -26,7 +26,7 @@ demo: $(RUN_TIME)
 	./cli.py search "whispering" --index demo/index -n 5
 	./cli.py search --says "counted the boats" --index demo/index -n 5
 
-# QDRANT_URL=http://HOST:6333 make test: asks that server too, and not a double of one, wherever nothing has to fail
+# QDRANT_URL=http://HOST:6333 make test: use that server instead of a double, in tests without failures of the server
 test: $(TEST)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
@@ -40,7 +40,7 @@ types: $(TEST)
 coverage: $(TEST)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-report=html:build/coverage
 
-# the pages of docs/reference that come from the program
+# generate docs/reference/cli.md and docs/reference/http.md
 docs: $(TEST)
 	$(VENV)/bin/python docs/generate.py
 
@@ -50,12 +50,12 @@ site: $(SITE)
 $(RUN_TIME): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Voxdex needs Python 3.11 or newer; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	@echo 'Fetching what Voxdex needs into $(VENV): 120 MB, 420 MB on disk.'
+	@echo 'Installing the packages of Voxdex into $(VENV): 120 MB to download, 420 MB on disk.'
 	$(VENV)/bin/pip install --editable '.[cpu]'
 	touch $@
 
 $(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh
-	@echo 'Fetching what the tests need into $(VENV): 2.5 GB on disk with the CPU build of PyTorch, some 4 GB more with CUDA; CONTRIBUTING.md says how to choose.'
+	@echo 'Installing the test packages into $(VENV): 2.5 GB on disk with the CPU build of PyTorch, 4 GB more with CUDA; see CONTRIBUTING.md.'
 	$(VENV)/bin/pip install --editable '.[cpu,test]'
 	$(VENV)/bin/pip install pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped. Install g++ and run make test again.'
 	tests/install_chromium.sh $(VENV)/bin/playwright
@@ -96,7 +96,7 @@ runs/prepared/manifest.csv: runs/speech/clips.csv
 	$(VENV)/bin/python -m voxdex.encoders.training.scripts.prepare runs/speech $(ADD:%=--add %) --out runs/prepared
 
 runs/speech/clips.csv: $(TRAIN)
-	$(if $(DATA),,$(error say where the labelled speech lies: make mini DATA=FOLDER))
+	$(if $(DATA),,$(error Give the folder of labelled speech: make mini DATA=FOLDER))
 	mkdir -p runs/speech
 	for tar in $(DATA)/*.tar; do tar -xf $$tar -C runs/speech; done
 	cp $(DATA)/clips.csv runs/speech

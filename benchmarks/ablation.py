@@ -1,9 +1,9 @@
-"""What each part of the papers' training is worth: towers of mini's size, speakers held out, three seeds.
+"""Ablation of the papers' training: towers of mini's size, held-out speakers, three seeds.
 
     python -m benchmarks.ablation PREPARED/manifest.csv --text DISTILLED --work DIR --table docs/results/ablation.md
 
-Trains every variant with every seed (those that are finished are not trained again), measures it on held-out speakers and
-writes the table. Ends with one JSON object on the last line.
+Trains every variant with every seed, except finished runs, measures it on held-out speakers and writes the tables. Prints one
+JSON object as the last line.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Speed of searches with filters, of their page with its facets, and of `status`, relative to a caption alone.
+"""Speed of searches with filters, of the page with its facets, and of `status`, relative to a search by caption alone.
 
     python -m benchmarks.conditions [--clips 100000] [--work FOLDER | --url http://HOST:6333]
 
-Indexes an archive of empty files, with blends of captions' embeddings, random labels and random measures as its clips, the same
-in each run. With --work, archive and index are kept in that folder, with --url the index on the server, and a later run uses
-them again. Prints a table, then one JSON object as the last line.
+Indexes an archive of empty files; its clips are mixtures of captions' embeddings with random labels and random measures, the
+same in each run. --work keeps archive and index in a folder, --url keeps the index on a server, and a later run uses them
+again. Prints a table, then one JSON object as the last line.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""How near embedding comes to what the machine can do: seconds of audio a second, by engine, precision and batch.
+"""Speed of embedding in seconds of audio a second, by engine, precision and batch, relative to the machine's bounds.
 
     python -m benchmarks.embedding [--model mini] [--model wavlm-large] [--device cpu|cuda] [--clips FOLDER]
 
-A model is one that ships, a training run, or wavlm-large, a speech tower of that size with random weights. It is exported here
-in each precision and embeds the same clips as torch does, each way in a process of its own. The baselines are torch eager in
-fp32 (in fp16 on CUDA) with one clip at a time and with eight, padded to the longest as they come. First comes what bounds all
-of them: operations and bytes for a second of audio, and what the machine's matrix product and copy reach in the same run. Needs
-the train extra. Prints tables, then one JSON object as the last line.
+A model is one that ships, a training run, or wavlm-large, a speech tower of that size with random weights. It is exported in
+each precision and embeds the same clips as torch, each in a separate process. The baselines are torch eager in fp32 (in fp16
+on CUDA) with one clip at a time and with eight clips, padded to the longest. The bounds are measured first: operations and
+bytes for a second of audio, and the throughput of the machine's matrix product and copy in the same run. Needs the train
+extra. Prints tables, then one JSON object as the last line.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""Emotion on corpora that were left out: small perceptrons on what a tower on Whisper hears, before anything is fine-tuned.
+"""Emotion on corpora left out of training: small perceptrons on the states of a Whisper tower that is not fine-tuned.
 
     python -m benchmarks.folds SPEECH --cache DIR [--try NAME]...
 
-SPEECH has a clips.csv; DIR is what benchmarks.probe_features made of it. Each fold leaves one emotional corpus out, trains on
+SPEECH has a clips.csv; DIR is the output of benchmarks.probe_features. Each fold leaves one emotional corpus out, trains on
 the others and is tested on the one left out, on the labels that both have. No setting is chosen inside a fold, so a metric on
 which a setting was chosen is no held-out metric. Prints a table for each experiment: UAR in percent, its 95 % interval over
-speakers, the same with scores centred on the corpus; calibration error as it comes, and with a scale fitted on what the
-other folds left out; and one JSON object as the last line.
+speakers, the same with scores centred on the corpus; calibration error without a logit scale, and with one fitted on the
+corpora that the other folds left out; and one JSON object as the last line.
 """
 
 import json

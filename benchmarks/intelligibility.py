@@ -1,16 +1,16 @@
-"""How well `intelligibility` follows what is wrong with speech: rank correlations with the true share of wrong phonemes.
+"""Accuracy of `intelligibility`: rank correlation with the true fraction of wrong phonemes, and with noise.
 
     python -m benchmarks.intelligibility MANIFEST.csv
 
-Three ways in which speech goes wrong, to known amounts:
+Three kinds of errors of a known amount:
 
-- misspoken: espeak-ng says sentences in which letters were replaced, and is judged by the right ones (synthetic speech); the
-  truth is the share of phonemes that differ, by edit distance;
-- misread: real clips are judged by phonemes of which some were replaced;
-- noisy: real clips are put under white noise, of shares of 0 to 0.9.
+- misspoken: espeak-ng speaks sentences with replaced letters, which are scored by the original text (synthetic speech); the
+  truth is the fraction of phonemes that differ, by edit distance;
+- misread: recordings are scored by phonemes some of which were replaced;
+- noisy: recordings are mixed with white noise, at fractions of 0 to 0.9.
 
-The manifest has a row a recording: path, transcript, language; rows whose `split` is "train" are left out. Needs the bench
-extra.
+The manifest has a row for each recording: path, transcript, language; rows whose `split` is "train" are left out. Needs the
+bench extra.
 """
 
 import json

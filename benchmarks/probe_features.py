@@ -1,10 +1,10 @@
-"""What a tower on Whisper hears of labelled speech, pooled over frames of speech and kept on disk: what probes learn from.
+"""Features for probes: states of a Whisper tower and statistics of labelled speech, pooled over frames of speech.
 
     python -m benchmarks.probe_features SPEECH --cache DIR [--level relative] [DATASET]...
 
-SPEECH has a clips.csv. Of each clip's first ten seconds: mean and standard deviation of the states after the convolutions
-and after each block, and the tower's statistics of bands, pitch and energy. Clips are heard in a fixed order that looks random,
-those with an emotion first; stopped, it goes on where it was.
+SPEECH has a clips.csv. The features of a clip are those of its first ten seconds: mean and standard deviation of the states
+after the convolutions and after each block, and the tower's statistics of bands, pitch and energy. Clips are processed in a
+fixed pseudo-random order, those with an emotion first; a later run continues an interrupted one.
 """
 
 import hashlib

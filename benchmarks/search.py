@@ -2,10 +2,10 @@
 
     python -m benchmarks.search [FOLDER_OF_RECORDINGS] [--clips 10000 --clips 100000 --clips 1000000]
 
-Clips are made of real embeddings, of a folder or of espeak-ng's voices: each is a blend of two of them, with noise of their
-covariance, as uniform noise has no meaningful neighbours. Queries are captions of the shipped bank. The embedded engine, as
-`index` leaves it, is compared with an exact scan by numpy and, where installed, with usearch's HNSW (pip install usearch).
-Prints a table, then one JSON object as the last line.
+Clips are mixtures of two real embeddings, of a folder or of espeak-ng's voices, with noise of their covariance, as uniform
+noise has no meaningful neighbours. Queries are captions of the shipped bank. The embedded engine, as `index` leaves it, is
+compared with an exact scan by numpy and, where installed, with usearch's HNSW (pip install usearch). Prints a table, then one
+JSON object as the last line.
 """
 
 import json

@@ -60,7 +60,7 @@ def main() -> None:
     voxdex index ./audio
     voxdex search "breathy, sad female voice"
 
-    Exit status: 0 done; 1 done, but some inputs failed; 2 wrong use, or nothing could be done.
+    Exit status: 0 for success; 1 if some inputs failed; 2 for wrong use, or if nothing could be done; 130 for an interruption.
     """
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from voxdex.commands.console import new_table, print_json, print_table, short_path
+from voxdex.commands.console import print_json, print_rows, short_path
 from voxdex.commands.options import (
     FILE,
     RECORDING,
@@ -57,12 +57,12 @@ def caption(
     if json_output:
         print_json({"results": results, "failed": failed})
     else:
-        table = new_table("score", "caption", "seconds", "recording")
+        rows = []
         for clip in results:
             location = (span(clip["start"], clip["end"]), short_path(clip["recording"]))
             if tagger:
-                table.add_row("", clip["composed"], *location)
+                rows.append(["", clip["composed"], *location])
             for scored in clip["captions"]:
-                table.add_row(f"{scored['score']:.3f}", scored["caption"], *location)
-        print_table(table)
+                rows.append([f"{scored['score']:.3f}", scored["caption"], *location])
+        print_rows(["score", "caption", "seconds", "recording"], rows, text=["caption"], paths=["recording"])
     exit_with_failures(bool(results), failed)

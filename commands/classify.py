@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from voxdex.commands.console import new_table, print_json, print_table, short_path
+from voxdex.commands.console import print_json, print_rows, short_path
 from voxdex.commands.evaluate import classification_document, print_classification
 from voxdex.commands.options import (
     FILE,
@@ -39,18 +39,20 @@ from voxdex.search.formats import span
 @click.option(
     "--attribute", "attributes", multiple=True, metavar="NAME", help="An attribute: gender, emotion, pitch ...; repeatable."
 )
-@click.option("--labels", help='The labels to choose from, as in "angry,happy,sad"; any words will do.')
-@click.option("--template", "templates", multiple=True, help='A prompt with {} for the label, as in "a {} voice"; repeatable.')
+@click.option("--labels", help='The labels to choose from, separated by commas: "angry,happy,sad".')
+@click.option(
+    "--template", "templates", multiple=True, help='A prompt template with {} for the label: "a {} voice"; repeatable.'
+)
 @click.option(
     "--min-probability",
     default=0.0,
     type=Fraction(),
-    help="Answer `unsure` where no label is at least this probable (0 to 1).",
+    help="Probability below which the label is `unsure`, 0 to 1.",
 )
 @click.option(
     "--truth",
     type=FILE,
-    help="A .csv file with the column path and true labels: also print the confusion matrix.",
+    help="A .csv file with a column path and columns of true labels, to print the confusion matrix of.",
 )
 @click.option("--save", type=RowsFile(), help="Write the predictions to a .csv or .jsonl file.")
 @model_option
@@ -71,12 +73,14 @@ def classify(
     location: IndexLocation,
     json_output: bool,
 ) -> None:
-    """Predict the label of each clip, for attributes that ship or labels of your own.
+    """Predict labels of clips, zero-shot.
+
+    Without --attribute and --labels, all attributes that the model supports are predicted. Labels of your own can be any words.
 
     \b
     voxdex classify take1.wav take2.wav --attribute gender --attribute emotion
-    voxdex classify take1.wav --labels "bored,excited" --template "someone who sounds {}"
-    voxdex classify ./takes --attribute emotion --min-probability 0.6 --save emotions.csv
+    voxdex classify take1.wav --labels "bored,excited" --template "sounding {}"
+    voxdex classify ./takes --attribute emotion --save emotions.csv
     voxdex classify --indexed --labels "laughing,crying" --save all.jsonl
     """
     choices = parse_labels(labels)
@@ -116,13 +120,14 @@ def classify(
 
 
 def print_predictions(results: Sequence[dict[str, Any]]) -> None:
-    table = new_table("attribute", "label", "probability", "runner-up", "seconds", "recording")
+    columns = ["attribute", "label", "probability", "runner-up", "seconds", "recording"]
+    rows = []
     for result in results:
         location = (span(result["start"], result["end"]), short_path(result["recording"]))
         for name in [name for name in result if name not in ("recording", "start", "end")]:
             (_, best), (second, less), *_ = sorted(result[name]["scores"].items(), key=lambda item: -item[1])
-            table.add_row(name, result[name]["label"], f"{best:.0%}", f"{second} {less:.0%}", *location)
-    print_table(table)
+            rows.append([name, result[name]["label"], f"{best:.0%}", f"{second} {less:.0%}", *location])
+    print_rows(columns, rows, text=["label", "runner-up"], paths=["recording"])
 
 
 def compare(predictions: Iterable[ClipPrediction], truth: Path) -> list[ClassificationResult]:

@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
@@ -18,6 +19,10 @@ from tqdm import tqdm
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import in_one_line
 
+STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "collapse_padding": True}
+"""Arguments of every table: a rule below the header, two spaces between columns."""
+COLUMN_GAP, MIN_COLUMN = 2, 14
+"""Characters between the columns of a table, and in the narrowest column that is cut."""
 UNLIMITED_WIDTH = 1_000_000
 """Columns of a table that is printed to a file or pipe."""
 
@@ -120,13 +125,50 @@ def print_json(document: Any) -> None:
 
 
 def new_table(*columns: str) -> Table:
-    return Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(*(Column(name, overflow="fold") for name in columns), **STYLE)
 
 
 def print_table(table: Table) -> None:
     """Print a table, as wide as the terminal; without a terminal, rows are never wrapped."""
     width = None if sys.stdout.isatty() else UNLIMITED_WIDTH
     Console(markup=False, emoji=False, highlight=False, width=width).print(table)
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]) -> None:
+    """Print a table with one line for each row.
+
+    Args:
+        columns: names of the columns.
+        rows: cells in the order of the columns.
+        text: columns that lose the ends of their cells where the terminal is too narrow.
+        paths: columns that lose the beginnings of their cells.
+    """
+    table = Table(*(Column(name, no_wrap=True) for name in columns), **STYLE)
+    for row in _shortened(columns, rows, text=text, paths=paths) if sys.stdout.isatty() else rows:
+        table.add_row(*row)
+    print_table(table)
+
+
+def _shortened(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]
+) -> list[list[str]]:
+    """Cut the cells of some columns until all rows fit in the terminal: text before paths, the widest column first."""
+    widths = {name: max(map(cell_len, cells)) for name, cells in zip(columns, zip(columns, *rows, strict=True), strict=True)}
+    excess = sum(widths.values()) + COLUMN_GAP * (len(columns) - 1) - Console().width
+    for flexible in (text, paths):
+        names = [name for name in flexible if name in widths]
+        while names and excess > 0 and widths[widest := max(names, key=widths.__getitem__)] > MIN_COLUMN:
+            widths[widest] -= 1
+            excess -= 1
+
+    def cut(name: str, cell: str) -> str:
+        if cell_len(cell) <= widths[name]:
+            return cell
+        if name in text:
+            return set_cell_size(cell, widths[name] - 1) + "…"
+        return "…" + set_cell_size(cell[::-1], widths[name] - 1)[::-1]
+
+    return [[cut(name, cell) for name, cell in zip(columns, row, strict=True)] for row in rows]
 
 
 def short_path(path: str) -> str:

@@ -28,11 +28,13 @@ from voxdex.search.scoring import caption_vector
 @model_option
 @device_option
 def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, model: str, device: str) -> None:
-    """Write embeddings of recordings and captions to a NumPy file.
+    """Write embeddings of recordings and captions to a file.
 
     \b
-    Arrays: speech [clips, dimension] and captions [captions, dimension], float32, unit length;
-            clips [clips], "path#start-end" in seconds.
+    Arrays of the .npz file:
+      speech    float32 [clips, dimension], of unit length
+      captions  float32 [captions, dimension], of unit length
+      clips     text [clips], "path#start-end" in seconds
 
     \b
     voxdex embed take*.wav --caption "a sad woman" --out vectors.npz

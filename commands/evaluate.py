@@ -60,9 +60,9 @@ class ImageFile(click.Path):
 
 
 manifest_argument = click.argument("manifest", type=FILE, metavar="MANIFEST.csv")
-plot_option = click.option("--plot", type=ImageFile(), help="Plot the metrics into an image (.png, .svg).")
+plot_option = click.option("--plot", type=ImageFile(), help="Plot the metrics to an image (.png, .svg).")
 by_option = click.option(
-    "--by", metavar="COLUMN", help="Also give the metrics for each value of a column, such as speaker or dataset."
+    "--by", metavar="COLUMN", help="Print the metrics for each value of a column as well, such as speaker or dataset."
 )
 root_option = click.option("--root", type=FOLDER, help="The folder of the manifest's paths.  [default: that of the manifest]")
 
@@ -95,7 +95,10 @@ def classification(
     device: str,
     json_output: bool,
 ) -> None:
-    """Zero-shot classification: unweighted average recall, macro F1, accuracy, confusion, with 95 % intervals."""
+    """Measure zero-shot classification.
+
+    The metrics are unweighted average recall (UAR), macro F1 and accuracy, with 95 % intervals, and the confusion matrix.
+    """
     encoder = open_encoder(model, device)
     embedded = embed_manifest(encoder, manifest, attribute, root)
     overall = evaluate_classification(encoder, embedded, attribute, parse_labels(labels), templates)
@@ -127,7 +130,11 @@ def classification(
 def retrieval(
     manifest: Path, by: str | None, plot: Path | None, root: Path | None, model: str, device: str, json_output: bool
 ) -> None:
-    """Retrieval between recordings and their captions, both ways; captions are de-duplicated, ranks start at 1."""
+    """Measure retrieval between recordings and captions.
+
+    MANIFEST.csv has the columns path and caption. The metrics are R@1, R@5, R@10, median and mean rank and mAP@10, in both
+    directions, with 95 % intervals. Captions are de-duplicated, and ranks start at 1.
+    """
     encoder = open_encoder(model, device)
     embedded = embed_manifest(encoder, manifest, "caption", root)
     overall = evaluate_retrieval(encoder, embedded)
@@ -162,10 +169,11 @@ def retrieval(
 @device_option
 @as_json
 def phonetics(manifest: Path, root: Path | None, model: str, device: str, json_output: bool) -> None:
-    """The SCRAPS evaluation of a phonetic model: replaced phonemes, and retrieval of sentences in noise, babble and rooms.
+    """Run the SCRAPS evaluation of a phonetic model.
 
-    MANIFEST.csv has a row for each recording: path, and transcript (with language) or phonemes. Rows of the split "train" and
-    recordings over the model's maximum length are left out.
+    It measures the detection of replaced phonemes, and the retrieval of sentences in noise, babble and rooms. MANIFEST.csv has
+    a row for each recording: path, and transcript (with language) or phonemes. Rows of the split "train" and recordings over
+    the model's maximum length are left out.
     """
     encoder, rows = open_phonetic_model(model, device), read_manifest(manifest)
     with tqdm(unit=" recordings", disable=None) as bar:
@@ -188,7 +196,10 @@ def phonetics(manifest: Path, root: Path | None, model: str, device: str, json_o
 @at_index
 @as_json
 def index(bank: Path | None, queries: int, first: int, location: IndexLocation, json_output: bool) -> None:
-    """Recall of approximate search against exact search for text queries, and its latency."""
+    """Measure the recall and latency of approximate search.
+
+    The hits of text queries are compared with those of exact search.
+    """
     with location.open() as store:
         encoder = open_model(store.model)
         captions = CaptionBank(encoder, bank).captions

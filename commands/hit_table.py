@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_table
+from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_rows, print_table
 from voxdex.commands.output import make_folder, save_rows, write_text
 from voxdex.encoders.audio.reader import AudioError
 from voxdex.search.clip_audio import extract_clip
@@ -38,7 +38,8 @@ def print_hits(hits: Sequence[Hit]) -> None:
     has_terms, has_spoken = any(hit.matched for hit in hits), any(hit.spoken for hit in hits)
     columns = ["matched"] if has_terms else []
     columns += ["spoken at"] if has_spoken else []
-    table = new_table("#", "score", "percentile", *columns, "predicted", "clip")
+    columns = ["#", "score", "percentile", *columns, "predicted", "clip"]
+    rows = []
     yes, no = ("✓", "✗") if can_print("✓✗") else ("yes", "no")
     for hit in hits:
         cells = [", ".join(f"{term} {yes if matched else no}" for term, matched in hit.matched.items())] if has_terms else []
@@ -46,8 +47,8 @@ def print_hits(hits: Sequence[Hit]) -> None:
         percentile = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
         duplicates = f" (+{hit.duplicates} alike)" if hit.duplicates else ""
         clip = clip_place(hit.recording, hit.start, hit.end) + duplicates
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", percentile, *cells, summarise(hit.attributes), clip)
-    print_table(table)
+        rows.append([str(hit.rank), f"{hit.score:.3f}", percentile, *cells, summarise(hit.attributes), clip])
+    print_rows(columns, rows, text=["matched", "predicted"], paths=["clip"])
 
 
 def print_facet(facet: Facet) -> None:

@@ -74,7 +74,7 @@ class Partition(click.ParamType):
 
 
 vad_option = click.option(
-    "--no-vad", is_flag=True, help="Make clips of all sound (screams, breaths, effects), not of speech alone."
+    "--no-vad", is_flag=True, help="Make clips of all sound, not only of speech: screams, breaths, effects."
 )
 
 
@@ -82,19 +82,19 @@ vad_option = click.option(
 @click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
 @at_index(writes=True)
 @click.option("--model", metavar="NAME_OR_FOLDER", help="Model of a new index; see `models`.  [default: mini, or VOXDEX_MODEL]")
-@click.option("--metadata", type=FILE, help="Your metadata of the recordings: .csv, .jsonl or .xlsx with a column `path`.")
-@prune_option("Drop recordings under PATH that no longer exist; with =all, even if that is more than half of them.")
-@click.option("--retry-failed", is_flag=True, help="Decode recordings again that failed before, even if they are unchanged.")
+@click.option("--metadata", type=FILE, help="Metadata of the recordings: a .csv, .jsonl or .xlsx file with a column `path`.")
+@prune_option("Drop recordings under PATH that no longer exist; more than half of them only with --prune=all.")
+@click.option("--retry-failed", is_flag=True, help="Decode recordings that failed before again, even if they are unchanged.")
 @vad_option
-@click.option("--phonetic", is_flag=True, help="Store phonetic vectors for `search --says`. Later runs keep them up to date.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--phonetic", is_flag=True, help="Store phonetic vectors, for `search --says`; later runs store them too.")
+@click.option("--dry-run", is_flag=True, help="Print what a run would do, without doing it.")
 @click.option("--partition", "part", type=Partition(), metavar="K/N", help="Index one of N partitions, on one of N machines.")
 @click.option(
     "--backend", type=click.Choice(["local", "ray"]), default="local", show_default=True,
     help="Decode and embed on this machine or on a Ray cluster.",
 )  # fmt: skip
 @click.option("--ray-address", default="auto", show_default=True, metavar="ADDRESS", help="Ray cluster; `local` starts one.")
-@click.option("--profile", is_flag=True, help="Print the time spent in each stage, and the peak memory.")
+@click.option("--profile", is_flag=True, help="Print the time of each stage, and the peak memory.")
 @device_option
 @as_json
 def index(
@@ -114,13 +114,13 @@ def index(
     device: str,
     json_output: bool,
 ) -> None:
-    """Index the recordings under folders, or single files, of this machine or at URLs (s3://, gs://, https://).
+    """Index the recordings in folders, in files or at URLs.
 
-    A second run embeds only what is new or has changed.
+    A later run embeds only new and changed recordings. URLs may begin with s3://, gs://, https:// and others (fsspec).
 
     \b
     voxdex index ./audio
-    voxdex index ./interviews ./tapes --index oral-history --metadata catalogue.csv
+    voxdex index ./interviews --index oral-history --metadata catalogue.csv
     """
     rows = read_metadata(metadata) if metadata else None
     scan = find_recordings(paths)
@@ -255,10 +255,10 @@ def report_lines(report: IndexReport, location: IndexLocation, clips: int | None
 
 @click.command(cls=PruneCommand)
 @at_index(writes=True)
-@click.option("--model", metavar="NAME_OR_FOLDER", help="Model to embed with; see `models`.  [default: the index's own]")
-@click.option("--phonetic", is_flag=True, help="Store phonetic vectors as well, for `search --says`.")
-@prune_option("Leave out recordings that no longer exist; with =all, even if that is more than half of them.")
-@click.option("--drop-failed", is_flag=True, help="Leave out recordings that can no longer be read, instead of refusing.")
+@click.option("--model", metavar="NAME_OR_FOLDER", help="Model to embed with; see `models`.  [default: that of the index]")
+@click.option("--phonetic", is_flag=True, help="Store phonetic vectors too, for `search --says`.")
+@prune_option("Leave out recordings that no longer exist; more than half of them only with --prune=all.")
+@click.option("--drop-failed", is_flag=True, help="Leave out recordings that can no longer be read, instead of stopping.")
 @vad_option
 @device_option
 @as_json
@@ -272,9 +272,9 @@ def reindex(
     device: str,
     json_output: bool,
 ) -> None:
-    """Build an index again, of the same recordings and metadata, with another model or with phonetic vectors.
+    """Embed the recordings of an index again.
 
-    Searches use the former index until the new one is complete. An interrupted run is continued by the same command.
+    The former index answers searches until the new one is complete. The same command continues an interrupted run.
 
     \b
     voxdex reindex --model mini-open
@@ -298,10 +298,10 @@ def reindex(
 
 @click.command()
 @at_index
-@click.option("--check-files", is_flag=True, help="Look for missing files, even of a large index on a server.")
+@click.option("--check-files", is_flag=True, help="Look for missing files, also of a large index on a server.")
 @as_json
 def status(location: IndexLocation, check_files: bool, json_output: bool) -> None:
-    """Print the contents of an index, and the recordings that could not be read.
+    """Print the contents of an index, and its failures.
 
     \b
     voxdex status
@@ -334,7 +334,7 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.npz|OUT.parquet")
 @at_index
 def export_index_vectors(out: Path, location: IndexLocation) -> None:
-    """Write every clip of an index and its vector to a file for other tools.
+    """Write the clips of an index and their vectors to a file.
 
     \b
     voxdex export-vectors clips.npz
@@ -349,7 +349,7 @@ def export_index_vectors(out: Path, location: IndexLocation) -> None:
     print_note(f"{clips} clips in {out}.")
 
 
-mirror_option = click.option("--mirror", is_flag=True, help="Delete recordings that only the copy has, such as pruned ones.")
+mirror_option = click.option("--mirror", is_flag=True, help="Delete recordings that only the copy has.")
 
 
 def show_copied(source: IndexLocation, target: IndexLocation, *, mirror: bool, json_output: bool) -> None:
@@ -375,11 +375,12 @@ def show_copied(source: IndexLocation, target: IndexLocation, *, mirror: bool, j
 @mirror_option
 @as_json
 def push(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) -> None:
-    """Copy an index to a Qdrant server. Recordings of the copy are kept; an interrupted run is continued by the same command.
+    """Copy an index to a Qdrant server.
+
+    Recordings that only the server has are kept. The same command continues an interrupted copy.
 
     \b
     voxdex push --url http://localhost:6333 --collection oral-history
-    voxdex push --url http://node-1:6333 --url http://node-2:6333 --qdrant-replicas 2
     """
     show_copied(LocalIndex(index_folder(index_name)), server, mirror=mirror, json_output=json_output)
 
@@ -390,7 +391,7 @@ def push(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) 
 @mirror_option
 @as_json
 def pull(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) -> None:
-    """Copy an index from a Qdrant server into your data folder, or another folder.
+    """Copy an index from a Qdrant server into a folder.
 
     \b
     voxdex pull --url http://localhost:6333 --index oral-history

@@ -1,4 +1,4 @@
-"""The command `intelligibility`: how clearly a known text is spoken."""
+"""The command `intelligibility`: scores of how clearly a text is spoken."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import new_table, print_json, print_table, short_path
+from voxdex.commands.console import print_json, print_rows, short_path
 from voxdex.commands.options import (
     RECORDING,
     as_json,
@@ -42,12 +42,13 @@ def intelligibility(
     device: str,
     json_output: bool,
 ) -> None:
-    """Score how clearly a known text is spoken: 1 as in clear speech, 0.8 as if a fifth of the phonemes were wrong.
+    """Score how clearly a text is spoken, from 0 to 1.
 
-    Without --text and --phonemes, FILE is a table with the columns path and text, such as the output of a synthesiser.
+    Clear speech scores 1; 0.8 is the score of clear speech with a fifth of the phonemes wrong. Without --text and --phonemes,
+    FILE is a table with the columns path and text.
 
     \b
-    voxdex intelligibility take1.wav take2.wav --text "kids are talking by the door"
+    voxdex intelligibility take1.wav take2.wav --text "kids are talking"
     voxdex intelligibility outputs.csv --language de --save scores.csv
     """
     if text or phonemes:
@@ -68,8 +69,8 @@ def intelligibility(
 
 
 def print_scores(scores: Sequence[IntelligibilityScore]) -> None:
-    table = new_table("intelligibility", "evidence", "text", "recording")
+    rows = []
     for score in sorted(scores, key=lambda score: -score.intelligibility):
         cells = (f"{score.intelligibility:.2f}", f"{score.evidence:.1f}", score.text or score.phonemes)
-        table.add_row(*cells, short_path(score.recording))
-    print_table(table)
+        rows.append([*cells, short_path(score.recording)])
+    print_rows(["intelligibility", "evidence", "text", "recording"], rows, text=["text"], paths=["recording"])

@@ -19,7 +19,9 @@ SCORED = ("gender", "emotion", "pitch")
 @as_json
 @click.pass_context
 def models(context: click.Context, json_output: bool) -> None:
-    """List the installed models with their licences, or add a published one.
+    """List the installed models, or add a published one.
+
+    The list has licences, recall on held-out speakers, and speed.
 
     \b
     voxdex models
@@ -62,9 +64,13 @@ def mean_value(card: ModelCard, name: str) -> str:
 @models.command("add")
 @click.argument("source", metavar="FILE_OR_HUB_NAME")
 @click.option("--name", help="The name of the model.  [default: that of the file, as in paraspeechclap-combined]")
-@click.option("--speech", metavar="DIR_OR_HUB_NAME", help="The config of the speech tower.  [default: microsoft/wavlm-large]")
 @click.option(
-    "--text", metavar="DIR_OR_HUB_NAME", help="The config and tokenizer of the text tower.  [default: granite-embedding-278m]"
+    "--speech", metavar="DIR_OR_HUB_NAME", help="The configuration of the speech tower.  [default: microsoft/wavlm-large]"
+)
+@click.option(
+    "--text",
+    metavar="DIR_OR_HUB_NAME",
+    help="The configuration and tokenizer of the text tower.  [default: granite-embedding-278m]",
 )
 @PRECISION
 @click.option("--clips", type=FOLDER, help="Recordings for the parity report.  [default: synthetic sounds]")
@@ -72,13 +78,13 @@ def mean_value(card: ModelCard, name: str) -> str:
 def add(
     source: str, name: str | None, speech: str | None, text: str | None, precision: str, clips: Path | None, json_output: bool
 ) -> None:
-    """Convert a published ParaSpeechCLAP checkpoint to a model, for --model NAME.
+    """Convert a published ParaSpeechCLAP checkpoint to a model.
 
-    The checkpoint is a file (.pth.tar) or a name on the HuggingFace hub. The result is checked against torch.
+    The checkpoint is a file (.pth.tar) or a name on the HuggingFace hub. The graphs are compared with torch.
 
     \b
     voxdex models add ajd12342/paraspeechclap-combined
-    voxdex models add paraspeechclap-intrinsic.pth.tar --speech ./wavlm-large --text ./granite
+    voxdex models add paraspeechclap-intrinsic.pth.tar --speech ./wavlm-large
     """
     with training_packages():
         from voxdex.encoders.training.paraspeechclap import SPEECH_SOURCE, TEXT_SOURCE, open_published

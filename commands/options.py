@@ -1,4 +1,4 @@
-"""What several commands share: options, arguments, and how they end."""
+"""Options, arguments and exit statuses that several commands share."""
 
 import math
 import os
@@ -38,21 +38,26 @@ RECORDING = RecordingPath(path_type=Path)
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print one JSON document instead of a table.")
 model_option = click.option(
-    "--model", default=default_model, show_default="mini, or VOXDEX_MODEL", metavar="NAME_OR_FOLDER", help="See `models`."
-)
+    "--model", default=default_model, metavar="NAME_OR_FOLDER",
+    help="The model: a name of `models`, or a folder.  [default: mini, or VOXDEX_MODEL]",
+)  # fmt: skip
 phonetic_model_option = click.option(
-    "--model", default=PHONETIC, show_default=True, metavar="NAME_OR_FOLDER", help="The phonetic model; see `models`."
+    "--model",
+    default=PHONETIC,
+    show_default=True,
+    metavar="NAME_OR_FOLDER",
+    help="The phonetic model: a name of `models`, or a folder.",
 )
 language_option = click.option(
     "--language",
     default="en-us",
     show_default=True,
-    help="The text's language, as an espeak-ng code: en-gb, de, nl, pl ...",
+    help="Language of the text, as an espeak-ng code: en-gb, de, nl, pl ...",
 )
 
 
 class Fraction(click.FloatRange):
-    """A number from 0 to 1; click takes NaN for one."""
+    """A number from 0 to 1. click alone would accept NaN."""
 
     def __init__(self) -> None:
         super().__init__(0, 1)
@@ -78,13 +83,13 @@ class DeviceName(click.ParamType):
 
 
 device_option = click.option(
-    "--device", type=DeviceName(), default="auto", show_default=True, help=f"Where to embed: {DEVICES}."
+    "--device", type=DeviceName(), default="auto", show_default=True, help=f"Device to embed on: {DEVICES}."
 )
 
 
 index_option = click.option(
     "--index", "index_name", default=DEFAULT_INDEX, show_default=True, metavar="DIR_OR_NAME",
-    help="The index: a name in your data folder, or the path of a folder (with a slash).",
+    help="The index: a name in your data folder, or a path with a slash.",
 )  # fmt: skip
 
 
@@ -109,7 +114,7 @@ def server_options(*, required: bool = False, writes: bool = False) -> Callable:
             envvar="VOXDEX_URL",
             show_envvar=True,
             required=required,
-            help="Address of a Qdrant server, http://HOST:6333; repeat it for the nodes of a cluster.",
+            help="Address of a Qdrant server, http://HOST:6333; repeatable for the nodes of a cluster.",
         )
         @click.option(
             "--collection", default="voxdex", show_default=True, metavar="NAME", help="Name of the index on the server."
@@ -144,8 +149,10 @@ def _writing(command: Callable) -> Callable:
             metavar="SECONDS",
             help="Time to wait for an unavailable server.",
         ),
-        click.option("--qdrant-replicas", type=click.IntRange(1), help="Replicas of each shard of a new index in a cluster."),
-        click.option("--qdrant-shards", type=click.IntRange(1), help="Shards of a new index in a cluster."),
+        click.option(
+            "--qdrant-replicas", type=click.IntRange(1), help="Number of replicas of each shard of a new index, in a cluster."
+        ),
+        click.option("--qdrant-shards", type=click.IntRange(1), help="Number of shards of a new index, in a cluster."),
     ):
         command = option(command)
     return command
@@ -166,23 +173,23 @@ def at_index(command: Callable | None = None, *, writes: bool = False) -> Callab
 
 
 def open_encoder(model: str, device: str) -> Model:
-    """Opens a model and says where it runs."""
+    """Open a model, and print its name and device."""
     encoder = open_model(model, device)
     announce_model(encoder)
     return encoder
 
 
 def announce_model(encoder: Model) -> None:
-    """Says which model embeds, and where."""
+    """Print the name and the device of a model, and its licence the first time."""
     show_licence_once(encoder.card)
     print_note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
 
 
 def show_licence_once(card: ModelCard) -> None:
-    """Says under which licence a model is, the first time that this user meets it."""
+    """Print the licence of a model, the first time that this user opens it."""
     told = voxdex_home() / "licences-told.txt"
     line = f"{card.name} {card.version}: {card.licence}\n"
-    with suppress(OSError):  # a home that cannot be read or written: then it is said again
+    with suppress(OSError):  # a data folder that cannot be read or written: the licence is printed again
         before = told.read_text(encoding="utf-8", errors="replace") if told.exists() else ""
         if line in before:
             return
@@ -194,7 +201,11 @@ def show_licence_once(card: ModelCard) -> None:
 
 
 def check_folder_of(out: Path) -> None:
-    """Refuses a file that cannot be written, before the work for it is done."""
+    """Refuse an output file that cannot be written.
+
+    Raises:
+        click.UsageError: its folder is missing, or it may not be written.
+    """
     folder = out.absolute().parent
     if not is_folder(folder):
         raise click.UsageError(f"There is no folder {folder} to write {out.name} to.")
@@ -203,7 +214,7 @@ def check_folder_of(out: Path) -> None:
 
 
 def parse_labels(text: str | None) -> list[str]:
-    """The labels of --labels; none for None."""
+    """Parse the labels of --labels; [] for None."""
     if text is None:
         return []
     labels = [label.strip() for label in text.split(",")]
@@ -213,7 +224,7 @@ def parse_labels(text: str | None) -> list[str]:
 
 
 def each_file(files: Sequence[Location], answer: Callable[[Location], Iterable]) -> tuple[list, list[dict[str, str]]]:
-    """All answers for all files, and what failed."""
+    """Return the answers for all files, and the files that failed."""
     answers, failed = [], []
     for path in tqdm(files, unit=" recordings", disable=True if len(files) < 2 else None, dynamic_ncols=True):
         try:
@@ -224,7 +235,7 @@ def each_file(files: Sequence[Location], answer: Callable[[Location], Iterable])
 
 
 def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[str, str]]]:
-    """Files as they are named, and the recordings under folders; and what of the folders cannot be listed."""
+    """Return the files and the recordings in the folders, and the folders that cannot be listed."""
     found, failed = [], []
     for path in paths:
         if isinstance(path, Path) and not is_folder(path):
@@ -237,7 +248,7 @@ def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[
 
 
 def exit_with_failures(something_done: bool, failed: Sequence[dict[str, str]]) -> None:
-    """Names what failed and exits: 0 if nothing did, 2 if nothing could be done, else 1."""
+    """Print the failures and exit with status 1, or 2 if nothing could be done; return if there are none."""
     for failure in failed:
         print_note(f"Failed: {failure['path']}: {failure['reason']}.")
     if failed:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import new_table, print_json, print_note, print_table, short_path
+from voxdex.commands.console import print_json, print_note, print_rows, short_path
 from voxdex.commands.options import (
     Fraction,
     as_json,
@@ -30,16 +30,16 @@ from voxdex.search.rerank import RankedTakes, Reward, TakeSet, keep_best, rank, 
 @click.argument("caption")
 @click.argument("takes", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option(
-    "--like", type=click.Path(path_type=Path), metavar="FILE", help="A reference recording that takes should sound like."
+    "--like", type=click.Path(path_type=Path), metavar="FILE", help="A reference recording that the takes should sound like."
 )
 @click.option(
     "--reference-weight",
     default=0.5,
     show_default=True,
     type=Fraction(),
-    help="Weight of the reference against the caption, where there are both.",
+    help="Weight of the reference against the caption, if both are given.",
 )
-@click.option("--text", default="", metavar="TEXT", help="The text of the takes; takes that speak it clearly rank higher.")
+@click.option("--text", default="", metavar="TEXT", help="The text of the takes, to rank by intelligibility as well.")
 @language_option
 @click.option(
     "--intelligibility-weight",
@@ -69,11 +69,11 @@ def rerank(
     device: str,
     json_output: bool,
 ) -> None:
-    """Rank takes by how well they follow a caption, a reference, or both: best of N.
+    """Rank takes by a caption, a reference, or both: best of N.
 
-    With no FILE, the first argument is a batch: a table with the columns caption and takes ("a.wav | b.wav"), and perhaps
+    Without FILE, the first argument is a batch: a table with the columns caption and takes ("a.wav | b.wav"), and optionally
     reference, text and name; or a folder with iter_1/input_descriptions.txt and iter_1/audios/0.wav, iter_2/audios/0.wav ...
-    An empty caption ranks by the reference and the text alone.
+    With an empty caption, takes are ranked by the reference and the text alone.
 
     \b
     voxdex rerank "a tired old man" take1.wav take2.wav take3.wav
@@ -121,7 +121,8 @@ def print_ranked(ranked: Sequence[RankedTakes]) -> None:
     several = len(ranked) > 1
     has_text = any(each.intelligibility for each in ranked)
     extra = [*(["intelligibility"] if has_text else []), *(["runner-up"] if several else [])]
-    table = new_table(*(["caption"] if several else []), "#", "score", *extra, "recording")
+    columns = [*(["caption"] if several else []), "#", "score", *extra, "recording"]
+    rows = []
     for each in ranked:
         for position, (take, score) in enumerate(each.takes[: 1 if several else None], 1):
             cells = [str(position), f"{score:.3f}"]
@@ -129,5 +130,5 @@ def print_ranked(ranked: Sequence[RankedTakes]) -> None:
                 cells.append(f"{each.intelligibility[take]:.2f}" if take in each.intelligibility else "")
             if several:
                 cells = [each.take_set.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]
-            table.add_row(*cells, short_path(str(take)))
-    print_table(table)
+            rows.append([*cells, short_path(str(take))])
+    print_rows(columns, rows, text=["caption"], paths=["recording"])

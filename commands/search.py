@@ -33,33 +33,36 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--not", "without", multiple=True, metavar="CAPTION", help="Avoid voices that fit this caption; repeatable.")
 @click.option("--unlike", multiple=True, metavar=SOUND, help="Avoid voices like this recording or hit; repeatable.")
 @click.option(
-    "--move", multiple=True, metavar="'CAPTION -> CAPTION'", help="Move the query, as in 'calm -> angry'; repeatable."
+    "--move",
+    multiple=True,
+    metavar="'CAPTION -> CAPTION'",
+    help="Move the query from one caption towards another: 'calm -> angry'; repeatable.",
 )
 @click.option("--more", "liked", multiple=True, metavar="@HIT", help="Find more like a hit of the last search; repeatable.")
 @click.option("--less", "disliked", multiple=True, metavar="@HIT", help="Find less like a hit of the last search; repeatable.")
 @click.option(
     "--says", "spoken_text", default="", metavar="TEXT",
-    help="Find clips that contain these spoken words, or these phonemes (IPA between slashes).",
+    help="Find clips with this spoken text; phonemes (IPA) go between slashes.",
 )  # fmt: skip
 @language_option
 @click.option(
     "--where", multiple=True, metavar="EXPR",
-    help="Filter the clips: gender=female, age>=60, path~'tapes/*', not whispered ...; repeatable.",
+    help="Filter the clips: gender=female, duration>2, path~'tapes/*', not whispered ...; repeatable.",
 )  # fmt: skip
 @click.option(
     "--facet", "facets", multiple=True, metavar="FIELD",
     help="Count the values of a field among the hits and in the whole index; repeatable.",
 )  # fmt: skip
-@click.option("--group-by", metavar="FIELD", help="Limit the hits of each value of a field, such as recording or speaker.")
-@click.option("--per-group", default=1, show_default=True, type=click.IntRange(1), help="Show this many hits of each group.")
-@click.option("--diverse", default=0.0, type=Fraction(), help="Vary the hits: from 0, score alone, to 1, variety alone.")
+@click.option("--group-by", metavar="FIELD", help="Group the hits by a field, such as recording or speaker.")
+@click.option("--per-group", default=1, show_default=True, type=click.IntRange(1), help="Number of hits of each group.")
+@click.option("--diverse", default=0.0, type=Fraction(), help="Weight of diversity against score, from 0 to 1.")
 @click.option(
     "--fold", default=QuerySpec.fold, show_default=True, type=Fraction(),
-    help="Show clips at least this similar (cosine) once; 1 shows all.",
+    help="Cosine similarity from which on clips are shown once; 1 shows all.",
 )  # fmt: skip
-@click.option("--min-score", type=float, help="Leave out hits that score less.")
-@click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Show this many hits.")
-@click.option("--page", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Show this page of hits.")
+@click.option("--min-score", type=float, help="Leave out hits with a lower score.")
+@click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Number of hits.")
+@click.option("--page", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Page of hits to show.")
 @click.option("--save", type=RowsFile(".m3u8"), help="Write the hits to a .csv, .jsonl or .m3u8 file.")
 @click.option("--labels-to", type=FOLDER, help="Write a label track for Audacity for each recording into this folder.")
 @click.option("--copy-to", type=FOLDER, help="Cut the clips out of their recordings into this folder.")
@@ -77,11 +80,11 @@ def search(
 ) -> None:
     """Find clips by captions, by example, or both.
 
-    A weight may follow a caption or a sound: ::2 counts double, ::0.5 half. @3 is the third hit of the last search.
+    A weight may follow a caption or a sound: ::2 doubles its influence. @3 is the third hit of the last search.
 
     \b
     voxdex search "breathy, sad female voice"
-    voxdex search "an angry man" --not "shouting" --where "duration>2" --group-by recording
+    voxdex search "an angry man" --not "shouting" --where "duration>2"
     voxdex search --like reference.wav:3.5-7 --move "calm -> angry"
     voxdex search "an old woman" --more @1 --less @4
     voxdex search "whispering" --says "kids are talking by the door"

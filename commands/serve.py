@@ -23,7 +23,7 @@ KEEP_ALIVE_SECONDS = 60
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="The address to listen on; requests from other machines need the token.",
+    help="The address to listen on. Other machines need the token.",
 )
 @click.option(
     "--port",
@@ -36,20 +36,24 @@ KEEP_ALIVE_SECONDS = 60
     "--token",
     envvar="VOXDEX_TOKEN",
     show_envvar=True,
-    help="The token that requests need.  [default: random if --host is public]",
+    help="The token that requests need.  [default: random, if --host is not this machine alone]",
 )
 @click.option(
-    "--max-upload-mb", default=100, show_default=True, type=click.IntRange(1, 10_000), help="The largest request, in MB."
+    "--max-upload-mb", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Maximum size of a request, in MB."
 )
 @click.option(
     "--max-audio-seconds",
     default=600,
     show_default=True,
     type=click.IntRange(1, 86_400),
-    help="The longest uploaded recording, in seconds.",
+    help="Maximum duration of an uploaded recording, in seconds.",
 )
 @click.option(
-    "--rate-limit", default=6000, show_default=True, type=click.IntRange(1), help="Requests a minute from one address."
+    "--rate-limit",
+    default=6000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Maximum number of requests a minute from one address.",
 )
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @device_option
@@ -64,9 +68,10 @@ def serve(
     open_page: bool,
     device: str,
 ) -> None:
-    """Serve a web page to search and play voices, and an HTTP API.
+    """Serve a page to search and play voices, and an HTTP API.
 
-    The server reads a copy of the index, so that `index` can run at the same time; new recordings appear when it is done.
+    The server reads a copy of an embedded index, so that `index` can run at the same time. It finds new recordings when that
+    run has ended.
 
     \b
     voxdex serve

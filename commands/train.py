@@ -29,8 +29,8 @@ PRECISION = click.option(
     type=click.Choice(["auto", "fp32", "fp16", "int8", "int8-static"]),
     default="auto",
     show_default=True,
-    help="The precision of the graphs: fp16 for GPUs, int8 for CPUs. auto: fp16 where CUDA works, int8 where it agrees "
-    "on --clips, else fp32.",
+    help="Precision of the graphs: fp16 for GPUs, int8 for CPUs. auto is fp16 if CUDA works, int8 if it agrees with torch on "
+    "--clips, and otherwise fp32.",
 )
 
 
@@ -81,17 +81,17 @@ def train(
     device: str,
     json_output: bool,
 ) -> None:
-    """Train a model by a recipe and export it to the model folder OUT/model.
+    """Train a model by a recipe, and export it.
 
-    RECIPE is fine-tune, mini, mini-4, mini-open, paraspeechclap-intrinsic, -situational, -combined, ess-clap, ra-clap,
-    scraps, phonetic, or a .toml file. A manifest has a row for each recording: path, caption (several separated by " | ")
-    or labels (gender, emotion, pitch ...), tags, speaker, split; for scraps and phonetic, transcript and language, or
-    phonemes. An interrupted run resumes when the same command is run again.
+    The model folder is OUT/model. RECIPE is fine-tune, mini, mini-4, mini-open, paraspeechclap-intrinsic, -situational,
+    -combined, ess-clap, ra-clap, scraps, phonetic, or a .toml file. A manifest has a row for each recording: path, caption
+    (several separated by " | ") or labels (gender, emotion, pitch ...), tags, speaker, split; for scraps and phonetic,
+    transcript and language, or phonemes. The same command resumes an interrupted run.
 
     \b
     voxdex train fine-tune my-clips.csv --out runs/mine
-    voxdex train paraspeechclap-combined intrinsic.csv situational.csv --out runs/combined --set schedule.batch=32
-    torchrun --nproc-per-node 4 cli.py train paraspeechclap-situational situational.csv --out runs/situational
+    voxdex train mini my-clips.csv --out runs/small --set schedule.batch=32
+    torchrun --nproc-per-node 4 cli.py train mini my-clips.csv --out runs/small
     """
     with training_packages():
         from voxdex.encoders.training.recipe import load_recipe
@@ -133,7 +133,9 @@ def train(
 @PRECISION
 @click.option("--clips", type=FOLDER, help="Recordings for the parity report.  [default: synthetic sounds]")
 @click.option("--name", help="The name of the model.  [default: that of OUT]")
-@click.option("--metrics-from", type=FOLDER, metavar="RUN", help="A run of the same recipe whose metrics the model card shows.")
+@click.option(
+    "--metrics-from", type=FOLDER, metavar="RUN", help="A run of the same recipe, whose metrics are written to the model card."
+)
 @as_json
 def export(
     checkpoint: Path,
@@ -144,7 +146,9 @@ def export(
     metrics_from: Path | None,
     json_output: bool,
 ) -> None:
-    """Export a training run to a model folder, and report its parity with torch.
+    """Export a training run to a model folder.
+
+    The graphs are compared with torch.
 
     \b
     voxdex export runs/mine --out mine-int8 --precision int8 --clips ./audio
@@ -170,15 +174,15 @@ def export(
     default=0,
     show_default=True,
     type=click.IntRange(0),
-    help="Number of edited copies of each kind: whispered, slower ...",
+    help="Number of copies with each kind of vocoder edit: whispered, slower ...",
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of the random wording and edits.")
 @as_json
 def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed: int, json_output: bool) -> None:
-    """Write labels and captions from acoustic measurements, to train on an archive without labels.
+    """Write labels and captions from acoustic measurements.
 
-    The manifest has pitch and its range, loudness, speaking rate, noise, reverberation, brightness and texture, as numbers and
-    as labels, and captions. --edits adds vocoder edits, as FLAC files beside the manifest, whose labels are known.
+    The manifest can be trained on. It has pitch and its range, loudness, speaking rate, noise, reverberation, brightness and
+    texture, as numbers and as labels, and captions. --edits adds vocoder edits, as FLAC files beside the manifest.
 
     \b
     voxdex annotate ./audio --out annotated.csv --edits 20

@@ -180,7 +180,7 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class SpokenMatch:
-    """The location of the spoken text in a clip. start, end: seconds in the recording. match: 0 to 1; see spotting."""
+    """The location of the spoken text in a clip. start, end: seconds in the recording. match: 0 to 1."""
 
     start: float
     end: float
@@ -192,8 +192,8 @@ class Hit(ClipRecord):
     """A clip of the answer.
 
     rank: from 1. score: ranking score; without spoken text, the cosine less the term penalty. cosine: with the query vector,
-    -1 to 1. percentile: share of the archive's clips that score lower, 0 to 100. matched: whether each term of the captions
-    is matched, by its words. duplicates: number of folded duplicates. spoken: location of the spoken text.
+    -1 to 1. percentile: share of the archive's clips that score lower, 0 to 100. matched: for each term of the captions,
+    whether the clip matches it. duplicates: number of folded duplicates. spoken: location of the spoken text.
 
     In a search for spoken text alone, the score is the match of `spoken`, and there is no cosine or percentile.
     """

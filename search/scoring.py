@@ -24,7 +24,7 @@ from voxdex.search.query import NEGATIVE_WEIGHT, ClipId, Direction, Query, Query
 TERM_PENALTY = 2.0
 """Penalty per nat of -log p(term | clip), in standard deviations of the archive's cosines. Of the first ten held-out clips,
 82 % match both terms of a caption instead of 78 % without the penalty, and 78 % all three instead of 74 %
-(benchmarks/voices.py)."""
+(benchmarks/model_quality.py)."""
 MIN_PROBABILITY = 1e-3
 """Added to probabilities before the logarithm: the penalty of a term is at most 7 nats."""
 COHORT_CLIPS = 1000

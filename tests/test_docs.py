@@ -92,7 +92,7 @@ def prepared(once, demo_archive) -> Path:
         write_table(
             folder / "outputs.csv", [{"path": f"take{n}.wav", "text": "counted the boats"} for n in (1, 2)], "path", "text"
         )
-        command = [sys.executable, ROOT / "cli.py", "index", "audio", "--says"]
+        command = [sys.executable, ROOT / "cli.py", "index", "audio", "--phonetic"]
         environment = os.environ | {"VOXDEX_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr

@@ -10,15 +10,24 @@ from voxdex.search.query import JSON_NAMES, Hit, QuerySpec
 MAX_ITEMS = 50
 """Items in each list of a query."""
 CONSTRAINTS: dict[str, dict[str, Any]] = {
+    "captions": {"description": "Captions of voices to find."},
+    "like": {"description": "Clips or uploaded sounds that the hits should sound like."},
     "without": {"description": "Captions of voices to avoid."},
-    "spoken_text": {"max_length": 2000, "description": "Words to find in the speech, or phonemes (IPA) between slashes."},
-    "language": {"max_length": 40, "description": "Language of `says`, by its espeak-ng name."},
-    "per_group": {"ge": 1, "le": 1000},
-    "diverse": {"ge": 0, "le": 1},
-    "fold": {"ge": 0, "le": 1},
-    "min_score": {"allow_inf_nan": False},
-    "limit": {"ge": 1, "le": 1000},
-    "page": {"ge": 1, "le": 10_000},
+    "unlike": {"description": "Clips or uploaded sounds to avoid."},
+    "move": {"description": "Directions between two captions, as in `calm -> angry`."},
+    "liked": {"description": "Ids of clips to move the query towards."},
+    "disliked": {"description": "Ids of clips to move the query away from."},
+    "spoken_text": {"max_length": 2000, "description": "Spoken text to find, or phonemes (IPA) between slashes."},
+    "language": {"max_length": 40, "description": "Language of `says`, as an espeak-ng code."},
+    "where": {"description": "Filters, as in `duration>2`; a hit matches all of them."},
+    "facets": {"description": "Text fields whose values are counted."},
+    "group_by": {"description": "Field of which each value has at most `per_group` hits."},
+    "per_group": {"ge": 1, "le": 1000, "description": "Number of hits of each group."},
+    "diverse": {"ge": 0, "le": 1, "description": "Weight of diversity against score."},
+    "fold": {"ge": 0, "le": 1, "description": "Cosine similarity from which on clips are shown once; 1 shows all."},
+    "min_score": {"allow_inf_nan": False, "description": "Lowest score of a hit; null for no limit."},
+    "limit": {"ge": 1, "le": 1000, "description": "Number of hits on a page."},
+    "page": {"ge": 1, "le": 10_000, "description": "Number of the page, from 1."},
 }
 """Limits and descriptions of the QuerySpec fields in a request."""
 
@@ -36,9 +45,9 @@ class QueryBody(BaseModel):
         },
     )
 
-    caption: str | None = Field(None, description="One caption; short for a list of one.")
+    caption: str | None = Field(None, description="A caption, in addition to `captions`.")
     region: str | None = Field(
-        None, max_length=8000, description="A polygon of the map that holds the clips: x,y;x,y;x,y with numbers from 0 to 1."
+        None, max_length=8000, description="Polygon of the map in which the hits lie: x,y;x,y;x,y, from 0 to 1."
     )
 
     def spec(self) -> QuerySpec:
@@ -67,7 +76,7 @@ else:
     SearchRequest = create_model(
         "SearchRequest",
         __base__=QueryBody,
-        __doc__="""A query. Sounds are named by clip ids, or by the names that POST /api/sounds returned.
+        __doc__="""A query. A sound is a clip id, or a name that POST /api/sounds returned.
 
         A weight may follow a caption, a sound or a move: "::2" counts double.
         """,
@@ -93,7 +102,7 @@ class Embeddings(BaseModel):
 
 
 class Rewards(BaseModel):
-    """rewards: of the takes, in the order in which they were sent, -1 to 1. results: as `rerank --json` prints them."""
+    """rewards: of the takes, -1 to 1, in the order of the request. results: as `rerank --json` prints them."""
 
     rewards: list[float]
     results: list[dict[str, Any]]

@@ -22,7 +22,7 @@ MAX_UPLOADS = 500
 
 @dataclass(frozen=True)
 class Upload:
-    """name: for use in queries. seconds: duration."""
+    """An uploaded sound. name: for queries. seconds: duration."""
 
     name: str
     seconds: float

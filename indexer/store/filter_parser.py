@@ -1,4 +1,4 @@
-"""Parser and writer of the filter language: gender=female and (age>=60 or not whispered)."""
+"""Parser and writer of the filter language: gender=female and (duration>=2 or not whispered)."""
 
 from collections.abc import Iterable
 from functools import cache

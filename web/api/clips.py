@@ -42,16 +42,16 @@ def routes(state: AppState) -> APIRouter:
             file = state.clip_audio.file(state.clip(index, id), around)
         return FileResponse(file, media_type=MEDIA_TYPES[file.suffix], headers=CACHED)
 
-    @router.get("/clips/{id}/peaks")
+    @router.get("/clips/{id}/peaks", response_model=list[float])
     def clip_peaks(id: str) -> Response:
-        """The waveform of a clip: the loudest sample of each of its equal parts, 0 to 1."""
+        """The waveform of a clip: the peak level of each of its equal parts, 0 to 1."""
         with state.index.opened() as index:
             peaks = state.clip_audio.peaks(state.clip(index, id))
         return Response(json.dumps(peaks), media_type="application/json", headers=CACHED)
 
     @router.get("/clips/{id}/recording", response_class=FileResponse)
     def recording(id: str) -> Response:
-        """The recording of a clip, unchanged, if browsers play its format."""
+        """The recording of a clip, unchanged. Status 415 if browsers do not play its format."""
         with state.index.opened() as index:
             clip = state.clip(index, id)
         path = recording_of(clip)
@@ -59,14 +59,14 @@ def routes(state: AppState) -> APIRouter:
             raise HTTPException(415, f"Browsers do not play {clip.recording} as it is; they play its clips.")
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix.lower()])
 
-    @router.post("/playlist.{form}")
+    @router.post("/playlist.{form}", response_class=FileResponse)
     def playlist(form: str, request: PlaylistRequest) -> Response:
-        """Clips to download: playlist.zip (their audio), playlist.m3u8 or playlist.csv."""
+        """Download clips: playlist.zip has their audio, playlist.m3u8 and playlist.csv list them."""
         return download(form, request.clips)
 
-    @router.get("/playlist.{form}")
+    @router.get("/playlist.{form}", response_class=FileResponse)
     def playlist_by_address(form: str, clips: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
-        """Clips to download; the same as POST, with the clip ids in the address."""
+        """Download clips; the same as POST, with the clip ids in the address."""
         return download(form, clips)
 
     def download(form: str, ids: list[str]) -> Response:

@@ -28,7 +28,7 @@ def routes(state: AppState) -> APIRouter:
 
     @router.get("/map")
     def embedding_map() -> dict[str, Any]:
-        """All clips in two dimensions: x and y from 0 to 65535, and the code of each clip's label of each attribute."""
+        """The map of all clips: lists of x and y, 0 to 65535, and for each attribute its labels and the clips' label codes."""
         drawn = state.map.current()
         if drawn is None:
             return {"ready": False, "failure": state.map.failure}
@@ -40,7 +40,7 @@ def routes(state: AppState) -> APIRouter:
 
     @router.get("/map/{number}", response_model=ClipRecord)
     def clip_on_map(number: int) -> ClipRecord:
-        """A clip of the map, by its index in the lists."""
+        """The stored description of a clip, by its position in the lists of the map."""
         drawn = state.map.current()
         if drawn is None or not 0 <= number < len(drawn.ids):
             raise HTTPException(404, "The map has no such clip.")

@@ -40,11 +40,11 @@ def routes(state: AppState) -> APIRouter:
 
     @router.post("/sounds")
     def upload(file: UploadFile) -> Upload:
-        """Store a sound for the fields `like` and `unlike` of searches; ":1.5-3" after its name selects a part in seconds."""
+        """Store a sound for the fields `like` and `unlike` of searches. A span in seconds may follow its name: ":1.5-3"."""
         return state.uploads.keep(file.file)
 
     @router.post("/embed", response_model=Embeddings)
-    def embed(captions: Annotated[list[str], Form()] = [], files: Files = []) -> Embeddings:  # noqa: B006
+    def embed(captions: Annotated[list[str], Form(description="Captions.")] = [], files: Files = []) -> Embeddings:  # noqa: B006
         """Embed captions, and recordings clip by clip."""
         with state.index.opened() as index, received(files, state) as paths:
             recordings = [(path, embed_recording(index.model, path)) for path in paths]
@@ -63,11 +63,11 @@ def routes(state: AppState) -> APIRouter:
     def classify(
         files: Files,
         attributes: Annotated[list[str], Form(description="Attributes; none for all that the model supports.")] = [],  # noqa: B006
-        labels: Annotated[list[str], Form(description="Labels to choose from; none for the attribute's own.")] = [],  # noqa: B006
+        labels: Annotated[list[str], Form(description="Labels to choose from; none for those of the attribute.")] = [],  # noqa: B006
         templates: Annotated[list[str], Form(description="Prompt templates with {} for the label.")] = [],  # noqa: B006
-        unsure_below: Annotated[float, Form(ge=0, le=1, description="Probability of a label below which it is unsure.")] = 0.0,
+        unsure_below: Annotated[float, Form(ge=0, le=1, description="Probability below which the label is `unsure`.")] = 0.0,
     ) -> dict[str, Any]:
-        """Classify voices, attribute by attribute or by labels of your own."""
+        """Predict labels of clips, for attributes or for labels of your own."""
         if len(labels) == 1:
             raise HTTPException(400, "One label leaves nothing to choose; give two or more.")
         with state.index.opened() as index, received(files, state) as paths:
@@ -81,8 +81,8 @@ def routes(state: AppState) -> APIRouter:
     def caption(
         *,
         files: Files,
-        captions: Annotated[str, Form(description="Captions to choose from, one a line; none for the built-in bank.")] = "",
-        limit: Annotated[int, Form(ge=1, le=1000)] = 5,
+        captions: Annotated[str, Form(description="Captions to choose from, one a line; empty for those that ship.")] = "",
+        limit: Annotated[int, Form(ge=1, le=1000, description="Number of captions for each clip.")] = 5,
         compose: Annotated[bool, Form(description="Also compose a caption from the predicted labels.")] = False,
     ) -> dict[str, Any]:
         """Find the captions that fit recordings best, clip by clip."""
@@ -100,7 +100,7 @@ def routes(state: AppState) -> APIRouter:
         reference: Annotated[UploadFile | None, File(description="A recording that the takes should sound like.")] = None,
         likeness: Annotated[float, Form(ge=0, le=1, description="Weight of the reference against the caption.")] = 0.5,
     ) -> Rewards:
-        """Score takes by a caption, a reference or both: best of N, and the reward of a training loop."""
+        """Score takes by a caption, a reference or both, for best of N and as the reward of a training loop."""
         wanted = captions * len(files) if len(captions) == 1 else captions or [""] * len(files)
         if len(wanted) != len(files):
             raise HTTPException(400, f"There are {len(files)} takes but {len(wanted)} captions: give one, or one for each.")
