@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.search import blended
 from voxdex.encoders.audio.acoustics import AcousticMeasures
-from voxdex.encoders.audio.reader import Origin
+from voxdex.encoders.audio.container import Origin
 from voxdex.encoders.machine import peak_memory
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import default_model

@@ -24,7 +24,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks.indexing import make_archive
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.model import Model, open_model
 from voxdex.indexer.scan import find_recordings
 from voxdex.indexer.store.base import Point

@@ -12,14 +12,21 @@ from voxdex.commands.classify import classify
 from voxdex.commands.console import all_printed, print_note, reason_of
 from voxdex.commands.embed import embed
 from voxdex.commands.evaluate import evaluate
-from voxdex.commands.index import export_index_vectors, index, pull, push, reindex, status
+from voxdex.commands.index import index
 from voxdex.commands.intelligibility import intelligibility
+from voxdex.commands.maintenance import export_index_vectors, pull, push, reindex, status
 from voxdex.commands.models import models
 from voxdex.commands.rerank import rerank
 from voxdex.commands.search import search
 from voxdex.commands.serve import serve
 from voxdex.commands.train import annotate, export, train
 from voxdex.encoders.errors import VoxdexError, in_one_line
+
+
+class RefusalError(click.ClickException):
+    """The sentence of a VoxdexError."""
+
+    exit_code = 2
 
 
 class Commands(click.Group):
@@ -43,9 +50,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except VoxdexError as error:
-            refusal = click.ClickException(in_one_line(error.sentence))
-            refusal.exit_code = 2
-            raise refusal from error
+            raise RefusalError(in_one_line(error.sentence)) from error
         except KeyboardInterrupt:
             print_note("Stopped. What is done is kept: run the same command again to go on.")
             sys.exit(130)

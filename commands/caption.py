@@ -62,7 +62,6 @@ def caption(
             location = (span(clip["start"], clip["end"]), short_path(clip["recording"]))
             if tagger:
                 rows.append(["", clip["composed"], *location])
-            for scored in clip["captions"]:
-                rows.append([f"{scored['score']:.3f}", scored["caption"], *location])
+            rows += [[f"{scored['score']:.3f}", scored["caption"], *location] for scored in clip["captions"]]
         print_rows(["score", "caption", "seconds", "recording"], rows, text=["caption"], paths=["recording"])
     exit_with_failures(bool(results), failed)

@@ -107,7 +107,7 @@ def classify(
         save_rows(results, save)
     compared = compare(predictions, truth) if truth else []
     if json_output:
-        document = {"results": results, "failed": failed}
+        document: dict[str, Any] = {"results": results, "failed": failed}
         if truth:
             document["truth"] = {result.attribute: classification_document(result) for result in compared}
         print_json(document)

@@ -1,5 +1,6 @@
 """The commands `evaluate ...`: metrics of a model on labelled recordings, and of an index; and their plots."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class ImageFile(click.Path):
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        file = super().convert(value, param, ctx)
+        file = Path(os.fsdecode(super().convert(value, param, ctx)))
         try:
             from matplotlib.backend_bases import FigureCanvasBase
         except ImportError:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_rows, print_table
 from voxdex.commands.output import make_folder, save_rows, write_text
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.search.clip_audio import extract_clip
 from voxdex.search.formats import as_labels, as_playlist, clip_name, short_name, span, summarise
 from voxdex.search.query import Facet, Hit

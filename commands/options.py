@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from tqdm import tqdm
 
 from voxdex.commands.console import Waiting, print_note
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.audio.remote import Location, as_location, is_folder, is_url
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import ModelCard, ModelError, default_model
@@ -25,13 +25,17 @@ from voxdex.indexer.scan import find_recordings, printable
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+Answer = TypeVar("Answer")
+Command = Callable[..., Any]
+"""A function that becomes a command."""
 
 
 class RecordingPath(click.Path):
     """A recording or a folder of them: a path of this machine, or a URL."""
 
-    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> Location:
-        return value if is_url(value) else super().convert(value, param, context)
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, context: click.Context | None) -> Location:
+        text = os.fspath(value)
+        return text if is_url(text) else Path(os.fsdecode(super().convert(value, param, context)))
 
 
 RECORDING = RecordingPath(path_type=Path)
@@ -69,7 +73,7 @@ class Fraction(click.FloatRange):
         return number
 
 
-class DeviceName(click.ParamType):
+class DeviceName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A device of ONNX Runtime; see DEVICES."""
 
     name = "device"
@@ -97,7 +101,7 @@ SERVER_SETTINGS = {"shards": "qdrant_shards", "replicas": "qdrant_replicas", "pa
 """Fields of ServerIndex, and the options of commands that write."""
 
 
-def server_options(*, required: bool = False, writes: bool = False) -> Callable:
+def server_options(*, required: bool = False, writes: bool = False) -> Callable[[Command], Command]:
     """Add the options for an index on a Qdrant server; the command takes it as `server`, None without --url.
 
     Args:
@@ -105,7 +109,7 @@ def server_options(*, required: bool = False, writes: bool = False) -> Callable:
         writes: whether the command writes the index, and waits for an unavailable server.
     """
 
-    def decorate(command: Callable) -> Callable:
+    def decorate(command: Command) -> Command:
         @click.option(
             "--url",
             "urls",
@@ -139,7 +143,7 @@ def server_options(*, required: bool = False, writes: bool = False) -> Callable:
     return decorate
 
 
-def _writing(command: Callable) -> Callable:
+def _writing(command: Command) -> Command:
     for option in (
         click.option(
             "--patience",
@@ -158,7 +162,7 @@ def _writing(command: Callable) -> Callable:
     return command
 
 
-def at_index(command: Callable | None = None, *, writes: bool = False) -> Callable:
+def at_index(command: Command | None = None, *, writes: bool = False) -> Command:
     """Add the options for the location of an index, a folder or a server; the command takes it as `location`."""
     if command is None:
         return partial(at_index, writes=writes)
@@ -223,9 +227,12 @@ def parse_labels(text: str | None) -> list[str]:
     return labels
 
 
-def each_file(files: Sequence[Location], answer: Callable[[Location], Iterable]) -> tuple[list, list[dict[str, str]]]:
+def each_file(
+    files: Sequence[Location], answer: Callable[[Location], Iterable[Answer]]
+) -> tuple[list[Answer], list[dict[str, str]]]:
     """Return the answers for all files, and the files that failed."""
-    answers, failed = [], []
+    answers: list[Answer] = []
+    failed = []
     for path in tqdm(files, unit=" recordings", disable=True if len(files) < 2 else None, dynamic_ncols=True):
         try:
             answers.extend(answer(path))
@@ -236,7 +243,8 @@ def each_file(files: Sequence[Location], answer: Callable[[Location], Iterable])
 
 def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[str, str]]]:
     """Return the files and the recordings in the folders, and the folders that cannot be listed."""
-    found, failed = [], []
+    found: list[Location] = []
+    failed = []
     for path in paths:
         if isinstance(path, Path) and not is_folder(path):
             found.append(path)

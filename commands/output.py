@@ -1,5 +1,6 @@
 """Results as files for other programs."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ class RowsFile(click.Path):
         self.suffixes = (".csv", ".jsonl", *others)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        file = super().convert(value, param, ctx)
+        file = Path(os.fsdecode(super().convert(value, param, ctx)))
         if file.suffix.lower() not in self.suffixes:
             self.fail(f"{file} must end with {' or '.join(self.suffixes)}.", param, ctx)
         return file

@@ -105,8 +105,8 @@ def serve(
     print_note(f"Open {address} in a browser. Ctrl-C ends it.")
     if open_page:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    quietly = {"log_level": "warning", "server_header": False}
-    server = uvicorn.Server(uvicorn.Config(create_app(state), timeout_keep_alive=KEEP_ALIVE_SECONDS, **quietly))
+    config = uvicorn.Config(create_app(state), timeout_keep_alive=KEEP_ALIVE_SECONDS, log_level="warning", server_header=False)
+    server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
 

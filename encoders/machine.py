@@ -17,8 +17,8 @@ def usable_cores() -> int:
 def peak_memory() -> int:
     """Return the peak resident memory of this process in bytes, mapped files included. Not on Windows."""
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux, getrusage includes the parent process
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])
+    if status.exists() and (peak := re.search(r"VmHWM:\s+(\d+)", status.read_text())):
+        return 1024 * int(peak[1])  # on Linux, getrusage includes the parent process
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RUSAGE_UNIT

@@ -141,7 +141,9 @@ def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
     return 100 * float(wins)
 
 
-def mean_interval(values: np.ndarray, groups: Sequence | None = None, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def mean_interval(
+    values: np.ndarray, groups: Sequence[Any] | np.ndarray | None = None, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """Return the 95 % interval of a mean, or of the mean of group means, by the percentile bootstrap.
 
     Args:
@@ -171,7 +173,5 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     drawn = [metrics(rng.integers(count, size=count)) for _ in range(draws)]
-    return {
-        name: tuple(float(bound) for bound in np.percentile([values[name] for values in drawn], (2.5, 97.5)))
-        for name in drawn[0]
-    }
+    bounds = {name: np.percentile([values[name] for values in drawn], (2.5, 97.5)) for name in drawn[0]}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}

@@ -17,7 +17,7 @@ from voxdex.encoders.model_card import ModelError
 
 if TYPE_CHECKING:
     import onnxruntime as ort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TypeVar
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -31,7 +31,7 @@ GPU_MEMORY = "VOXDEX_GPU_MEMORY"
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
 """Packages that install the same module and overwrite each other."""
 
-Item = TypeVar("Item", bound=Sequence)
+Item = TypeVar("Item", bound=Sized)
 Output = TypeVar("Output")
 
 
@@ -172,7 +172,7 @@ def map_by_length(
     *,
     max_items: int | None = None,
     max_size: float | None = None,
-    map_batches: Callable[[Callable, Iterable], Iterable] = map,
+    map_batches: Callable[[Callable[[list[int]], Iterable[Any]], Iterable[list[int]]], Iterable[Iterable[Any]]] = map,
 ) -> Iterator[Output]:
     """Yield the output of `run` for each item, in order; batches hold items of similar length.
 

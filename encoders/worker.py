@@ -38,7 +38,7 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, task: str, *arguments: object) -> Iterator[Any]:
         """Run a generator function in the process, and yield its items. Leaving the loop early ends the process.
@@ -75,7 +75,7 @@ class Worker:
             process.wait()
 
     @staticmethod
-    def _start() -> subprocess.Popen:
+    def _start() -> subprocess.Popen[bytes]:
         root = str(Path(__file__).parents[2])
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
@@ -93,21 +93,23 @@ class Worker:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
 
-    def _send(self, process: subprocess.Popen, request: object) -> None:
+    def _send(self, process: subprocess.Popen[bytes], request: object) -> None:
+        assert process.stdin is not None
         try:
             pickle.dump(request, process.stdin)
             process.stdin.flush()
         except OSError as error:
             raise self._death(process) from error
 
-    def _receive(self, process: subprocess.Popen) -> tuple[int, Any]:
+    def _receive(self, process: subprocess.Popen[bytes]) -> tuple[int, Any]:
+        assert process.stdout is not None
         try:
             return pickle.load(process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise self._death(process) from error
 
     @staticmethod
-    def _death(process: subprocess.Popen) -> WorkerError:
+    def _death(process: subprocess.Popen[bytes]) -> WorkerError:
         status = process.wait()
         if status == TIMED_OUT:
             return WorkerError(f"its decoder was stopped after {TASK_TIMEOUT_SECONDS:.0f} s in which nothing came of it")
@@ -220,7 +222,7 @@ def serve() -> None:
             watchdog.pause()
 
 
-def _answers(task: Callable[..., Iterator], arguments: tuple) -> Iterator[bytes]:
+def _answers(task: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]) -> Iterator[bytes]:
     """Yield the items of a task and its end, pickled."""
     try:
         for item in task(*arguments):

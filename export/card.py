@@ -125,7 +125,7 @@ def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teache
         parts.append(PARITY.format(**card.metrics["parity"], text=card.text))
     if "speed" in card.metrics:
         parts.append(SPEED.format(**card.metrics["speed"]))
-    if card.text == "phonemes":
+    if card.text == "phonemes" and card.phonetics:
         curve = ", ".join(f"{fraction:.0%} at {nats:.2f}" for nats, fraction in card.phonetics.intelligibility)
         return "".join([*parts, INTELLIGIBILITY.format(curve=curve)])
     scales = ", ".join(f"{name} {scale:.0f}" for name, scale in card.scales.items())

@@ -2,9 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT
 from voxdex.encoders.networks.dual_encoder import DualEncoder
-from voxdex.encoders.networks.scraps import PhonemeTower
+from voxdex.encoders.networks.scraps import PhonemeTower, acoustic_tower
 from voxdex.export.precision import MAX_BYTES, halve_weights, normalise_in_full, quantise, save_graph
 
 OPSET = 20
@@ -23,42 +24,43 @@ Graphs = dict[str, onnx.ModelProto]
 """Graphs by file name."""
 
 
-class SpeechGraph(nn.Module):
-    """waveform float32 [batch, samples], lengths int64 [batch] -> embedding float32 [batch, dimension]."""
+class Graph(nn.Module):
+    """A half of a network."""
 
     def __init__(self, network: DualEncoder) -> None:
         super().__init__()
         self.network = network
+
+
+class SpeechGraph(Graph):
+    """waveform float32 [batch, samples], lengths int64 [batch] -> embedding float32 [batch, dimension]."""
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         return self.network.embed_speech(waveform, lengths)
 
 
-class PhoneticSpeechGraph(SpeechGraph):
+class PhoneticSpeechGraph(Graph):
     """As SpeechGraph, with the output log_probs: of phonemes in each frame, float32 [batch, frames, vocabulary]."""
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        tower = self.network.speech_tower
+        tower = acoustic_tower(self.network)
         heard = tower.listen(waveform, lengths)
         return self.network.project_speech(tower.pool(heard.states, heard.weights)), heard.log_probs
 
 
-class TextGraph(nn.Module):
+class TextGraph(Graph):
     """input_ids, attention_mask int64 [batch, tokens] -> embedding float32 [batch, dimension]."""
-
-    def __init__(self, network: DualEncoder) -> None:
-        super().__init__()
-        self.network = network
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return self.network.embed_text(input_ids, attention_mask)
 
 
-class PhonemeGraph(TextGraph):
+class PhonemeGraph(Graph):
     """As TextGraph, for phonemes, with the output states: float32 [batch, tokens, hidden]."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         tower = self.network.text_tower
+        assert isinstance(tower, PhonemeTower)
         states = tower.states(input_ids, attention_mask)
         return self.network.project_text(tower.pool(states, attention_mask)), states
 
@@ -108,7 +110,7 @@ def write_graphs(
 def _trace(
     graph: nn.Module,
     inputs: dict[str, Tensor],
-    dynamic: tuple[dict, ...],
+    dynamic: tuple[dict[int, Any], ...],
     outputs: tuple[str, ...] = ("embedding",),
     *,
     half: bool,
@@ -124,6 +126,7 @@ def _trace(
             dynamo=True,
             verbose=False,
         )
+    assert program is not None
     model = program.model_proto
     if half:
         normalise_in_full(model)
@@ -147,7 +150,7 @@ def _trace(
 def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:
     """Map initializers to the names of the weights that they are equal to, or the transpose of."""
     weights = dict(graph.named_parameters()) | dict(graph.named_buffers())
-    transposed = {}
+    transposed: dict[tuple[int, ...], list[tuple[str, Tensor]]] = {}
     for name, weight in weights.items():
         if weight.ndim == 2:
             transposed.setdefault(tuple(weight.T.shape), []).append((name, weight))
@@ -165,7 +168,7 @@ def _weight_names(graph: nn.Module, model: onnx.ModelProto) -> dict[str, str]:
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Silence the exporter's logs and warnings about its internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
@@ -187,14 +190,14 @@ class FrameProduct(nn.Module):
     channels needs no transposing where they come last.
 
     Args:
-        layer: of a feature extractor, with `conv`, `layer_norm` and `activation`.
+        convolution, layer_norm, activation: of a layer of a feature extractor.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, convolution: nn.Conv1d, layer_norm: nn.LayerNorm, activation: nn.Module) -> None:
         super().__init__()
-        self.kernel, self.stride = layer.conv.kernel_size[0], layer.conv.stride[0]
-        self.matrix = nn.Parameter(layer.conv.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous())
-        self.bias, self.layer_norm, self.activation = layer.conv.bias, layer.layer_norm, layer.activation
+        self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
+        self.matrix = nn.Parameter(convolution.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous())
+        self.bias, self.layer_norm, self.activation = convolution.bias, layer_norm, activation
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, frames] -> [batch, channels, fewer frames]."""
@@ -214,4 +217,4 @@ def fold(network: DualEncoder) -> None:
         return
     for place, layer in enumerate(extractor.conv_layers):
         if isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) and hasattr(layer, "conv"):
-            extractor.conv_layers[place] = FrameProduct(layer)
+            extractor.conv_layers[place] = FrameProduct(layer.conv, layer.layer_norm, layer.activation)

@@ -11,10 +11,12 @@ import numpy as np
 import onnxruntime
 import torch
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.model import Model
 from voxdex.encoders.model_card import CARD, README, TOKENIZER, ModelCard, Phonetics
+from voxdex.encoders.networks.scraps import acoustic_tower
 from voxdex.encoders.onnx_session import CUDA
 from voxdex.encoders.paths import file_sha256, move
 from voxdex.encoders.training.initial import RUN, TrainingBundle, load_trained
@@ -170,7 +172,7 @@ def _text_side(model: TrainingBundle, info: ModelInfo) -> dict[str, Any]:
     """Return the fields of model.json about the input of the text side."""
     if model.architecture["text_tower"]["kind"] != "phonemes":
         return {"text": "captions"}
-    frame_seconds = model.network.speech_tower.hop / SAMPLE_RATE
+    frame_seconds = acoustic_tower(model.network).hop / SAMPLE_RATE
     return {"text": "phonemes", "phonetics": Phonetics(frame_seconds, info.phoneme_prior, info.intelligibility)}
 
 

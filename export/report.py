@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, SAMPLE_RATE, AudioError, read_audio
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, SAMPLE_RATE, read_audio
 from voxdex.encoders.model import Model
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 

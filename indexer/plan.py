@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import Failure
 from voxdex.indexer.catalog import Catalog
 from voxdex.indexer.scan import ScanResult, hashed_file

@@ -11,7 +11,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, AudioError
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import MEDIA_SUFFIXES
 from voxdex.encoders.audio.remote import (
     FetchError,
     Location,
@@ -49,7 +50,7 @@ class FileState(NamedTuple):
         return cls._from(path, Path(path).stat())
 
     @classmethod
-    def of_entry(cls, entry: os.DirEntry) -> "FileState":
+    def of_entry(cls, entry: os.DirEntry[str]) -> "FileState":
         """Return the state of a file from a directory entry."""
         return cls._from(entry.path, entry.stat())
 
@@ -163,7 +164,7 @@ def _scan_folder(folder: str, scan: ScanResult) -> None:
         _scan_folder(path, scan)
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a broken or circular link

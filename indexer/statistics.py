@@ -57,9 +57,8 @@ def index_statistics(store: Store, *, check_files: bool = False) -> IndexStatist
     counted, paths = store.cache_get(COUNTED), store.cache_get(PATHS)
     if counted is None or (paths is None and check_files):
         counted, paths = _counted(store.payloads(RECORDING, KEYS))
-    statistics = IndexStatistics(store.space, store.model, **counted)
-    for failures in (statistics.failed, statistics.damaged):
-        failures[:] = [Failure(*failure) for failure in failures]
+    failures = {name: [Failure(*failure) for failure in counted[name]] for name in ("failed", "damaged")}
+    statistics = IndexStatistics(store.space, store.model, **(counted | failures))
     statistics.phonetic, statistics.clips = store.phonetic.space if store.phonetic else "", store.count(CLIP)
     statistics.missing = None if paths is None else len(missing_files(paths))
     if isinstance(store, EdgeStore):

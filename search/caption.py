@@ -11,6 +11,7 @@ import numpy as np
 import platformdirs
 
 from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.model import Model
 from voxdex.encoders.paths import replaced
 from voxdex.encoders.zero_shot import AttributeTagger, Prediction
@@ -76,7 +77,7 @@ class CaptionBank:
 
 
 def caption_file(
-    model: Model, path: Path, bank: CaptionBank, limit: int, tagger: AttributeTagger | None = None
+    model: Model, path: Location, bank: CaptionBank, limit: int, tagger: AttributeTagger | None = None
 ) -> list[dict[str, Any]]:
     """Find the captions that fit a recording best; a JSON document for each clip.
 
@@ -117,9 +118,10 @@ def compose(predictions: Mapping[str, Prediction]) -> str:
         predictions: by attribute, as from AttributeTagger.
     """
     labels = {
-        name: load_attributes()[name].find(each.label)
+        name: label
         for name, each in predictions.items()
         if each.probability >= MIN_PROBABILITY and each.label not in UNREMARKABLE
+        if (label := load_attributes()[name].find(each.label))
     }
     gender, age, pitch = (labels.pop(name, None) for name in ("gender", "age", "pitch"))
     before = [labels.pop(name).adjectives[0] for name in ORDER if name in labels]

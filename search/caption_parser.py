@@ -55,7 +55,7 @@ def parse_caption(caption: str) -> ParsedCaption:
     """
     phrases: list[str] = []
 
-    def mask(match: re.Match) -> str:
+    def mask(match: re.Match[str]) -> str:
         phrases.append(match[0])
         return f"\x00{len(phrases) - 1}\x00"
 
@@ -100,7 +100,7 @@ def _normalised(words: str) -> str:
 
 
 @cache
-def _phrases_with_cues() -> re.Pattern:
+def _phrases_with_cues() -> re.Pattern[str]:
     """Label phrases that contain a negation cue."""
     words = {word for attribute in load_attributes().values() for label in attribute.labels for word in label.words}
     phrases = sorted((word for word in words if re.search(rf"\b(?:{NEGATION_CUES})\b", word)), key=len, reverse=True)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from voxdex.encoders.attributes import Attribute, load_attributes
+from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.errors import short
 from voxdex.encoders.model import Model
 from voxdex.encoders.zero_shot import classifier, logit_scale, probabilities, supported_attributes
@@ -84,7 +84,9 @@ def label_set(model: Model, name: str, labels: Sequence[str] = (), templates: Se
     wordless = [label for label in labels if not has_words(label)]
     if wordless:
         raise QueryError(f"The label {short(wordless[0])} has no words: give others by --labels, as in 'angry,happy,sad'.")
-    names = tuple(labels) or tuple(label.name for label in attribute.labels)
+    names = tuple(labels)
+    if attribute is not None and not names:
+        names = tuple(label.name for label in attribute.labels)
     if templates or attribute is None:
         prompts = [[template.replace("{}", label) for template in templates or TEMPLATES] for label in names]
     else:
@@ -115,7 +117,7 @@ def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def classify_file(model: Model, path: Path, label_sets: Sequence[LabelSet]) -> list[ClipPrediction]:
+def classify_file(model: Model, path: Location, label_sets: Sequence[LabelSet]) -> list[ClipPrediction]:
     """Classify every clip of a recording.
 
     Raises:
@@ -131,7 +133,7 @@ def classify_index(model: Model, store: Store, label_sets: Sequence[LabelSet]) -
     points = iter(store.points({KIND: CLIP}))
     while batch := list(islice(points, BATCH_CLIPS)):
         spans = [(point.payload["recording"], point.payload["start"], point.payload["end"]) for point in batch]
-        yield from _predict(model, spans, np.stack([point.vector for point in batch]), label_sets)
+        yield from _predict(model, spans, np.array([point.vector for point in batch], np.float32), label_sets)
 
 
 def _predict(

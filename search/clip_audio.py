@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
 import av
 
-from voxdex.encoders.audio.reader import AudioError, audio_errors, audio_stream, has_too_many_planes, open_media
+from voxdex.encoders.audio.container import AudioError, audio_errors, audio_stream, open_media
+from voxdex.encoders.audio.reader import has_too_many_planes
 from voxdex.encoders.audio.remote import Location, on_disk
 from voxdex.encoders.worker import idle_worker
 
@@ -49,7 +51,7 @@ def _cut(file: Path, start: float, end: float, target: Path, pcm: Sequence[str])
     with audio_errors(file), open_media(file) as source:
         stream = audio_stream(source)
         if start > 1:
-            source.seek(int((start - 1) / stream.time_base), stream=stream)
+            source.seek(int((start - 1) / _tick(stream)), stream=stream)
         codec = stream.codec_context.name
         if suffix := COPIED.get(codec.removesuffix("float")):
             target = target.with_name(f"{target.name}{suffix}")
@@ -59,6 +61,13 @@ def _cut(file: Path, start: float, end: float, target: Path, pcm: Sequence[str])
             target = target.with_name(f"{target.name}{'.flac' if codec == 'flac' else '.wav'}")
             _encode(_trimmed(source, stream, start, end), stream.rate, target, codec)
         yield target
+
+
+def _tick(timed: av.AudioStream | av.AudioFrame) -> Fraction:
+    """Return the unit of the times of a stream or a frame, in seconds."""
+    if timed.time_base is None:
+        raise AudioError("its sound has no times")
+    return timed.time_base
 
 
 def _lossless_codec(codec: str, channels: int, allowed: Sequence[str]) -> str:
@@ -76,9 +85,9 @@ def _copy(source: av.container.InputContainer, stream: av.AudioStream, start: fl
     with closing(av.open(str(target), "w")) as out:
         copy, first = out.add_stream_from_template(stream), None
         for packet in source.demux(stream):
-            if packet.pts is None or float((packet.pts + packet.duration) * stream.time_base) <= start:
+            if packet.pts is None or float((packet.pts + (packet.duration or 0)) * _tick(stream)) <= start:
                 continue
-            if float(packet.pts * stream.time_base) >= end:
+            if float(packet.pts * _tick(stream)) >= end:
                 break
             first = packet.pts if first is None else first
             packet.pts, packet.dts, packet.stream = packet.pts - first, packet.pts - first, copy
@@ -93,6 +102,7 @@ def _encode(frames: Iterator[av.AudioFrame], rate: int, target: Path, codec: str
     first = next(frames)
     with closing(av.open(str(target), "w")) as out:
         copy = out.add_stream(codec, rate=rate, layout=first.layout.name)
+        assert isinstance(copy, av.AudioStream)
         resampler = av.AudioResampler(format=copy.format.name, layout=first.layout.name, rate=rate)
         for frame in (first, *frames, None):
             for converted in resampler.resample(frame):
@@ -138,9 +148,9 @@ def _positioned(source: av.container.InputContainer, stream: av.AudioStream) -> 
     position = 0
     for packet in source.demux(stream):
         if packet.pts is not None:
-            position = round(float(packet.pts * stream.time_base) * stream.rate)
+            position = round(float(packet.pts * _tick(stream)) * stream.rate)
         for frame in packet.decode():
             if frame.pts is not None:
-                position = round(float(frame.pts * frame.time_base) * stream.rate)
+                position = round(float(frame.pts * _tick(frame)) * stream.rate)
             yield position, frame
             position += frame.samples

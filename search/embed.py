@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.model import Model
 from voxdex.indexer.pipeline.clips import Windows

@@ -186,13 +186,14 @@ def select(candidates: Sequence[ScoredPoint], count: int, ranking: Ranking, grou
     duplicates: Counter[str] = Counter()
     shown: Counter[object] = Counter()
     for clip in _diversified(candidates, ranking.diversity):
-        cosines = vectors[: len(selected)] @ clip.vector
+        [vector] = _vectors_of([clip])
+        cosines = vectors[: len(selected)] @ vector
         if ranking.fold < 1 and cosines.max(initial=-1.0) >= ranking.fold:
             duplicates[selected[cosines.argmax()].id] += 1
             continue
         group = group_of(clip) if ranking.group_by else clip.id
         if len(selected) < count and clip.score >= ranking.min_score and shown[group] < ranking.per_group:
-            vectors[len(selected)] = clip.vector
+            vectors[len(selected)] = vector
             selected.append(clip)
             shown[group] += 1
     return [Selected(clip, duplicates[clip.id]) for clip in selected]

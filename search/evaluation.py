@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.metrics import Classification, Metric, Retrieval, bootstrap, classification, retrieval
 from voxdex.encoders.model import Model
@@ -148,10 +148,11 @@ class RetrievalResult:
 
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Return 95 % intervals of the metrics of each direction, by the bootstrap over its queries."""
-        return {
-            name: bootstrap(lambda rows, found=found: found.select(rows).metrics(), len(found.ranks))
-            for name, found in self.directions.items()
-        }
+        return {name: _intervals(found) for name, found in self.directions.items()}
+
+
+def _intervals(found: Retrieval) -> dict[str, tuple[float, float]]:
+    return bootstrap(lambda rows: found.select(rows).metrics(), len(found.ranks))
 
 
 def evaluate_retrieval(model: Model, embedded: EmbeddedRows) -> RetrievalResult:
@@ -205,11 +206,12 @@ def evaluate_index(
         started = time.perf_counter()
         hits.append([clip.id for clip in store.query(query, limit)])
         milliseconds.append(1000 * (time.perf_counter() - started))
-    best, scores_of, clips = np.full((len(queries), limit), -np.inf), {}, 0
+    best, clips = np.full((len(queries), limit), -np.inf), 0
+    scores_of: dict[str, np.ndarray] = {}
     hit_ids = {id for ids in hits for id in ids}
     points = iter(store.points({KIND: CLIP}))
     while batch := list(islice(points, SCAN_CLIPS)):
-        scores = queries @ np.stack([point.vector for point in batch]).T
+        scores = queries @ np.array([point.vector for point in batch], np.float32).T
         best = np.sort(np.concatenate([best, scores], axis=1), axis=1)[:, -limit:]
         scores_of |= {point.id: scores[:, row] for row, point in enumerate(batch) if point.id in hit_ids}
         clips += len(batch)

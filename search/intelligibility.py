@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError, read_short
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import read_short
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.g2p import to_phonemes
@@ -22,7 +23,7 @@ TEXT_COLUMNS = ("text", "phonemes")
 class Utterance:
     """A recording and its transcript, as text of a language or as phonemes (IPA)."""
 
-    path: Path
+    path: Location
     text: str = ""
     phonemes: str = ""
     language: str = "en-us"
@@ -96,7 +97,7 @@ def transcripts(utterances: Sequence[Utterance]) -> list[str]:
     return sequences
 
 
-def read_utterance(path: Path, max_seconds: float) -> np.ndarray:
+def read_utterance(path: Location, max_seconds: float) -> np.ndarray:
     """Read a whole recording of at most `max_seconds`, float32 [samples] mono at 16 kHz.
 
     Raises:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, read_short
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, read_short
 from voxdex.encoders.audio.remote import is_folder
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.model import Model
@@ -103,11 +104,13 @@ class Reward:
     def _target(self, caption: str, reference: Path | str | None) -> np.ndarray:
         if caption and caption not in self._captions:
             self._captions[caption] = caption_vector(caption, self._model)
-        if caption and reference:
-            return (1 - self._likeness) * self._captions[caption] + self._likeness * self.reference_vector(reference)
-        if not caption and not reference:
-            raise QueryError("There is nothing to rank takes by: give a caption, or a reference with --like.")
-        return self._captions[caption] if caption else self.reference_vector(reference)
+        if not reference:
+            if not caption:
+                raise QueryError("There is nothing to rank takes by: give a caption, or a reference with --like.")
+            return self._captions[caption]
+        if not caption:
+            return self.reference_vector(reference)
+        return (1 - self._likeness) * self._captions[caption] + self._likeness * self.reference_vector(reference)
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def rank(takes: TakeSet, reward: Reward, intelligibility: IntelligibilityReward 
     scores = clear
     if not clear or takes.caption or takes.reference:
         count, weight = len(sounds), intelligibility.weight if intelligibility and clear else 0.0
-        rewards = reward.many(list(sounds.values()), [takes.caption] * count, [takes.reference] * count) if sounds else []
+        rewards = reward.many(list(sounds.values()), [takes.caption] * count, [takes.reference] * count) if sounds else ()
         scores = {
             take: (1 - weight) * float(voice) + weight * clear.get(take, 0.0)
             for take, voice in zip(sounds, rewards, strict=True)

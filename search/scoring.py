@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import check_text, in_one_line, short
 from voxdex.encoders.model import Model
 from voxdex.encoders.zero_shot import class_vectors, logit_scale, probabilities, supported_attributes

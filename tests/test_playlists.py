@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.fakes.sounds import tone, voice, write_sound
-from voxdex.encoders.audio.reader import AudioError, read_audio
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.machine import usable_cores
 from voxdex.indexer.index import index
 from voxdex.indexer.location import LocalIndex

@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voxdex.encoders.audio.reader import AudioError, AudioReader, read_audio
+    from voxdex.encoders.audio.container import AudioError
+    from voxdex.encoders.audio.reader import AudioReader, read_audio
     from voxdex.encoders.model import Model, ModelError, open_model
     from voxdex.indexer.index import index
     from voxdex.indexer.location import LocalIndex, ServerIndex, index_folder, open_index
@@ -40,7 +41,8 @@ except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
 MODULES = {
-    "encoders.audio.reader": "AudioError AudioReader read_audio",
+    "encoders.audio.container": "AudioError",
+    "encoders.audio.reader": "AudioReader read_audio",
     "encoders.model": "Model ModelError open_model",
     "indexer.index": "index",
     "indexer.location": "LocalIndex ServerIndex index_folder open_index",

@@ -77,8 +77,12 @@ class SharedModel(Model):
     def __init__(self, folder: Path, device: str, on_batch: Callable[[str, int], None]) -> None:
         super().__init__(folder, device)
         speech, text = super().embed_speech, super().embed_text
-        self._speech_batches = DynamicBatcher(lambda clips: list(speech(clips)), partial(on_batch, "speech"))
-        self._text_batches = DynamicBatcher(lambda texts: list(text(texts)), partial(on_batch, "text"))
+        self._speech_batches: DynamicBatcher[np.ndarray, np.ndarray] = DynamicBatcher(
+            lambda clips: list(speech(clips)), partial(on_batch, "speech")
+        )
+        self._text_batches: DynamicBatcher[str, np.ndarray] = DynamicBatcher(
+            lambda texts: list(text(texts)), partial(on_batch, "text")
+        )
 
     def embed_speech(self, clips: Iterable[np.ndarray], batch_seconds: float | None = None) -> Iterator[np.ndarray]:
         del batch_seconds  # batches hold what several threads embed

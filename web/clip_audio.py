@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import AudioError, read_audio
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.audio.remote import Location, is_url
 from voxdex.search.clip_audio import extract_clip
 from voxdex.search.query import ClipRecord

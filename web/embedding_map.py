@@ -111,7 +111,7 @@ class EmbeddingMap:
     def _projected(self, index: IndexSnapshot) -> Map:
         """Read all clips and project them; the projection of the same clips is read from the folder."""
         clips = index.store.points({KIND: CLIP})
-        points = [(clip.id, clip.vector.astype(np.float16), clip.payload["attributes"]) for clip in clips]
+        points = [(clip.id, np.asarray(clip.vector, np.float16), clip.payload["attributes"]) for clip in clips]
         if not points:
             raise ValueError("the index holds no clips")
         ids, vectors, predictions = zip(*sorted(points, key=lambda point: point[0]), strict=True)
@@ -135,7 +135,7 @@ class EmbeddingMap:
 
 
 def _colours(labels: list[str], predictions: list[str | None]) -> Colours:
-    codes = {label: code for code, label in enumerate(labels)}
+    codes: dict[str | None, int] = {label: code for code, label in enumerate(labels)}
     return Colours(labels, np.array([codes.get(label, len(labels)) for label in predictions], dtype=np.uint8))
 
 

@@ -69,8 +69,8 @@ def routes(state: AppState) -> APIRouter:
         form = drop_empty(form)
         spec = form.spec()
         empty = not any((spec.captions, spec.like, spec.move, spec.liked, spec.spoken_text))
-        page = {"spec": spec, "region": form.region, "fields": form.model_dump(by_alias=True), "examples": EXAMPLES}
-        page |= {"empty": empty, "hits": [], "facets": {}, "more": False, "error": ""}
+        page: dict[str, Any] = {"spec": spec, "region": form.region, "fields": form.model_dump(by_alias=True), "error": ""}
+        page |= {"examples": EXAMPLES, "empty": empty, "hits": [], "facets": {}, "more": False}
         first = (spec.page - 1) * PAGE_HITS
         with state.index.opened() as index:
             try:

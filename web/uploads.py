@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader
 from voxdex.encoders.paths import file_sha256, move
 from voxdex.search.query import QueryError, Sound
 from voxdex.search.query_parser import split_span

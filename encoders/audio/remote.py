@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ VERSIONS = "ETag etag md5Hash Content-MD5 LastModified Last-Modified last_modifi
 """Names of the file systems' version fields, the most reliable first."""
 
 
-def is_url(location: Location) -> bool:
+def is_url(location: Location) -> TypeGuard[str]:
     """Return whether a location is a URL."""
     return isinstance(location, str) and re.match(r"[A-Za-z][\w+.:-]*://", location) is not None
 

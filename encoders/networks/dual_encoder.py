@@ -6,6 +6,15 @@ import torch
 from torch import Tensor, nn
 
 
+class Tower(nn.Module):
+    """An encoder of speech or text into features. width: of the features."""
+
+    width: int
+
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass, which trades time for memory; nothing for towers that cannot."""
+
+
 class Projection(nn.Module):
     """Two linear layers with a residual connection and layer normalisation (ParaSpeechCLAP, section 3.1).
 
@@ -43,7 +52,7 @@ class DualEncoder(nn.Module):
     """Speech and text into one space of `dimension` unit vectors, with a learned log logit scale (capped at 100).
 
     Args:
-        speech_tower, text_tower: modules with a `width` and the forward of the towers in this package.
+        speech_tower, text_tower: modules with the forward of the towers in this package.
         projection: the class that projects each tower's features.
         dimension: width of the embeddings.
         dropout: dropout rate of the projections.
@@ -51,8 +60,8 @@ class DualEncoder(nn.Module):
 
     def __init__(
         self,
-        speech_tower: nn.Module,
-        text_tower: nn.Module,
+        speech_tower: Tower,
+        text_tower: Tower,
         dimension: int = 256,
         dropout: float = 0.5,
         projection: type[nn.Module] = Projection,

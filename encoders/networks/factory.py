@@ -1,18 +1,20 @@
 """Networks built from their architecture as data, as recipes and model cards hold it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from torch import nn
 
 from voxdex.encoders.errors import NetworkError
-from voxdex.encoders.networks.dual_encoder import DualEncoder, Projection, ReluProjection
+from voxdex.encoders.networks.dual_encoder import DualEncoder, Projection, ReluProjection, Tower
 from voxdex.encoders.networks.scraps import AcousticTower, PhonemeTower
 from voxdex.encoders.networks.speech_tower import ConvNeXtSpeechTower
 from voxdex.encoders.networks.text_tower import TransformerTextTower
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 
-PROJECTIONS = {"residual": Projection, "relu": ReluProjection}
+PROJECTIONS: dict[str, type[nn.Module]] = {"residual": Projection, "relu": ReluProjection}
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
@@ -26,7 +28,7 @@ def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
     Raises:
         NetworkError: a part has an unknown kind, or invalid arguments.
     """
-    towers = {
+    towers: dict[str, dict[str, Callable[..., Tower]]] = {
         "speech_tower": {
             "convnext": ConvNeXtSpeechTower,
             "whisper": WhisperSpeechTower,
@@ -36,14 +38,11 @@ def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
         "text_tower": {"transformer": TransformerTextTower, "phonemes": PhonemeTower, "pretrained": _pretrained_text},
     }
     speech, text = (_build(part, kinds, architecture[part]) for part, kinds in towers.items())
-    kinds = {
-        kind: lambda chosen=chosen, **options: DualEncoder(speech, text, projection=chosen, **options)
-        for kind, chosen in PROJECTIONS.items()
-    }
-    return _build("projection", kinds, architecture["projection"])
+    projections = {kind: partial(DualEncoder, speech, text, projection=chosen) for kind, chosen in PROJECTIONS.items()}
+    return _build("projection", projections, architecture["projection"])
 
 
-def _build(part: str, kinds: dict[str, Callable[..., nn.Module]], description: dict[str, Any]) -> nn.Module:
+def _build(part: str, kinds: Mapping[str, Callable[..., Part]], description: Mapping[str, Any]) -> Part:
     options = dict(description)
     kind = options.pop("kind", None)
     if kind not in kinds:
@@ -56,13 +55,13 @@ def _build(part: str, kinds: dict[str, Callable[..., nn.Module]], description: d
         raise NetworkError(f"The {part.replace('_', ' ')} cannot be built as described: {error}.") from error
 
 
-def _pretrained_speech(**options: Any) -> nn.Module:
+def _pretrained_speech(**options: Any) -> Tower:
     from voxdex.encoders.networks.pretrained import PretrainedSpeechTower  # transformers takes seconds to import
 
     return PretrainedSpeechTower(**options)
 
 
-def _pretrained_text(**options: Any) -> nn.Module:
+def _pretrained_text(**options: Any) -> Tower:
     from voxdex.encoders.networks.pretrained import PretrainedTextTower
 
     return PretrainedTextTower(**options)

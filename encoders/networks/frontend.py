@@ -63,6 +63,9 @@ def mel_filters(bins: int, window: int, low_hz: float, high_hz: float) -> Tensor
 class MelFrontEnd(nn.Module):
     """Waveform to mel power, in frames of 32 ms every 10 ms."""
 
+    kernels: Tensor
+    filters: Tensor
+
     def __init__(self, bins: int = 64, window: int = 512) -> None:
         super().__init__()
         hz = torch.arange(window // 2 + 1) * SAMPLE_RATE / window
@@ -97,6 +100,7 @@ VOICED_SALIENCE, VOICED_SOFTNESS = 10.0, 2.0
 class HarmonicFrontEnd(nn.Module):
     """Waveform to power on a logarithmic frequency scale, in frames of 64 ms every 10 ms."""
 
+    kernels: Tensor
     bins = SPECTRUM_OCTAVES * BINS_PER_OCTAVE
 
     def __init__(self, window: int = 1024) -> None:
@@ -111,6 +115,9 @@ class HarmonicFrontEnd(nn.Module):
 
 class PitchTrack(nn.Module):
     """Expected pitch of each frame, by subharmonic summation (Hermes 1988) and a softmax over its salience."""
+
+    combs: Tensor
+    octaves: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from voxdex.encoders.errors import NetworkError
+from voxdex.encoders.networks.dual_encoder import Tower
 from voxdex.encoders.networks.frontend import frame_mask, masked_mean
 
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # WavLM's masks, in transformers
@@ -25,12 +26,12 @@ def pretrained_config(description: dict[str, Any]) -> PreTrainedConfig:
         NetworkError: it has no model_type, or an unknown one.
     """
     kind = description.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise NetworkError(f"transformers knows no model of type {kind!r}; the tower's config.json is not one of its configs.")
     return CONFIG_MAPPING[kind].from_dict(description)
 
 
-class PretrainedSpeechTower(nn.Module):
+class PretrainedSpeechTower(Tower):
     """Waveform -> features by a self-supervised speech transformer, independent of padding and the other clips of the batch.
 
     Args:
@@ -110,7 +111,7 @@ class PretrainedSpeechTower(nn.Module):
         return sum(weight * state for weight, state in zip(weights, states, strict=True))
 
 
-class PretrainedTextTower(nn.Module):
+class PretrainedTextTower(Tower):
     """Token ids -> features by a text transformer.
 
     Args:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from voxdex.encoders.errors import NetworkError
+from voxdex.encoders.networks.dual_encoder import DualEncoder, Tower
 from voxdex.encoders.networks.frontend import HOP, MelFrontEnd, frame_mask
 from voxdex.encoders.networks.speech_tower import FLOOR, build_stages, mean_over, speech_level
 from voxdex.encoders.networks.text_tower import TokenTransformer
@@ -25,6 +27,8 @@ class OrderPooling(nn.Module):
         features: width of a projected state.
         places: number of positions.
     """
+
+    centres: Tensor
 
     def __init__(self, inputs: int, features: int = 64, places: int = 24) -> None:
         super().__init__()
@@ -58,7 +62,7 @@ class PhoneticFrames(NamedTuple):
     frames: Tensor
 
 
-class AcousticTower(nn.Module):
+class AcousticTower(Tower):
     """Waveform -> features that keep the order of phonemes, independent of level, padding and the other clips of the batch.
 
     Args:
@@ -98,7 +102,7 @@ class AcousticTower(nn.Module):
         x, mask, frames = self._features(waveform, lengths)
         for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
             x, mask, frames = downsample(x, frames)
-            for block in blocks:
+            for block in blocks.children():
                 x = block(x, mask)
         states = self.norm(x) * mask
         log_probs = self.phonemes(states).float().log_softmax(dim=-1)
@@ -123,6 +127,17 @@ class AcousticTower(nn.Module):
         mel = (power / level + FLOOR).log()
         relative = mel - mean_over(mel, speaking)[:, None]
         return torch.cat([(mel + 4) / 4, relative / 4], dim=2) * mask, mask, frames
+
+
+def acoustic_tower(network: DualEncoder) -> AcousticTower:
+    """Return the speech tower of a phonetic network.
+
+    Raises:
+        NetworkError: it is of another kind.
+    """
+    if not isinstance(network.speech_tower, AcousticTower):
+        raise NetworkError("speech_tower.kind of a phonetic model is 'acoustic'.")
+    return network.speech_tower
 
 
 class PhonemeTower(TokenTransformer):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from voxdex.encoders.networks.dual_encoder import Tower
 from voxdex.encoders.networks.frontend import BINS_PER_OCTAVE, HarmonicFrontEnd, MelFrontEnd, PitchTrack, frame_mask
 
 FLOOR = 1e-5
@@ -151,7 +152,7 @@ class StatisticsPooling(nn.Module):
         return torch.cat([mean, (deviation + 1e-6).sqrt(), (weights * x).sum(dim=1)], dim=1)
 
 
-class ConvNeXtSpeechTower(nn.Module):
+class ConvNeXtSpeechTower(Tower):
     """Waveform -> features, independent of level, padding and the other clips of the batch.
 
     Args:
@@ -218,7 +219,7 @@ class ConvNeXtSpeechTower(nn.Module):
         mask, frames = features.mask, features.frames
         for downsample, blocks in zip(self.downsamples, self.stages, strict=True):
             x, mask, frames = downsample(x, frames)
-            for block in blocks:
+            for block in blocks.children():
                 recompute = self.checkpointing and self.training
                 x = checkpoint(block, x, mask, use_reentrant=False) if recompute else block(x, mask)
         every = 2 ** len(self.downsamples)
@@ -261,6 +262,9 @@ class Functionals(nn.Module):
         dropout: dropout rate of the statistics in training.
         others: number of statistics that a tower adds to those of measure().
     """
+
+    centre: Tensor
+    scale: Tensor
 
     def __init__(self, bands: int, width: int, dropout: float, others: int = 0) -> None:
         super().__init__()

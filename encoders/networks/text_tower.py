@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from voxdex.encoders.networks.dual_encoder import Tower
+
 
 class TransformerBlock(nn.Module):
     """Pre-norm self-attention and perceptron."""
@@ -32,7 +34,7 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(x)
 
 
-class TokenTransformer(nn.Module):
+class TokenTransformer(Tower):
     """Token and position embeddings and transformer blocks, the common part of towers over tokens.
 
     Args:

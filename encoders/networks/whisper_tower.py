@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from voxdex.encoders.errors import NetworkError
+from voxdex.encoders.networks.dual_encoder import Tower
 from voxdex.encoders.networks.frontend import (
     HOP,
     SAMPLE_RATE,
@@ -57,6 +58,9 @@ def sinusoids(positions: int, width: int) -> Tensor:
 class WhisperMel(nn.Module):
     """Waveform to mel power as in Whisper: windows of 25 ms every 10 ms, reflected at the start, with Slaney's filters."""
 
+    kernels: Tensor
+    filters: Tensor
+
     def __init__(self, bins: int) -> None:
         super().__init__()
         hz = torch.arange(WINDOW // 2 + 1) * SAMPLE_RATE / WINDOW
@@ -79,6 +83,8 @@ class WhisperEncoder(nn.Module):
         mel_bins, width, heads: its shape.
         blocks: how many of its blocks there are.
     """
+
+    positions: Tensor
 
     def __init__(self, mel_bins: int, width: int, heads: int, blocks: int) -> None:
         super().__init__()
@@ -108,7 +114,7 @@ class WhisperEncoder(nn.Module):
         return states, valid
 
 
-class WhisperSpeechTower(nn.Module):
+class WhisperSpeechTower(Tower):
     """Waveform -> features, independent of padding and the other clips of the batch.
 
     A learned sum of the encoder's states, pooled by speech activity, and Functionals of bands, pitch and energy,
@@ -158,7 +164,7 @@ class WhisperSpeechTower(nn.Module):
         self.width = 3 * width + functionals
         if frozen >= 0:
             for part in (self.encoder.conv1, self.encoder.conv2, *self.encoder.blocks[:frozen]):
-                part.requires_grad_(False)
+                part.requires_grad_(requires_grad=False)
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass, which trades time for memory in training."""

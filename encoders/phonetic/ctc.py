@@ -13,7 +13,7 @@ import numpy as np
 
 BLANK = 0
 """Symbol of frames without a phoneme; among phoneme ids, that of padding."""
-IMPOSSIBLE = np.float32(-1e30)
+IMPOSSIBLE = -1e30
 """Log probability of an impossible path."""
 PMI_FLOOR = -15.0
 """Nats for each phoneme, at least: the PMI of a sequence with more phonemes than the clip has frames for."""

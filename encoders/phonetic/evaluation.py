@@ -128,7 +128,7 @@ def retrieval_metrics(
     for _ in range(DRAWS):
         sentences = rng.choice(len(groups), count, replace=False)
         clips = [int(rng.choice(groups[sentence])) for sentence in sentences]
-        drawn = scores[np.ix_(clips, sentences)]
+        drawn = scores[clips][:, sentences]
         for name, oriented in (("speech to phonemes", drawn), ("phonemes to speech", drawn.T)):
             for clip, is_hit in zip(clips, oriented.argmax(axis=1) == np.arange(count), strict=True):
                 hits[name][clip].append(float(is_hit))

@@ -120,7 +120,7 @@ def phonemes_of(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def _code(language: str) -> str:
     """Return espeak-ng's code of a language."""
-    code = re.match(r"[A-Za-z0-9-]*", language)[0].lower()
+    code = re.split(r"[^A-Za-z0-9-]", language, maxsplit=1)[0].lower()
     return ALIASES.get(code, code)
 
 
@@ -168,7 +168,7 @@ def phoneme_tokenizer(sequences: Iterable[str]) -> Tokenizer:
     spellings = [Replace(old, new) for old, new in SPELLINGS.items()]
     tokenizer.normalizer = tokenizers.normalizers.Sequence([NFD(), *spellings])
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(Regex(PHONEME), "removed", invert=True)
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for sequence in sequences:
         normalised = tokenizer.normalizer.normalize_str(sequence)
         counts.update(phoneme for phoneme, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised))

@@ -91,7 +91,7 @@ class CaptionTrainer(Trainer):
         parts["loss"].backward()
         for i, piece in enumerate(pieces):
             again = self._embed(batch, piece, i)
-            torch.autograd.backward(again, [side.grad[piece] for side in (speech, text)])
+            torch.autograd.backward(again, [side.grad[piece] for side in (speech, text) if side.grad is not None])
         return parts
 
     def _embed(self, batch: Batch, piece: slice, number: int) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ class CaptionTrainer(Trainer):
         }
         values = {name: (weight, part()) for name, (weight, part) in parts.items() if weight}
         return {name: value for name, (_, value) in values.items()} | {
-            "loss": sum(weight * value for weight, value in values.values())
+            "loss": sum((weight * value for weight, value in values.values()), start=torch.zeros(()))
         }
 
     def _contrastive(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -131,9 +131,9 @@ class CaptionTrainer(Trainer):
 
     def _attributes(self, speech: Tensor, truth: np.ndarray) -> Tensor:
         prompts = self._embed_prompts(label_prompts(self._random("prompts")))
-        truth = torch.from_numpy(truth[:, PROMPTED]).to(self.group.device)
+        claims = torch.from_numpy(truth[:, PROMPTED]).to(self.group.device)
         weights = [self.loss.attribute_weights.get(name, 1.0) for name in EXCLUSIVE]
-        return losses.attribute_classification(speech @ prompts.T, truth, ATTRIBUTE_COLUMNS, weights, self.loss.ambiguous)
+        return losses.attribute_classification(speech @ prompts.T, claims, ATTRIBUTE_COLUMNS, weights, self.loss.ambiguous)
 
     def _tags(self, speech: Tensor, rows: Sequence[int]) -> Tensor:
         rng = self._random("tags")
@@ -142,6 +142,7 @@ class CaptionTrainer(Trainer):
         return losses.tag_classification(speech @ prompts.T, has)
 
     def _self_distillation(self, cosines: Tensor, batch: Batch) -> Tensor:
+        assert self.teacher is not None
         with torch.no_grad(), self._precision():
             speech = gather(self.teacher.embed_speech(batch.waveform, batch.lengths), self.group)
             text = gather(self.teacher.embed_text(batch.ids, batch.mask), self.group)
@@ -162,7 +163,8 @@ class CaptionTrainer(Trainer):
         heard = [cells | around for cells, around in zip(moved, conditions.labels(), strict=True)]
         clips = self.clips.select(rows).relabel(heard)
         captions = draw_captions(clips, self._random("captions"), self.loss.negations)
-        matches, hard_negatives = 2 * torch.eye(len(rows)) - 1, []
+        matches = 2 * torch.eye(len(rows)) - 1
+        hard_negatives: list[str] = []
         if self.loss.positives == "labels":
             false = hard_negative_captions(clips, captions, self.loss.hard_negatives, self._random("twists"))
             matches, hard_negatives = caption_matches(clips, captions + false), false.texts
@@ -174,8 +176,17 @@ class CaptionTrainer(Trainer):
             noise = self._generator("augment", self.group.rank)
             waveform = augment(waveform, lengths, conditions[mine], noise)
         ids, mask = tokens(self.tokenizer, captions.texts)
-        tensors = (tensor.to(self.group.device) for tensor in (waveform, lengths, ids[mine], mask[mine]))
-        return Batch(rows, clips.truth, *tensors, hard_negatives, matches.to(self.group.device))
+        device = self.group.device
+        return Batch(
+            rows=rows,
+            truth=clips.truth,
+            waveform=waveform.to(device),
+            lengths=lengths.to(device),
+            ids=ids[mine].to(device),
+            mask=mask[mine].to(device),
+            hard_negatives=hard_negatives,
+            matches=matches.to(device),
+        )
 
     def _fit_inputs(self) -> None:
         """Fit the scale of a tower's statistics to clips as training draws them."""

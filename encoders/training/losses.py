@@ -49,8 +49,11 @@ def contrastive(logits: Tensor, matches: Tensor) -> Tensor:
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Symmetric cross-entropy of the softmax of `logits` against that of `targets`, over rows and over columns, averaged."""
-    ways = ((logits, targets), (logits.T, targets.T))
-    return sum(-(right.softmax(dim=1) * left.log_softmax(dim=1)).sum(dim=1).mean() for left, right in ways) / 2
+
+    def over_columns(left: Tensor, right: Tensor) -> Tensor:
+        return -(right.softmax(dim=1) * left.log_softmax(dim=1)).sum(dim=1).mean()
+
+    return (over_columns(logits, targets) + over_columns(logits.T, targets.T)) / 2
 
 
 def self_distillation(student: Tensor, teacher: Tensor, form: str, temperature: float) -> Tensor:

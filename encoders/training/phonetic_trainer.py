@@ -5,6 +5,7 @@ between spans of clips and of sequences, so that words inside clips are found; a
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.networks.scraps import PhoneticFrames, acoustic_tower
 from voxdex.encoders.networks.text_tower import pad
 from voxdex.encoders.onnx_session import map_by_length, pad_clips
 from voxdex.encoders.phonetic.ctc import BLANK, PhoneticEmbedding, align, pmi
@@ -71,25 +73,26 @@ class PhoneticTrainer(Trainer):
 
     def validate(self, clips: Clips) -> Validation:
         network, device = self.kept.eval(), self.group.device
+        tower, ids = acoustic_tower(network), self.tokenizer.get_vocab()
         short = clips.select(np.flatnonzero(clips.lengths <= 10 * SAMPLE_RATE).tolist())
         said = [self.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(short.rows)]
 
         @torch.inference_mode()
         def hear(sounds: list[np.ndarray]) -> list[PhoneticEmbedding]:
             waveform, lengths = (torch.from_numpy(side).to(device) for side in pad_clips(sounds).values())
-            heard = network.speech_tower.listen(waveform, lengths)
-            vectors = network.project_speech(network.speech_tower.pool(heard.states, heard.weights))
+            heard = tower.listen(waveform, lengths)
+            vectors = network.project_speech(tower.pool(heard.states, heard.weights))
             sides = (side.float().cpu().numpy() for side in (vectors, heard.log_probs))
             return [
                 PhoneticEmbedding(vector, shares[:frames])
                 for vector, shares, frames in zip(*sides, heard.frames.tolist(), strict=True)
             ]
 
-        def ids_of(sequences: list[list[str]]) -> list[list[int]]:
-            return [[self.tokenizer.token_to_id(phoneme) for phoneme in sequence] for sequence in sequences]
+        def ids_of(sequences: Sequence[Sequence[str]]) -> list[list[int]]:
+            return [[ids[phoneme] for phoneme in sequence] for sequence in sequences]
 
         @torch.inference_mode()
-        def embed(sequences: list[list[str]]) -> list[np.ndarray]:
+        def embed(sequences: Sequence[Sequence[str]]) -> list[np.ndarray]:
             return [*network.embed_text(*self._pad(ids_of(sequences))).float().cpu().numpy()]
 
         scorer = PhoneticScorer(
@@ -105,7 +108,7 @@ class PhoneticTrainer(Trainer):
     def _backward(self) -> dict[str, Tensor]:
         batch = self._batch()
         torch.manual_seed(self._seed("dropout", self.group.rank))
-        network, tower = self.network, self.network.speech_tower
+        network, tower = self.network, acoustic_tower(self.network)
         with self._precision():
             heard = tower.listen(batch.waveform, batch.lengths)
             speech = network.project_speech(tower.pool(heard.states, heard.weights))
@@ -117,7 +120,7 @@ class PhoneticTrainer(Trainer):
         if self.loss.spans and self.step_number >= ALIGNED_FROM * self.total_steps:
             parts["spans"] = self._spans(heard, batch)
         weights = {"contrastive": self.loss.contrastive, "ctc": self.loss.ctc, "spans": self.loss.spans}
-        parts["loss"] = sum(weights[name] * part for name, part in parts.items())
+        parts["loss"] = sum((weights[name] * part for name, part in parts.items()), start=torch.zeros(()))
         parts["loss"].backward()
         return parts
 
@@ -135,14 +138,14 @@ class PhoneticTrainer(Trainer):
         to_text = losses.multi_positive(torch.cat([logits, wrong], dim=1), torch.cat([same, -torch.ones_like(wrong)], dim=1))
         return (to_text + losses.multi_positive(logits.T, same.T)) / 2
 
-    def _ctc(self, heard, batch: Batch) -> Tensor:
+    def _ctc(self, heard: PhoneticFrames, batch: Batch) -> Tensor:
         targets = torch.tensor([phoneme for ids in batch.spoken for phoneme in ids])
         counts = torch.tensor([len(ids) for ids in batch.spoken])
         return nn.functional.ctc_loss(
             heard.log_probs.transpose(0, 1), targets, heard.frames.cpu(), counts, blank=BLANK, zero_infinity=True
         )
 
-    def _spans(self, heard, batch: Batch) -> Tensor:
+    def _spans(self, heard: PhoneticFrames, batch: Batch) -> Tensor:
         """Contrast a random span of each aligned clip with the phonemes of that span."""
         rng = self._random("spans")
         frames = heard.frames.tolist()
@@ -165,7 +168,7 @@ class PhoneticTrainer(Trainer):
             return heard.weights.sum() * 0
         with self._precision():
             chosen = torch.tensor(rows, device=heard.weights.device)
-            pooled = self.network.speech_tower.pool(heard.states[chosen], (weights * heard.weights)[chosen])
+            pooled = acoustic_tower(self.network).pool(heard.states[chosen], (weights * heard.weights)[chosen])
             speech, text = self.network.project_speech(pooled), self.network.embed_text(*self._pad(parts))
         return losses.contrastive(self.network.logit_scale * speech @ text.T, self._same(parts, alone=True))
 

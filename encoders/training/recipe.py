@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.errors import VoxdexError
@@ -129,7 +129,8 @@ class Loss:
     ctc: float = 0.0
 
 
-CHOICES = {
+Part = TypeVar("Part", Schedule, Sampling, Loss)
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "schedule": {"precision": ("fp32", "bf16"), "keep": ("last", "best")},
     "sampling": {"order": ("shuffled", "balanced", "weighted", "lengths", "same_dataset")},
     "loss": {
@@ -187,7 +188,6 @@ def load_recipe(name_or_file: str, changes: tuple[str, ...] = ()) -> Recipe:
 
 def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
     """Build a recipe from plain data; see load_recipe."""
-    parts = {"schedule": Schedule, "sampling": Sampling, "loss": Loss}
     known = {entry.name for entry in fields(Recipe)}
     _refuse_unknown("a recipe", raw, known)
     missing = [part for part in ("speech_tower", "text_tower", "projection") if part not in raw]
@@ -195,10 +195,10 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         raise RecipeError("Self-distillation needs a teacher: name the run or model of the first stage with --init-from.")
     if missing and not raw.get("init_from"):
         raise RecipeError(f"The recipe {name} lacks [{missing[0]}]: add it, or name a run or model with --init-from.")
-    built = {part: _part(part, kind, raw.get(part, {})) for part, kind in parts.items()}
-    towers = {part: dict(raw.get(part, {})) for part in ("speech_tower", "text_tower", "projection")}
-    schedule = built["schedule"]
-    _refuse_unknown("loss.attribute_weights", built["loss"].attribute_weights, set(load_attributes()))
+    schedule = _part("schedule", Schedule, raw.get("schedule", {}))
+    sampling = _part("sampling", Sampling, raw.get("sampling", {}))
+    loss = _part("loss", Loss, raw.get("loss", {}))
+    _refuse_unknown("loss.attribute_weights", loss.attribute_weights, set(load_attributes()))
     if (schedule.steps > 0) == (schedule.epochs > 0):
         raise RecipeError("A schedule has either steps or epochs: set one of them, and the other to 0.")
     if schedule.batch < 2:
@@ -211,7 +211,17 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         )
     if schedule.encoder_start > 1:
         raise RecipeError(f"schedule.encoder_start is a fraction of the steps, 0 to 1, not {schedule.encoder_start}.")
-    return Recipe(name=raw.get("name", name), init_from=raw.get("init_from", ""), card=raw.get("card", {}), **towers, **built)
+    return Recipe(
+        name=raw.get("name", name),
+        speech_tower=dict(raw.get("speech_tower", {})),
+        text_tower=dict(raw.get("text_tower", {})),
+        projection=dict(raw.get("projection", {})),
+        schedule=schedule,
+        sampling=sampling,
+        loss=loss,
+        init_from=raw.get("init_from", ""),
+        card=raw.get("card", {}),
+    )
 
 
 def _read(name_or_file: str) -> dict[str, Any]:
@@ -238,7 +248,8 @@ EITHER = {"steps": "epochs", "epochs": "steps"}
 
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
-        into.pop(EITHER.get(key), None)
+        if key in EITHER:
+            into.pop(EITHER[key], None)
         whole = key == "config" or (isinstance(value, dict) and value.get("kind", "") not in ("", _kind(into.get(key))))
         if isinstance(value, dict) and isinstance(into.get(key), dict) and not whole:
             _merge(into[key], value)
@@ -269,7 +280,7 @@ def _refuse_unknown(section: str, raw: dict[str, Any], known: set[str]) -> None:
         raise RecipeError(f"There is no field {unknown[0]!r} in {section}. Known: {', '.join(sorted(known))}.")
 
 
-def _part(part: str, kind: type, raw: dict[str, Any]):
+def _part(part: str, kind: type[Part], raw: dict[str, Any]) -> Part:
     defaults = kind()
     _refuse_unknown(f"[{part}]", raw, {entry.name for entry in fields(kind)})
     values = {}

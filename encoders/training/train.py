@@ -61,6 +61,10 @@ class RunObserver(Protocol):
 class _Unobserved(RunObserver):
     """Ignores the progress."""
 
+    def on_clip(self, total: int) -> None: ...
+
+    def on_step(self, progress: Progress) -> None: ...
+
 
 @dataclass(frozen=True)
 class Result:
@@ -220,7 +224,7 @@ def data_sets(clips: Clips) -> list[dict[str, Any]]:
     ]
 
 
-def _description(recipe: Recipe, architecture: dict, manifests: Sequence[Path], clips: Clips) -> dict[str, Any]:
+def _description(recipe: Recipe, architecture: dict[str, Any], manifests: Sequence[Path], clips: Clips) -> dict[str, Any]:
     return {
         "recipe": json.loads(json.dumps(recipe.as_dict())),
         "architecture": json.loads(json.dumps(architecture)),

@@ -5,6 +5,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from voxdex.encoders.training.distributed import ProcessGroup, average_gradients
 from voxdex.encoders.training.initial import TrainingBundle
 from voxdex.encoders.training.recipe import Recipe
 from voxdex.encoders.training.validation import Validation
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Trainer(ABC):
@@ -65,7 +68,11 @@ class Trainer(ABC):
     @property
     def kept(self) -> DualEncoder:
         """The network whose weights are validated and kept."""
-        return self.average.module if self.average else self.network
+        if self.average is None:
+            return self.network
+        averaged = self.average.module
+        assert isinstance(averaged, DualEncoder)
+        return averaged
 
     def step(self) -> dict[str, float]:
         """Train on one batch, and return its losses and the learning rate."""
@@ -116,7 +123,7 @@ class Trainer(ABC):
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.schedule.precision == "bf16")
 
-    def _groups(self) -> list[dict]:
+    def _groups(self) -> list[dict[str, Any]]:
         rates = {
             "speech_tower.encoder": self.schedule.encoder_rate,
             "speech_tower": self.schedule.speech_tower_rate,
@@ -129,5 +136,5 @@ class Trainer(ABC):
         return [{"params": members, "base": top * rates.get(part, 1.0)} for part, members in groups.items() if members]
 
     @staticmethod
-    def _frozen(module: nn.Module) -> nn.Module:
-        return copy.deepcopy(module).eval().requires_grad_(False)
+    def _frozen(module: Network) -> Network:
+        return copy.deepcopy(module).eval().requires_grad_(requires_grad=False)

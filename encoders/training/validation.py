@@ -137,13 +137,13 @@ def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
     if len(present) < 2:
         return None
     labels = np.array([attribute.labels[i].name for i in present])
-    right = labels[scores[np.ix_(rows, present)].argmax(axis=1)] == truth
+    right = labels[scores[np.ix_(rows, np.array(present))].argmax(axis=1)] == truth
     return _metric(attribute.name, group, right, truth, 100 / len(present))
 
 
 def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
     columns = [CLAIMS.index(Claim(attribute.name, label.name)) for label in attribute.labels]
-    truth, scores = clips.truth[np.ix_(rows, columns)], scores[rows]
+    truth, scores = clips.truth[np.ix_(rows, np.array(columns))], scores[rows]
     judged = [i for i, known in enumerate(truth.T) if min((known == 1).sum(), (known == -1).sum()) >= MIN_CLIPS_OF_EACH]
 
     def mean_area(chosen: np.ndarray) -> dict[str, float]:
@@ -159,16 +159,16 @@ def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
         return None
     known = np.flatnonzero((truth[:, judged] != 0).any(axis=1))
     low, high = bootstrap(lambda drawn: mean_area(known[drawn]), len(known), draws=200)["AUC"]
-    mean = mean_area(known)["AUC"]
-    return Metric(f"{attribute.name} (AUC)", group, len(known), *(round(value, 1) for value in (mean, low, high)), 50.0)
+    mean = round(mean_area(known)["AUC"], 1)
+    return Metric(f"{attribute.name} (AUC)", group, len(known), mean, round(low, 1), round(high, 1), 50.0)
 
 
 def _metric(name: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Metric:
     """Return the mean of values from 0 to 1 as a metric in percent; with groups, the mean of the group means."""
     names = np.zeros(len(values)) if groups is None else groups
     mean = np.mean([np.mean(values[names == name]) for name in np.unique(names)])
-    shown = (round(100 * float(value), 1) for value in (mean, *mean_interval(values, groups)))
-    return Metric(name, group, len(values), *shown, round(chance, 1))
+    shown, low, high = (round(100 * float(value), 1) for value in (mean, *mean_interval(values, groups)))
+    return Metric(name, group, len(values), shown, low, high, round(chance, 1))
 
 
 SCALES = (1.0, 200.0)

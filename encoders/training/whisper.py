@@ -125,7 +125,7 @@ def _shape(weights: dict[str, Tensor], heads: int, blocks: int, positions: Tenso
 
 def _read_variables(file: BinaryIO) -> tuple[str, dict[str, np.ndarray]]:
     """Read the type of a CTranslate2 model, and the variables of its encoder by name without "encoder/"."""
-    version, kind, _, count = *_numbers(file, "I"), _text(file), *_numbers(file, "II")
+    (version,), kind, (_, count) = _numbers(file, "I"), _text(file), _numbers(file, "II")
     if version != 6:
         raise ValueError(f"its format has version {version}, not 6")
     values = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxdex.encoders.audio.acoustics import AcousticMeasures
-from voxdex.encoders.audio.reader import AudioError, Origin
+from voxdex.encoders.audio.container import AudioError, Origin
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.paths import file_sha256
 from voxdex.encoders.worker import Worker, WorkerError, idle_worker

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from voxdex.encoders.audio.acoustics import measure
-from voxdex.encoders.audio.reader import AudioDecoder, AudioError, PassingAudioError, unforeseen
+from voxdex.encoders.audio.container import AudioError, PassingAudioError, unforeseen
+from voxdex.encoders.audio.reader import AudioDecoder
 from voxdex.encoders.audio.vad import SileroVad
 from voxdex.encoders.machine import peak_memory
 from voxdex.indexer.pipeline.clips import Windows

@@ -11,6 +11,10 @@ from voxdex.encoders.machine import usable_cores
 from voxdex.indexer.pipeline.decoder import Decoder, DecodeSummary, RecordingDone, Segmentation, SegmentedClip, read_recording
 from voxdex.indexer.pipeline.embedder import BATCH_CLIPS, Embedder, EmbedEvent, EmbedJob
 
+ReadEvent = SegmentedClip | RecordingDone | BaseException | None
+ReadQueue = Queue[ReadEvent]
+"""Events of the decoding threads; the last one of each is None, or the exception that ended it."""
+
 
 def embed_locally(job: EmbedJob) -> Iterator[list[EmbedEvent]]:
     """Decode and embed recordings on this machine; see EmbedBackend."""
@@ -47,7 +51,7 @@ class Reader:
     def read(self, paths: Iterable[str]) -> Iterator[SegmentedClip | RecordingDone]:
         """Yield the events of these recordings; closing the generator ends the decoding processes."""
         self._paths.extend(paths)
-        queue: Queue[SegmentedClip | RecordingDone | BaseException | None] = Queue(self._ahead)
+        queue: ReadQueue = Queue(self._ahead)
         stopped = threading.Event()
         decoders = [Decoder(self._segmentation) for _ in range(min(usable_cores(), len(self._paths)))]
         for decoder in decoders:
@@ -67,7 +71,7 @@ class Reader:
             for decoder in decoders:
                 decoder.close()
 
-    def _work(self, decoder: Decoder, queue: Queue, stopped: threading.Event) -> None:
+    def _work(self, decoder: Decoder, queue: ReadQueue, stopped: threading.Event) -> None:
         """Read recordings until there are none, in a thread; the last event is None, or the exception that ended it."""
         try:
             while (path := self._next_path()) is not None:
@@ -118,7 +122,7 @@ class Reader:
             return copies
 
 
-def _put(queue: Queue, event: object, stopped: threading.Event) -> None:
+def _put(queue: ReadQueue, event: ReadEvent, stopped: threading.Event) -> None:
     """Put an event into a bounded queue, unless the reader has stopped."""
     while not stopped.is_set():
         try:

@@ -1,6 +1,6 @@
 """Segmentation of a recording into clips of speech: cut at pauses, without silence, noise and music."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import webrtcvad
@@ -127,7 +127,7 @@ def _cut_position(frames: list[np.ndarray], active: list[bool]) -> int:
     return half + int(smoothed.argmin())
 
 
-def _longest(flags: Sequence[bool]) -> tuple[int, int]:
+def _longest(flags: Iterable[bool]) -> tuple[int, int]:
     """Return begin and end of the longest stretch of true flags; there is at least one."""
     stretches = np.flatnonzero(np.diff([False, *flags, False])).reshape(-1, 2)
     begin, end = stretches[np.diff(stretches, axis=1).argmax()]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
@@ -23,7 +23,18 @@ MOST_VALUES = 1_000_000
 """Maximum number of distinct values of a field that are counted or compared with a pattern."""
 PORTION = 256
 """Maximum number of points in one write."""
-GRAPH = {"m": 16, "ef_construct": 200, "full_scan_threshold": 50_000, "payload_m": 0}
+
+
+class GraphParameters(TypedDict):
+    """HNSW parameters, by the engine's names."""
+
+    m: int
+    ef_construct: int
+    full_scan_threshold: int
+    payload_m: int
+
+
+GRAPH: GraphParameters = {"m": 16, "ef_construct": 200, "full_scan_threshold": 50_000, "payload_m": 0}
 """HNSW parameters of the vectors. A filter that matches at most 50,000 clips is answered by a scan of those clips. There are no
 graphs for single values of fields (payload_m): with dozens of fields building an archive's graph takes ten times longer."""
 BREADTH = 512
@@ -70,7 +81,7 @@ class Point:
     phonetic_vector: np.ndarray | None = None
 
     @property
-    def vectors(self) -> dict[str, list]:
+    def vectors(self) -> dict[str, list[float]]:
         """The vectors by name, as the engines take them."""
         named = {VOICE: self.vector, PHONETIC: self.phonetic_vector}
         return {name: vector.tolist() for name, vector in named.items() if vector is not None}
@@ -123,9 +134,19 @@ def _check(point: Point) -> None:
 class Record(Protocol):
     """A point as an engine returns it."""
 
-    id: Any
-    vector: Any
-    payload: Payload | None
+    @property
+    def id(self) -> Any: ...
+    @property
+    def vector(self) -> Any: ...
+    @property
+    def payload(self) -> Payload | None: ...
+
+
+class ScoredRecord(Record, Protocol):
+    """A point and its score as an engine returns them."""
+
+    @property
+    def score(self) -> float: ...
 
 
 def as_point(record: Record) -> Point:
@@ -133,7 +154,7 @@ def as_point(record: Record) -> Point:
     return Point(str(record.id), as_vector(record.vector), _public(record), as_vector(record.vector, PHONETIC))
 
 
-def as_scored_point(record: Any) -> ScoredPoint:
+def as_scored_point(record: ScoredRecord) -> ScoredPoint:
     """Convert an engine's scored record to a ScoredPoint."""
     return ScoredPoint(str(record.id), record.score, _public(record), as_vector(record.vector))
 
@@ -190,8 +211,9 @@ class Store(Protocol):
     adds_phonetic: bool
     """Whether phonetic vectors can be added to the clips of an existing index."""
 
-    versions: Mapping[str, str]
-    """Versions of the engine and its client, by name."""
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the engine and its client, by name."""
 
     def add_phonetic(self, phonetic: PhoneticSpace) -> None:
         """Add an empty phonetic vector field.

@@ -244,7 +244,7 @@ class EdgeStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         for portion in in_portions(points):
-            built = [edge.Point(point.id, point.vectors, with_path_text(point.payload, path_text)) for point in portion]
+            built = [edge.Point(point.id, {**point.vectors}, with_path_text(point.payload, path_text)) for point in portion]
             self._engine.update(edge.UpdateOperation.upsert_points(built))
         self._fields.count_written(len(points))
 
@@ -294,7 +294,7 @@ class EdgeStore:
         found = self._engine.call(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=True))
         return [as_point(record) for record in found]
 
-    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> Counter[str]:
+    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, int]:
         return self.facets([field], where, exact=exact)[field]
 
     def facets(
@@ -303,7 +303,7 @@ class EdgeStore:
         where: Filter = MATCH_ALL,
         *,
         exact: bool = True,
-    ) -> dict[str, Counter[str]]:
+    ) -> dict[str, dict[str, int]]:
         del exact  # estimates are exact, see _count
         schema, clips = self.schema(), self._for_counting(where)
 
@@ -332,7 +332,7 @@ class EdgeStore:
         self._fields.index_deferred([key])
         clips = edge.Filter(must=[equals(CLIPS), among])
         request = edge.FacetRequest(key, limit=MOST_VALUES, exact=False, filter=clips)
-        return Counter({hit.value: hit.count for hit in self._engine.call(lambda shard: shard.facet(request)).hits})
+        return Counter({str(hit.value): hit.count for hit in self._engine.call(lambda shard: shard.facet(request)).hits})
 
     def _render(self, where: Filter) -> edge.Filter:
         return render(where, self.schema(), EdgeTerms(self._count))

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import qdrant_edge as edge
@@ -27,12 +27,14 @@ DEFERRED = "fields.json"
 MOST_INDEXED = 20_000
 """Points written with immediate field indexing, which takes memory. For more, indexing is deferred to optimise(), where each
 field takes one more pass over all points."""
-FIELD_INDEXES = {
+FIELD_INDEXES: "dict[str, tuple[edge.PayloadSchemaType, edge.PayloadSchemaParams]]" = {
     "text": (edge.PayloadSchemaType.Keyword, edge.KeywordIndexParams(on_disk=True)),
     "number": (edge.PayloadSchemaType.Float, edge.FloatIndexParams(on_disk=True)),
     "date": (edge.PayloadSchemaType.Datetime, edge.DatetimeIndexParams(on_disk=True)),
 }
 """The engine's type and index of each kind of field. On disk: dozens of fields would fill the memory."""
+
+Answer = TypeVar("Answer")
 
 
 class EdgeEngine:
@@ -61,7 +63,7 @@ class EdgeEngine:
         """Forget a shard that could not be loaded or read."""
         vars(self).pop("_loaded", None)
 
-    def call(self, method: Callable[[edge.EdgeShard], Any]) -> Any:
+    def call(self, method: Callable[[edge.EdgeShard], Answer]) -> Answer:
         """Return what a method of the shard returns; raises StoreError where the engine fails."""
         with engine_errors(self.folder):
             return method(self._loaded)
@@ -75,13 +77,15 @@ class EdgeEngine:
 
     def scroll(self, where: Mapping[str, str], **wanted: Any) -> Iterator[edge.Record]:
         """Yield the records whose payload equals `where` at its keys."""
-        offset = None
+        offset: edge.PointId | None = None
         while True:
-            request = edge.ScrollRequest(offset=offset, limit=1000, filter=equals(where), **wanted)
-            records, offset = self.call(lambda shard, request=request: shard.scroll(request))
+            records, offset = self._page(edge.ScrollRequest(offset=offset, limit=1000, filter=equals(where), **wanted))
             yield from records
             if offset is None:
                 return
+
+    def _page(self, request: edge.ScrollRequest) -> "tuple[list[edge.Record], edge.PointId | None]":
+        return self.call(lambda shard: shard.scroll(request))
 
     def flush(self) -> None:
         """Write everything to disk."""
@@ -189,8 +193,18 @@ class EdgeTerms:
     def is_empty(self, key: str) -> edge.Filter:
         return edge.Filter(must=[edge.IsEmptyCondition(key)])
 
-    def join(self, **parts: Sequence[edge.Filter]) -> edge.Filter:
-        return edge.Filter(**{name: list(terms) for name, terms in parts.items()})
+    def join(
+        self,
+        *,
+        must: Sequence[edge.Filter] | None = None,
+        should: Sequence[edge.Filter] | None = None,
+        must_not: Sequence[edge.Filter] | None = None,
+    ) -> edge.Filter:
+        return edge.Filter(must=_conditions(must), should=_conditions(should), must_not=_conditions(must_not))
+
+
+def _conditions(terms: Sequence[edge.Filter] | None) -> "list[edge.ConditionType] | None":
+    return None if terms is None else list(terms)
 
 
 def equals(where: Mapping[str, str]) -> edge.Filter:
@@ -218,6 +232,6 @@ def shard_config(description: Description) -> edge.EdgeConfig:
     """Return the engine's settings for a shard: phonetic vectors are float16."""
     vectors = {VOICE: edge.EdgeVectorParams(size=description.dimension, distance=edge.Distance.Cosine)}
     if description.phonetic:
-        half = {"distance": edge.Distance.Cosine, "datatype": edge.VectorStorageDatatype.Float16}
-        vectors[PHONETIC] = edge.EdgeVectorParams(size=description.phonetic.dimension, **half)
+        half, dimension = edge.VectorStorageDatatype.Float16, description.phonetic.dimension
+        vectors[PHONETIC] = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine, datatype=half)
     return edge.EdgeConfig(vectors=vectors, hnsw_config=edge.HnswIndexConfig(**GRAPH), optimizers=OPTIMISERS)

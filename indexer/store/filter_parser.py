@@ -37,7 +37,7 @@ def parse_filter(*texts: str) -> Filter:
         raise FilterError(f"Conditions of {sum(map(len, texts))} characters are too long; the limit is {MOST_CHARACTERS}.")
     import pyparsing as pp  # a slow import that most commands do not need
 
-    filters = []
+    filters: list[Filter] = []
     for text in texts:
         try:
             filters.extend(_grammar().parse_string(check_text(text), parse_all=True))

@@ -19,6 +19,7 @@ ALIASES = {"path": "recording"}
 """Other names of payload keys."""
 
 Term = TypeVar("Term")
+Bound = TypeVar("Bound", float, datetime)
 
 
 class FilterError(VoxdexError):
@@ -90,7 +91,13 @@ class FilterBackend(Protocol, Generic[Term]):
     def dated(self, key: str, bounds: Mapping[str, datetime]) -> Term: ...
     def is_empty(self, key: str) -> Term: ...
     def with_ids(self, ids: Sequence[str]) -> Term: ...
-    def join(self, must: Sequence[Term] = (), should: Sequence[Term] = (), must_not: Sequence[Term] = ()) -> Term: ...
+    def join(
+        self,
+        *,
+        must: Sequence[Term] | None = None,
+        should: Sequence[Term] | None = None,
+        must_not: Sequence[Term] | None = None,
+    ) -> Term: ...
     def containing(self, key: str, text: str) -> Term | None: ...
     def values(self, key: str, among: Term) -> Iterable[str]: ...
 
@@ -151,7 +158,7 @@ def _is_of(kind: str, value: str) -> bool:
     return {"number": as_number, "date": as_period}.get(kind, str)(value) is not None
 
 
-def count_field(field: str, schema: Mapping[str, str], count: Callable[[str, Sequence[str]], Counter]) -> Counter:
+def count_field(field: str, schema: Mapping[str, str], count: Callable[[str, Sequence[str]], Counter[str]]) -> Counter[str]:
     """Count the values of a text field.
 
     Args:
@@ -196,15 +203,16 @@ def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Te
         if kind == "text" or not values:
             return backend.one_of(key, values) if values else None
         if kind == "number":
-            return backend.join(
-                should=[backend.within(key, dict.fromkeys(("gte", "lte"), as_number(value))) for value in values]
-            )
-        return backend.join(should=[backend.dated(key, {"gte": begin, "lt": end}) for begin, end in map(as_period, values)])
+            numbers = [number for number in map(as_number, values) if number is not None]
+            return backend.join(should=[backend.within(key, {"gte": number, "lte": number}) for number in numbers])
+        periods = [period for period in map(as_period, values) if period is not None]
+        return backend.join(should=[backend.dated(key, {"gte": begin, "lt": end}) for begin, end in periods])
     if len(values) < len(condition.values):
         return None
     if kind == "date":
-        return backend.dated(key, _bounds(condition, lambda value: as_period(value)[0], lambda value: as_period(value)[1]))
-    return backend.within(key, _bounds(condition, as_number))
+        return backend.dated(key, _bounds(condition.operator, [as_period(value) for value in values], until="lt", beyond="gte"))
+    spans = [None if number is None else (number, number) for number in map(as_number, values)]
+    return backend.within(key, _bounds(condition.operator, spans, until="lte", beyond="gt"))
 
 
 def _patterns(key: str, patterns: Sequence[str], backend: FilterBackend[Term]) -> Term:
@@ -231,20 +239,16 @@ def _patterns(key: str, patterns: Sequence[str], backend: FilterBackend[Term]) -
     return backend.join(should=decided)
 
 
-def _bounds(condition: Condition, begin: Callable, end: Callable | None = None) -> dict:
-    """Return the bounds of a comparison. begin, end: read a value, or the first moment of a date and the first one after it."""
-    value, past = condition.values[0], end or begin
-    match condition.operator:
-        case "<":
-            return {"lt": begin(value)}
-        case ">=":
-            return {"gte": begin(value)}
-        case "<=":
-            return {"lt" if end else "lte": past(value)}
-        case ">":
-            return {"gte" if end else "gt": past(value)}
-    low, high = condition.values
-    return ({"gte": begin(low)} if low else {}) | ({"lt" if end else "lte": past(high)} if high else {})
+def _bounds(operator: str, spans: Sequence[tuple[Bound, Bound] | None], *, until: str, beyond: str) -> dict[str, Bound]:
+    """Return the bounds of a comparison.
+
+    Args:
+        operator: of the condition.
+        spans: begin and end of each of its values; None for no bound.
+        until, beyond: names of the bounds up to the end of a span, and from there.
+    """
+    ends = {"<": [("lt", 0)], ">=": [("gte", 0)], "<=": [(until, 1)], ">": [(beyond, 1)], "..": [("gte", 0), (until, 1)]}
+    return {name: span[end] for (name, end), span in zip(ends[operator], spans, strict=True) if span is not None}
 
 
 def as_number(text: str) -> float | None:

@@ -19,16 +19,16 @@ def as_address(url: str) -> str:
     try:
         parts = urlsplit(whole)
         port = PORT if parts.port is None else parts.port
-        (parts.hostname or "").encode("idna")
-        is_address = re.fullmatch(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", parts.hostname or "") is not None
+        host = parts.hostname or ""
+        host.encode("idna")
+        is_address = re.fullmatch(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", host) is not None
     except ValueError:
-        is_address, parts, port = False, urlsplit(""), 0
+        is_address, parts, host, port = False, urlsplit(""), "", 0
     if not is_address or port == 0 or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise StoreError(f"{url!r} is no address of a Qdrant server: write it as http://HOST:6333.")
     if parts.username is not None:
         raise StoreError("The address of a Qdrant server has no name or password in it: give its key with --api-key.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}{parts.path.rstrip('/')}"
 
 
 def is_exposed(url: str) -> bool:

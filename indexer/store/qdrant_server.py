@@ -5,12 +5,9 @@ collection; its filterable fields are its payload indexes, so that concurrent wr
 """
 
 import json
-import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -22,7 +19,6 @@ from voxdex.indexer.store.base import (
     BREADTH,
     CLIP,
     CLIPS,
-    INTERNAL,
     KIND,
     MOST_VALUES,
     PHONETIC,
@@ -57,10 +53,8 @@ from voxdex.indexer.store.qdrant_collections import (
     take_alias,
 )
 from voxdex.indexer.store.qdrant_connection import QdrantConnection
+from voxdex.indexer.store.qdrant_fields import FIELDS, CollectionFields
 from voxdex.indexer.store.qdrant_terms import (
-    FIELD_INDEXES,
-    KINDS,
-    Limits,
     QdrantTerms,
     equals,
     path_grams,
@@ -69,17 +63,11 @@ from voxdex.indexer.store.qdrant_terms import (
     vector_params,
 )
 
-log = logging.getLogger("voxdex")
-
-FIELDS = "fields"
-"""Key of the description: fields without a payload index, with their kinds."""
 WRITTEN, CACHED = "written", "cached"
 """Keys of the description: a mark that changes before and after each stretch of writing, and cached data with the mark under
 which they were derived."""
 MOST_CACHED = 50_000
 """Maximum length of cached data, in characters."""
-SELDOM = re.compile(r"(probabilities|tags)\.|(start|end)$")
-"""Fields that filters rarely name; the first to go without an index on a server that limits indexes."""
 FEW = 1000
 """Maximum number of matching clips that the engine collects before it counts their values; more are tested one by one."""
 SCROLL = 1000
@@ -99,7 +87,8 @@ class ServerStore:
     """Whether phonetic vectors can be added to existing clips; on a server they are fixed when a collection is created."""
 
     def __init__(self, server: QdrantConnection, name: str, collection: str, description: Payload) -> None:
-        self._server, self.name, self._collection, self._description = server, name, collection, description
+        self._server, self.name, self._collection = server, name, collection
+        self._fields = CollectionFields(server, collection, description)
         self.space, self.model = description["space"], description["model"]
         self.phonetic = PhoneticSpace(**description[PHONETIC]) if description.get(PHONETIC) else None
         self._mark, self._is_writing = "", False
@@ -158,9 +147,7 @@ class ServerStore:
         description = identity | {FIELDS: {}, CACHED: {}}
         description = make_collection(server, collection, vector_params(dimension, phonetic), layout, description)
         store = cls(server, name, collection, description)
-        for key in INTERNAL:
-            if key not in store._info.payload_schema:
-                store._index_field(key, key if key in FIELD_INDEXES else "text")
+        store._fields.index_internal()
         return store
 
     def add_phonetic(self, phonetic: PhoneticSpace) -> None:
@@ -173,8 +160,11 @@ class ServerStore:
     def promote(self) -> None:
         """Move the alias to this collection, in one step; delete the former collection and other staged ones."""
         former = take_alias(self._server, self.name, self._collection)
-        for collection in {former, *staged_collections(self._server, self.name)} - {None, self._collection}:
-            self._server.ask(lambda client, collection=collection: client.delete_collection(collection))
+        for collection in {former or "", *staged_collections(self._server, self.name)} - {"", self._collection}:
+            self._delete_collection(collection)
+
+    def _delete_collection(self, collection: str) -> None:
+        self._server.ask(lambda client: client.delete_collection(collection))
 
     @classmethod
     def open(cls, server: QdrantConnection, name: str) -> "ServerStore":
@@ -222,12 +212,16 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         self._begin_writing()
-        for portion in in_portions(points, min(PORTION, self._limits.portion or PORTION)):
-            built = [
-                models.PointStruct(id=point.id, vector=point.vectors, payload=with_path_text(point.payload, path_grams))
-                for point in portion
-            ]
-            self._server.ask(lambda client, built=built: client.upsert(self._collection, built, wait=True))
+        for portion in in_portions(points, min(PORTION, self._fields.limits.portion or PORTION)):
+            self._write(
+                [
+                    models.PointStruct(id=point.id, vector={**point.vectors}, payload=with_path_text(point.payload, path_grams))
+                    for point in portion
+                ]
+            )
+
+    def _write(self, points: list[models.PointStruct]) -> None:
+        self._server.ask(lambda client: client.upsert(self._collection, points, wait=True))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         self._begin_writing()
@@ -240,47 +234,10 @@ class ServerStore:
         self._server.ask(lambda client: client.delete(self._collection, selector, wait=True))
 
     def ensure_fields(self, fields: Mapping[str, str]) -> None:
-        if all(key in self.schema() for key in fields):
-            return
-        self._reload()  # another process may have added some
-        new = {key: kind for key, kind in fields.items() if key not in self.schema()}
-        if self._limits.indexes is not None:
-            room = max(0, self._limits.indexes - len(self._info.payload_schema))
-            often = [key for key in new if not SELDOM.match(key)][:room]
-            self._add_unindexed({key: kind for key, kind in new.items() if key not in often})
-            new = {key: new[key] for key in often}
-        for key, kind in new.items():
-            self._index_field(key, kind)
-        self._reload()
-
-    def _add_unindexed(self, fields: Mapping[str, str]) -> None:
-        if fields:
-            set_description(self._server, self._collection, fields, FIELDS)
-            log.warning(
-                "The server allows %d payload indexes; filters on fields without one are slow or refused: %s.",
-                self._limits.indexes, ", ".join(sorted(fields)),
-            )  # fmt: skip
+        self._fields.ensure(fields)
 
     def schema(self) -> dict[str, str]:
-        indexed = {
-            key: KINDS[info.data_type.value]
-            for key, info in self._info.payload_schema.items()
-            if key not in INTERNAL and info.data_type.value in KINDS
-        }
-        return (self._description.get(FIELDS) or {}) | indexed
-
-    @cached_property
-    def _info(self) -> models.CollectionInfo:
-        return self._server.ask(lambda client: client.get_collection(self._collection))
-
-    @property
-    def _limits(self) -> Limits:
-        return Limits.of(self._info.config.strict_mode_config)
-
-    def _reload(self) -> None:
-        """Read the fields that other processes have added."""
-        vars(self).pop("_info", None)
-        self._description = describe(self._server, self._collection) or self._description
+        return self._fields.schema()
 
     def payloads(self, kind: str, keys: Sequence[str]) -> Iterator[Payload]:
         for record in self._scroll(equals({KIND: kind}), with_payload=list(keys)):
@@ -298,24 +255,34 @@ class ServerStore:
         vectors: bool = False,
         phonetic: bool = False,
     ) -> list[ScoredPoint]:
-        limits, most = self._limits, self._limits.hits or limit
+        limits, most = self._fields.limits, self._fields.limits.hits or limit
         oversampling = min(OVERSAMPLING, limits.oversampling or OVERSAMPLING)
         breadth = min(max(BREADTH, limit), limits.breadth or max(BREADTH, limit))
         quantised = models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
-        request = {
-            "query": query_of(target),
-            "using": PHONETIC if phonetic else None,
-            "query_filter": models.Filter(must=[equals(CLIPS), self._render(where)]),
-            "search_params": models.SearchParams(hnsw_ef=breadth, quantization=quantised),
-            "with_payload": models.PayloadSelectorExclude(exclude=[PATH_TEXT] if phonetic else [PATH_TEXT, POSTERIORGRAM]),
-            "with_vectors": [VOICE] if vectors else False,
-        }
+        request, clips = query_of(target), models.Filter(must=[equals(CLIPS), self._render(where)])
+
+        def page(size: int, offset: int) -> list[models.ScoredPoint]:
+            answer = self._server.ask(
+                lambda client: client.query_points(
+                    self._collection,
+                    request,
+                    using=PHONETIC if phonetic else None,
+                    query_filter=clips,
+                    search_params=models.SearchParams(hnsw_ef=breadth, quantization=quantised),
+                    limit=size,
+                    offset=offset or None,
+                    with_payload=models.PayloadSelectorExclude(exclude=[PATH_TEXT] if phonetic else [PATH_TEXT, POSTERIORGRAM]),
+                    with_vectors=[VOICE] if vectors else False,
+                )
+            )
+            return answer.points
+
         found: list[ScoredPoint] = []
         while len(found) < limit:  # as many at a time as the server allows
-            page = {"limit": min(most, limit - len(found)), "offset": len(found) or None}
-            points = self._server.ask(lambda client, page=page: client.query_points(self._collection, **request, **page)).points
+            size = min(most, limit - len(found))
+            points = page(size, len(found))
             found += map(as_scored_point, points)
-            if len(points) < page["limit"]:
+            if len(points) < size:
                 break
         return found
 
@@ -328,10 +295,10 @@ class ServerStore:
         )
         return [as_point(record) for record in found]
 
-    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> Counter[str]:
+    def facet(self, field: str, where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, int]:
         return self.facets([field], where, exact=exact)[field]
 
-    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, Counter[str]]:
+    def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, dict[str, int]]:
         schema, terms, clips = self.schema(), self._terms, self._for_counting(where)
 
         def count(key: str, without: Sequence[str]) -> Counter[str]:
@@ -350,17 +317,17 @@ class ServerStore:
 
     def _count(self, key: str, among: models.Condition, *, exact: bool = False) -> Counter[str]:
         """Count clips by the value of a payload key, from their payloads where the server's limit cuts the list of values."""
-        clips, most = models.Filter(must=[equals(CLIPS), among]), min(MOST_VALUES, self._limits.hits or MOST_VALUES)
-        exact = exact and self._limits.is_exact
+        clips, most = models.Filter(must=[equals(CLIPS), among]), min(MOST_VALUES, self._fields.limits.hits or MOST_VALUES)
+        exact = exact and self._fields.limits.is_exact
         found = self._server.ask(lambda client: client.facet(self._collection, key, clips, limit=most, exact=exact)).hits
         if len(found) < most or most == MOST_VALUES:
-            return Counter({hit.value: hit.count for hit in found})
+            return Counter({str(hit.value): hit.count for hit in found})
         values = (value_at(record.payload or {}, [key]) for record in self._scroll(clips, with_payload=[key]))
         return Counter(sorted(value for value in values if value is not None))
 
     @property
     def _terms(self) -> QdrantTerms:
-        return QdrantTerms(self._count, self._limits.values)
+        return QdrantTerms(self._count, self._fields.limits.values)
 
     def _render(self, where: Filter) -> models.Condition:
         return render(where, self.schema(), self._terms)
@@ -389,23 +356,23 @@ class ServerStore:
         return json.loads(text) if mark and mark == description.get(WRITTEN) else None
 
     def count(self, kind: str = CLIP) -> int:
-        of_kind, exact = equals({KIND: kind}), self._limits.is_exact
+        of_kind, exact = equals({KIND: kind}), self._fields.limits.is_exact
         return self._server.ask(lambda client: client.count(self._collection, count_filter=of_kind, exact=exact)).count
 
     def close(self) -> None:
         self._server.close()
 
     def _scroll(self, where: models.Filter, **wanted: Any) -> Iterator[models.Record]:
-        offset, most = None, min(SCROLL, self._limits.hits or SCROLL)
-        while True:
-            records, offset = self._server.ask(
-                lambda client, offset=offset: client.scroll(
-                    self._collection, scroll_filter=where, limit=most, offset=offset, **wanted
-                )
+        most = min(SCROLL, self._fields.limits.hits or SCROLL)
+
+        def page(offset: models.ExtendedPointId | None) -> tuple[list[models.Record], models.ExtendedPointId | None]:
+            return self._server.ask(
+                lambda client: client.scroll(self._collection, scroll_filter=where, limit=most, offset=offset, **wanted)
             )
+
+        offset = None
+        while True:
+            records, offset = page(offset)
             yield from records
             if offset is None:
                 return
-
-    def _index_field(self, key: str, kind: str) -> None:
-        self._server.ask(lambda client: client.create_payload_index(self._collection, key, FIELD_INDEXES[kind], wait=True))

@@ -10,7 +10,7 @@ from qdrant_client import models
 from voxdex.indexer.store.base import PHONETIC, VOICE, DiscoveryQuery, PhoneticSpace
 from voxdex.indexer.store.patterns import GRAM, PATH, PATH_TEXT, grams, path_text
 
-FIELD_INDEXES = {
+FIELD_INDEXES: dict[str, models.PayloadSchemaParams] = {
     "text": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
     "number": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True),
     "date": models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True),
@@ -109,8 +109,7 @@ class QdrantTerms:
         return models.FieldCondition(key=PATH_TEXT, match=models.MatchPhrase(phrase=grams(text)))
 
     def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
-        parts = [models.FieldCondition(key=key, match=models.MatchAny(any=part)) for part in self._portions(values)]
-        return parts[0] if len(parts) == 1 else models.Filter(should=parts)
+        return _any_of([models.FieldCondition(key=key, match=models.MatchAny(any=part)) for part in self._portions(values)])
 
     def within(self, key: str, bounds: Mapping[str, float]) -> models.Condition:
         return models.FieldCondition(key=key, range=models.Range(**bounds))
@@ -119,16 +118,29 @@ class QdrantTerms:
         return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
 
     def with_ids(self, ids: Sequence[str]) -> models.Condition:
-        parts = [models.HasIdCondition(has_id=part) for part in self._portions(ids)]
-        return parts[0] if len(parts) == 1 else models.Filter(should=parts)
+        return _any_of([models.HasIdCondition(has_id=[*part]) for part in self._portions(ids)])
 
     def is_empty(self, key: str) -> models.Condition:
         return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
 
-    def join(self, **parts: Sequence[models.Condition]) -> models.Condition:
-        return models.Filter(**{name: list(terms) for name, terms in parts.items()})
+    def join(
+        self,
+        *,
+        must: Sequence[models.Condition] | None = None,
+        should: Sequence[models.Condition] | None = None,
+        must_not: Sequence[models.Condition] | None = None,
+    ) -> models.Condition:
+        return models.Filter(must=_conditions(must), should=_conditions(should), must_not=_conditions(must_not))
 
     def _portions(self, values: Sequence[str]) -> list[list[str]]:
         """Split values into portions that one condition may hold; one empty portion where there are none."""
         most = self._most_values or max(1, len(values))
         return [list(values[start : start + most]) for start in range(0, len(values), most)] or [[]]
+
+
+def _conditions(terms: Sequence[models.Condition] | None) -> list[models.Condition] | None:
+    return None if terms is None else list(terms)
+
+
+def _any_of(parts: list[models.Condition]) -> models.Condition:
+    return parts[0] if len(parts) == 1 else models.Filter(should=parts)

@@ -215,13 +215,14 @@ def _description_of(engine: edge.EdgeShard, folder: Path) -> Description | None:
     recordings = [record.payload or {} for record in _scroll(engine, RECORDING)]
     if any(FORMER_PHONETIC in payload for payload in recordings):
         raise format_error(f"index at {folder}", 2)
-    payloads = [*([clip.payload] if clip else []), *recordings]
+    payloads = [*([clip.payload or {}] if clip else []), *recordings]
     space = next((payload["space"] for payload in payloads if payload.get("space")), None)
     if space is None:
         return None
     sounds = next((payload[PHONETIC] for payload in recordings if payload.get(PHONETIC)), None)
     phonetic = PhoneticSpace(sounds, *_model_of(sounds, folder)) if sounds else None
-    return Description(space, _model_of(space, folder)[0], len(as_vector(clip.vector)) if clip else 0, phonetic)
+    vector = as_vector(clip.vector) if clip else None
+    return Description(space, _model_of(space, folder)[0], 0 if vector is None else len(vector), phonetic)
 
 
 def _scroll(engine: edge.EdgeShard, kind: str, *, with_vector: bool = False) -> Iterator[edge.Record]:

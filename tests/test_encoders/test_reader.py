@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.fakes.sounds import tone, voice, write_sound
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader, read_audio
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader, read_audio
 
 FORMATS = [
     ("8bit.wav", {"codec": "pcm_u8", "rate": 8000}),

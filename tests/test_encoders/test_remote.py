@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.fakes.sounds import voice, write_sound
-from voxdex.encoders.audio.reader import AudioError, read_audio
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.audio.remote import is_url
 from voxdex.indexer.index import index as index_recordings
 from voxdex.indexer.location import LocalIndex, open_index

@@ -13,7 +13,8 @@ import pytest
 
 from tests.fakes.sounds import voice, write_sound
 from voxdex.encoders import worker
-from voxdex.encoders.audio.reader import AudioError, AudioReader, PassingAudioError
+from voxdex.encoders.audio.container import AudioError, PassingAudioError
+from voxdex.encoders.audio.reader import AudioReader
 from voxdex.encoders.worker import Pool, Worker, WorkerError, renew_watchdog
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="another operating system: signals to kill with")

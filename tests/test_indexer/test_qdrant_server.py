@@ -13,7 +13,8 @@ from tests.fakes.qdrant.double import collection_names, qdrant_double
 from voxdex.indexer.store.base import PhoneticSpace, Point, StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.qdrant_connection import connect
-from voxdex.indexer.store.qdrant_server import FIELDS, ServerStore
+from voxdex.indexer.store.qdrant_fields import FIELDS
+from voxdex.indexer.store.qdrant_server import ServerStore
 
 NEW = ("voices", "space", "mini", 4)
 SOUNDS = PhoneticSpace("sounds", "phonetic", 3)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, UploadFile
 
-from voxdex.encoders.audio.reader import AudioError
+from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.machine import usable_cores
 from voxdex.encoders.zero_shot import AttributeTagger
 from voxdex.search.caption import CaptionBank, caption_file

@@ -251,7 +251,8 @@ def perturbation(sound: np.ndarray, f0: np.ndarray) -> tuple[float | None, float
     cycles = [found for found in cycles if len(found[0]) >= 3]
     if sum(len(periods) for periods, _ in cycles) < MIN_CYCLES:
         return None, None
-    return tuple(100 * _mean_change([found[kind] for found in cycles]) for kind in (0, 1))
+    periods, peaks = zip(*cycles, strict=True)
+    return 100 * _mean_change(list(periods)), 100 * _mean_change(list(peaks))
 
 
 def _mean_change(runs: list[np.ndarray]) -> float:

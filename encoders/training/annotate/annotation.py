@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
 from voxdex.encoders.training.annotate.acoustics import MIN_SPEECH_SECONDS, Measures, measure
@@ -27,7 +28,8 @@ COLUMNS = ("path", "source", "dataset", "speaker", "duration", "caption", *load_
 MIN_TASKS = 8
 """Number of tasks from which more processes are started."""
 
-Task, Done = TypeVar("Task"), TypeVar("Done")
+Task = TypeVar("Task")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def make_row(known: Mapping[str, str], measures: Measures) -> dict[str, str]:
     values = asdict(measures)
     labels = {name: measured.label(values) for name, measured in load_measured().items()}
     numbers = {name: "" if value is None else f"{value:.4g}" for name, value in values.items()}
-    return dict.fromkeys(COLUMNS, "") | labels | numbers | known
+    return dict.fromkeys(COLUMNS, "") | labels | numbers | dict(known)
 
 
 def write_captions(row: Mapping[str, str], count: int, rng: random.Random) -> list[str]:

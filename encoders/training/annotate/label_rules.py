@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,5 +66,5 @@ def load_measured() -> dict[str, MeasuredAttribute]:
     return {name: MeasuredAttribute(_bins(fields["by"])) for name, fields in raw.items()}
 
 
-def _bins(by: dict[str, dict]) -> tuple[Bins, ...]:
+def _bins(by: dict[str, dict[str, Any]]) -> tuple[Bins, ...]:
     return tuple(Bins(measure, tuple(bins["edges"]), tuple(bins["labels"])) for measure, bins in by.items())

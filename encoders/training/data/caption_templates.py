@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from voxdex.encoders.attributes import Label, load_attributes
 
@@ -67,7 +67,7 @@ def choose_claims(holding: Sequence[Claim], rng: random.Random) -> list[Claim]:
     return [rng.choice(by_attribute[name]) for name in names]
 
 
-def write_caption(claims: Sequence[tuple], rng: random.Random) -> str:
+def write_caption(claims: Sequence[tuple[Any, ...]], rng: random.Random) -> str:
     """Compose a random caption of exactly these claims (each a Claim or a tuple), at most one of them a gender that holds."""
     said = _put_into_words([Claim(*claim) for claim in claims], rng)
     caption = rng.choice(SHAPES)(said, rng)

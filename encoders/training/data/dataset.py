@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, read_audio
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.paths import replace_file, replaced
 from voxdex.encoders.tables import CAPTION_SEPARATOR, ManifestError, read_manifest
@@ -23,6 +24,8 @@ from voxdex.encoders.training.data.caption_templates import Claim
 
 CLAIMS = tuple(Claim(name, label.name) for name, attribute in load_attributes().items() for label in attribute.labels)
 """All claims that a caption can make, in the order of the columns of a truth table."""
+Numbers = Sequence[float] | np.ndarray
+"""A number for each clip."""
 LONGEST_SECONDS = 60.0
 """Length of a recording that is kept, in seconds; training takes random crops of it."""
 
@@ -51,8 +54,16 @@ class Clips:
 
     def select(self, chosen: Sequence[int]) -> "Clips":
         """Return the clips at these rows."""
-        arrays = (array[list(chosen)] for array in (self.starts, self.lengths, self.source, self.truth))
-        return Clips(self.sound, *arrays, [self.captions[i] for i in chosen], [self.rows[i] for i in chosen])
+        rows = list(chosen)
+        return Clips(
+            sound=self.sound,
+            starts=self.starts[rows],
+            lengths=self.lengths[rows],
+            source=self.source[rows],
+            truth=self.truth[rows],
+            captions=[self.captions[i] for i in rows],
+            rows=[self.rows[i] for i in rows],
+        )
 
     def relabel(self, cells: Sequence[dict[str, str]]) -> "Clips":
         """Return the clips with some cells of each row replaced, and their truth updated."""
@@ -67,7 +78,7 @@ class Clips:
         return self.sound[self.source[clip]][first : first + length].astype(np.float32) / 32768
 
     def crops(
-        self, clips: Sequence[int], seconds: float, places: Sequence[float], speeds: Sequence[float] | None = None
+        self, clips: Sequence[int], seconds: float, places: Numbers, speeds: Numbers | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return a crop of each clip as zero-padded waveforms [clips, longest] and lengths [clips]; shorter clips are whole.
 
@@ -120,7 +131,16 @@ def load_clips(
     rows = [row for part in rows for row in part]
     captions = [tuple(filter(None, map(str.strip, row.get("caption", "").split(CAPTION_SEPARATOR)))) for row in rows]
     truth = np.stack([truth_of(row) for row in rows])
-    return Clips(sounds, *map(np.concatenate, (starts, lengths, sources)), truth, captions, rows), failed
+    clips = Clips(
+        sound=sounds,
+        starts=np.concatenate(starts),
+        lengths=np.concatenate(lengths),
+        source=np.concatenate(sources),
+        truth=truth,
+        captions=captions,
+        rows=rows,
+    )
+    return clips, failed
 
 
 def _decode(
@@ -130,11 +150,12 @@ def _decode(
     paths = [base / row["path"] for row in rows]
     key = f"{manifest.stem}-{hashlib.sha256(repr([_state(path) for path in paths]).encode()).hexdigest()[:16]}"
     about, pcm = (cache / f"{key}.{suffix}" for suffix in ("json", "pcm"))
+    lengths: list[int] = []
+    reasons: dict[str, str] = {}
     if about.exists():
-        lengths, reasons = json.loads(about.read_text())["lengths"], {}
+        lengths = json.loads(about.read_text())["lengths"]
     else:
         cache.mkdir(parents=True, exist_ok=True)
-        lengths, reasons = [], {}
         with replaced(pcm) as new, new.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, read in enumerate(pool.map(_read, paths)):
                 if isinstance(read, str):

@@ -33,7 +33,8 @@ from voxdex.encoders.training.annotate.label_rules import load_measured
 from voxdex.encoders.training.scripts.corpora import read_corpus
 from voxdex.encoders.training.scripts.vocoder_edits import EDITS, edited_labels, write_edit
 
-Task, Done = TypeVar("Task"), TypeVar("Done")
+Task = TypeVar("Task")
+Done = TypeVar("Done")
 
 COLUMNS = (*"path dataset licence speaker split duration".split(), *load_attributes(), "style_not", *MEASURES)
 HELD_OUT_DATASETS = {"vctk", "ljspeech"}
@@ -66,7 +67,7 @@ EFFORT_DB = 7.0
 """Distance from the speaker's median level at which an acted clip is labelled quiet or loud, in LU."""
 
 
-def held_out_speakers(rows: list[dict]) -> set[str]:
+def held_out_speakers(rows: list[dict[str, str]]) -> set[str]:
     """Speakers that are never trained on, chosen by a hash of their names and balanced by gender."""
     chosen = {row["speaker"] for row in rows if row["dataset"] in HELD_OUT_DATASETS}
     for dataset, share in HELD_OUT_SHARE.items():
@@ -201,7 +202,7 @@ def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int
             by_speaker[row["speaker"]].append(row)
     rng = np.random.default_rng(seed)
     speakers = sorted(by_speaker)
-    tasks = []
+    tasks: list[tuple[Path, dict[str, str], str, int]] = []
     for name in EDITS:
         for speaker in rng.choice(speakers, edits):
             source = by_speaker[speaker]

@@ -48,7 +48,7 @@ class Line:
 
 def example_sentences(wordnet: Path) -> list[str]:
     """Return WordNet's example sentences of three words or more."""
-    found = set()
+    found: set[str] = set()
     for name in ("noun", "verb", "adj", "adv"):
         for line in (wordnet / f"data.{name}").read_text(encoding="utf-8").splitlines():
             found.update(example for example in EXAMPLE.findall(line) if len(example.split()) >= 3)

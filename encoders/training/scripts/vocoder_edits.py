@@ -16,7 +16,8 @@ from types import ModuleType
 import numpy as np
 import soundfile
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioError, AudioReader
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader
 from voxdex.encoders.audio.vad import CHUNK
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.tables import CAPTION_SEPARATOR
@@ -35,7 +36,7 @@ def _import_pyworld() -> ModuleType:
     """Import pyworld with a stand-in for pkg_resources, which it asks for its version and recent setuptools lack."""
     asked = "pkg_resources"
     former, stand_in = sys.modules.get(asked), ModuleType(asked)
-    stand_in.get_distribution = importlib.metadata.distribution
+    vars(stand_in)["get_distribution"] = importlib.metadata.distribution
     sys.modules[asked] = stand_in
     try:
         import pyworld
@@ -219,7 +220,7 @@ def edited_copies(
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     sources = [row for row in rows if float(row["duration"]) >= LEAST_SECONDS]
-    tasks = []
+    tasks: list[tuple[Mapping[str, str], Path, str, int]] = []
     for name in EDITS if sources else ():
         order = rng.sample(range(len(sources)), len(sources))
         for i in range(edits_per_kind):

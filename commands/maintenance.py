@@ -1,0 +1,178 @@
+"""Commands for an existing index: reindex, status, export-vectors, push, pull."""
+
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from voxdex.commands.console import Waiting, print_json, print_lines, print_note
+from voxdex.commands.index import PruneCommand, finish, prune_option, tracked_progress, vad_option
+from voxdex.commands.options import (
+    announce_model,
+    as_json,
+    at_index,
+    device_option,
+    index_option,
+    server_options,
+)
+from voxdex.encoders.model import open_model
+from voxdex.indexer.location import (
+    RUN_PATIENCE,
+    IndexLocation,
+    LocalIndex,
+    ServerIndex,
+    index_folder,
+    phonetic_space,
+)
+from voxdex.indexer.maintenance import copy_index, export_vectors, rebuild_index
+from voxdex.indexer.statistics import index_statistics
+from voxdex.indexer.store.base import StoreError
+
+
+@click.command(cls=PruneCommand)
+@at_index(writes=True)
+@click.option("--model", metavar="NAME_OR_FOLDER", help="Model to embed with; see `models`.  [default: that of the index]")
+@click.option("--phonetic", is_flag=True, help="Store phonetic vectors too, for `search --says`.")
+@prune_option("Leave out recordings that no longer exist; more than half of them only with --prune=all.")
+@click.option("--drop-failed", is_flag=True, help="Leave out recordings that can no longer be read, instead of stopping.")
+@vad_option
+@device_option
+@as_json
+def reindex(
+    location: IndexLocation,
+    model: str | None,
+    phonetic: bool,
+    prune: str | None,
+    drop_failed: bool,
+    no_vad: bool,
+    device: str,
+    json_output: bool,
+) -> None:
+    """Embed the recordings of an index again.
+
+    The former index answers searches until the new one is complete. The same command continues an interrupted run.
+
+    \b
+    voxdex reindex --model mini-open
+    voxdex reindex --phonetic --url http://localhost:6333
+    """
+    if not (model or phonetic):
+        raise click.UsageError("Name the model to embed with (--model), or add phonetic vectors (--phonetic).")
+    if not model:
+        with location.open() as store:
+            model = store.model
+    encoder = open_model(model, device, bulk=True)
+    with tracked_progress(location, partial(announce_model, encoder)) as (on_progress, should_stop):
+        report = rebuild_index(
+            location, encoder,
+            phonetic=phonetic_space() if phonetic else None, vad=not no_vad,
+            prune=prune is not None, prune_all=prune == "all", drop_failed=drop_failed,
+            on_progress=on_progress, should_stop=should_stop,
+        )  # fmt: skip
+    finish(report, location, report.clips, profile=False, json_output=json_output)
+
+
+@click.command()
+@at_index
+@click.option("--check-files", is_flag=True, help="Look for missing files, also of a large index on a server.")
+@as_json
+def status(location: IndexLocation, check_files: bool, json_output: bool) -> None:
+    """Print the contents of an index, and its failures.
+
+    \b
+    voxdex status
+    voxdex status --index oral-history --json
+    """
+    with location.open() as store:
+        found, versions = index_statistics(store, check_files=check_files), dict(store.versions)
+    if json_output:
+        return print_json(asdict(found) | {"versions": versions})
+    formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())
+    lines = {
+        "index": f"{location}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
+        "model": f"{found.model}, space {found.space}",
+        **({"phonetic": f"space {found.phonetic}"} if found.phonetic else {}),
+        "engine": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "recordings": f"{found.recordings} in {found.files} files, {found.audio_seconds / 3600:.2f} h: {formats or 'none'}",
+        "clips": f"{found.clips}, {found.speech_seconds / 3600:.2f} h; {found.without_speech} recordings without speech, "
+        f"{found.non_speech_seconds / 3600:.2f} h of music and noise",
+    }
+    if found.missing:
+        lines["missing"] = f"{found.missing} files no longer exist (index --prune drops them)"
+    print_lines(lines)
+    for kind, failures in (("Failed", found.failed), ("Damaged", found.damaged)):
+        for failure in failures:
+            print_note(f"{kind}: {failure.path}: {failure.reason}.")
+    return None
+
+
+@click.command("export-vectors")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.npz|OUT.parquet")
+@at_index
+def export_index_vectors(out: Path, location: IndexLocation) -> None:
+    """Write the clips of an index and their vectors to a file.
+
+    \b
+    voxdex export-vectors clips.npz
+    """
+    with location.open() as store:
+        try:
+            clips = export_vectors(store, out)
+        except ModuleNotFoundError as error:
+            raise StoreError(f"A .parquet file needs the package {error.name}: pip install {error.name}.") from error
+        except OSError as error:
+            raise StoreError(f"{out} cannot be written ({error.strerror}).") from error
+    print_note(f"{clips} clips in {out}.")
+
+
+mirror_option = click.option("--mirror", is_flag=True, help="Delete recordings that only the copy has.")
+
+
+def show_copied(source: IndexLocation, target: IndexLocation, *, mirror: bool, json_output: bool) -> None:
+    """Copy an index, with a progress bar, and print what was copied."""
+    with source.open() as store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
+
+        def on_recording(total: int) -> None:
+            bar.total = total
+            bar.update()
+
+        report = copy_index(store, target, mirror=mirror, on_recording=on_recording)
+    if json_output:
+        return print_json(asdict(report))
+    dropped = f", {report.dropped} dropped" if mirror else ""
+    return print_lines(
+        {f"{target}": f"{report.copied} copied of {report.recordings} recordings, {report.clips} clips{dropped}"}
+    )
+
+
+@click.command()
+@index_option
+@server_options(required=True, writes=True)
+@mirror_option
+@as_json
+def push(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) -> None:
+    """Copy an index to a Qdrant server.
+
+    Recordings that only the server has are kept. The same command continues an interrupted copy.
+
+    \b
+    voxdex push --url http://localhost:6333 --collection oral-history
+    """
+    show_copied(LocalIndex(index_folder(index_name)), server, mirror=mirror, json_output=json_output)
+
+
+@click.command()
+@index_option
+@server_options(required=True)
+@mirror_option
+@as_json
+def pull(index_name: str, server: ServerIndex, mirror: bool, json_output: bool) -> None:
+    """Copy an index from a Qdrant server into a folder.
+
+    \b
+    voxdex pull --url http://localhost:6333 --index oral-history
+    """
+    waiting = replace(server, patience=RUN_PATIENCE, on_wait=Waiting())
+    show_copied(waiting, LocalIndex(index_folder(index_name)), mirror=mirror, json_output=json_output)
