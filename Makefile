@@ -78,10 +78,10 @@ runs/scraps/model/model.json: runs/spoken.csv
 	./cli.py train scraps $< --out runs/scraps
 
 runs/spoken.csv: runs/speech/clips.csv runs/synthetic/clips.csv
-	$(VENV)/bin/python -m voxdex.encoders.training.transcripts runs/speech --add runs/synthetic $(HOLD_OUT:%=--hold-out %) --out $@
+	$(VENV)/bin/python -m voxdex.encoders.training.scripts.transcripts runs/speech --add runs/synthetic $(HOLD_OUT:%=--hold-out %) --out $@
 
 runs/synthetic/clips.csv: $(TRAIN)
-	$(VENV)/bin/python -m voxdex.encoders.training.tts_corpus --wordnet $(WORDNET) --out runs/synthetic
+	$(VENV)/bin/python -m voxdex.encoders.training.scripts.tts_corpus --wordnet $(WORDNET) --out runs/synthetic
 
 runs/%-held-out/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
 	./cli.py train $* $< --set text_tower.source=runs/text --out runs/$*-held-out
@@ -90,10 +90,10 @@ runs/%/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
 	./cli.py train $* $< --set text_tower.source=runs/text --set sampling.hold_out=false --out runs/$*
 
 runs/text/distil.json: $(TRAIN)
-	$(VENV)/bin/python -m voxdex.encoders.training.distil --wordnet $(WORDNET) --out runs/text
+	$(VENV)/bin/python -m voxdex.encoders.training.scripts.distil --wordnet $(WORDNET) --out runs/text
 
 runs/prepared/manifest.csv: runs/speech/clips.csv
-	$(VENV)/bin/python -m voxdex.encoders.training.prepare runs/speech $(ADD:%=--add %) --out runs/prepared
+	$(VENV)/bin/python -m voxdex.encoders.training.scripts.prepare runs/speech $(ADD:%=--add %) --out runs/prepared
 
 runs/speech/clips.csv: $(TRAIN)
 	$(if $(DATA),,$(error Give the folder of labelled speech: make mini DATA=FOLDER))

@@ -16,7 +16,7 @@ import torch
 
 from voxdex.encoders.paths import replace_file
 from voxdex.encoders.tables import read_csv, write_csv
-from voxdex.encoders.training.data import Clips, load_clips, split
+from voxdex.encoders.training.data.dataset import Clips, load_clips, split
 from voxdex.encoders.training.initial import load_trained
 from voxdex.encoders.training.recipe import load_recipe
 from voxdex.encoders.training.train import train

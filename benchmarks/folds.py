@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks.probe_features import load_features
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.metrics import Classification, bootstrap
-from voxdex.encoders.training.corpora import read_corpus
+from voxdex.encoders.training.scripts.corpora import read_corpus
 from voxdex.encoders.training.validation import calibration_error, fit_scale
 
 EMOTIONS = tuple(label.name for label in load_attributes()["emotion"].labels)

@@ -4,8 +4,8 @@
 
 A model that ships may be trained on all speakers: for metrics on held-out speakers, --shipped takes those of its model card,
 from a training run without them; it is evaluated on captioned sets, which are never trained on. The manifest is that of
-encoders.training.prepare: rows of its split "train" train the baseline, all others are test clips. Needs the bench extra.
-Prints a table, then one JSON object as the last line.
+encoders.training.scripts.prepare: rows of its split "train" train the baseline, all others are test clips. Needs the bench
+extra. Prints a table, then one JSON object as the last line.
 """
 
 import json
@@ -28,8 +28,8 @@ from voxdex.encoders.metrics import area_under_curve, classification, mean_inter
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import ModelCard
 from voxdex.encoders.tables import read_manifest
-from voxdex.encoders.training.caption_templates import Claim, choose_claims, write_caption
-from voxdex.encoders.training.data import CLAIMS, truth_of
+from voxdex.encoders.training.data.caption_templates import Claim, choose_claims, write_caption
+from voxdex.encoders.training.data.dataset import CLAIMS, truth_of
 from voxdex.search.evaluation import EmbeddedRows, embed_rows, evaluate_classification, evaluate_retrieval
 from voxdex.search.query import Query, ask
 from voxdex.search.scoring import QueryScorer, ScoreCohort, caption_vectors

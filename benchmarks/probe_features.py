@@ -22,8 +22,8 @@ from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.networks.speech_tower import mean_over
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 from voxdex.encoders.paths import replaced
-from voxdex.encoders.training.corpora import read_corpus
 from voxdex.encoders.training.initial import whisper_encoder
+from voxdex.encoders.training.scripts.corpora import read_corpus
 
 SECONDS = 10.0
 BATCH_SECONDS = 60.0

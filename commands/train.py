@@ -190,8 +190,8 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
     """
     check_folder_of(out)
     with training_packages():
-        from voxdex.encoders.training.annotate import COLUMNS, Annotations
-        from voxdex.encoders.training.annotate import annotate as annotate_recordings
+        from voxdex.encoders.training.annotate.annotation import COLUMNS, Annotations
+        from voxdex.encoders.training.annotate.annotation import annotate as annotate_recordings
 
         scan = find_recordings(paths)
         if not scan.recordings:
@@ -200,7 +200,7 @@ def annotate(paths: tuple[Path, ...], out: Path, captions: int, edits: int, seed
             annotated = annotate_recordings([*map(Path, scan.recordings)], captions, seed, bar.on_clip)
             copies = Annotations()
             if edits:
-                from voxdex.encoders.training.vocoder_edits import edited_copies
+                from voxdex.encoders.training.scripts.vocoder_edits import edited_copies
 
                 copies = edited_copies(annotated.rows, out.with_suffix(""), edits, seed, captions, bar.on_edit)
     rows = annotated.rows + copies.rows

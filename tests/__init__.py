@@ -1,1 +1,1 @@
-"""Behaviour through the public face."""
+"""Tests, in folders that mirror the packages; tests of the whole are at the top."""

@@ -1,8 +1,8 @@
-"""The Chromium that the tests of the page drive.
+"""The Chromium for the tests of the page.
 
     python -m tests.browser
 
-shows it, and fails where there is none.
+prints its path, and fails without one.
 """
 
 import shutil
@@ -14,7 +14,7 @@ WAY = "run `apt install chromium`, or `.venv/bin/playwright install --only-shell
 
 
 def find_chromium() -> str | None:
-    """One that is installed, or else one of Playwright's own."""
+    """Path of an installed Chromium, or else of Playwright's."""
     if installed := next(filter(None, map(shutil.which, NAMES)), None):
         return installed
     from playwright.sync_api import sync_playwright

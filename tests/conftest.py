@@ -1,3 +1,5 @@
+"""Fixtures of all tests: commands, the model, archives, and judgement of skipped tests in CI."""
+
 import hashlib
 import json
 import os
@@ -5,54 +7,54 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
 from demo.make_archive import main as make_archive
+from tests.fakes.sounds import voice, write_sound
 from tests.forks import Forks
-from tests.qdrant_double import Double, qdrant_double
 from voxdex.commands import main
 from voxdex.encoders.model import Model, open_model
-from voxdex.encoders.model_card import SHIPPED, SPEECH
+from voxdex.encoders.model_card import SHIPPED, SPEECH, TEXT
 from voxdex.encoders.paths import file_sha256
 from voxdex.indexer.index import index
 from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.scan import find_recordings
 from voxdex.indexer.store.edge import EdgeStore
 
+pytest_plugins = ("tests.fakes.qdrant.fixtures", "tests.fakes.spoken")
+
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600.0
-"""Seconds after which something is taken to have hung: a hundred times what any of it takes on a machine with nothing to do."""
+"""Timeout in seconds: a hundred times the duration of any step on an idle machine."""
 
 IMPORTED = ("commands", "voxdex.encoders.worker", "qdrant_edge", "voxdex.search.evaluation", "voxdex.indexer.index")
-"""Modules that commands import when they need them; none of them starts a thread, as ONNX Runtime does."""
+"""Modules that commands import lazily. None of them starts a thread, unlike ONNX Runtime."""
 
 MEMORY, LEAST_FREE = Path("/dev/shm"), 8 << 30
-"""Where Linux keeps files in memory, and how many bytes of it must be free."""
+"""File system in memory on Linux, and its minimum of free bytes."""
 
 Found = TypeVar("Found")
 
 
 MAY_BE_SKIPPED = ("no GPU", "QDRANT_URL", "another operating system")
-"""What the reason of a test may say that is skipped in CI, where any other is a failure."""
+"""Parts of reasons for which a test may be skipped in CI; any other reason is a failure."""
 
 
 def pytest_configure() -> None:
-    """Tests write into memory where there is room, as each index waits for the disk many times."""
+    """Keep temporary files in memory where there is room, since indexes synchronise often."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and min(shutil.disk_usage(MEMORY).free, available_memory()) > LEAST_FREE:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def available_memory() -> int:
-    """Bytes that programs may still take, by Linux's own estimate."""
+    """Available memory in bytes, as Linux estimates it."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) << 10
@@ -60,13 +62,13 @@ def available_memory() -> int:
 
 
 def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Why a test was skipped, or a whole file of tests."""
+    """Reason why a test or a file of tests was skipped."""
     told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return told.removeprefix("Skipped: ")
 
 
 def judge(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """In CI, fails what was skipped for a reason that is not MAY_BE_SKIPPED."""
+    """In CI, fail tests that are skipped for a reason not in MAY_BE_SKIPPED."""
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         reason = reason_of(report)
         if not any(part in reason for part in MAY_BE_SKIPPED):
@@ -88,7 +90,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Names what was skipped, and why."""
+    """List the skipped tests by reason."""
     skipped: dict[str, list[str]] = {}
     for report in terminalreporter.stats.get("skipped", []):
         skipped.setdefault(reason_of(report), []).append(report.nodeid)
@@ -101,7 +103,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def until(look: Callable[[], Found]) -> Found:
-    """What is seen once there is something to see, however long a busy machine takes over it."""
+    """Call `look` until it returns something true, and return that."""
     given_up = time.monotonic() + PATIENCE
     while not (found := look()):
         assert time.monotonic() < given_up, "what was waited for never came"
@@ -111,7 +113,7 @@ def until(look: Callable[[], Found]) -> Found:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command printed and how it ended."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -124,19 +126,19 @@ class Ran:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> Path:
-    """The user's data folder, never the real one."""
+    """A data folder of the user for this test, instead of the real one."""
     monkeypatch.setenv("VOXDEX_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
 
 def environment() -> dict[str, str]:
-    """Of the commands that tests run."""
+    """Environment variables of commands."""
     return os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
 def process(home):
-    """Runs a command as a user would: a process of its own."""
+    """Run a command in a new process."""
 
     def run(*arguments: object, cwd: Path = ROOT) -> Ran:
         command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
@@ -148,7 +150,7 @@ def process(home):
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks | None]:
-    """A process that has imported the program; None where processes cannot well be forked."""
+    """A process that has imported the program, for forks of it; None where forking is not safe."""
     if sys.platform != "linux":
         yield None
         return
@@ -159,7 +161,7 @@ def forks() -> Iterator[Forks | None]:
 
 @pytest.fixture
 def voxdex(process, forks):
-    """Runs a command in a process of its own, which has all to itself but the second that the imports take."""
+    """Run a command in a fork of a process that has already imported the program, which saves a second."""
 
     def run(*arguments: object, cwd: Path = ROOT) -> Ran:
         if not (forks and forks.can_run(environment())):
@@ -172,73 +174,13 @@ def voxdex(process, forks):
 
 @pytest.fixture
 def here(home):
-    """Runs a command in this process: for refusals of what takes seconds to import."""
+    """Run a command in this process, which saves its imports."""
 
     def run(*arguments: object) -> Ran:
         done = CliRunner().invoke(main, list(map(str, arguments)))
         return Ran(done.exit_code, done.stdout, done.stderr)
 
     return run
-
-
-@pytest.fixture
-def double() -> Iterator[Double]:
-    """A Qdrant server that fails when it is told to."""
-    with qdrant_double() as double:
-        yield double
-
-
-@pytest.fixture
-def tls_double(tmp_path_factory) -> Iterator[Double]:
-    """A Qdrant server whose certificate nobody signed."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
-    with qdrant_double(tls=tmp_path_factory.mktemp("certificate")) as double:
-        yield double
-
-
-@dataclass(frozen=True)
-class Qdrant:
-    """A Qdrant server for a test.
-
-    urls: of its nodes. prefix: of the names of a test's collections. double: what stands for the server; None for a real one.
-    """
-
-    urls: tuple[str, ...]
-    prefix: str
-    double: Double | None = None
-
-    @property
-    def url(self) -> str:
-        return self.urls[0]
-
-    def collection(self, name: str = "voices") -> str:
-        """A name that no other test's collection has."""
-        return self.prefix + name
-
-    def options(self, name: str = "voices") -> tuple[str, ...]:
-        """How a command is told of a collection."""
-        return "--url", self.url, "--collection", self.collection(name)
-
-    def clear(self) -> None:
-        """Removes the collections of a test, with their aliases."""
-        headers = {"api-key": key} if (key := os.environ.get("VOXDEX_API_KEY")) else {}
-        with httpx.Client(base_url=self.url, headers=headers, timeout=60) as client:
-            for collection in client.get("/collections").json()["result"]["collections"]:
-                if collection["name"].startswith(self.prefix):
-                    client.delete(f"/collections/{collection['name']}").raise_for_status()
-
-
-@pytest.fixture
-def qdrant(request) -> Qdrant:
-    """The server at QDRANT_URL, the nodes at QDRANT_URLS (between spaces), or else a double of one with three nodes."""
-    urls = (os.environ.get("QDRANT_URLS") or os.environ.get("QDRANT_URL") or "").split()
-    if not urls:
-        double = request.getfixturevalue("double")
-        return Qdrant((double.url, double.node().url, double.node().url), "", double)
-    server = Qdrant(tuple(urls), f"test-{uuid.uuid4().hex[:8]}-")
-    request.addfinalizer(server.clear)
-    return server
 
 
 @pytest.fixture(scope="session")
@@ -255,7 +197,7 @@ def store(tmp_path, mini) -> Iterator[EdgeStore]:
 
 @pytest.fixture
 def other_model(tmp_path) -> Path:
-    """mini under another name: another space of the same embeddings."""
+    """The model mini under another name: the same embeddings in another space."""
     folder = tmp_path / "other"
     shutil.copytree(SHIPPED / "mini", folder)
     card = json.loads((folder / "model.json").read_text())
@@ -266,7 +208,7 @@ def other_model(tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]], Path]:
-    """once(name, make): the folder that make(folder) fills, made by the first of the processes that test."""
+    """once(name, make): a folder filled by make(folder), once for all test processes."""
     place = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         place = place.parent
@@ -284,15 +226,31 @@ def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], object]
     return made
 
 
+@pytest.fixture
+def four_recordings(tmp_path) -> Path:
+    """A folder with 0.wav to 3.wav, of one clip each: two low and two high voices."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for i, f0 in enumerate((95, 110, 220, 240)):
+        write_sound(folder / f"{i}.wav", voice(1.5, f0, seed=i))
+    return folder
+
+
+@pytest.fixture
+def takes(tmp_path) -> list[Path]:
+    """A low voice, a high one, and one in between."""
+    return [write_sound(tmp_path / f"{name}.wav", voice(2.0, hz)) for name, hz in (("low", 90), ("high", 260), ("middle", 160))]
+
+
 @pytest.fixture(scope="session")
 def demo_archive(once) -> Path:
-    """espeak-ng voices: women, men, whispers, in five formats."""
+    """The sample archive: female, male and whispered espeak-ng voices in five formats."""
     return once("archive", make_archive)
 
 
 @pytest.fixture(scope="session")
 def library(mini, demo_archive, tmp_path_factory):
-    """VOXDEX_HOME with the sample archive indexed: its folder."""
+    """VOXDEX_HOME with the sample archive indexed."""
     home = tmp_path_factory.mktemp("library")
     rows = [
         f"{path},{path.name.split('-')[0]},2019-0{1 + number % 9}-01"
@@ -307,17 +265,17 @@ def library(mini, demo_archive, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def material(once) -> Path:
-    """What tests.tiny makes to train on."""
-    from tests.tiny import make_material
+    """The training material of tests.fakes.tiny."""
+    from tests.fakes.tiny import make_material
 
     return once("material", make_material)
 
 
 @pytest.fixture
 def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
-    """Exporting traces each network but once in all tests, as that takes half a minute.
+    """Export traces each network once for all tests, since that takes half a minute.
 
-    traced_once(network, graphs) tells of graphs that were traced elsewhere.
+    traced_once(network, graphs) registers graphs that were traced elsewhere.
     """
     import onnx
 
@@ -342,3 +300,27 @@ def traced_once(once, monkeypatch) -> Callable[[Any, dict[str, Any]], None]:
 
     monkeypatch.setattr(model_folder, "trace_graphs", traced)
     return lambda network, graphs: kept(network, False, lambda: graphs) and None
+
+
+@pytest.fixture(scope="session")
+def small_run(material, once) -> tuple[dict[str, Any], Path]:
+    """A finished training run of the small network: the output of `train --json`, and the folder."""
+    from tests.fakes.runs import run_command, train_command
+
+    def make(folder: Path) -> None:
+        (folder / "output.json").write_text(run_command(train_command(material, folder / "run", "--json")).stdout)
+
+    folder = once("run", make)
+    return json.loads((folder / "output.json").read_text()), folder / "run"
+
+
+@pytest.fixture
+def traced_small_run(small_run, traced_once) -> Path:
+    """The folder of `small_run`, whose graphs are not traced again when it is exported in this process."""
+    import onnx
+
+    from voxdex.encoders.training.initial import load_trained
+
+    model = small_run[1] / "model"
+    traced_once(load_trained(str(small_run[1])).network, {name: onnx.load(str(model / name)) for name in (SPEECH, TEXT)})
+    return small_run[1]

@@ -1,8 +1,8 @@
-"""Commands in processes of their own that start in no time: forks of one that has imported the program.
+"""Commands in forks of a process that has imported the program, which start at once.
 
     python -P -m tests.forks SOCKET
 
-listens at a socket for commands, each a line of JSON; a connection is told the process's id and then how it ended.
+listens at a socket for commands, each a line of JSON, and answers with the process id and then the exit status.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "cli.py"
 READ_AT_START = ("PYTHON", "OMP_", "OPENBLAS_", "MKL_", "LC_", "LANG", "LD_", "TZ")
-"""Beginnings of variables that Python and its libraries read as they start: a fork cannot change them."""
+"""Prefixes of variables that Python and its libraries read at start, which a fork cannot change."""
 
 
 class Forks:
-    """Starts commands, as subprocess.run does, in forks."""
+    """Run commands like subprocess.run, in forks."""
 
     def __init__(self, environment: Mapping[str, str], imports: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forks-")
@@ -37,13 +37,13 @@ class Forks:
             assert pipe.read(1) == b"!", "the process that forks did not start"
 
     def can_run(self, environment: Mapping[str, str]) -> bool:
-        """Whether a fork is in this environment what a new process is."""
+        """Whether a fork in this environment equals a new process."""
         return fixed(environment) == self._fixed
 
     def run(
         self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess:
-        """The command's status and what it printed."""
+        """Run a command: its status and output."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as line:
             line.settimeout(timeout)
             line.connect(self._place)
@@ -74,7 +74,7 @@ def fixed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def requests(place: str, ready: int) -> Iterator[None]:
-    """Yields in the process of each command, made ready for it; never in this one, which ends with the one that started it."""
+    """Yield in the fork of each command, never in this process, which ends with its parent."""
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(place)
@@ -100,7 +100,7 @@ def requests(place: str, ready: int) -> Iterator[None]:
 
 
 def attend(line: socket.socket) -> Iterator[None]:
-    """Yields in a fork of this process that is the command; here, tells how that ended."""
+    """Yield in a fork, which becomes the command; in this process, report its exit status."""
     _, files, _, _ = socket.recv_fds(line, 1, 2)
     with line.makefile("r") as questions:
         request = json.loads(questions.readline())

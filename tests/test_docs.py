@@ -1,4 +1,4 @@
-"""The documentation: generated pages are up to date, links lead somewhere, and examples run as they stand."""
+"""The documentation: generated pages, links, and examples that run."""
 
 import ast
 import csv
@@ -22,9 +22,9 @@ DOCS = ROOT / "docs"
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
 PYTHON = re.compile(r"```python\n(.*?)```", re.S)
 SHELL = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```sh\n(.*?)```", re.S)
-ELSEWHERE = {"serving.md": "tests/test_web.py runs its Python beside a server"}
+ELSEWHERE = {"serving.md": "tests/test_web/test_client.py runs its Python beside a server"}
 ENDLESS = {"serve"}
-"""Commands whose examples are not run, as they do not end."""
+"""Commands that do not end, whose examples are not run."""
 WOMEN = ("anna", "bella", "clara", "dora", "julia")
 """Speakers of the sample archive."""
 PACKAGES = ("voxdex", "commands", "encoders", "export", "indexer", "search", "web")
@@ -35,18 +35,18 @@ def title(path: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
-def test_a_generated_page_is_up_to_date(page):
+def test_generated_pages_are_up_to_date(page):
     assert page.read_text(encoding="utf-8") == PAGES[page](), "run make docs"
 
 
 def anchors(page: Path) -> set[str]:
-    """Names of a page's sections, as Markdown renderers make them."""
+    """Anchors of a page's sections, as Markdown renderers generate them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=title)
-def test_links_lead_somewhere(page):
+def test_links(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         path, _, anchor = target.partition("#")
         if path.startswith(("http://", "https://")):
@@ -58,12 +58,12 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(there), f"{title(page)} links to {target}, a section that is not there"
 
 
-def test_the_site_has_every_page():
+def test_navigation_contains_every_page():
     navigation = set(re.findall(r"- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     assert navigation == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
 
 
-def test_the_readme_is_short():
+def test_length_of_the_readme():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 110
 
 

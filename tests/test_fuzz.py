@@ -1,19 +1,19 @@
-"""Whatever is asked, at whatever door: an answer or a sentence.
+"""Random input to filters, queries, commands and the HTTP API: an answer, or one sentence.
 
-VOXDEX_FUZZ=5000 asks so many questions of each kind, other ones at every run.
+VOXDEX_FUZZ=5000 draws 5000 new examples of each kind at every run.
 """
 
 import json
-import os
 import re
 import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tests.sounds import voice, write_sound
+from tests.fakes.fuzzing import fuzzed
+from tests.fakes.sounds import voice, write_sound
 from voxdex.encoders.errors import TextError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.files import copy_file
@@ -24,20 +24,6 @@ from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import QueryError, QuerySpec
 from voxdex.search.query_parser import parse_query, parse_sound
-
-TIMES = int(os.environ.get("VOXDEX_FUZZ", 0))
-
-
-def fuzzed(times: int):
-    """So many examples, the same at each run, unless more are asked for."""
-    return settings(
-        max_examples=TIMES or times,
-        deadline=None,
-        derandomize=not TIMES,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
 
 WORDLESS = ["...", ",", "-", ".", ";", "::", "_", "'", "👩", "?!", "---", "\x00", "\u200b", "\ufeff", "  ", "\n"]
 BROKEN = ["a w\udcf6man", "\ud800", "\udfff\ud800"]
@@ -75,7 +61,7 @@ CONDITIONS = st.one_of(
 
 
 def joined(parts):
-    """Conditions in parentheses, denied, or together."""
+    """Conditions in parentheses, negated or combined."""
     several = st.lists(parts, min_size=2, max_size=4)
     return st.one_of(
         parts.map("({})".format), parts.map("not {}".format), *(several.map(by.join) for by in (" and ", " or ", ","))
@@ -93,7 +79,7 @@ def is_sentence(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def store(library, tmp_path_factory):
-    """A copy, so that the server may have the original."""
+    """A copy of the index, since the server opens the original."""
     folder = tmp_path_factory.mktemp("copy") / "index"
     shutil.copytree(library / "indexes" / "default", folder, copy_function=copy_file)
     with EdgeStore.open(folder) as store:
@@ -102,11 +88,11 @@ def store(library, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(library, tmp_path_factory):
-    from tests.test_web import serving
+    from tests.fakes.server import serve_index
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("VOXDEX_HOME", str(tmp_path_factory.mktemp("home")))
-        with serving(library / "indexes" / "default", requests_per_minute=10**9) as server:
+        with serve_index(library / "indexes" / "default", requests_per_minute=10**9) as server:
             yield server
 
 
@@ -129,7 +115,7 @@ def take(tmp_path_factory):
 @example("speaker=w\udcf6man", "speaker")
 @example("speaker=\x00", "\x00")
 @example("duration=1e400", "duration")
-def test_filters_are_met_or_refused(store, filter, field):
+def test_filters(store, filter, field):
     try:
         where = parse_filter(filter)
         store.query(np.eye(1, 256, dtype=np.float32)[0], 5, where)
@@ -154,7 +140,7 @@ def test_filters_are_met_or_refused(store, filter, field):
 @example(["a woman"], [], [], [], [], "\x00", None, 1, 0)
 @example(["a woman"], [], [], [], [], "", None, float("nan"), 0)
 @example([], [], [], [], ["0\n"], "", None, 1, 0)
-def test_queries_are_answered_or_refused(store, mini, captions, without, move, where, like, says, group, fold, least):
+def test_queries(store, mini, captions, without, move, where, like, says, group, fold, least):
     try:
         spec = QuerySpec(
             captions=captions, like=like, without=without, move=move, where=where, spoken_text=says,
@@ -172,7 +158,7 @@ def test_queries_are_answered_or_refused(store, mini, captions, without, move, w
 @example(["a", "b"], ["{0}"], "label")
 @example(["a", "b"], ["{x!r} {}"], "label")
 @example(["a", "w\udcf6man"], [], "label")
-def test_labels_are_put_into_words_or_refused(mini, labels, templates, name):
+def test_label_sets(mini, labels, templates, name):
     try:
         asked = label_set(mini, name, labels, templates)
         assert np.isfinite(asked.vectors).all()
@@ -224,7 +210,7 @@ def _checked(answer) -> None:
 @example({"min_score": float("nan")})
 @example({"fold": float("nan")})
 @example({"says": "..."})
-def test_the_api_answers_or_refuses(server, asked):
+def test_api(server, asked):
     _checked(server.post("/api/search", content=json.dumps(asked), headers={"Content-Type": "application/json"}))
     for door in ("/api/search", "/"):
         _checked(server.get(door, params=_sendable(asked)))
@@ -244,7 +230,7 @@ def _sendable(value):
 @example("...", "a", "b")
 @example("a", "...", "{0}")
 @example("a\x001\x00b", "a", "{x!r} {}")
-def test_sounds_are_answered_about_or_refused(server, take, caption, label, template):
+def test_uploads(server, take, caption, label, template):
     caption, label, template = map(_sendable, (caption, label, template))
     for door, asked in (
         ("embed", {"captions": caption}),
@@ -262,13 +248,13 @@ def test_sounds_are_answered_about_or_refused(server, take, caption, label, temp
 @example("Host", "[bad")
 @example("Origin", "http://[bad")
 @example("Host", "127.0.0.1:port")
-def test_headers_are_refused_at_most(server, name, text):
+def test_headers(server, name, text):
     _checked(server.get("/api/clips/x/audio", headers={name: re.sub("[\r\n]", "", text).encode("utf-8", "replace")}))
 
 
 @fuzzed(100)
 @given(TEXTS, st.sampled_from(["", "/audio", "/peaks", "/recording"]))
-def test_clips_that_are_none_are_refused(server, name, rest):
+def test_clip_ids(server, name, rest):
     from urllib.parse import quote
 
     answer = server.get(f"/api/clips/{quote(name.encode('utf-8', 'replace'), safe='')}{rest}")
@@ -281,7 +267,7 @@ def test_clips_that_are_none_are_refused(server, name, rest):
 @example(b'{"a":' * 5000)
 @example(b'"\\ud800"')
 @example(b'{"caption": 1e999}')
-def test_bodies_are_read_or_refused(server, body):
+def test_bodies(server, body):
     _checked(server.post("/api/search", content=body, headers={"Content-Type": "application/json"}))
 
 
@@ -307,7 +293,7 @@ ARGUMENTS = st.one_of(
 
 @fuzzed(25)
 @given(ARGUMENTS)
-def test_commands_answer_or_refuse(here, library, take, monkeypatch, arguments):
+def test_commands(here, library, take, monkeypatch, arguments):
     assume(not any("\x00" in part for part in arguments))  # no shell can pass it
     monkeypatch.setenv("VOXDEX_HOME", str(library))
     monkeypatch.chdir(take.parent)

@@ -19,11 +19,11 @@ BENEATH = {
     "web": {"encoders", "indexer", "search"},
     "commands": {"encoders", "export", "indexer", "search", "web"},
 }
-"""What each package may import of the others."""
+"""Packages that each package may import."""
 
 
 def run(code: str, *arguments: str) -> str:
-    """What a Python program prints that runs in the source tree."""
+    """Output of a Python program that runs in the source tree."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -34,14 +34,14 @@ def test_run_time_packages_do_not_import_torch(module):
     assert run(f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])") == "[]"
 
 
-def test_a_decoder_starts_without_what_it_does_not_need():
+def test_decoder_imports():
     modules = "voxdex.encoders.worker, voxdex.indexer.pipeline.decoder_worker, voxdex.search.clip_audio"
     imported = set(run(f"import sys, {modules}; print(*sys.modules)").split())
     assert {"av", "numpy"} < imported
     assert not {"onnxruntime", "tokenizers", "qdrant_edge", "click", "rich"} & imported
 
 
-def test_public_names_are_there_and_known_to_type_checkers():
+def test_public_names():
     tree = ast.parse((ROOT / "voxdex" / "__init__.py").read_text())
     [declared] = [node.body for node in tree.body if isinstance(node, ast.If)]
     checked = {alias.name: f"voxdex.{module}" for node in declared for alias, module in names_of(node)}
@@ -60,7 +60,7 @@ def names_of(node: ast.stmt) -> list[tuple[ast.alias, str]]:
 
 
 @pytest.mark.usefixtures("home")
-def test_indexing_and_searching_work_where_torch_cannot_be_imported(demo_archive):
+def test_index_and_search_without_torch(demo_archive):
     code = f"import sys\nsys.modules.update(dict.fromkeys({HEAVY}))\nfrom cli import main\nmain(sys.argv[1:])"
     run(code, "index", str(demo_archive / "anna-1.wav"))
     assert "anna-1.wav" in run(code, "search", "a woman", "--json")
@@ -72,7 +72,7 @@ def modules():
 
 
 def imports(tree: ast.AST) -> set[str]:
-    """Full names of the modules that a module imports, wherever in it."""
+    """Full names of the modules that a module imports, at any depth."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -84,7 +84,7 @@ def imports(tree: ast.AST) -> set[str]:
 
 
 @pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: str(getattr(value, "name", value)))
-def test_dependencies_run_one_way(room, path):
+def test_import_direction_of_packages(room, path):
     imported = imports(ast.parse(path.read_text()))
     tops = {name.split(".")[0] for name in imported}
     assert not tops & {*BENEATH, "cli", "tests", "demo", "benchmarks"}, "packages are imported as voxdex.NAME"

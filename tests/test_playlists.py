@@ -1,4 +1,4 @@
-"""A file that names other files is refused, whatever it is called and through whichever door it comes."""
+"""Files that refer to other files (playlists) are refused by the reader, the commands and the server."""
 
 import shutil
 import threading
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.sounds import tone, voice, write_sound
+from tests.fakes.sounds import tone, voice, write_sound
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.audio.reader import read_audio
 from voxdex.encoders.machine import usable_cores
@@ -40,7 +40,7 @@ REFUSED = "it is a playlist, which holds no sound of its own"
 
 @pytest.fixture(scope="module")
 def secret(tmp_path_factory) -> Path:
-    """Recordings that nobody may hear."""
+    """Recordings that must not be readable through a playlist."""
     path = tmp_path_factory.mktemp("private") / "secret"
     write_sound(path.with_suffix(".mp3"), tone(3.0, rate=44_100), rate=44_100, codec="libmp3lame")
     write_sound(path.with_suffix(".ts"), tone(3.0, rate=44_100), rate=44_100, codec="aac", container="mpegts")
@@ -53,14 +53,14 @@ def write(path: Path, form: str, secret: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_name_makes_a_playlist_a_recording(tmp_path, secret, form):
+def test_reader_refuses_playlists_of_any_name(tmp_path, secret, form):
     for name in NAMES:
         with pytest.raises(AudioError, match=REFUSED):
             read_audio(write(tmp_path / name, form, secret))
 
 
-def test_a_list_behind_something_else_reads_no_other_file_either(tmp_path, secret):
-    """FFmpeg's readers of playlists are not there at all, so that what is not seen to be one is not read as one."""
+def test_playlist_after_other_content(tmp_path, secret):
+    """The demuxer whitelist excludes FFmpeg's playlist demuxers, so that undetected playlists are not followed."""
     path = tmp_path / "x.m3u8"
     path.write_text("#" + "x" * 5000 + "\n" + FORMS["hls"].format(secret=secret))
     with pytest.raises(AudioError, match="not audio or video"):
@@ -106,7 +106,7 @@ def served(tmp_path_factory, mini):
 
 
 def requests(server: TestClient, content: bytes, name: str) -> dict[str, tuple[int, str]]:
-    """What each door for sounds answers."""
+    """Status and text of each endpoint that accepts sounds."""
     doors = {
         "/api/classify": {},
         "/api/embed": {},
@@ -131,7 +131,7 @@ def test_the_server_refuses_playlists(served, secret, name):
             assert str(secret.parent) not in reason
 
 
-def test_a_recording_that_has_become_a_playlist_is_not_played(served, tmp_path, secret):
+def test_recording_replaced_by_a_playlist(served, tmp_path, secret):
     server, path = served
     [hit] = server.get("/api/search", params={"captions": "a voice"}).json()["hits"]
     write(path, "hls", secret)
@@ -142,7 +142,7 @@ def test_a_recording_that_has_become_a_playlist_is_not_played(served, tmp_path, 
         extract_clip(path, 0.0, 1.0, folder=tmp_path, name="cut")
 
 
-def test_uploads_have_names_of_our_own(served, demo_archive):
+def test_names_of_uploads_are_not_used(served, demo_archive):
     server, _ = served
     content = (demo_archive / "anna-1.wav").read_bytes()
     for name in ("..", "a/../b.wav", "n" * 300 + ".wav", "日" * 120, "x.m3u8", ""):
@@ -152,7 +152,7 @@ def test_uploads_have_names_of_our_own(served, demo_archive):
     assert {clip["recording"] for clip in told["results"]} == {"take 1.wav"}
 
 
-def test_eight_channels_do_not_end_the_server(served, tmp_path):
+def test_eight_channels_on_the_server(served, tmp_path):
     server, _ = served
     for name, codec in (("a.wav", "pcm_s16le"), ("b.flac", "flac"), ("c.m4a", "aac")):
         path = write_sound(tmp_path / name, tone(1.0, rate=48_000), rate=48_000, codec=codec, channels=8)
@@ -160,7 +160,7 @@ def test_eight_channels_do_not_end_the_server(served, tmp_path):
             assert status == 200, reason
 
 
-def test_forty_slow_sounds_leave_the_page_answering(served, monkeypatch):
+def test_slow_uploads_do_not_block_the_page(served, monkeypatch):
     server, _ = served
     inside, go_on = threading.Semaphore(0), threading.Event()
 
@@ -181,7 +181,7 @@ def test_forty_slow_sounds_leave_the_page_answering(served, monkeypatch):
         assert {answer.result().status_code for answer in answers} == {400}
 
 
-def test_forty_live_playlists_at_once_are_refused(served, secret):
+def test_concurrent_live_playlists_are_refused(served, secret):
     server, _ = served
     content = LIVE.format(secret=secret).encode()
     with ThreadPoolExecutor(40) as pool:
@@ -190,7 +190,7 @@ def test_forty_live_playlists_at_once_are_refused(served, secret):
     assert server.get("/").status_code == 200
 
 
-def test_recordings_elsewhere_are_opened_the_same_way(tmp_path, secret):
+def test_remote_playlists_are_refused(tmp_path, secret):
     fsspec = pytest.importorskip("fsspec", reason="fsspec comes with the remote extra")
     files = fsspec.filesystem("memory")
     with files.open("/lists/x.mp3", "wb") as file:

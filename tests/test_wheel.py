@@ -1,4 +1,4 @@
-"""Built distributions: what they hold, and that the program works from nothing but a wheel and its declared requirements."""
+"""Built distributions: their contents, and the program installed from a wheel with its declared requirements only."""
 
 import json
 import os
@@ -19,14 +19,14 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import PATIENCE, ROOT
-from tests.sounds import voice, write_sound
+from tests.fakes.sounds import voice, write_sound
 
 ROOMS = ("commands", "encoders", "export", "indexer", "search", "web")
 """The folders at the top that are packages of voxdex."""
 
 
 def checkout(folder: Path, *, links: bool) -> Path:
-    """A copy of the source tree; without links as Git makes it where the file system has none: files that name the target."""
+    """A copy of the source tree. Without links: files that name the target, as Git writes where links are not supported."""
     ignore = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "runs", "demo", "tests", "docs", "__pycache__")
     shutil.copytree(ROOT, folder, symlinks=True, ignore=ignore)
     for link in [path for path in (folder / "voxdex").iterdir() if path.is_symlink() and not links]:
@@ -37,7 +37,7 @@ def checkout(folder: Path, *, links: bool) -> Path:
 
 
 def build(kind: str, source: Path, out: Path) -> Path:
-    """The wheel or sdist of a source tree, as `python -m build --no-isolation` makes it."""
+    """Build the wheel or sdist of a source tree, as `python -m build --no-isolation` does."""
     code = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
     out.mkdir(exist_ok=True)
     built = subprocess.run([sys.executable, "-c", code, f"build_{kind}", out], cwd=source, capture_output=True, text=True)
@@ -64,13 +64,13 @@ def wheel(tmp_path_factory) -> Path:
     return build("wheel", checkout(folder / "source", links=True), folder / "dist")
 
 
-def test_a_wheel_holds_every_module_and_data_file_once(wheel):
+def test_wheel_contains_every_file_once(wheel):
     assert held(wheel) == sorted(expected())
     with zipfile.ZipFile(wheel) as archive:
         assert {name.split("/")[0] for name in archive.namelist()} == {"voxdex", "voxdex-0.1.0.dist-info"}
 
 
-def test_a_wheel_is_the_same_from_an_sdist_of_a_checkout_without_links(wheel, tmp_path):
+def test_wheel_from_an_sdist_without_links(wheel, tmp_path):
     sdist = build("sdist", checkout(tmp_path / "source", links=False), tmp_path / "dist")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
@@ -79,7 +79,7 @@ def test_a_wheel_is_the_same_from_an_sdist_of_a_checkout_without_links(wheel, tm
 
 
 def requirements(name: str, extra: str = "", seen: set[str] | None = None) -> set[str]:
-    """Names of the distributions that one of this environment needs, itself included, as its metadata declares them."""
+    """Names of a distribution and of its requirements, recursively, from the metadata in this environment."""
     seen = set() if seen is None else seen
     key = f"{name}[{extra}]".lower()
     if key in seen:
@@ -96,7 +96,7 @@ def requirements(name: str, extra: str = "", seen: set[str] | None = None) -> se
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory) -> Path:
-    """A virtual environment with the wheel and what it requires, and nothing else: its folder of programs.
+    """A virtual environment with the wheel and its requirements only: its folder of programs.
 
     The requirements are links to the files of this environment, so that nothing is fetched; pip checks that none is missing.
     """
@@ -123,7 +123,7 @@ def environment(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(environment, tmp_path):
-    """Runs a program of the environment, away from the source tree."""
+    """Run a program of the environment outside the source tree."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
 
     def run(program: str, *arguments: object) -> str:
@@ -148,7 +148,7 @@ def served(environment: Path, folder: Path) -> Iterator[str]:
             process.kill()
 
 
-def test_an_installed_wheel_indexes_searches_and_serves(run, environment, tmp_path):
+def test_index_search_and_serve_from_a_wheel(run, environment, tmp_path):
     archive, index = tmp_path / "audio", tmp_path / "index"
     archive.mkdir()
     write_sound(archive / "low.wav", voice(3.0, 100))
@@ -165,7 +165,7 @@ def test_an_installed_wheel_indexes_searches_and_serves(run, environment, tmp_pa
         assert httpx.get(f"{address}static/voxdex.css", timeout=PATIENCE).status_code == 200
 
 
-def test_an_installed_wheel_is_one_package_that_knows_its_version(run):
+def test_installed_package_and_version(run):
     for program in (["voxdex"], ["python", "-m", "voxdex"]):
         assert run(*program, "--version").strip().endswith("voxdex, version 0.1.0")
     assert run("python", "-c", "import voxdex; print(voxdex.__version__)").strip() == "0.1.0"

@@ -1,6 +1,6 @@
 """Fast acoustic measures of every clip: pitch, loudness, speaking rate, noise, at a thousand times real time.
 
-encoders.training.acoustics measures more, and more precisely, at a tenth of the speed.
+encoders.training.annotate.acoustics measures more, and more precisely, at a tenth of the speed.
 """
 
 import math

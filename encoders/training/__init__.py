@@ -1,1 +1,1 @@
-"""Data, captions, augmentation, sampling, losses and the loop; recipes are TOML. Needs the train extra."""
+"""Training: runs, trainers, losses and recipes (TOML). Needs the train extra."""

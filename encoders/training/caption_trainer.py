@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from voxdex.encoders.networks.speech_tower import ConvNeXtSpeechTower
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 from voxdex.encoders.training import losses
-from voxdex.encoders.training.augment import augment, draw_conditions
-from voxdex.encoders.training.caption_sampling import (
+from voxdex.encoders.training.annotate.label_rules import played
+from voxdex.encoders.training.data.augment import augment, draw_conditions
+from voxdex.encoders.training.data.caption_sampling import (
     ATTRIBUTE_COLUMNS,
     EXCLUSIVE,
     PROMPTED,
@@ -23,10 +24,9 @@ from voxdex.encoders.training.caption_sampling import (
     label_prompts,
     tokens,
 )
-from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.data.dataset import Clips
 from voxdex.encoders.training.distributed import ProcessGroup, gather
 from voxdex.encoders.training.initial import TrainingBundle
-from voxdex.encoders.training.label_rules import played
 from voxdex.encoders.training.recipe import Recipe, RecipeError
 from voxdex.encoders.training.trainer import Trainer
 from voxdex.encoders.training.validation import Validation, validate

@@ -38,9 +38,8 @@ def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBund
 
     With `recipe.init_from`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
     `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", the same or a
-    CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.distil for kind "transformer".
-    A tower of kind "phonemes" needs none: its tokenizer is built
-    from the phonemes of the manifests' rows.
+    CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.scripts.distil for kind
+    "transformer". A tower of kind "phonemes" needs none: its tokenizer is built from the phonemes of the manifests' rows.
 
     Raises:
         SourceError: a source is missing or does not fit. NetworkError: the network cannot be built.

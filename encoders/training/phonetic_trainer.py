@@ -21,8 +21,8 @@ from voxdex.encoders.phonetic.evaluation import PhoneticScorer, corrupt, evaluat
 from voxdex.encoders.phonetic.g2p import MAX_PHONEMES, phonemes_of
 from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training import losses
-from voxdex.encoders.training.augment import augment, draw_conditions
-from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.data.augment import augment, draw_conditions
+from voxdex.encoders.training.data.dataset import Clips
 from voxdex.encoders.training.distributed import ProcessGroup, gather
 from voxdex.encoders.training.initial import TrainingBundle
 from voxdex.encoders.training.recipe import Recipe, RecipeError

@@ -27,7 +27,7 @@ from voxdex.encoders.model_card import TOKENIZER
 from voxdex.encoders.paths import replace_file, replaced
 from voxdex.encoders.tables import ManifestError
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
-from voxdex.encoders.training.data import Clips, filter_by_licence, load_clips, split
+from voxdex.encoders.training.data.dataset import Clips, filter_by_licence, load_clips, split
 from voxdex.encoders.training.distributed import ProcessGroup, end_distributed, init_distributed
 from voxdex.encoders.training.initial import RUN, WEIGHTS, load_initial
 from voxdex.encoders.training.phonetic_trainer import PhoneticTrainer

@@ -13,11 +13,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from voxdex.encoders.errors import DivergenceError
 from voxdex.encoders.networks.dual_encoder import DualEncoder
-from voxdex.encoders.training.data import Clips
+from voxdex.encoders.training.data.dataset import Clips
+from voxdex.encoders.training.data.sampling import epoch_batches
 from voxdex.encoders.training.distributed import ProcessGroup, average_gradients
 from voxdex.encoders.training.initial import TrainingBundle
 from voxdex.encoders.training.recipe import Recipe
-from voxdex.encoders.training.sampling import epoch_batches
 from voxdex.encoders.training.validation import Validation
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -13,9 +13,9 @@ from torch import nn
 from voxdex.encoders.attributes import Attribute, load_attributes
 from voxdex.encoders.metrics import Metric, area_under_curve, bootstrap, mean_interval, retrieval
 from voxdex.encoders.networks.dual_encoder import DualEncoder
-from voxdex.encoders.training.caption_sampling import caption_matches, draw_captions, tokens
-from voxdex.encoders.training.caption_templates import Claim
-from voxdex.encoders.training.data import CLAIMS, Clips
+from voxdex.encoders.training.data.caption_sampling import caption_matches, draw_captions, tokens
+from voxdex.encoders.training.data.caption_templates import Claim
+from voxdex.encoders.training.data.dataset import CLAIMS, Clips
 
 MIN_CLIPS = 20
 """Least number of clips of a data set for a metric; with fewer held-out clips in all, half of those."""

@@ -1,0 +1,1 @@
+"""Manifests of unlabelled recordings: acoustic measures, labels and captions."""

@@ -1,0 +1,1 @@
+"""Training data: labelled clips, their captions, batches and augmentation."""

@@ -1,0 +1,1 @@
+"""Stand-ins and material for the tests."""

@@ -1,0 +1,1 @@
+"""Double of a Qdrant server."""

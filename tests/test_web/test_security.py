@@ -1,0 +1,84 @@
+"""Security: hosts, origins, headers, the token, limits and paths."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.fakes.server import serve_index
+from tests.fakes.sounds import voice, write_sound
+from voxdex.indexer.index import index
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.store.edge import EdgeStore
+from voxdex.web.settings import Settings
+
+
+def test_hosts_origins_and_headers(server, library_index, home):
+    for host in ("evil.example", "127.0.0.1.evil.example", ""):
+        assert server.get("/api/status", headers={"Host": host}).status_code == 421
+    assert server.get("/api/status", headers={"Host": "localhost:8765"}).status_code == 200
+    assert server.post("/api/search", json={"caption": "x"}, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert server.post("/api/search", json={"caption": "x"}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    own = {"Origin": "http://127.0.0.1:8765", "Sec-Fetch-Site": "same-origin"}
+    assert server.post("/api/search", json={"caption": "x"}, headers=own).status_code == 200
+    answer = server.get("/")
+    assert (
+        "default-src 'none'" in answer.headers["content-security-policy"]
+        and "unsafe" not in answer.headers["content-security-policy"]
+    )
+    assert answer.headers["x-content-type-options"] == "nosniff" and "access-control-allow-origin" not in answer.headers
+    for path in ("/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2f..%2fpyproject.toml", "/etc/passwd"):
+        assert server.get(path).status_code in (404, 405)
+    assert server.get("/api/search?caption=" + "x" * 20_000).status_code == 414
+
+
+def test_token(library_index, home):
+    with pytest.raises(ValueError, match="needs a token"):
+        Settings(host="0.0.0.0")
+    with serve_index(library_index, host="0.0.0.0", token="s3cret") as server:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "voxdex-token=wrong"}, {"Authorization": "Bearer "}):
+            refused = server.get("/api/status", headers=headers)
+            assert refused.status_code == 401 and "token" in refused.json()["error"]
+        assert server.get("/?token=wrong").status_code == 401
+        assert server.get("/api/status", headers={"Authorization": "Bearer s3cret"}).status_code == 200
+        opened = server.get("/?token=s3cret&captions=calm", follow_redirects=False)
+        assert opened.status_code == 303 and opened.headers["location"] == "/?captions=calm"
+        assert "httponly" in opened.headers["set-cookie"].lower() and "samesite=strict" in opened.headers["set-cookie"].lower()
+        assert server.get("/").status_code == 200
+
+
+def test_limits_of_size_and_rate(library_index, home, monkeypatch):
+    clock = SimpleNamespace(now=time.time())
+    monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: clock.now))
+    with serve_index(library_index, max_upload_bytes=10_000, requests_per_minute=5) as server:
+        large = server.post("/api/sounds", files={"file": ("x.wav", b"x" * 20_000)})
+        assert large.status_code == 413 and "More than 0 MB" in large.json()["error"]
+        unannounced = server.post("/api/search", content=(b"x" * 5_000 for _ in range(4)))
+        assert unannounced.status_code == 413
+        assert [server.get("/api/status").status_code for _ in range(6)] == [200] * 4 + [429] * 2
+        clock.now += 59
+        assert server.get("/api/status").status_code == 429
+        clock.now += 2
+        assert server.get("/api/status").status_code == 200
+
+
+def test_moved_and_linked_recordings_are_not_served(tmp_path, mini, home):
+    audio, secret = tmp_path / "audio", tmp_path / "elsewhere.wav"
+    audio.mkdir()
+    write_sound(audio / "a.wav", voice(2.0, 110))
+    write_sound(audio / "b.wav", voice(2.0, 200))
+    write_sound(secret, voice(2.0, 300))
+    with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", 256) as store:
+        index(find_recordings([audio]), store, mini)
+    (audio / "a.wav").unlink()
+    (audio / "a.wav").symlink_to(secret)
+    (audio / "b.wav").unlink()
+    with serve_index(tmp_path / "index") as server:
+        whispering_hits = server.get("/api/search", params={"caption": "a voice"}).json()["hits"]
+        reasons = {
+            Path(hit["recording"]).name: server.get(f"/api/clips/{hit['id']}/{what}").json()["error"]
+            for hit in whispering_hits
+            for what in ("audio", "recording", "peaks")
+        }
+    assert "leads out of its folder" in reasons["a.wav"] and "it is gone" in reasons["b.wav"]
