@@ -41,6 +41,10 @@ class Surroundings:
     def __getitem__(self, rows: slice) -> "Surroundings":
         return Surroundings(*(getattr(self, field.name)[rows] for field in fields(self)))
 
+    def to(self, device: torch.device) -> "Surroundings":
+        """The same on a device."""
+        return Surroundings(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     def labels(self) -> list[dict[str, str]]:
         """For each clip the cells that its surroundings change, "" for what is no longer known."""
         return [self._labels(clip) if self.changed[clip] else {} for clip in range(len(self))]
@@ -89,24 +93,25 @@ def augment(waveform: Tensor, lengths: Tensor, surroundings: Surroundings, gener
     Args:
         waveform: [batch, samples] at 16 kHz, zero after `lengths` [batch].
         surroundings: of each clip.
-        generator: source of the noise and the rooms.
+        generator: source of the noise and the rooms, of the waveform's device.
 
     Returns:
         The same shape, zero after `lengths` again.
     """
     batch, samples = waveform.shape
+    surroundings = surroundings.to(waveform.device)
     size = 2 ** math.ceil(math.log2(samples + SAMPLE_RATE // 2))
-    hz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    hz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=waveform.device)
     gain_db = _smooth_curve(hz, surroundings.response_db) + _band(hz, surroundings.low_hz, surroundings.high_hz)
     room = torch.fft.rfft(_rooms(surroundings, generator), size)
     changed = torch.fft.irfft(torch.fft.rfft(waveform, size) * 10 ** (gain_db / 20) * room, size)[:, :samples]
 
-    noise = torch.randn(batch, size, generator=generator)
+    noise = torch.randn(batch, size, generator=generator, device=waveform.device)
     noise = torch.fft.irfft(torch.fft.rfft(noise) * 10 ** (_smooth_curve(hz, surroundings.noise_db) / 20), size)[:, :samples]
     level = changed.square().mean(1, keepdim=True).sqrt() / noise.square().mean(1, keepdim=True).sqrt()
     changed = changed + noise * level * (10 ** (-surroundings.snr_db / 20) * surroundings.noise)[:, None]
 
-    valid = torch.arange(samples) < lengths[:, None]
+    valid = torch.arange(samples, device=waveform.device) < lengths[:, None]
     return torch.where(surroundings.changed[:, None], changed, waveform) * valid
 
 
@@ -128,9 +133,10 @@ def _band(hz: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 def _rooms(surroundings: Surroundings, generator: torch.Generator) -> Tensor:
     """Impulse responses of 0.5 s, [batch, samples]: a direct sound, and after it decaying noise where there is a room."""
-    time = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
+    device = surroundings.room.device
+    time = torch.arange(SAMPLE_RATE // 2, device=device) / SAMPLE_RATE
     decay = 10 ** (-3 * time / surroundings.decay_seconds[:, None])
-    tail = torch.randn(len(surroundings), len(time), generator=generator) * decay
+    tail = torch.randn(len(surroundings), len(time), generator=generator, device=device) * decay
     gain = 10 ** (-surroundings.direct_db / 20) * surroundings.room
     tail = tail / tail.norm(dim=1, keepdim=True) * gain[:, None]
     tail[:, 0] = 1.0

@@ -167,13 +167,13 @@ class CaptionTrainer(Trainer):
         mine = self.place.part(len(rows))
         places = np.random.default_rng(self._seed("crops")).random(len(rows))
         seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
-        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
-        if self.schedule.augment:
-            noise = self._generator("augment", self.place.rank)
-            waveform = augment(waveform, lengths, surroundings[mine], noise)
+        crops = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
         ids, mask = tokens(self.tokenizer, captions.texts)
-        tensors = (tensor.to(self.place.device) for tensor in (waveform, lengths, ids[mine], mask[mine]))
-        return Batch(rows, clips.truth, *tensors, twisted, matches.to(self.place.device))
+        waveform, lengths, ids, mask = (side.to(self.place.device) for side in (*crops, ids[mine], mask[mine]))
+        if self.schedule.augment:
+            noise = self._generator("augment", self.place.rank, device=self.place.device)
+            waveform = augment(waveform, lengths, surroundings[mine], noise)
+        return Batch(rows, clips.truth, waveform, lengths, ids, mask, twisted, matches.to(self.place.device))
 
     def _fit_inputs(self) -> None:
         """Lets a tower of our own find out the scale of what it measures, on clips as training draws them."""

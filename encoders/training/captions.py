@@ -81,6 +81,8 @@ def _put_into_words(claims: list[Claim], rng: random.Random) -> Said:
             said.tails.append(_denial(label, rng))
         elif claim.attribute == "gender":
             said.gender, said.subject = label.name, _word(label.nouns, rng)
+        elif claim.attribute == "age" and not any(other.attribute == "gender" for other in claims) and rng.random() < 0.6:
+            said.subject = _word(label.nouns, rng)
         else:
             _say(said, label, rng)
     said.subject = said.subject or rng.choice(SPEAKERS)

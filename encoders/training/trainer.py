@@ -104,8 +104,8 @@ class Trainer(ABC):
     def _seed(self, *purpose: str | int) -> int:
         return random.Random(repr((self.schedule.seed, self.step_number, *purpose))).getrandbits(62)
 
-    def _generator(self, *purpose: str | int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed(*purpose))
+    def _generator(self, *purpose: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+        return torch.Generator(device).manual_seed(self._seed(*purpose))
 
     def _random(self, purpose: str) -> random.Random:
         return random.Random(self._seed(purpose))
