@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from encoders.networks import ConvNeXtSpeechTower, WhisperSpeechTower
 from encoders.training import losses
-from encoders.training.augment import augment, draw_surroundings
+from encoders.training.augment import Surroundings, augment, draw_surroundings
 from encoders.training.caption_writer import (
     ATTRIBUTE_COLUMNS,
     EXCLUSIVE,
@@ -36,10 +36,11 @@ FITTED_CLIPS = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch on the device: this process's clips and captions, and what is known of all processes'.
+    """This process's clips and captions, and what is known of all processes'.
 
     truth [all, claims]; waveform [part, samples], lengths [part]; ids and mask [part, tokens] of the clips' own captions.
     twisted: captions beside them that are false of one clip; matches [all, own and twisted captions].
+    surroundings: that this process's clips are to be put through.
     """
 
     rows: list[int]
@@ -50,6 +51,12 @@ class Batch:
     mask: Tensor
     twisted: list[str]
     matches: Tensor
+    surroundings: Surroundings
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        names = ("waveform", "lengths", "ids", "mask", "matches", "surroundings")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 class CaptionTrainer(Trainer):
@@ -73,9 +80,30 @@ class CaptionTrainer(Trainer):
     def validate(self, clips: Clips) -> Validation:
         return validate(self.kept, clips, self.tokenizer, self.place.device)
 
+    def draw(self) -> Batch:
+        epoch, index = divmod(self.step_number, self.steps_per_epoch)
+        rows = self._epoch(epoch)[index]
+        surroundings = draw_surroundings(len(rows), self._generator("surroundings"), self.schedule.augment)
+        furthest = math.log1p(self.schedule.speed_change)
+        speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
+        moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
+        heard = [cells | around for cells, around in zip(moved, surroundings.labels(), strict=True)]
+        clips = self.clips.select(rows).relabel(heard)
+        captions = draw_captions(clips, self._random("captions"), self.loss.denials)
+        matches, twisted = 2 * torch.eye(len(rows)) - 1, []
+        if self.loss.positives == "fitting":
+            twists = twist(clips, captions, self.loss.twists, self._random("twists"))
+            matches, twisted = fitting(clips, captions + twists), twists.texts
+        mine = self.place.part(len(rows))
+        places = np.random.default_rng(self._seed("crops")).random(len(rows))
+        seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
+        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
+        ids, mask = tokens(self.tokenizer, captions.texts)
+        return Batch(rows, clips.truth, waveform, lengths, ids[mine], mask[mine], twisted, matches, surroundings[mine])
+
     def _backward(self) -> dict[str, Tensor]:
         """With several parts, in two passes (Gao et al. 2021, GradCache)."""
-        batch = self._batch()
+        batch = self._augmented(next(self._draws).to(self.place.device))
         whole = slice(0, len(batch.lengths))
         if self.schedule.parts == 1:
             parts = self._losses(batch, *self._embed(batch, whole, 0))
@@ -92,6 +120,12 @@ class CaptionTrainer(Trainer):
             again = self._embed(batch, piece, i)
             torch.autograd.backward(again, [side.grad[piece] for side in (speech, text)])
         return parts
+
+    def _augmented(self, batch: Batch) -> Batch:
+        if not self.schedule.augment:
+            return batch
+        noise = self._generator("augment", self.place.rank, device=self.place.device)
+        return replace(batch, waveform=augment(batch.waveform, batch.lengths, batch.surroundings, noise))
 
     def _embed(self, batch: Batch, piece: slice, number: int) -> tuple[Tensor, Tensor]:
         """Embeddings of a piece of this process's batch; the same dropout whenever it is the same piece of the same step."""
@@ -149,31 +183,6 @@ class CaptionTrainer(Trainer):
     def _embed_prompts(self, prompts: list[str]) -> Tensor:
         with self._precision():
             return self.network.embed_text(*(part.to(self.place.device) for part in tokens(self.tokenizer, prompts)))
-
-    def _batch(self) -> Batch:
-        epoch, index = divmod(self.step_number, self.steps_per_epoch)
-        rows = self._epoch(epoch)[index]
-        surroundings = draw_surroundings(len(rows), self._generator("surroundings"), self.schedule.augment)
-        furthest = math.log1p(self.schedule.speed_change)
-        speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
-        moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
-        heard = [cells | around for cells, around in zip(moved, surroundings.labels(), strict=True)]
-        clips = self.clips.select(rows).relabel(heard)
-        captions = draw_captions(clips, self._random("captions"), self.loss.denials)
-        matches, twisted = 2 * torch.eye(len(rows)) - 1, []
-        if self.loss.positives == "fitting":
-            twists = twist(clips, captions, self.loss.twists, self._random("twists"))
-            matches, twisted = fitting(clips, captions + twists), twists.texts
-        mine = self.place.part(len(rows))
-        places = np.random.default_rng(self._seed("crops")).random(len(rows))
-        seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
-        crops = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
-        ids, mask = tokens(self.tokenizer, captions.texts)
-        waveform, lengths, ids, mask = (side.to(self.place.device) for side in (*crops, ids[mine], mask[mine]))
-        if self.schedule.augment:
-            noise = self._generator("augment", self.place.rank, device=self.place.device)
-            waveform = augment(waveform, lengths, surroundings[mine], noise)
-        return Batch(rows, clips.truth, waveform, lengths, ids, mask, twisted, matches.to(self.place.device))
 
     def _fit_inputs(self) -> None:
         """Lets a tower of our own find out the scale of what it measures, on clips as training draws them."""

@@ -5,7 +5,7 @@ between parts of clips and of sequences, so that words inside clips are found, a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -107,7 +107,8 @@ class PhoneticTrainer(Trainer):
         return Validation(named, intelligibility=curve)
 
     def _backward(self) -> dict[str, Tensor]:
-        batch = self._batch()
+        batch = next(self._draws)
+        batch = replace(batch, waveform=batch.waveform.to(self.place.device), lengths=batch.lengths.to(self.place.device))
         torch.manual_seed(self._seed("dropout", self.place.rank))
         network, tower = self.network, self.network.speech_tower
         with self._precision():
@@ -182,7 +183,7 @@ class PhoneticTrainer(Trainer):
             ids = gather(ids.to(self.place.device), self.place)
         return 2.0 * (ids[:, None] == ids).all(dim=-1) - 1.0
 
-    def _batch(self) -> Batch:
+    def draw(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
         rows = self._epoch(epoch)[index]
         rows = rows[self.place.part(len(rows))]
@@ -200,7 +201,7 @@ class PhoneticTrainer(Trainer):
             waveform = augment(waveform, lengths, surroundings, generator)
         chance = self.schedule.noise * min(1.0, self.step_number / (CALM * self.total_steps))
         waveform = add_disturbance(waveform, lengths, chance, self.schedule.noise_db, generator)
-        return Batch(waveform.to(self.place.device), lengths.to(self.place.device), spoken, corrupted, shares)
+        return Batch(waveform, lengths, spoken, corrupted, shares)
 
     def _pad(self, sequences: list[list[int]]) -> tuple[Tensor, Tensor]:
         ids, mask = pad(sequences)

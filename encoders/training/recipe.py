@@ -31,7 +31,8 @@ class Schedule:
     are put through random rooms, lines and noise. speed_change: how much faster or slower clips are played at most, and so
     higher or lower (Ko et al. 2015; 0.1: from 1 / 1.1 to 1.1). noise: share of clips put under white noise or other voices,
     noise_db: which are from so many dB to so many dB louder than the clip. validate_every, save_every: steps (0 = each epoch).
-    keep: "last" or "best", by the mean of the validation's figures.
+    keep: "last" or "best", by the mean of the validation's figures. workers: processes that draw batches ahead, for a GPU
+    that would wait for them; none changes what is learned.
     """
 
     seed: int = 1
@@ -59,6 +60,7 @@ class Schedule:
     validate_every: int = 0
     save_every: int = 0
     keep: str = "last"
+    workers: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ import copy
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
 from encoders.networks import DualEncoder
 from encoders.training.data import Clips
@@ -17,6 +20,17 @@ from encoders.training.recipe import Recipe
 from encoders.training.sampling import epoch_batches
 from encoders.training.sources import Bundle
 from encoders.training.validation import Validation
+
+
+class Draws(Dataset):
+    """What a trainer draws at each step; a process that reads ahead has a trainer of its own."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self.trainer = trainer
+
+    def __getitem__(self, step: int) -> Any:
+        self.trainer.step_number = step
+        return self.trainer.draw()
 
 
 class Trainer(ABC):
@@ -51,6 +65,10 @@ class Trainer(ABC):
     @abstractmethod
     def validate(self, clips: Clips) -> Validation:
         """How good the kept weights are on held-out clips."""
+
+    @abstractmethod
+    def draw(self) -> Any:
+        """This step's batch, not on the device yet."""
 
     @abstractmethod
     def _backward(self) -> dict[str, Tensor]:
@@ -93,6 +111,21 @@ class Trainer(ABC):
         if not self.schedule.one_cycle:
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.total_steps - warm)))
+
+    @cached_property
+    def _draws(self) -> Iterator[Any]:
+        """Batches from this step on."""
+        steps = range(self.step_number, self.total_steps)
+        return iter(
+            DataLoader(
+                Draws(self),
+                batch_size=None,
+                sampler=steps,
+                num_workers=self.schedule.workers,
+                collate_fn=lambda batch: batch,
+                generator=torch.Generator(),
+            )
+        )
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, of which the last one asked for is remembered."""
