@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +13,7 @@ from voxdex.encoders.networks.speech_tower import ConvNeXtSpeechTower
 from voxdex.encoders.networks.whisper_tower import WhisperSpeechTower
 from voxdex.encoders.training import losses
 from voxdex.encoders.training.annotate.label_rules import played
-from voxdex.encoders.training.data.augment import augment, draw_conditions
+from voxdex.encoders.training.data.augment import RecordingConditions, augment, draw_conditions
 from voxdex.encoders.training.data.caption_sampling import (
     ATTRIBUTE_COLUMNS,
     EXCLUSIVE,
@@ -37,10 +37,11 @@ FITTED_CLIPS = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch on the device: this process's part of the clips and captions, and the truth of all.
+    """A batch: this process's part of the clips and captions, and the truth of all.
 
     truth [all, claims]; waveform [part, samples], lengths [part]; ids and mask [part, tokens] of the clips' captions.
-    hard_negatives: further captions, each false of one clip; matches [all, captions and hard negatives].
+    hard_negatives: further captions, each false of one clip; matches [all, captions and hard negatives]. conditions: recording
+    conditions to augment this process's clips with.
     """
 
     rows: list[int]
@@ -51,6 +52,12 @@ class Batch:
     mask: Tensor
     hard_negatives: list[str]
     matches: Tensor
+    conditions: RecordingConditions
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        names = ("waveform", "lengths", "ids", "mask", "matches", "conditions")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 class CaptionTrainer(Trainer):
@@ -74,9 +81,31 @@ class CaptionTrainer(Trainer):
     def validate(self, clips: Clips) -> Validation:
         return validate(self.kept, clips, self.tokenizer, self.group.device)
 
+    def draw(self) -> Batch:
+        epoch, index = divmod(self.step_number, self.steps_per_epoch)
+        rows = self._epoch(epoch)[index]
+        conditions = draw_conditions(len(rows), self._generator("surroundings"), self.schedule.augment)
+        furthest = math.log1p(self.schedule.speed_change)
+        speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
+        moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
+        relabelled = [cells | around for cells, around in zip(moved, conditions.labels(), strict=True)]
+        clips = self.clips.select(rows).relabel(relabelled)
+        captions = draw_captions(clips, self._random("captions"), self.loss.negations)
+        matches = 2 * torch.eye(len(rows)) - 1
+        hard_negatives: list[str] = []
+        if self.loss.positives == "labels":
+            false = hard_negative_captions(clips, captions, self.loss.hard_negatives, self._random("twists"))
+            matches, hard_negatives = caption_matches(clips, captions + false), false.texts
+        mine = self.group.part(len(rows))
+        places = np.random.default_rng(self._seed("crops")).random(len(rows))
+        seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
+        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
+        ids, mask = tokens(self.tokenizer, captions.texts)
+        return Batch(rows, clips.truth, waveform, lengths, ids[mine], mask[mine], hard_negatives, matches, conditions[mine])
+
     def _backward(self) -> dict[str, Tensor]:
         """With several chunks, embed in two passes (Gao et al. 2021, GradCache)."""
-        batch = self._batch()
+        batch = self._augmented(next(self._batches).to(self.group.device))
         whole = slice(0, len(batch.lengths))
         if self.schedule.grad_cache_chunks == 1:
             parts = self._losses(batch, *self._embed(batch, whole, 0))
@@ -93,6 +122,12 @@ class CaptionTrainer(Trainer):
             again = self._embed(batch, piece, i)
             torch.autograd.backward(again, [side.grad[piece] for side in (speech, text) if side.grad is not None])
         return parts
+
+    def _augmented(self, batch: Batch) -> Batch:
+        if not self.schedule.augment:
+            return batch
+        noise = self._generator("augment", self.group.rank, device=self.group.device)
+        return replace(batch, waveform=augment(batch.waveform, batch.lengths, batch.conditions, noise))
 
     def _embed(self, batch: Batch, piece: slice, number: int) -> tuple[Tensor, Tensor]:
         """Embed a chunk of this process's batch, with the same dropout for the same chunk of the same step."""
@@ -152,41 +187,6 @@ class CaptionTrainer(Trainer):
     def _embed_prompts(self, prompts: list[str]) -> Tensor:
         with self._precision():
             return self.network.embed_text(*(part.to(self.group.device) for part in tokens(self.tokenizer, prompts)))
-
-    def _batch(self) -> Batch:
-        epoch, index = divmod(self.step_number, self.steps_per_epoch)
-        rows = self._epoch(epoch)[index]
-        conditions = draw_conditions(len(rows), self._generator("surroundings"), self.schedule.augment)
-        furthest = math.log1p(self.schedule.speed_change)
-        speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
-        moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
-        relabelled = [cells | around for cells, around in zip(moved, conditions.labels(), strict=True)]
-        clips = self.clips.select(rows).relabel(relabelled)
-        captions = draw_captions(clips, self._random("captions"), self.loss.negations)
-        matches = 2 * torch.eye(len(rows)) - 1
-        hard_negatives: list[str] = []
-        if self.loss.positives == "labels":
-            false = hard_negative_captions(clips, captions, self.loss.hard_negatives, self._random("twists"))
-            matches, hard_negatives = caption_matches(clips, captions + false), false.texts
-        mine = self.group.part(len(rows))
-        places = np.random.default_rng(self._seed("crops")).random(len(rows))
-        seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
-        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
-        if self.schedule.augment:
-            noise = self._generator("augment", self.group.rank)
-            waveform = augment(waveform, lengths, conditions[mine], noise)
-        ids, mask = tokens(self.tokenizer, captions.texts)
-        device = self.group.device
-        return Batch(
-            rows=rows,
-            truth=clips.truth,
-            waveform=waveform.to(device),
-            lengths=lengths.to(device),
-            ids=ids[mine].to(device),
-            mask=mask[mine].to(device),
-            hard_negatives=hard_negatives,
-            matches=matches.to(device),
-        )
 
     def _fit_inputs(self) -> None:
         """Fit the scale of a tower's statistics to clips as training draws them."""

@@ -106,7 +106,8 @@ class PhoneticTrainer(Trainer):
         return Validation([replace(metric, set="held out") for metric in metrics], intelligibility=curve)
 
     def _backward(self) -> dict[str, Tensor]:
-        batch = self._batch()
+        batch = next(self._batches)
+        batch = replace(batch, waveform=batch.waveform.to(self.group.device), lengths=batch.lengths.to(self.group.device))
         torch.manual_seed(self._seed("dropout", self.group.rank))
         network, tower = self.network, acoustic_tower(self.network)
         with self._precision():
@@ -181,7 +182,7 @@ class PhoneticTrainer(Trainer):
             ids = gather(ids.to(self.group.device), self.group)
         return 2.0 * (ids[:, None] == ids).all(dim=-1) - 1.0
 
-    def _batch(self) -> Batch:
+    def draw(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
         rows = self._epoch(epoch)[index]
         rows = rows[self.group.part(len(rows))]
@@ -199,7 +200,7 @@ class PhoneticTrainer(Trainer):
             waveform = augment(waveform, lengths, conditions, generator)
         chance = self.schedule.noise * min(1.0, self.step_number / (CALM * self.total_steps))
         waveform = add_disturbance(waveform, lengths, chance, self.schedule.noise_db, generator)
-        return Batch(waveform.to(self.group.device), lengths.to(self.group.device), spoken, corrupted, shares)
+        return Batch(waveform, lengths, spoken, corrupted, shares)
 
     def _pad(self, sequences: list[list[int]]) -> tuple[Tensor, Tensor]:
         ids, mask = pad(sequences)

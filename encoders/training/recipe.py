@@ -35,6 +35,7 @@ class Schedule:
     (Ko et al. 2015; 0.1: factors of 1 / 1.1 to 1.1). noise: fraction of clips mixed with white noise or other voices,
     noise_db: level of that noise over the clip's in dB, lowest and highest.
     validate_every, save_every: steps (0: each epoch). keep: "last" or "best" weights, by the mean of the validation's metrics.
+    workers: processes that draw batches ahead, for a GPU that would wait for them; they do not change the result.
     """
 
     seed: int = 1
@@ -62,6 +63,7 @@ class Schedule:
     validate_every: int = 0
     save_every: int = 0
     keep: str = "last"
+    workers: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ import copy
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
 from voxdex.encoders.errors import DivergenceError
 from voxdex.encoders.networks.dual_encoder import DualEncoder
@@ -21,6 +23,17 @@ from voxdex.encoders.training.recipe import Recipe
 from voxdex.encoders.training.validation import Validation
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+class StepBatches(Dataset[Any]):
+    """The batches of a trainer by step. A process that draws batches ahead has a trainer of its own."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self.trainer = trainer
+
+    def __getitem__(self, step: int) -> Any:
+        self.trainer.step_number = step
+        return self.trainer.draw()
 
 
 class Trainer(ABC):
@@ -57,6 +70,10 @@ class Trainer(ABC):
     @abstractmethod
     def validate(self, clips: Clips) -> Validation:
         """Validate the kept weights on held-out clips."""
+
+    @abstractmethod
+    def draw(self) -> Any:
+        """Draw this step's batch, not yet on the device."""
 
     @abstractmethod
     def _backward(self) -> dict[str, Tensor]:
@@ -104,6 +121,21 @@ class Trainer(ABC):
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.total_steps - warm)))
 
+    @cached_property
+    def _batches(self) -> Iterator[Any]:
+        """The batches from this step on."""
+        steps = range(self.step_number, self.total_steps)
+        return iter(
+            DataLoader(
+                StepBatches(self),
+                batch_size=None,
+                sampler=steps,
+                num_workers=self.schedule.workers,
+                collate_fn=lambda batch: batch,
+                generator=torch.Generator(),
+            )
+        )
+
     def _epoch(self, epoch: int) -> list[list[int]]:
         """Return the batches of an epoch; those of the last epoch are cached."""
         if getattr(self, "_drawn", (None, None))[0] != epoch:
@@ -114,8 +146,8 @@ class Trainer(ABC):
     def _seed(self, *purpose: str | int) -> int:
         return random.Random(repr((self.schedule.seed, self.step_number, *purpose))).getrandbits(62)
 
-    def _generator(self, *purpose: str | int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed(*purpose))
+    def _generator(self, *purpose: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+        return torch.Generator(device).manual_seed(self._seed(*purpose))
 
     def _random(self, purpose: str) -> random.Random:
         return random.Random(self._seed(purpose))

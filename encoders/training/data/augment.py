@@ -41,6 +41,10 @@ class RecordingConditions:
     def __getitem__(self, rows: slice) -> "RecordingConditions":
         return RecordingConditions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
+    def to(self, device: torch.device) -> "RecordingConditions":
+        """Return the conditions on a device."""
+        return RecordingConditions(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     def labels(self) -> list[dict[str, str]]:
         """Return for each clip the cells that its conditions change, "" for labels that become unknown."""
         return [self._labels(clip) if self.changed[clip] else {} for clip in range(len(self))]
@@ -89,24 +93,25 @@ def augment(waveform: Tensor, lengths: Tensor, conditions: RecordingConditions, 
     Args:
         waveform: [batch, samples] at 16 kHz, zero after `lengths` [batch].
         conditions: conditions of each clip.
-        generator: random generator of noise and rooms.
+        generator: random generator of noise and rooms, of the waveform's device.
 
     Returns:
         The same shape, zero after `lengths` again.
     """
     batch, samples = waveform.shape
+    conditions = conditions.to(waveform.device)
     size = 2 ** math.ceil(math.log2(samples + SAMPLE_RATE // 2))
-    hz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    hz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=waveform.device)
     gain_db = _smooth_curve(hz, conditions.response_db) + _band(hz, conditions.low_hz, conditions.high_hz)
     room = torch.fft.rfft(_rooms(conditions, generator), size)
     changed = torch.fft.irfft(torch.fft.rfft(waveform, size) * 10 ** (gain_db / 20) * room, size)[:, :samples]
 
-    noise = torch.randn(batch, size, generator=generator)
+    noise = torch.randn(batch, size, generator=generator, device=waveform.device)
     noise = torch.fft.irfft(torch.fft.rfft(noise) * 10 ** (_smooth_curve(hz, conditions.noise_db) / 20), size)[:, :samples]
     level = changed.square().mean(1, keepdim=True).sqrt() / noise.square().mean(1, keepdim=True).sqrt()
     changed = changed + noise * level * (10 ** (-conditions.snr_db / 20) * conditions.noise)[:, None]
 
-    valid = torch.arange(samples) < lengths[:, None]
+    valid = torch.arange(samples, device=waveform.device) < lengths[:, None]
     return torch.where(conditions.changed[:, None], changed, waveform) * valid
 
 
@@ -128,9 +133,10 @@ def _band(hz: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 def _rooms(conditions: RecordingConditions, generator: torch.Generator) -> Tensor:
     """Return impulse responses of 0.5 s [batch, samples]: the direct sound, followed by decaying noise in a room."""
-    time = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
+    device = conditions.room.device
+    time = torch.arange(SAMPLE_RATE // 2, device=device) / SAMPLE_RATE
     decay = 10 ** (-3 * time / conditions.decay_seconds[:, None])
-    tail = torch.randn(len(conditions), len(time), generator=generator) * decay
+    tail = torch.randn(len(conditions), len(time), generator=generator, device=device) * decay
     gain = 10 ** (-conditions.direct_db / 20) * conditions.room
     tail = tail / tail.norm(dim=1, keepdim=True) * gain[:, None]
     tail[:, 0] = 1.0

@@ -87,6 +87,8 @@ def _put_into_words(claims: list[Claim], rng: random.Random) -> Phrases:
             phrases.tails.append(_negation(label, rng))
         elif claim.attribute == "gender":
             phrases.gender, phrases.subject = label.name, _word(label.nouns, rng)
+        elif claim.attribute == "age" and not any(other.attribute == "gender" for other in claims) and rng.random() < 0.6:
+            phrases.subject = _word(label.nouns, rng)
         else:
             _add_label(phrases, label, rng)
     phrases.subject = phrases.subject or rng.choice(SPEAKERS)

@@ -14,7 +14,7 @@ CREMA_D_EMOTIONS = {
     "ANG": "angry", "DIS": "disgusted", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"
 }  # fmt: skip
 CREMA_D_INTENSITIES = {"LO": "normal", "HI": "strong"}
-AGES = {"young": range(17, 31), "middle-aged": range(38, 56), "old": range(62, 120)}
+AGES = {"child": range(3, 13), "young": range(17, 31), "middle-aged": range(38, 56), "old": range(62, 120)}
 """Ranges of years for the labels of age."""
 
 
@@ -38,11 +38,17 @@ def read_corpus(folder: Path) -> list[dict[str, str]]:
 
 
 def _with_ages(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Years as labels; "" between labels, and where all of a data set is of one age, which would pass for its channel."""
+    """Years as labels; "" between labels, and where all of a data set is of one age, which would pass for its channel.
+
+    Gender is that of an adult voice: children have none.
+    """
     ages = [next((name for name, years in AGES.items() if row["age"] and int(float(row["age"])) in years), "") for row in rows]
     found = {(row["dataset"], age) for row, age in zip(rows, ages, strict=True) if age}
     varied = {name for name, count in Counter(name for name, _ in found).items() if count > 1}
-    return [row | {"age": age if row["dataset"] in varied else ""} for row, age in zip(rows, ages, strict=True)]
+    return [
+        row | {"age": age if row["dataset"] in varied else "", "gender": "" if age == "child" else row["gender"]}
+        for row, age in zip(rows, ages, strict=True)
+    ]
 
 
 def _crema_d(folder: Path) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -51,6 +52,10 @@ UNKNOWN_BAND = {"indian-emospeech"}
 UNEVEN_LEVELS = {"indian-emospeech", "turev", "sdap-voices"}
 """Data sets whose level is unrelated to vocal effort."""
 NOT_ALL_MODAL = {"sdap-voices"}
+UNKNOWN_ACCENT = {"fsdd", "indian-emospeech"}
+"""Data sets of too few words, or in a variety of English that is native where it is spoken."""
+MIN_ACCENT_STRENGTH = 3
+"""Strength of an accent, of 10 by the speaker's own judgement, from which on it counts as foreign."""
 NEVER_TRAINED_ON = "evaluation only"
 """Words of licences that are not used."""
 STRETCH_SECONDS = 8.0
@@ -110,6 +115,17 @@ def efforts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
     return found
 
 
+def accent(row: dict[str, str]) -> str:
+    """Return "native" or "foreign" for English, by the language of a clip ("en-US", "en, Hindi accent"); "" if unknown."""
+    language = row.get("language", "")
+    if not language.lower().startswith("en") or row["dataset"] in UNKNOWN_ACCENT:
+        return ""
+    if "accent" not in language:
+        return "native"
+    strength = re.search(r"accent strength (\d+)/10", row["style"])
+    return "" if strength and int(strength[1]) < MIN_ACCENT_STRENGTH else "foreign"
+
+
 def describe(held_out: set[str], folder: Path, row: dict[str, str]) -> list[dict[str, str]]:
     """Return a row for each clip of a recording; clips that are cut are written to `folder`."""
     samples = read_audio(Path(row["path"]), MOST_SECONDS)
@@ -136,6 +152,8 @@ def _describe(held_out: set[str], row: dict[str, str], samples: np.ndarray) -> d
         **kept,
         "split": "valid" if row["speaker"] in held_out else "train",
         "emotion": row["emotion"] or ("neutral|calm" if row["dataset"] in READ_SPEECH else ""),
+        "loudness": "loud" if row["style"] == "shouted" else "",
+        "accent": accent(row),
         "phonation": "" if voted.get("texture") or row["dataset"] in NOT_ALL_MODAL else "modal",
         "channel": "telephone" if row["dataset"] in TELEPHONE_BAND else "" if row["dataset"] in UNKNOWN_BAND else "full-band",
         **voted,
@@ -194,7 +212,7 @@ def main(speech: Path, added: tuple[Path, ...], out: Path, edits: int, seed: int
     done = resumed(partial(describe, held_out_speakers(rows), out / "stretches"), rows, out / "measured.jsonl")
     manifest = [row for found in tqdm(done, total=len(rows), desc="measure", mininterval=10) for row in found]
     loudness = efforts(manifest)
-    manifest = [row | {"loudness": loudness.get(row["path"], "")} for row in manifest]
+    manifest = [row | {"loudness": loudness.get(row["path"], row["loudness"])} for row in manifest]
 
     by_speaker = defaultdict(list)
     for row in manifest:
