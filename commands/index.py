@@ -204,7 +204,7 @@ def show_plan(plan: IndexPlan, *, prunes: bool, json_output: bool) -> None:
     else:
         missing = f"{len(plan.missing)} ({'would be dropped' if prunes else 'kept without --prune'})"
         embedded = f"{len(plan.new)} new, {len(plan.changed)} changed"
-        unchanged = f"{len(plan.unchanged)}, and {len(plan.known)} moved or copied"
+        unchanged = f"{len(plan.unchanged)}, and {len(plan.moved)} moved or copied"
         print_lines({"would embed": embedded, "unchanged": unchanged, "missing": missing})
     exit_with_failures(True, [asdict(failure) for failure in plan.failed])
 

@@ -191,14 +191,14 @@ def announce_model(encoder: Model) -> None:
 
 def show_licence_once(card: ModelCard) -> None:
     """Print the licence of a model, the first time that this user opens it."""
-    told = voxdex_home() / "licences-told.txt"
+    shown = voxdex_home() / "licences-shown.txt"
     line = f"{card.name} {card.version}: {card.licence}\n"
     with suppress(OSError):  # a data folder that cannot be read or written: the licence is printed again
-        before = told.read_text(encoding="utf-8", errors="replace") if told.exists() else ""
+        before = shown.read_text(encoding="utf-8", errors="replace") if shown.exists() else ""
         if line in before:
             return
-        told.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(told, before + line)
+        shown.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(shown, before + line)
     print_note(
         f"The model {card.name} is licensed {card.licence}. `voxdex models` lists all; VOXDEX_MODEL or --model takes another."
     )

@@ -13,14 +13,14 @@ from voxdex.indexer.store.base import Store
 class IndexPlan:
     """Paths by what a run would do with them.
 
-    new: embedded for the first time. changed: embedded again, if only for phonetic vectors. known: moved, copied or touched
+    new: embedded for the first time. changed: embedded again, if only for phonetic vectors. moved: moved, copied or touched
     files with an indexed content, of which nothing is embedded. unchanged: skipped. missing: indexed, under the scan's roots,
     but no longer existing.
     """
 
     new: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
@@ -53,7 +53,7 @@ def plan_index(scan: ScanResult, store: Store | None, *, phonetic: str = "", ret
             plan.failed.append(Failure(path, str(error)))
             continue
         if content in hashes:
-            plan.known.append(path)
+            plan.moved.append(path)
         else:
             (plan.changed if path in indexed else plan.new).append(path)
             hashes.add(content)

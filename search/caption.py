@@ -25,8 +25,6 @@ MIN_PROBABILITY = 0.6
 """Probability from which on a label is in a composed caption."""
 ORDER = ("emotion", "texture", "brightness")
 """Attributes whose adjectives come before the noun, in this order; those of other attributes follow it."""
-UNREMARKABLE = frozenset({"neutral", "medium", "modal", "adult", "normal", "clean"})
-"""Labels that composed captions leave out."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +115,12 @@ def compose(predictions: Mapping[str, Prediction]) -> str:
     Args:
         predictions: by attribute, as from AttributeTagger.
     """
+    attributes = load_attributes()
     labels = {
         name: label
         for name, each in predictions.items()
-        if each.probability >= MIN_PROBABILITY and each.label not in UNREMARKABLE
-        if (label := load_attributes()[name].find(each.label))
+        if each.probability >= MIN_PROBABILITY and each.label != attributes[name].unremarkable
+        if (label := attributes[name].find(each.label))
     }
     gender, age, pitch = (labels.pop(name, None) for name in ("gender", "age", "pitch"))
     before = [labels.pop(name).adjectives[0] for name in ORDER if name in labels]

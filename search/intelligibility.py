@@ -93,7 +93,7 @@ def transcripts(utterances: Sequence[Utterance]) -> list[str]:
     sequences = [utterance.phonemes or "".join(to_phonemes([utterance.text], utterance.language)) for utterance in utterances]
     for utterance, phonemes in zip(utterances, sequences, strict=True):
         if not phonemes.strip():
-            raise QueryError(f"There is nothing to say in {utterance.text!r}: give a text, or phonemes (IPA).")
+            raise QueryError(f"{utterance.text!r} has no words to pronounce: give a text, or phonemes (IPA).")
     return sequences
 
 

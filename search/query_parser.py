@@ -64,15 +64,13 @@ def parse_phonemes(text: str, language: str) -> str:
     ipa = re.fullmatch(r"/(.+)/", text.strip(), re.DOTALL)
     if (ipa and has_words(ipa[1])) or not text:
         return ipa[1] if ipa else ""
-    if not has_words(text):
-        raise QueryError(f"Nothing of {short(text)} can be said: give words, or IPA between slashes.")
     try:
-        phonemes = to_phonemes([text], language)[0]
+        phonemes = to_phonemes([text], language)[0] if has_words(text) else ""
     except EspeakError as error:
         raise QueryError(str(error)) from error
     if phonemes:
         return phonemes
-    raise QueryError(f"Nothing of {short(text)} can be said: give words, or IPA between slashes.")
+    raise QueryError(f"{short(text)} has no words to pronounce: give words, or IPA between slashes.")
 
 
 def parse_direction(text: str) -> Direction:

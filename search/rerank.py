@@ -34,16 +34,16 @@ class Reward:
 
     Args:
         model: the model.
-        likeness: weight of the reference against the caption where both are given, 0 to 1.
+        reference_weight: weight of the reference against the caption where both are given, 0 to 1.
 
     Raises:
-        QueryError: likeness is not from 0 to 1.
+        QueryError: reference_weight is not from 0 to 1.
     """
 
-    def __init__(self, model: Model, likeness: float = 0.5) -> None:
-        if not 0 <= likeness <= 1:
-            raise QueryError(f"The weight of a reference is from 0 to 1, not {likeness:g}.")
-        self._model, self._likeness = model, likeness
+    def __init__(self, model: Model, reference_weight: float = 0.5) -> None:
+        if not 0 <= reference_weight <= 1:
+            raise QueryError(f"The weight of a reference is from 0 to 1, not {reference_weight:g}.")
+        self._model, self._reference_weight = model, reference_weight
         self._max_samples = int(model.card.max_seconds * SAMPLE_RATE)
         self._captions: dict[str, np.ndarray] = {}
         self._references: dict[Path | str, np.ndarray] = {}
@@ -110,7 +110,8 @@ class Reward:
             return self._captions[caption]
         if not caption:
             return self.reference_vector(reference)
-        return (1 - self._likeness) * self._captions[caption] + self._likeness * self.reference_vector(reference)
+        weight = self._reference_weight
+        return (1 - weight) * self._captions[caption] + weight * self.reference_vector(reference)
 
 
 @dataclass(frozen=True)

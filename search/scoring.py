@@ -262,7 +262,7 @@ def _checked_caption(caption: str) -> ParsedCaption:
     if not caption.strip():
         raise QueryError("A caption is empty: describe a voice in words.")
     if len(caption) > MAX_CAPTION:
-        raise QueryError(f"A caption has {len(caption)} characters; say it in {MAX_CAPTION} at most.")
+        raise QueryError(f"A caption has {len(caption)} characters; the limit is {MAX_CAPTION}.")
     parsed = parse_caption(check_text(caption))
     if not (parsed.affirmed or parsed.negated):
         raise QueryError(f"The caption {short(caption)} has no words: describe a voice, as in 'a calm woman'.")

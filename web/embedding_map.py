@@ -119,12 +119,12 @@ class EmbeddingMap:
         saved = self._folder / f"{digest}.npz"
         try:
             with np.load(saved) as file:
-                coordinates, method = file["places"], str(file["how"])
+                coordinates, method = file["coordinates"], str(file["method"])
         except (OSError, ValueError, KeyError, BadZipFile):
             coordinates, method = _project(np.stack(vectors))
             self._folder.mkdir(parents=True, exist_ok=True)
             with replaced(saved) as new, new.open("wb") as file:
-                np.savez(file, places=coordinates, how=method)
+                np.savez(file, coordinates=coordinates, method=method)
         colours = {
             attribute.name: _colours(
                 [label.name for label in attribute.labels], [each.get(attribute.name) for each in predictions]

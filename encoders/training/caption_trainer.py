@@ -160,8 +160,8 @@ class CaptionTrainer(Trainer):
         furthest = math.log1p(self.schedule.speed_change)
         speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
         moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
-        heard = [cells | around for cells, around in zip(moved, conditions.labels(), strict=True)]
-        clips = self.clips.select(rows).relabel(heard)
+        relabelled = [cells | around for cells, around in zip(moved, conditions.labels(), strict=True)]
+        clips = self.clips.select(rows).relabel(relabelled)
         captions = draw_captions(clips, self._random("captions"), self.loss.negations)
         matches = 2 * torch.eye(len(rows)) - 1
         hard_negatives: list[str] = []

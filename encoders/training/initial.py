@@ -54,11 +54,11 @@ def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBund
         raise SourceError(
             "The recipe names no text_tower.source, so there is no tokenizer. Give one with --set text_tower.source=..."
         )
-    heard: dict[str, Tensor] = {}
+    encoder_weights: dict[str, Tensor] = {}
     if speech["kind"] == "pretrained":
         speech = pretrained_speech(speech_source, **speech)
     if speech["kind"] == "whisper" and speech_source:
-        shape, heard = whisper_encoder(speech_source)
+        shape, encoder_weights = whisper_encoder(speech_source)
         speech |= {name: shape[name] for name in ("mel_bins", "width", "heads")}
     if text["kind"] == "pretrained":
         text["config"] = pretrained_description(text_source, text.get("config"))
@@ -71,8 +71,8 @@ def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBund
         tower = getattr(network, part)
         if architecture[part]["kind"] == "pretrained":
             _load(tower.model, _pretrained_weights(source, architecture[part]["config"]), source)
-        elif part == "speech_tower" and heard:
-            _load(tower.encoder, heard, source)
+        elif part == "speech_tower" and encoder_weights:
+            _load(tower.encoder, encoder_weights, source)
         elif source:
             _load(tower, read_weights(Path(source) / TEXT_TOWER), source)
     return TrainingBundle(network, architecture, tokenizer)

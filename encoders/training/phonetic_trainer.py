@@ -75,17 +75,17 @@ class PhoneticTrainer(Trainer):
         network, device = self.kept.eval(), self.group.device
         tower, ids = acoustic_tower(network), self.tokenizer.get_vocab()
         short = clips.select(np.flatnonzero(clips.lengths <= 10 * SAMPLE_RATE).tolist())
-        said = [self.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(short.rows)]
+        transcripts = [self.tokenizer.encode(phonemes).tokens for phonemes in phonemes_of(short.rows)]
 
         @torch.inference_mode()
         def hear(sounds: list[np.ndarray]) -> list[PhoneticEmbedding]:
             waveform, lengths = (torch.from_numpy(side).to(device) for side in pad_clips(sounds).values())
-            heard = tower.listen(waveform, lengths)
-            vectors = network.project_speech(tower.pool(heard.states, heard.weights))
-            sides = (side.float().cpu().numpy() for side in (vectors, heard.log_probs))
+            outputs = tower.listen(waveform, lengths)
+            vectors = network.project_speech(tower.pool(outputs.states, outputs.weights))
+            sides = (side.float().cpu().numpy() for side in (vectors, outputs.log_probs))
             return [
                 PhoneticEmbedding(vector, shares[:frames])
-                for vector, shares, frames in zip(*sides, heard.frames.tolist(), strict=True)
+                for vector, shares, frames in zip(*sides, outputs.frames.tolist(), strict=True)
             ]
 
         def ids_of(sequences: Sequence[Sequence[str]]) -> list[list[int]]:
@@ -102,7 +102,7 @@ class PhoneticTrainer(Trainer):
         )
         sounds = [short.samples(i) for i in range(len(short))]
         clear = scorer.listen(sounds)
-        metrics, curve = evaluate_scraps(scorer, sounds, clear, said), fit_intelligibility(scorer, clear, said)
+        metrics, curve = evaluate_scraps(scorer, sounds, clear, transcripts), fit_intelligibility(scorer, clear, transcripts)
         return Validation([replace(metric, set="held out") for metric in metrics], intelligibility=curve)
 
     def _backward(self) -> dict[str, Tensor]:
@@ -110,15 +110,15 @@ class PhoneticTrainer(Trainer):
         torch.manual_seed(self._seed("dropout", self.group.rank))
         network, tower = self.network, acoustic_tower(self.network)
         with self._precision():
-            heard = tower.listen(batch.waveform, batch.lengths)
-            speech = network.project_speech(tower.pool(heard.states, heard.weights))
+            outputs = tower.listen(batch.waveform, batch.lengths)
+            speech = network.project_speech(tower.pool(outputs.states, outputs.weights))
             text = network.embed_text(*self._pad([*batch.spoken, *batch.corrupted]))
         own = len(batch.spoken)
         parts = {"contrastive": self._contrastive(speech, text[:own], text[own:], batch)}
         if self.loss.ctc:
-            parts["ctc"] = self._ctc(heard, batch)
+            parts["ctc"] = self._ctc(outputs, batch)
         if self.loss.spans and self.step_number >= ALIGNED_FROM * self.total_steps:
-            parts["spans"] = self._spans(heard, batch)
+            parts["spans"] = self._spans(outputs, batch)
         weights = {"contrastive": self.loss.contrastive, "ctc": self.loss.ctc, "spans": self.loss.spans}
         parts["loss"] = sum((weights[name] * part for name, part in parts.items()), start=torch.zeros(()))
         parts["loss"].backward()
@@ -138,19 +138,19 @@ class PhoneticTrainer(Trainer):
         to_text = losses.multi_positive(torch.cat([logits, wrong], dim=1), torch.cat([same, -torch.ones_like(wrong)], dim=1))
         return (to_text + losses.multi_positive(logits.T, same.T)) / 2
 
-    def _ctc(self, heard: PhoneticFrames, batch: Batch) -> Tensor:
+    def _ctc(self, outputs: PhoneticFrames, batch: Batch) -> Tensor:
         targets = torch.tensor([phoneme for ids in batch.spoken for phoneme in ids])
         counts = torch.tensor([len(ids) for ids in batch.spoken])
         return nn.functional.ctc_loss(
-            heard.log_probs.transpose(0, 1), targets, heard.frames.cpu(), counts, blank=BLANK, zero_infinity=True
+            outputs.log_probs.transpose(0, 1), targets, outputs.frames.cpu(), counts, blank=BLANK, zero_infinity=True
         )
 
-    def _spans(self, heard: PhoneticFrames, batch: Batch) -> Tensor:
+    def _spans(self, outputs: PhoneticFrames, batch: Batch) -> Tensor:
         """Contrast a random span of each aligned clip with the phonemes of that span."""
         rng = self._random("spans")
-        frames = heard.frames.tolist()
-        places = align(heard.log_probs.detach().float().cpu().numpy(), frames, batch.spoken)
-        weights = torch.zeros_like(heard.weights)
+        frames = outputs.frames.tolist()
+        places = align(outputs.log_probs.detach().float().cpu().numpy(), frames, batch.spoken)
+        weights = torch.zeros_like(outputs.weights)
         parts, rows = [], []
         for row, (ids, frame_of) in enumerate(zip(batch.spoken, places, strict=True)):
             if not len(frame_of):
@@ -165,10 +165,10 @@ class PhoneticTrainer(Trainer):
             parts.append(ids[first : first + count])
             rows.append(row)
         if len(rows) < 2:
-            return heard.weights.sum() * 0
+            return outputs.weights.sum() * 0
         with self._precision():
-            chosen = torch.tensor(rows, device=heard.weights.device)
-            pooled = acoustic_tower(self.network).pool(heard.states[chosen], (weights * heard.weights)[chosen])
+            chosen = torch.tensor(rows, device=outputs.weights.device)
+            pooled = acoustic_tower(self.network).pool(outputs.states[chosen], (weights * outputs.weights)[chosen])
             speech, text = self.network.project_speech(pooled), self.network.embed_text(*self._pad(parts))
         return losses.contrastive(self.network.logit_scale * speech @ text.T, self._same(parts, alone=True))
 

@@ -35,8 +35,8 @@ def test_licence_is_shown_once(voxdex, two_recordings, home, monkeypatch):
     assert voxdex("search", "x").status == 0, "an index keeps its own model"
     refused = voxdex("classify", two_recordings / "low.wav", "--attribute", "gender")
     assert refused.status == 2 and "no model 'nothing-such'" in refused.err
-    (home / "licences-told.txt").unlink()
-    (home / "licences-told.txt").mkdir()
+    (home / "licences-shown.txt").unlink()
+    (home / "licences-shown.txt").mkdir()
     assert voxdex("search", "x").status == 0
 
 

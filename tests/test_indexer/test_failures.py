@@ -177,7 +177,7 @@ def test_permanent_failures_are_retried_on_request(voxdex, five_recordings, monk
     seen = voxdex("index", five_recordings, "--profile", "--json")
     assert seen.status == 1 and failed_names_of_command(seen) == ["copy.wav", "odd.wav"]
     dry = voxdex("index", five_recordings, "--retry-failed", "--dry-run", "--json").json
-    assert [Path(path).name for path in dry["changed"] + dry["known"]] == ["copy.wav", "odd.wav"]
+    assert [Path(path).name for path in dry["changed"] + dry["moved"]] == ["copy.wav", "odd.wav"]
     tried = voxdex("index", five_recordings, "--retry-failed", "--json")
     assert tried.status == 1 and failed_names_of_command(tried) == ["copy.wav", "odd.wav"] and tried.json["unchanged"] == 5
 

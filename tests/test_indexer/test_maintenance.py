@@ -40,7 +40,7 @@ def test_status(process, voxdex, audio):
 
 def test_dry_run_changes_nothing(voxdex, audio, home):
     said = voxdex("index", audio, "--dry-run", "--json").json
-    assert [len(said[name]) for name in ("new", "changed", "known", "unchanged", "missing")] == [3, 0, 1, 0, 0]
+    assert [len(said[name]) for name in ("new", "changed", "moved", "unchanged", "missing")] == [3, 0, 1, 0, 0]
     assert voxdex("status").status == 2
     voxdex("index", audio)
     write_sound(audio / "b.flac", voice(1.0, 150), codec="flac")
@@ -49,8 +49,8 @@ def test_dry_run_changes_nothing(voxdex, audio, home):
     before = voxdex("status", "--json").json | {"bytes": 0}  # a file system in memory counts what was read of holes too
     done = voxdex("index", audio, "--dry-run", "--json")
     assert done.status == 1 and [failure["path"] for failure in done.json["failed"]] == [str(audio / "broken.wav")]
-    named = {name: [path.rsplit("/", 1)[-1] for path in done.json[name]] for name in ("new", "changed", "known", "missing")}
-    assert named == {"new": ["new.wav"], "changed": ["b.flac"], "known": ["moved.wav"], "missing": ["a.wav"]}
+    named = {name: [path.rsplit("/", 1)[-1] for path in done.json[name]] for name in ("new", "changed", "moved", "missing")}
+    assert named == {"new": ["new.wav"], "changed": ["b.flac"], "moved": ["moved.wav"], "missing": ["a.wav"]}
     assert "1 new, 1 changed" in voxdex("index", audio, "--dry-run").out
     assert voxdex("status", "--json").json | {"bytes": 0} == before
 

@@ -53,7 +53,7 @@ def test_phonetic_embeddings_are_pushed_and_pulled(voxdex, spoken_index, tmp_pat
 
 
 def test_refused_spoken_text(voxdex, here, spoken_index):
-    assert "Nothing of '...' can be said" in here("search", "--says", "...").err
+    assert "'...' has no words to pronounce" in here("search", "--says", "...").err
     assert "no language 'xx'" in here("search", "--says", "a", "--language", "xx").err
     assert (
         "is for spoken text"

@@ -168,7 +168,7 @@ def test_upload_and_record_sounds(page, demo_archive):
 
 def test_map(page, clip_count):
     page.goto("/map")
-    wait_until(page, "document.querySelector('#how').textContent.includes('clips, ')")
+    wait_until(page, "document.querySelector('#method').textContent.includes('clips, ')")
     wait_until(page, "document.querySelector('#points').getContext('2d').getImageData(0, 0, 1200, 400).data.some(Boolean)")
     central = """() => {
         const far = (i) => Math.hypot(map.x[i] - 32768, map.y[i] - 32768);

@@ -36,7 +36,7 @@ def routes(state: AppState) -> APIRouter:
         attributes = {
             name: {"labels": colours.labels, "codes": colours.codes.tolist()} for name, colours in drawn.attributes.items()
         }
-        return {"ready": True, "how": drawn.method, "x": x, "y": y, "attributes": attributes}
+        return {"ready": True, "method": drawn.method, "x": x, "y": y, "attributes": attributes}
 
     @router.get("/map/{number}", response_model=ClipRecord)
     def clip_on_map(number: int) -> ClipRecord:

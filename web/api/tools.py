@@ -65,7 +65,7 @@ def routes(state: AppState) -> APIRouter:
         attributes: Annotated[list[str], Form(description="Attributes; none for all that the model supports.")] = [],  # noqa: B006
         labels: Annotated[list[str], Form(description="Labels to choose from; none for those of the attribute.")] = [],  # noqa: B006
         templates: Annotated[list[str], Form(description="Prompt templates with {} for the label.")] = [],  # noqa: B006
-        unsure_below: Annotated[float, Form(ge=0, le=1, description="Probability below which the label is `unsure`.")] = 0.0,
+        min_probability: Annotated[float, Form(ge=0, le=1, description="Probability below which the label is `unsure`.")] = 0.0,
     ) -> dict[str, Any]:
         """Predict labels of clips, for attributes or for labels of your own."""
         if len(labels) == 1:
@@ -74,7 +74,9 @@ def routes(state: AppState) -> APIRouter:
             chosen = label_sets(index.model, attributes, labels, templates)
             clips = [clip for path in paths for clip in classify_file(index.model, path, chosen)]
             return {
-                "results": [clip.document(unsure_below) | {"recording": original_name(files, clip.recording)} for clip in clips]
+                "results": [
+                    clip.document(min_probability) | {"recording": original_name(files, clip.recording)} for clip in clips
+                ]
             }
 
     @router.post("/caption")
@@ -98,7 +100,7 @@ def routes(state: AppState) -> APIRouter:
         files: Files,
         captions: Annotated[list[str], Form(description="One caption for all takes, or one for each.")] = [],  # noqa: B006
         reference: Annotated[UploadFile | None, File(description="A recording that the takes should sound like.")] = None,
-        likeness: Annotated[float, Form(ge=0, le=1, description="Weight of the reference against the caption.")] = 0.5,
+        reference_weight: Annotated[float, Form(ge=0, le=1, description="Weight of the reference against the caption.")] = 0.5,
     ) -> Rewards:
         """Score takes by a caption, a reference or both, for best of N and as the reward of a training loop."""
         wanted = captions * len(files) if len(captions) == 1 else captions or [""] * len(files)
@@ -107,7 +109,7 @@ def routes(state: AppState) -> APIRouter:
         sent = [*files, *([reference] if reference else [])]
         with state.index.opened() as index, received(sent, state) as paths:
             takes, like = paths[: len(files)], paths[-1] if reference else None
-            rewards = Reward(index.model, likeness).many(takes, wanted, [like] * len(takes)).tolist()
+            rewards = Reward(index.model, reference_weight).many(takes, wanted, [like] * len(takes)).tolist()
         names = [Path(original_name(sent, take)) for take in takes]
         like_name = Path(original_name(sent, like)) if like else None
         results = []

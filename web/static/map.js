@@ -10,9 +10,9 @@ let map = null, grid = null, view = { x: 0, y: 0, scale: 1 }, hidden = new Set()
 async function load() {
   const answer = await fetch("/api/map");
   map = await answer.json();
-  if (!answer.ok || map.failure) { $("#how").textContent = map.error || map.failure; return; }
-  if (!map.ready) { $("#how").textContent = "The map is being drawn …"; return setTimeout(load, 2000); }
-  $("#how").textContent = `${map.x.length} clips, ${map.how}`;
+  if (!answer.ok || map.failure) { $("#method").textContent = map.error || map.failure; return; }
+  if (!map.ready) { $("#method").textContent = "The map is being drawn …"; return setTimeout(load, 2000); }
+  $("#method").textContent = `${map.x.length} clips, ${map.method}`;
   grid = new Map();
   map.x.forEach((x, i) => {
     const cell = (x >> 8) * CELLS + (map.y[i] >> 8);
@@ -114,7 +114,7 @@ async function point(i) {
   $("#pointed").replaceChildren(link, ` ${Object.entries(clip.attributes).map(([name, label]) => `${name} ${label}`).join(", ")}`);
   if ($("#hear").checked) {
     player.src = `/api/clips/${clip.id}/audio`;
-    player.play().catch(() => { $("#how").textContent = "Click once, so that the browser lets sound play."; });
+    player.play().catch(() => { $("#method").textContent = "Click once, so that the browser lets sound play."; });
   }
 }
 

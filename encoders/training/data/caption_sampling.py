@@ -100,8 +100,8 @@ def tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 def _write(claims: Tensor, rng: random.Random) -> str:
-    said = torch.nonzero(claims).flatten().tolist()
-    return write_caption([CLAIMS[column]._replace(holds=bool(claims[column] > 0)) for column in said], rng)
+    stated = torch.nonzero(claims).flatten().tolist()
+    return write_caption([CLAIMS[column]._replace(holds=bool(claims[column] > 0)) for column in stated], rng)
 
 
 def _choose_claims(truth: np.ndarray, rng: random.Random, *, negate: bool) -> Tensor:

@@ -69,9 +69,9 @@ def choose_claims(holding: Sequence[Claim], rng: random.Random) -> list[Claim]:
 
 def write_caption(claims: Sequence[tuple[Any, ...]], rng: random.Random) -> str:
     """Compose a random caption of exactly these claims (each a Claim or a tuple), at most one of them a gender that holds."""
-    said = _put_into_words([Claim(*claim) for claim in claims], rng)
-    caption = rng.choice(SHAPES)(said, rng)
-    for tail in said.tails:
+    phrases = _put_into_words([Claim(*claim) for claim in claims], rng)
+    caption = rng.choice(SHAPES)(phrases, rng)
+    for tail in phrases.tails:
         caption = f"{tail}: {caption}" if rng.random() < 0.1 else f"{caption}{rng.choice((', ', ', ', ' ', ' - '))}{tail}"
     if rng.random() < 0.4:
         caption = caption[0].upper() + caption[1:] + rng.choice(("", "."))
@@ -79,32 +79,32 @@ def write_caption(claims: Sequence[tuple[Any, ...]], rng: random.Random) -> str:
 
 
 def _put_into_words(claims: list[Claim], rng: random.Random) -> Phrases:
-    said = Phrases()
+    phrases = Phrases()
     attributes = load_attributes()
     for claim in rng.sample(claims, len(claims)):
         label = next(label for label in attributes[claim.attribute].labels if label.name == claim.label)
         if not claim.holds:
-            said.tails.append(_negation(label, rng))
+            phrases.tails.append(_negation(label, rng))
         elif claim.attribute == "gender":
-            said.gender, said.subject = label.name, _word(label.nouns, rng)
+            phrases.gender, phrases.subject = label.name, _word(label.nouns, rng)
         else:
-            _say(said, label, rng)
-    said.subject = said.subject or rng.choice(SPEAKERS)
-    return said
+            _add_label(phrases, label, rng)
+    phrases.subject = phrases.subject or rng.choice(SPEAKERS)
+    return phrases
 
 
-def _say(said: Phrases, label: Label, rng: random.Random) -> None:
-    kinds = [kind for kind in KINDS if getattr(label, kind) and not (kind == "verbs" and said.verb)]
+def _add_label(phrases: Phrases, label: Label, rng: random.Random) -> None:
+    kinds = [kind for kind in KINDS if getattr(label, kind) and not (kind == "verbs" and phrases.verb)]
     kind = rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
     word = _word(getattr(label, kind), rng)
     if kind == "adjectives":
-        said.adjectives.append(word)
+        phrases.adjectives.append(word)
     elif kind == "adverbs":
-        said.adverbs.append(word)
+        phrases.adverbs.append(word)
     elif kind == "verbs":
-        said.verb = word
+        phrases.verb = word
     else:
-        said.tails.append(rng.choice(FEELINGS).format(word) if kind == "feelings" else word)
+        phrases.tails.append(rng.choice(FEELINGS).format(word) if kind == "feelings" else word)
 
 
 def _negation(label: Label, rng: random.Random) -> str:
@@ -122,76 +122,78 @@ def _word(words: Sequence[str], rng: random.Random) -> str:
     return words[rng.randrange(rng.randint(1, len(words)))]
 
 
-def _noun_phrase(said: Phrases, rng: random.Random) -> str:
+def _noun_phrase(phrases: Phrases, rng: random.Random) -> str:
     """a sad old man with a deep voice speaking slowly"""
-    split = rng.randint(0, len(said.adjectives))
-    before, after = said.adjectives[:split], said.adjectives[split:]
-    bare = said.subject.split(" ", 1)[-1] if said.subject.startswith(("a ", "an ")) else "person"
-    noun = _grammar().a(" ".join((*before, bare))) if before else said.subject
+    split = rng.randint(0, len(phrases.adjectives))
+    before, after = phrases.adjectives[:split], phrases.adjectives[split:]
+    bare = phrases.subject.split(" ", 1)[-1] if phrases.subject.startswith(("a ", "an ")) else "person"
+    noun = _grammar().a(" ".join((*before, bare))) if before else phrases.subject
     if after:
         noun += f" {rng.choice(('with', 'in', 'speaking in'))} {_grammar().a(_listed(after, rng))} {rng.choice(MANNERS)}"
-    if said.verb or said.adverbs:
-        noun += f" {_participle(_action(said, rng))}"
+    if phrases.verb or phrases.adverbs:
+        noun += f" {_participle(_action(phrases, rng))}"
     return rng.choice(OPENINGS) + noun if rng.random() < 0.4 else noun
 
 
-def _sentence(said: Phrases, rng: random.Random) -> str:
+def _sentence(phrases: Phrases, rng: random.Random) -> str:
     """she speaks slowly in a deep, sad voice"""
-    pronoun, possessive = PRONOUNS[said.gender]
-    subject = rng.choice((said.subject, said.subject, pronoun, said.subject.replace("a ", "the ", 1)))
-    action = _action(said, rng)
+    pronoun, possessive = PRONOUNS[phrases.gender]
+    subject = rng.choice((phrases.subject, phrases.subject, pronoun, phrases.subject.replace("a ", "the ", 1)))
+    action = _action(phrases, rng)
     does = f"is {_participle(action)}" if rng.random() < 0.5 else _third_person(action)
     sentence = f"{subject} {does}"
-    if said.adjectives and rng.random() < 0.3:
-        return f"{sentence}. {possessive.capitalize()} voice is {_listed(said.adjectives, rng)}"
-    if said.adjectives:
-        sentence += f" {rng.choice(('in', 'with'))} {_grammar().a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}"
+    if phrases.adjectives and rng.random() < 0.3:
+        return f"{sentence}. {possessive.capitalize()} voice is {_listed(phrases.adjectives, rng)}"
+    if phrases.adjectives:
+        sentence += f" {rng.choice(('in', 'with'))} {_grammar().a(_listed(phrases.adjectives, rng))} {rng.choice(MANNERS)}"
     return sentence
 
 
-def _predicate(said: Phrases, rng: random.Random) -> str:
+def _predicate(phrases: Phrases, rng: random.Random) -> str:
     """her voice is deep and sad, speaking slowly"""
-    pronoun, possessive = PRONOUNS[said.gender]
-    if not said.adjectives:
-        return _sentence(said, rng)
-    owner = possessive if said.gender and rng.random() < 0.7 else f"{said.subject}'s"
-    listed = _listed(said.adjectives, rng)
+    pronoun, possessive = PRONOUNS[phrases.gender]
+    if not phrases.adjectives:
+        return _sentence(phrases, rng)
+    owner = possessive if phrases.gender and rng.random() < 0.7 else f"{phrases.subject}'s"
+    listed = _listed(phrases.adjectives, rng)
     subject = f"{owner} voice {rng.choice(('is', 'sounds', 'seems'))}" if rng.random() < 0.6 else f"{pronoun} sounds"
-    action = f", {_participle(_action(said, rng))}" if said.verb or said.adverbs else ""
+    action = f", {_participle(_action(phrases, rng))}" if phrases.verb or phrases.adverbs else ""
     return f"{subject} {listed}{action}"
 
 
-def _voice(said: Phrases, rng: random.Random) -> str:
+def _voice(phrases: Phrases, rng: random.Random) -> str:
     """a deep, sad female voice speaking slowly"""
-    gender = {"female": "female ", "male": "male ", None: ""}[said.gender]
-    voice = f"{_listed(said.adjectives, rng)} {gender}".lstrip() + rng.choice(("voice", "voice", "voice", "speech", "speaker"))
-    if said.verb or said.adverbs:
-        voice += f" {_participle(_action(said, rng))}"
+    gender = {"female": "female ", "male": "male ", None: ""}[phrases.gender]
+    voice = f"{_listed(phrases.adjectives, rng)} {gender}".lstrip() + rng.choice(
+        ("voice", "voice", "voice", "speech", "speaker")
+    )
+    if phrases.verb or phrases.adverbs:
+        voice += f" {_participle(_action(phrases, rng))}"
     return _grammar().a(voice) if rng.random() < 0.6 else voice
 
 
-def _keywords(said: Phrases, rng: random.Random) -> str:
+def _keywords(phrases: Phrases, rng: random.Random) -> str:
     """female, deep, sad, slowly"""
-    words = [*said.adjectives, *said.adverbs, *filter(None, [said.verb and _participle(said.verb)])]
-    if said.gender or not words:
-        words.insert(0, rng.choice((said.gender, said.subject)) if said.gender else said.subject)
+    words = [*phrases.adjectives, *phrases.adverbs, *filter(None, [phrases.verb and _participle(phrases.verb)])]
+    if phrases.gender or not words:
+        words.insert(0, rng.choice((phrases.gender, phrases.subject)) if phrases.gender else phrases.subject)
     return rng.choice((", ", ", ", " ", "; ")).join(words)
 
 
-def _about_the_voice(said: Phrases, rng: random.Random) -> str:
+def _about_the_voice(phrases: Phrases, rng: random.Random) -> str:
     """speaking slowly in a deep, sad voice"""
-    if said.gender or not (said.adjectives or said.adverbs or said.verb):
-        return _sentence(said, rng)
-    start = _participle(_action(said, rng))
-    return f"{start} in {_grammar().a(_listed(said.adjectives, rng))} {rng.choice(MANNERS)}" if said.adjectives else start
+    if phrases.gender or not (phrases.adjectives or phrases.adverbs or phrases.verb):
+        return _sentence(phrases, rng)
+    start = _participle(_action(phrases, rng))
+    return f"{start} in {_grammar().a(_listed(phrases.adjectives, rng))} {rng.choice(MANNERS)}" if phrases.adjectives else start
 
 
 SHAPES = (_noun_phrase, _noun_phrase, _sentence, _sentence, _predicate, _voice, _voice, _keywords, _about_the_voice)
 
 
-def _action(said: Phrases, rng: random.Random) -> str:
+def _action(phrases: Phrases, rng: random.Random) -> str:
     """speak slowly and softly"""
-    return " ".join((said.verb or rng.choice(SPEAKING), _listed(said.adverbs, rng))).strip()
+    return " ".join((phrases.verb or rng.choice(SPEAKING), _listed(phrases.adverbs, rng))).strip()
 
 
 def _listed(words: Sequence[str], rng: random.Random) -> str:

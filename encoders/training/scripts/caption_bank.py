@@ -39,16 +39,16 @@ def write_bank(seed: int = 0) -> list[str]:
         for label in load_attributes()[name].labels
         if (name, label.name) not in UNREMARKABLE
     ]
-    return sorted({_capitalised(write_caption(list(said), rng)) for said in _said(claims, rng)})
+    return sorted({_capitalised(write_caption(list(stated), rng)) for stated in _combinations_of(claims, rng)})
 
 
-def _said(claims: list[Claim], rng: random.Random) -> Iterator[tuple[Claim, ...]]:
-    def is_possible(said: tuple[Claim, ...]) -> bool:
-        return len({claim.attribute for claim in said}) == len(said)
+def _combinations_of(claims: list[Claim], rng: random.Random) -> Iterator[tuple[Claim, ...]]:
+    def is_possible(stated: tuple[Claim, ...]) -> bool:
+        return len({claim.attribute for claim in stated}) == len(stated)
 
     yield from ((claim,) for claim in claims)
     yield from filter(is_possible, combinations(claims, 2))
-    triples = [said for said in combinations(claims, 3) if is_possible(said) and said[0].attribute == "gender"]
+    triples = [stated for stated in combinations(claims, 3) if is_possible(stated) and stated[0].attribute == "gender"]
     yield from rng.sample(triples, min(TRIPLES, len(triples)))
 
 

@@ -62,8 +62,8 @@ def caption_texts(count: int, adjectives: list[str], rng: random.Random) -> list
     while len(texts) < count:
         names = rng.sample(list(attributes), rng.randint(1, 4))
         holds = [name == "gender" or rng.random() < 0.95 for name in names]
-        said = [Claim(name, rng.choice(attributes[name].labels).name, true) for name, true in zip(names, holds, strict=True)]
-        text = write_caption(said, rng)
+        sampled = [Claim(name, rng.choice(attributes[name].labels).name, true) for name, true in zip(names, holds, strict=True)]
+        text = write_caption(sampled, rng)
         if rng.random() < 0.5:
             word = next((word for word in ours if f" {word} " in f" {text} "), None)
             text = text.replace(word, rng.choice(adjectives)) if word else text
