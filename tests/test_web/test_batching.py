@@ -1,7 +1,9 @@
 """Batching of concurrent requests."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -22,6 +24,15 @@ def test_concurrent_searches_agree_with_single_ones(server):
         assert list(pool.map(top, captions * 3)) == alone * 3
 
 
+@contextmanager
+def ended_by(event: threading.Event) -> Iterator[None]:
+    """Set an event at the end of the block, so that a failure in it leaves no thread waiting."""
+    try:
+        yield
+    finally:
+        event.set()
+
+
 def test_concurrent_calls_form_one_batch():
     asked, ran, begun, go = [], [], threading.Event(), threading.Event()
 
@@ -34,11 +45,11 @@ def test_concurrent_calls_form_one_batch():
         return [2 * number for number in numbers]
 
     together = DynamicBatcher(double, ran.append)
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(8) as pool, ended_by(go):
         first = pool.submit(together, [100])
         begun.wait()
         answers = [pool.submit(together, [number, 10 * number]) for number in range(1, 7)]
-        until(lambda: together._asked.qsize() == 6)
+        until(lambda: together._requests.qsize() == 6)
         go.set()
         assert first.result() == [200]
         assert [answer.result() for answer in answers] == [[2 * number, 20 * number] for number in range(1, 7)]
@@ -49,7 +60,7 @@ def test_concurrent_calls_form_one_batch():
         first = pool.submit(together, [100])
         begun.wait()
         bad, good = pool.submit(together, [-1]), pool.submit(together, [1])
-        until(lambda: together._asked.qsize() == 2)
+        until(lambda: together._requests.qsize() == 2)
         go.set()
         assert good.result() == [2]
         with pytest.raises(ValueError, match="no"):
