@@ -1,6 +1,7 @@
 """Paths of the user's data, checksums, and writes that survive a crash or a power cut."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import threading
@@ -13,6 +14,16 @@ import platformdirs
 
 NEW = ".new"
 """Suffix of temporary files and folders that are renamed when complete; left behind by killed processes."""
+
+
+def package_file(package: str, file: str) -> Path | None:
+    """Find a file in the folder `model` of an installed package, by the package's name on PyPI; None if there is none."""
+    name = package.replace("-", "_")
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        if (Path(folder) / "model" / file).is_file():
+            return Path(folder) / "model" / file
+    return None
 
 
 def voxdex_home() -> Path:

@@ -15,7 +15,7 @@ from voxdex.encoders.errors import SourceError
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT, TOKENIZER, ModelError, locate, read_card
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.networks.factory import build_network
-from voxdex.encoders.paths import voxdex_home
+from voxdex.encoders.paths import package_file, voxdex_home
 from voxdex.encoders.phonetic.g2p import phoneme_tokenizer, phonemes_of
 from voxdex.encoders.training.recipe import Recipe
 from voxdex.encoders.training.whisper import convert_whisper, read_whisper, whisper_file
@@ -26,20 +26,25 @@ MOST_TOKENS = 512
 
 @dataclass(frozen=True)
 class TrainingBundle:
-    """A network, its architecture (see build_network) and its tokenizer."""
+    """A network, its architecture (see build_network) and its tokenizer.
+
+    has_trained_speech: the speech tower was trained before, and so knows the scale of its inputs.
+    """
 
     network: DualEncoder
     architecture: dict[str, dict[str, Any]]
     tokenizer: Tokenizer
+    has_trained_speech: bool = False
 
 
 def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBundle:
     """Build the network of a recipe with its initial weights.
 
     With `recipe.init_from`, the whole network, weights and tokenizer are those of that run or model. Else each tower has its
-    `source`: a folder of the transformers library or a name on the HuggingFace hub for kind "pretrained", the same or a
-    CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.scripts.distil for kind
-    "transformer". A tower of kind "phonemes" needs none: its tokenizer is built from the phonemes of the manifests' rows.
+    `source`: a folder of the transformers library, a package with one or a name on the HuggingFace hub for kind "pretrained",
+    the same or a CTranslate2 file (see whisper_file) for kind "whisper", a folder made by encoders.training.scripts.distil for
+    kind "transformer". A tower of kind "phonemes" needs none: its tokenizer is built from the phonemes of the manifests' rows.
+    A speech tower's source may also be a training run, whose speech tower and projection are taken as they are.
 
     Raises:
         SourceError: a source is missing or does not fit. NetworkError: the network cannot be built.
@@ -55,7 +60,10 @@ def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBund
             "The recipe names no text_tower.source, so there is no tokenizer. Give one with --set text_tower.source=..."
         )
     encoder_weights: dict[str, Tensor] = {}
-    if speech["kind"] == "pretrained":
+    former = load_trained(speech_source) if (Path(speech_source) / RUN).is_file() else None
+    if former:
+        speech, speech_source = former.architecture["speech_tower"], ""
+    elif speech["kind"] == "pretrained":
         speech = pretrained_speech(speech_source, **speech)
     if speech["kind"] == "whisper" and speech_source:
         shape, encoder_weights = whisper_encoder(speech_source)
@@ -75,7 +83,10 @@ def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBund
             _load(tower.encoder, encoder_weights, source)
         elif source:
             _load(tower, read_weights(Path(source) / TEXT_TOWER), source)
-    return TrainingBundle(network, architecture, tokenizer)
+    if former:
+        network.speech_tower.load_state_dict(former.network.speech_tower.state_dict())
+        _load(network.speech_projection, former.network.speech_projection.state_dict(), recipe.speech_tower["source"])
+    return TrainingBundle(network, architecture, tokenizer, has_trained_speech=former is not None)
 
 
 def _initial_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> TrainingBundle:
@@ -108,7 +119,7 @@ def load_trained(source: str) -> TrainingBundle:
         architecture, weights = card.architecture, _graph_weights(folder, card.logit_scale)
     network = build_network(architecture)
     _load(network, weights, source)
-    return TrainingBundle(network, architecture, read_tokenizer(folder))
+    return TrainingBundle(network, architecture, read_tokenizer(folder), has_trained_speech=True)
 
 
 def whisper_encoder(source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -181,8 +192,8 @@ def _from_hub(source: str, load: Callable[..., Any], file: str) -> Any:
     """Load from a folder, from the user's copy of the hub's files, or from the hub."""
     if not source:
         raise SourceError("A pretrained tower needs a source: a folder, or a name on the HuggingFace hub.")
-    brought = voxdex_home() / "hub" / source
-    place = next((path for path in (Path(source), brought) if path.is_dir()), None)
+    brought, packaged = voxdex_home() / "hub" / source, package_file(source, "config.json")
+    place = next((path for path in (Path(source), brought) if path.is_dir()), packaged.parent if packaged else None)
     try:
         return load(str(place or source))
     except (OSError, ValueError, KeyError) as error:

@@ -26,8 +26,8 @@ class Schedule:
     batch (Gao et al. 2021, GradCache). crop_seconds: shortest and longest random crop; clips with phonemes are never cropped,
     and longer ones are left out.
     learning_rate: the peak. speech_tower_rate, encoder_rate, text_tower_rate: its multiples for parts of the network;
-    encoder_rate replaces speech_tower_rate for the encoder of a whisper tower. encoder_start: fraction of the steps before
-    which that encoder is frozen. one_cycle: linear warm-up over a fraction `warmup` of the steps, then cosine decay to nearly
+    0 freezes a whole tower. encoder_rate replaces speech_tower_rate for the encoder of a whisper tower. encoder_start: fraction
+    of the steps before which that encoder is frozen. one_cycle: linear warm-up over a fraction `warmup` of the steps, then cosine decay to nearly
     zero (Smith 2018); else constant after the warm-up. clip_norm: largest gradient norm (0: unlimited). average_decay: of the
     moving average of the weights, which is validated and kept (0: none).
     precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory for more time.

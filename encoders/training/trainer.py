@@ -57,8 +57,14 @@ class Trainer(ABC):
         self.step_number = 0
         self.network = bundle.network.to(group.device)
         self.tokenizer, self.architecture = bundle.tokenizer, bundle.architecture
-        if not recipe.init_from:
+        if not bundle.has_trained_speech:
             self._fit_inputs()
+        rates = {
+            self.network.speech_tower: self.schedule.speech_tower_rate,
+            self.network.text_tower: self.schedule.text_tower_rate,
+        }
+        for tower in [tower for tower, rate in rates.items() if not rate]:
+            tower.requires_grad_(requires_grad=False)
         self.average = None
         if self.schedule.average_decay:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.schedule.average_decay))

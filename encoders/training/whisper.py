@@ -1,6 +1,5 @@
 """Whisper's encoder, from a CTranslate2 file (as in a package on PyPI) or from the transformers library."""
 
-import importlib.util
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from voxdex.encoders.errors import SourceError
 from voxdex.encoders.networks.whisper_tower import MOST_POSITIONS, sinusoids
+from voxdex.encoders.paths import package_file
 
 MODEL_FILE = "model.bin"
 """File name of a CTranslate2 model's weights."""
@@ -42,12 +42,7 @@ def whisper_file(source: str) -> Path | None:
     for path in (place, place / MODEL_FILE):
         if path.is_file():
             return path
-    name = source.replace("-", "_")
-    found = importlib.util.find_spec(name) if name.isidentifier() else None
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        if (Path(folder) / "model" / MODEL_FILE).is_file():
-            return Path(folder) / "model" / MODEL_FILE
-    return None
+    return package_file(source, MODEL_FILE)
 
 
 def read_whisper(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

