@@ -27,9 +27,9 @@ class Schedule:
     and longer ones are left out.
     learning_rate: the peak. speech_tower_rate, encoder_rate, text_tower_rate: its multiples for parts of the network;
     0 freezes a whole tower. encoder_rate replaces speech_tower_rate for the encoder of a whisper tower. encoder_start: fraction
-    of the steps before which that encoder is frozen. one_cycle: linear warm-up over a fraction `warmup` of the steps, then cosine decay to nearly
-    zero (Smith 2018); else constant after the warm-up. clip_norm: largest gradient norm (0: unlimited). average_decay: of the
-    moving average of the weights, which is validated and kept (0: none).
+    of the steps before which that encoder is frozen. one_cycle: linear warm-up over a fraction `warmup` of the steps, then
+    cosine decay to nearly zero (Smith 2018); else constant after the warm-up. clip_norm: largest gradient norm (0: unlimited).
+    average_decay: of the moving average of the weights, which is validated and kept (0: none).
     precision: "fp32" or "bf16" (autocast). checkpoint_activations: less memory for more time.
     augment: fraction of clips put through random rooms, channels and noise. speed_change: largest change of speed and pitch
     (Ko et al. 2015; 0.1: factors of 1 / 1.1 to 1.1). noise: fraction of clips mixed with white noise or other voices,
