@@ -34,7 +34,8 @@ class Attribute:
     """A property of a voice or recording.
 
     templates: prompts with a field for a kind of words, such as "a {adjective} voice". exclusive: whether exactly one label
-    holds. unremarkable: name of the label of an ordinary voice, which composed captions leave out; "" for none.
+    holds. centred: whether scores are calibrated on the archive, see zero_shot.archive_offsets. unremarkable: name of the label
+    of an ordinary voice, which composed captions leave out; "" for none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Attribute:
     labels: tuple[Label, ...]
     templates: tuple[str, ...]
     exclusive: bool = True
+    centred: bool = False
     unremarkable: str = ""
 
     def find(self, word: str) -> Label | None:

@@ -11,7 +11,7 @@ from voxdex.encoders.attributes import Attribute, load_attributes
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.errors import short
 from voxdex.encoders.model import Model
-from voxdex.encoders.zero_shot import classifier, logit_scale, probabilities, supported_attributes
+from voxdex.encoders.zero_shot import archive_offsets, classifier, logit_scale, probabilities, supported_attributes
 from voxdex.indexer.store.base import CLIP, KIND, Store
 from voxdex.search.caption_parser import has_words
 from voxdex.search.embed import embed_recording
@@ -27,15 +27,27 @@ BATCH_CLIPS = 1000
 
 @dataclass(frozen=True, eq=False)
 class LabelSet:
-    """The labels to choose from. name: of the attribute. vectors: one for each label, [labels, dimension] of unit length."""
+    """The labels to choose from.
+
+    name: of the attribute. vectors: one for each label, [labels, dimension] of unit length. centred: whether the attribute's
+    scores are calibrated on an archive.
+    """
 
     name: str
     labels: tuple[str, ...]
     vectors: np.ndarray
+    centred: bool = False
 
-    def probabilities(self, embeddings: np.ndarray, model: Model) -> np.ndarray:
-        """Return the probabilities of the labels, [clips, dimension] -> [clips, labels]."""
-        return probabilities(embeddings, self.vectors, logit_scale(model.card, self.name))
+    def probabilities(self, embeddings: np.ndarray, model: Model, archive: np.ndarray | None = None) -> np.ndarray:
+        """Return the probabilities of the labels, [clips, labels].
+
+        Args:
+            embeddings: unit vectors of clips, [clips, dimension].
+            model: the model of the embeddings.
+            archive: unit vectors of a sample of the archive that scores are calibrated on, see archive_offsets; None for none.
+        """
+        offsets = archive_offsets(archive, self.vectors) if self.centred and archive is not None else 0.0
+        return probabilities(embeddings, self.vectors, logit_scale(model.card, self.name), offsets)
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ def label_set(model: Model, name: str, labels: Sequence[str] = (), templates: Se
         prompts = [[template.replace("{}", label) for template in templates or TEMPLATES] for label in names]
     else:
         prompts = _prompts(attribute, names)
-    return LabelSet(name, names, classifier(model, prompts))
+    return LabelSet(name, names, classifier(model, prompts), centred=attribute is not None and attribute.centred)
 
 
 def label_sets(

@@ -86,18 +86,28 @@ def embed_rows(
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """Zero-shot predictions of an attribute. truth, predictions: labels by row. rows: indices of the manifest's rows."""
+    """Zero-shot predictions of an attribute.
+
+    truth, predictions: labels by row. rows: indices of the manifest's rows. archive_predictions: with scores calibrated on
+    these clips as an archive, see zero_shot.archive_offsets; empty where that was not asked for.
+    """
 
     attribute: str
     labels: tuple[str, ...]
     truth: list[str]
     predictions: list[str]
     rows: Sequence[int] = ()
+    archive_predictions: Sequence[str] = ()
 
     @property
     def result(self) -> Classification:
         """Metrics over all clips."""
         return classification(self.truth, self.predictions, self.labels)
+
+    @property
+    def archive_uar(self) -> float | None:
+        """Unweighted average recall in percent with scores calibrated on these clips as an archive, if there are any."""
+        return classification(self.truth, self.archive_predictions, self.labels).uar if self.archive_predictions else None
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return 95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over clips."""
@@ -124,9 +134,12 @@ def evaluate_classification(
     rows = [i for i, row in enumerate(embedded.rows) if row[attribute] in labels]
     if not rows:
         raise ManifestError(f"No row has one of the labels {', '.join(labels)} in its column {attribute!r}.")
-    probs = label_set(model, attribute, labels, templates).probabilities(embedded.vectors[rows], model)
-    predictions = [labels[best] for best in probs.argmax(axis=1)]
-    return ClassificationResult(attribute, labels, [embedded.rows[i][attribute] for i in rows], predictions, rows)
+    choices, vectors = label_set(model, attribute, labels, templates), embedded.vectors[rows]
+    predictions, calibrated = (
+        [labels[best] for best in choices.probabilities(vectors, model, archive).argmax(axis=1)] for archive in (None, vectors)
+    )
+    truth = [embedded.rows[i][attribute] for i in rows]
+    return ClassificationResult(attribute, labels, truth, predictions, rows, calibrated)
 
 
 # Retrieval

@@ -51,6 +51,7 @@ def test_evaluate(process, voxdex, demo_archive, tmp_path):
     confusion = np.array(ran.json["confusion"])
     assert confusion.sum() == 10
     assert ran.json["UAR"] == pytest.approx(100 * np.mean(np.diag(confusion) / confusion.sum(1)), abs=0.01)
+    assert ran.json["archive_UAR"] == ran.json["UAR"], "scores of gender are not calibrated on the archive"
     low, high = ran.json["intervals"]["UAR"]
     assert 0 <= low <= ran.json["UAR"] <= high <= 100
     assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
