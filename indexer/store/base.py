@@ -228,6 +228,9 @@ class Store(Protocol):
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         """Overwrite top-level payload keys of the points whose payload equals `where` at its keys."""
 
+    def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
+        """Overwrite values of the object at a payload key of points, such as those of "attributes"; other values are kept."""
+
     def delete(self, where: Mapping[str, str]) -> None:
         """Delete the points whose payload equals `where` at its keys."""
 

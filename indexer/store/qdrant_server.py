@@ -228,6 +228,11 @@ class ServerStore:
         changes = with_path_text(changes, path_grams)
         self._server.ask(lambda client: client.set_payload(self._collection, changes, points=equals(where), wait=True))
 
+    def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
+        self._begin_writing()
+        for portion in batched(ids, self._fields.limits.portion or PORTION):
+            self._server.ask(lambda client, some=list(portion): client.set_payload(self._collection, changes, some, key, wait=True))
+
     def delete(self, where: Mapping[str, str]) -> None:
         self._begin_writing()
         selector = models.FilterSelector(filter=equals(where))
