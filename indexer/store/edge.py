@@ -52,7 +52,7 @@ from voxdex.indexer.store.edge_engine import (
     tested,
 )
 from voxdex.indexer.store.files import check_free_space, copy_file, released_on_error, take_lock
-from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, render
+from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, is_collected_fast, render
 from voxdex.indexer.store.patterns import PATH_TEXT, path_text
 from voxdex.indexer.store.shards import (
     INDEX,
@@ -318,7 +318,7 @@ class EdgeStore:
     def _for_counting(self, where: Filter) -> edge.Filter:
         """Render a filter in the fastest form for counting values: the ids of few clips, or a test of every clip."""
         among = self._render(where)
-        if where == MATCH_ALL:
+        if is_collected_fast(where, self.schema()):
             return among
         request = edge.ScrollRequest(limit=FEW + 1, filter=edge.Filter(must=[equals(CLIPS), among]), with_payload=False)
         records, _ = self._engine.call(lambda shard: shard.scroll(request))

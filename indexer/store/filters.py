@@ -158,6 +158,19 @@ def _is_of(kind: str, value: str) -> bool:
     return {"number": as_number, "date": as_period}.get(kind, str)(value) is not None
 
 
+def is_collected_fast(filter: Filter, schema: Mapping[str, str]) -> bool:
+    """Return whether an engine collects the matches of a filter faster than it tests every clip, as those of values of text.
+
+    Matches of ranges and patterns are slow to collect.
+    """
+    match filter:
+        case And(parts):
+            return all(is_collected_fast(part, schema) for part in parts)
+        case Condition(field, "="):
+            return {schema[key] for key in keys_of(field, schema)} == {"text"}
+    return False
+
+
 def count_field(field: str, schema: Mapping[str, str], count: Callable[[str, Sequence[str]], Counter[str]]) -> Counter[str]:
     """Count the values of a text field.
 

@@ -37,7 +37,7 @@ from voxdex.indexer.store.base import (
     in_portions,
     with_path_text,
 )
-from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, render, value_at
+from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, is_collected_fast, render, value_at
 from voxdex.indexer.store.patterns import PATH_TEXT
 from voxdex.indexer.store.qdrant_collections import (
     DEFAULT_LAYOUT,
@@ -314,7 +314,7 @@ class ServerStore:
     def _for_counting(self, where: Filter) -> models.Condition:
         """Render a filter in the fastest form for counting values: a test of every clip, unless few clips match it."""
         among = self._render(where)
-        if where == MATCH_ALL:
+        if is_collected_fast(where, self.schema()):
             return among
         clips = models.Filter(must=[equals(CLIPS), among])
         matching = self._server.ask(lambda client: client.count(self._collection, count_filter=clips, exact=False)).count
