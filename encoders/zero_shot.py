@@ -125,7 +125,7 @@ class AttributeTagger:
     """
 
     def __init__(self, model: Model, calibration: Calibration = PLAIN) -> None:
-        self._card, self._calibration = model.card, calibration
+        self._card, self.calibration = model.card, calibration
         self._attributes = supported_attributes(model)
         self._labels = [
             classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
@@ -156,7 +156,7 @@ class AttributeTagger:
         for attribute, labels in zip(self._attributes, self._labels, strict=True):
             if names and attribute.name not in names:
                 continue
-            offsets = self._calibration.of(attribute.name, _names(attribute))
+            offsets = self.calibration.of(attribute.name, _names(attribute))
             probs = probabilities(embeddings, labels, logit_scale(self._card, attribute.name), offsets)
             for clip, best, prob in zip(clips, probs.argmax(axis=1), probs.max(axis=1), strict=True):
                 clip[attribute.name] = Prediction(attribute.labels[best].name, round(float(prob), 3))

@@ -21,13 +21,13 @@ BATCH_CLIPS = 1000
 
 def read_calibration(store: Store) -> Calibration:
     """Return the calibration of an index; PLAIN for an index that has none."""
-    payload: Payload | None = next(store.payloads(CALIBRATION, ("offsets", "size")), None)
-    return Calibration(payload["offsets"], payload["size"]) if payload else PLAIN
+    payload: Payload | None = next(store.payloads(CALIBRATION, ("offsets", "clips")), None)
+    return Calibration(payload["offsets"], payload["clips"]) if payload else PLAIN
 
 
 def write_calibration(store: Store, calibration: Calibration) -> None:
     """Store the calibration of an index."""
-    payload = {KIND: CALIBRATION, "offsets": calibration.offsets, "size": calibration.clips, "space": store.space}
+    payload = {KIND: CALIBRATION, "offsets": calibration.offsets, "clips": calibration.clips, "space": store.space}
     store.upsert([Point(identity(f"{CALIBRATION}@{store.space}"), None, payload)])
 
 
@@ -39,15 +39,16 @@ def calibrate(store: Store, model: Model) -> bool:
     former, clips = read_calibration(store), store.count(CLIP)
     if clips < GROWTH * max(1, former.clips):
         return False
-    calibration = AttributeTagger(model).calibrated(store.sample_vectors(SAMPLE_CLIPS), clips)
-    predict_again(store, AttributeTagger(model, calibration), calibration)
-    write_calibration(store, calibration)
+    tagger = AttributeTagger(model)
+    tagger.calibration = tagger.calibrated(store.sample_vectors(SAMPLE_CLIPS), clips)
+    predict_again(store, tagger)
+    write_calibration(store, tagger.calibration)
     return True
 
 
-def predict_again(store: Store, tagger: AttributeTagger, calibration: Calibration) -> None:
+def predict_again(store: Store, tagger: AttributeTagger) -> None:
     """Predict the labels of calibrated attributes again, from the stored vectors."""
-    names = calibration.offsets.keys() & set(tagger.names)
+    names = tagger.calibration.offsets.keys()
     points = iter(store.points({KIND: CLIP})) if names else iter(())
     while batch := list(islice(points, BATCH_CLIPS)):
         changes: dict[tuple[str, str, float], list[str]] = defaultdict(list)

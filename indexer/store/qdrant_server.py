@@ -230,8 +230,12 @@ class ServerStore:
 
     def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
         self._begin_writing()
-        for portion in batched(ids, self._fields.limits.portion or PORTION):
-            self._server.ask(lambda client, some=list(portion): client.set_payload(self._collection, changes, some, key, wait=True))
+        most = self._fields.limits.portion or PORTION
+        for start in range(0, len(ids), most):
+            self._update_payload(list(ids[start : start + most]), key, changes)
+
+    def _update_payload(self, ids: list[models.ExtendedPointId], key: str, changes: Payload) -> None:
+        self._server.ask(lambda client: client.set_payload(self._collection, changes, ids, key, wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
         self._begin_writing()
