@@ -308,17 +308,18 @@ class ServerStore:
         return self.facets([field], where, exact=exact)[field]
 
     def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, dict[str, int]]:
-        schema, terms, clips = self.schema(), self._terms, self._for_counting(where)
+        schema, terms = self.schema(), self._terms
+        clips = self._for_counting(where, schema)
 
         def count(key: str, without: Sequence[str]) -> Counter[str]:
             return self._count(key, models.Filter(must=[clips, *map(terms.is_empty, without)]), exact=exact)
 
         return {field: count_field(field, schema, count) for field in fields}
 
-    def _for_counting(self, where: Filter) -> models.Condition:
+    def _for_counting(self, where: Filter, schema: Mapping[str, str]) -> models.Condition:
         """Render a filter in the fastest form for counting values: a test of every clip, unless few clips match it."""
         among = self._render(where)
-        if is_collected_fast(where, self.schema()):
+        if is_collected_fast(where, schema):
             return among
         clips = models.Filter(must=[equals(CLIPS), among])
         matching = self._server.ask(lambda client: client.count(self._collection, count_filter=clips, exact=False)).count
