@@ -106,8 +106,8 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
         if should_stop():
             raise KeyboardInterrupt
         with statistics.storing():
-            store.optimise()
             calibrate(store, model)
+            store.optimise()
     _save_caches(scan, store, catalog, is_complete=not statistics.missing)
     return statistics.report(
         store.space,
