@@ -252,6 +252,9 @@ class EdgeStore:
         changes = with_path_text(changes, path_text)
         self._engine.update(edge.UpdateOperation.set_payload_by_filter(equals(where), changes))
 
+    def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
+        self._engine.update(edge.UpdateOperation.set_payload(list(ids), changes, key))
+
     def delete(self, where: Mapping[str, str]) -> None:
         self._engine.update(edge.UpdateOperation.delete_points_by_filter(equals(where)))
 

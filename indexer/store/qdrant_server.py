@@ -228,6 +228,15 @@ class ServerStore:
         changes = with_path_text(changes, path_grams)
         self._server.ask(lambda client: client.set_payload(self._collection, changes, points=equals(where), wait=True))
 
+    def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
+        self._begin_writing()
+        most = self._fields.limits.portion or PORTION
+        for start in range(0, len(ids), most):
+            self._update_payload(list(ids[start : start + most]), key, changes)
+
+    def _update_payload(self, ids: list[models.ExtendedPointId], key: str, changes: Payload) -> None:
+        self._server.ask(lambda client: client.set_payload(self._collection, changes, ids, key, wait=True))
+
     def delete(self, where: Mapping[str, str]) -> None:
         self._begin_writing()
         selector = models.FilterSelector(filter=equals(where))
