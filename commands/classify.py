@@ -127,7 +127,7 @@ def print_predictions(results: Sequence[dict[str, Any]]) -> None:
         for name in [name for name in result if name not in ("recording", "start", "end")]:
             (_, best), (second, less), *_ = sorted(result[name]["scores"].items(), key=lambda item: -item[1])
             rows.append([name, result[name]["label"], f"{best:.0%}", f"{second} {less:.0%}", *location])
-    print_rows(columns, rows, text=["label", "runner-up"], paths=["recording"])
+    print_rows(columns, rows, text=["runner-up", "label"], paths=["recording"])
 
 
 def compare(predictions: Iterable[ClipPrediction], truth: Path) -> list[ClassificationResult]:

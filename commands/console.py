@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from voxdex.encoders.errors import in_one_line
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "collapse_padding": True}
 """Arguments of every table: a rule below the header, two spaces between columns."""
-COLUMN_GAP, MIN_COLUMN = 2, 14
-"""Characters between the columns of a table, and in the narrowest column that is cut."""
+COLUMN_GAP, MIN_COLUMN = 2, (24, 10)
+"""Characters between the columns of a table, and widths to which columns are cut: first all to the one, then to the other."""
 UNLIMITED_WIDTH = 1_000_000
 """Columns of a table that is printed to a file or pipe."""
 
@@ -152,14 +153,14 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: S
 def _shortened(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]
 ) -> list[list[str]]:
-    """Cut the cells of some columns until all rows fit in the terminal: text before paths, the widest column first."""
+    """Cut the cells of columns until all rows fit in the terminal, one column after another, text before paths."""
     widths = {name: max(map(cell_len, cells)) for name, cells in zip(columns, zip(columns, *rows, strict=True), strict=True)}
     excess = sum(widths.values()) + COLUMN_GAP * (len(columns) - 1) - Console().width
-    for flexible in (text, paths):
-        names = [name for name in flexible if name in widths]
-        while names and excess > 0 and widths[widest := max(names, key=widths.__getitem__)] > MIN_COLUMN:
-            widths[widest] -= 1
-            excess -= 1
+    flexible = [name for name in (*text, *paths) if name in widths]
+    for least, name in product(MIN_COLUMN, flexible):
+        cut_by = min(max(0, excess), max(0, widths[name] - least))
+        widths[name] -= cut_by
+        excess -= cut_by
 
     def cut(name: str, cell: str) -> str:
         if cell_len(cell) <= widths[name]:

@@ -1,6 +1,6 @@
 """Zero-shot classification: embeddings compared with prompts for the labels of an attribute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,11 +95,37 @@ class Prediction:
     probability: float
 
 
-class AttributeTagger:
-    """Predicts a label of every attribute that the model supports."""
+@dataclass(frozen=True)
+class Calibration:
+    """Calibration of label scores on an archive.
 
-    def __init__(self, model: Model) -> None:
-        self._card = model.card
+    offsets: attribute -> label -> offset of its cosine, see archive_offsets. clips: number of clips of the archive when the
+    offsets were estimated.
+    """
+
+    offsets: Mapping[str, Mapping[str, float]]
+    clips: int = 0
+
+    def of(self, attribute: str, labels: Sequence[str]) -> np.ndarray:
+        """Return the offsets of an attribute's labels, [labels]; 0 for those without one."""
+        known = self.offsets.get(attribute, {})
+        return np.array([known.get(label, 0.0) for label in labels], np.float32)
+
+
+PLAIN = Calibration({})
+"""No calibration: offsets of 0."""
+
+
+class AttributeTagger:
+    """Predicts a label of every attribute that the model supports.
+
+    Args:
+        model: embeds the prompts.
+        calibration: of the archive that the clips belong to.
+    """
+
+    def __init__(self, model: Model, calibration: Calibration = PLAIN) -> None:
+        self._card, self.calibration = model.card, calibration
         self._attributes = supported_attributes(model)
         self._labels = [
             classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
@@ -110,11 +136,32 @@ class AttributeTagger:
         """Names of the attributes."""
         return [attribute.name for attribute in self._attributes]
 
-    def __call__(self, embeddings: np.ndarray) -> list[dict[str, Prediction]]:
-        """Predict labels of embeddings [clips, dimension]: for each clip, a prediction by attribute."""
+    def calibrated(self, sample: np.ndarray, clips: int) -> Calibration:
+        """Return the calibration on an archive of `clips` clips, from vectors of a sample, [clips, dimension]."""
+        offsets = {
+            attribute.name: dict(zip(_names(attribute), archive_offsets(sample, labels).astype(float).tolist(), strict=True))
+            for attribute, labels in zip(self._attributes, self._labels, strict=True)
+            if attribute.centred
+        }
+        return Calibration(offsets, clips)
+
+    def __call__(self, embeddings: np.ndarray, names: Collection[str] = ()) -> list[dict[str, Prediction]]:
+        """Predict labels of embeddings [clips, dimension]: for each clip, a prediction by attribute.
+
+        Args:
+            embeddings: unit vectors.
+            names: the attributes to predict; () for all.
+        """
         clips: list[dict[str, Prediction]] = [{} for _ in embeddings]
         for attribute, labels in zip(self._attributes, self._labels, strict=True):
-            probs = probabilities(embeddings, labels, logit_scale(self._card, attribute.name))
+            if names and attribute.name not in names:
+                continue
+            offsets = self.calibration.of(attribute.name, _names(attribute))
+            probs = probabilities(embeddings, labels, logit_scale(self._card, attribute.name), offsets)
             for clip, best, prob in zip(clips, probs.argmax(axis=1), probs.max(axis=1), strict=True):
                 clip[attribute.name] = Prediction(attribute.labels[best].name, round(float(prob), 3))
         return clips
+
+
+def _names(attribute: Attribute) -> list[str]:
+    return [label.name for label in attribute.labels]

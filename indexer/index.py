@@ -7,6 +7,7 @@ from dataclasses import replace
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.model import Model
 from voxdex.encoders.phonetic.model import PhoneticModel
+from voxdex.indexer.calibration import calibrate, read_calibration
 from voxdex.indexer.catalog import Catalog
 from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.pipeline.embedder import EmbedBackend, EmbedJob
@@ -87,7 +88,7 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
 
     if changed:
         flushed = time.perf_counter()
-        for batch in backend(EmbedJob(changed, catalog.hashes, model, phonetic_model, vad)):
+        for batch in backend(EmbedJob(changed, catalog.hashes, model, phonetic_model, vad, read_calibration(store))):
             writer.write(batch)
             if time.perf_counter() - flushed > FLUSH_SECONDS:
                 store.flush()
@@ -105,6 +106,7 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
         if should_stop():
             raise KeyboardInterrupt
         with statistics.storing():
+            calibrate(store, model)
             store.optimise()
     _save_caches(scan, store, catalog, is_complete=not statistics.missing)
     return statistics.report(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from voxdex.encoders.model import Model
+from voxdex.indexer.calibration import read_calibration, write_calibration
 from voxdex.indexer.catalog import Catalog
 from voxdex.indexer.index import MOST_PRUNED, index
 from voxdex.indexer.location import IndexLocation, model_reference, open_phonetic_encoder
@@ -155,11 +156,13 @@ def copy_index(
         if source.phonetic and not store.phonetic:
             store.add_phonetic(source.phonetic)
         store.ensure_fields(source.schema())
+        calibration = read_calibration(source)
+        is_calibrated_alike = calibration == read_calibration(store)
         existing = {point.id: point.payload for point in store.points({KIND: RECORDING})}
         ids = set()
         for recording in source.points({KIND: RECORDING}):
             ids.add(recording.id)
-            if existing.get(recording.id) != recording.payload:
+            if existing.get(recording.id) != recording.payload or not is_calibrated_alike:
                 clips = list(source.points({KIND: CLIP, "content": recording.payload["content"]}))
                 store.upsert([*clips, recording])
                 report.copied += 1
@@ -169,6 +172,8 @@ def copy_index(
             for content in (payload["content"] for id, payload in existing.items() if id not in ids):
                 store.delete({"content": content})
                 report.dropped += 1
+        if not is_calibrated_alike:
+            write_calibration(store, calibration)
         store.optimise()
         catalog = Catalog(store)
         catalog.save_cache()

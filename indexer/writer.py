@@ -1,6 +1,5 @@
 """The writer of an index: stores each recording once all of its clips are embedded, as the catalog decides."""
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -15,11 +14,19 @@ from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.pipeline.decoder import DecodeSummary, RecordingDone
 from voxdex.indexer.pipeline.embedder import EmbeddedClip, EmbeddingFailure, EmbedEvent
 from voxdex.indexer.report import RunStatistics
-from voxdex.indexer.store.base import CLIP, KIND, PHONETIC, POSTERIORGRAM, RECORDING, Payload, Point, PointError, Store
+from voxdex.indexer.store.base import (
+    CLIP,
+    KIND,
+    PHONETIC,
+    POSTERIORGRAM,
+    RECORDING,
+    Payload,
+    Point,
+    PointError,
+    Store,
+    identity,
+)
 from voxdex.indexer.store.filters import key_in
-
-IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
-"""Namespace of point ids, which derive from content, span and space, so that repeated runs converge."""
 
 
 class Writer:
@@ -141,7 +148,7 @@ class Writer:
             "probabilities": {name: prediction.probability for name, prediction in clip.predictions.items()},
             "measured": {name: value for name, value in vars(clip.measures).items() if value is not None},
         }
-        id = _identity(f"{done.content}#{clip.start}-{clip.end}@{self._store.space}")
+        id = identity(f"{done.content}#{clip.start}-{clip.end}@{self._store.space}")
         if clip.phonetic is None:
             return Point(id, clip.vector, payload)
         return Point(
@@ -163,7 +170,7 @@ class Writer:
             "damage": summary.damage or "",
             PHONETIC: self._store.phonetic.space if self._store.phonetic else "",
         }
-        return Point(_identity(f"{done.content}@{self._store.space}"), None, payload)
+        return Point(identity(f"{done.content}@{self._store.space}"), None, payload)
 
     def _common_payload(self, done: RecordingDone, summary: DecodeSummary, kind: str) -> Payload:
         return {
@@ -178,7 +185,3 @@ class Writer:
     def _metadata_of(self, path: str) -> dict[str, Any]:
         row = self._metadata.of(path) if self._metadata else None
         return self._catalog.metadata_of(path) if row is None else row
-
-
-def _identity(name: str) -> str:
-    return str(uuid.uuid5(IDENTITY, name))

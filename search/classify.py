@@ -12,6 +12,7 @@ from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.errors import short
 from voxdex.encoders.model import Model
 from voxdex.encoders.zero_shot import archive_offsets, classifier, logit_scale, probabilities, supported_attributes
+from voxdex.indexer.calibration import SAMPLE_CLIPS
 from voxdex.indexer.store.base import CLIP, KIND, Store
 from voxdex.search.caption_parser import has_words
 from voxdex.search.embed import embed_recording
@@ -141,17 +142,22 @@ def classify_file(model: Model, path: Location, label_sets: Sequence[LabelSet]) 
 
 
 def classify_index(model: Model, store: Store, label_sets: Sequence[LabelSet]) -> Iterator[ClipPrediction]:
-    """Classify every clip of an index."""
+    """Classify every clip of an index; scores of emotions are calibrated on it."""
+    archive = store.sample_vectors(SAMPLE_CLIPS)
     points = iter(store.points({KIND: CLIP}))
     while batch := list(islice(points, BATCH_CLIPS)):
         spans = [(point.payload["recording"], point.payload["start"], point.payload["end"]) for point in batch]
-        yield from _predict(model, spans, np.array([point.vector for point in batch], np.float32), label_sets)
+        yield from _predict(model, spans, np.array([point.vector for point in batch], np.float32), label_sets, archive)
 
 
 def _predict(
-    model: Model, spans: Sequence[tuple[str, float, float]], vectors: np.ndarray, label_sets: Sequence[LabelSet]
+    model: Model,
+    spans: Sequence[tuple[str, float, float]],
+    vectors: np.ndarray,
+    label_sets: Sequence[LabelSet],
+    archive: np.ndarray | None = None,
 ) -> list[ClipPrediction]:
-    probs = {each: each.probabilities(vectors, model).astype(float).round(4).tolist() for each in label_sets}
+    probs = {each: each.probabilities(vectors, model, archive).astype(float).round(4).tolist() for each in label_sets}
     return [
         ClipPrediction(
             *span, {label_set.name: dict(zip(label_set.labels, rows[row], strict=True)) for label_set, rows in probs.items()}

@@ -15,7 +15,8 @@ import numpy as np
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import check_text, in_one_line, short
 from voxdex.encoders.model import Model
-from voxdex.encoders.zero_shot import class_vectors, logit_scale, probabilities, supported_attributes
+from voxdex.encoders.zero_shot import PLAIN, Calibration, class_vectors, logit_scale, probabilities, supported_attributes
+from voxdex.indexer.calibration import read_calibration
 from voxdex.indexer.store.base import Store
 from voxdex.search.caption_parser import CaptionTerm, ParsedCaption, parse_caption
 from voxdex.search.embed import embed_recording
@@ -39,14 +40,18 @@ MAX_CAPTION = 2000
 
 @dataclass(frozen=True)
 class ScoreCohort:
-    """A random sample of an archive, for score normalisation (S-norm). vectors: float32 [clips, dimension]."""
+    """A random sample of an archive, for score normalisation (S-norm), and the calibration of label scores on the archive.
+
+    vectors: float32 [clips, dimension].
+    """
 
     vectors: np.ndarray
+    calibration: Calibration = PLAIN
 
     @classmethod
     def of(cls, store: Store) -> "ScoreCohort":
         """Sample an index; the same clips each time."""
-        return cls(store.sample_vectors(COHORT_CLIPS))
+        return cls(store.sample_vectors(COHORT_CLIPS), read_calibration(store))
 
     def std(self, vector: np.ndarray) -> float:
         """Return the standard deviation of the archive's cosines with a vector; 1 for an archive too small to estimate it."""
@@ -141,7 +146,10 @@ class QueryScorer:
 
     def _probabilities(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Probabilities [clips, labels] of the labels of each attribute that the terms name."""
-        return {name: probabilities(vectors, labels, self._scales[name]) for name, labels in self._label_vectors.items()}
+        return {
+            name: probabilities(vectors, labels, self._scales[name], self._cohort.calibration.of(name, self._labels[name]))
+            for name, labels in self._label_vectors.items()
+        }
 
 
 _LABEL_VECTORS: WeakKeyDictionary[Model, dict[str, np.ndarray]] = WeakKeyDictionary()

@@ -12,7 +12,7 @@ from voxdex.encoders.audio.acoustics import AcousticMeasures
 from voxdex.encoders.model import Model
 from voxdex.encoders.phonetic.ctc import PhoneticEmbedding
 from voxdex.encoders.phonetic.model import PhoneticModel
-from voxdex.encoders.zero_shot import AttributeTagger, Prediction
+from voxdex.encoders.zero_shot import PLAIN, AttributeTagger, Calibration, Prediction
 from voxdex.indexer.pipeline.decoder import RecordingDone, SegmentedClip
 
 BATCH_CLIPS = 64
@@ -53,7 +53,7 @@ class EmbedJob:
     """What a back end is to embed, and how.
 
     paths: of the recordings. known_hashes: SHA-256 of contents that are indexed already. model: for voices. phonetic_model: for
-    phonetic vectors; None for none. vad: make clips of speech only.
+    phonetic vectors; None for none. vad: make clips of speech only. calibration: of the predicted labels.
     """
 
     paths: Sequence[str]
@@ -61,6 +61,7 @@ class EmbedJob:
     model: Model
     phonetic_model: PhoneticModel | None = None
     vad: bool = True
+    calibration: Calibration = PLAIN
 
 
 class EmbedBackend(Protocol):
@@ -79,14 +80,15 @@ class Embedder:
     Args:
         model: for voices.
         phonetic_model: for phonetic vectors; None for none.
+        calibration: of the predicted labels.
     """
 
-    def __init__(self, model: Model, phonetic_model: PhoneticModel | None = None) -> None:
-        self._model, self._phonetic_model = model, phonetic_model
+    def __init__(self, model: Model, phonetic_model: PhoneticModel | None = None, calibration: Calibration = PLAIN) -> None:
+        self._model, self._phonetic_model, self._calibration = model, phonetic_model, calibration
 
     @cached_property
     def _predict(self) -> Callable[[np.ndarray], list[dict[str, Prediction]]]:
-        return AttributeTagger(self._model)
+        return AttributeTagger(self._model, self._calibration)
 
     def __call__(self, events: Sequence[SegmentedClip | RecordingDone]) -> list[EmbedEvent]:
         """Return the same events with embedded clips in place of segmented ones."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from voxdex.encoders.model import open_model
 from voxdex.encoders.onnx_session import parse_device
 from voxdex.encoders.phonetic.model import open_phonetic_model
+from voxdex.encoders.zero_shot import Calibration
 from voxdex.indexer.location import model_reference
 from voxdex.indexer.pipeline.decoder import Decoder, RecordingDone, Segmentation, read_recording
 from voxdex.indexer.pipeline.embedder import BATCH_CLIPS, Embedder, EmbedEvent, EmbedJob
@@ -113,11 +114,12 @@ class EmbedderActor:
         model: name or folder of a model, on every machine.
         phonetic_model: the same of a phonetic model; None for none.
         device: see open_model.
+        calibration: of the predicted labels.
     """
 
-    def __init__(self, model: str, phonetic_model: str | None, device: str) -> None:
+    def __init__(self, model: str, phonetic_model: str | None, device: str, calibration: Calibration) -> None:
         phonetic = open_phonetic_model(phonetic_model, device, bulk=True) if phonetic_model else None
-        self._embed = Embedder(open_model(model, device, bulk=True), phonetic)
+        self._embed = Embedder(open_model(model, device, bulk=True), phonetic, calibration)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         events = self._embed([pickle.loads(event) for event in batch["event"]])
@@ -140,7 +142,7 @@ def _run(ray: ModuleType, job: EmbedJob, plan: ActorPlan) -> Iterator[tuple[Embe
             )
             .map_batches(
                 EmbedderActor,
-                fn_constructor_args=(model_reference(job.model), phonetic, plan.device),
+                fn_constructor_args=(model_reference(job.model), phonetic, plan.device, job.calibration),
                 batch_size=BATCH_CLIPS,
                 concurrency=(1, plan.embedders),
                 **resources,

@@ -1,6 +1,7 @@
 """The store of an index: one point per clip, found by vector and payload filter, and one point per recording."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,8 @@ FORMAT = 3
 Payload = dict[str, Any]
 KIND, CLIP, RECORDING = "kind", "clip", "recording"
 """The payload key that separates clips from recordings, and its two values."""
+IDENTITY = uuid.UUID("6f0f7b7e-6a0c-5d1c-9a57-0b1e5a9f5c11")
+"""Namespace of point ids, which derive from content, span and space, so that repeated runs converge."""
 CLIPS = {KIND: CLIP}
 """The payload condition that every clip meets."""
 MOST_VALUES = 1_000_000
@@ -193,6 +196,11 @@ def format_error(index: str, version: int) -> StoreError:
     )
 
 
+def identity(name: str) -> str:
+    """Return the id of the point of that name."""
+    return str(uuid.uuid5(IDENTITY, name))
+
+
 class Store(Protocol):
     """The engine under an index. Payload keys are paths: 'attributes.gender', 'metadata."tape number"'.
 
@@ -227,6 +235,9 @@ class Store(Protocol):
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
         """Overwrite top-level payload keys of the points whose payload equals `where` at its keys."""
+
+    def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
+        """Overwrite values of the object at a payload key of points, such as those of "attributes"; other values are kept."""
 
     def delete(self, where: Mapping[str, str]) -> None:
         """Delete the points whose payload equals `where` at its keys."""

@@ -252,6 +252,9 @@ class EdgeStore:
         changes = with_path_text(changes, path_text)
         self._engine.update(edge.UpdateOperation.set_payload_by_filter(equals(where), changes))
 
+    def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
+        self._engine.update(edge.UpdateOperation.set_payload(list(ids), changes, key))
+
     def delete(self, where: Mapping[str, str]) -> None:
         self._engine.update(edge.UpdateOperation.delete_points_by_filter(equals(where)))
 
@@ -305,17 +308,18 @@ class EdgeStore:
         exact: bool = True,
     ) -> dict[str, dict[str, int]]:
         del exact  # estimates are exact, see _count
-        schema, clips = self.schema(), self._for_counting(where)
+        schema = self.schema()
+        clips = self._for_counting(where, schema)
 
         def count(key: str, without: Sequence[str]) -> Counter[str]:
             return self._count(key, edge.Filter(must=[clips, *map(edge.IsEmptyCondition, without)]))
 
         return {field: count_field(field, schema, count) for field in fields}
 
-    def _for_counting(self, where: Filter) -> edge.Filter:
+    def _for_counting(self, where: Filter, schema: Mapping[str, str]) -> edge.Filter:
         """Render a filter in the fastest form for counting values: the ids of few clips, or a test of every clip."""
         among = self._render(where)
-        if is_collected_fast(where, self.schema()):
+        if is_collected_fast(where, schema):
             return among
         request = edge.ScrollRequest(limit=FEW + 1, filter=edge.Filter(must=[equals(CLIPS), among]), with_payload=False)
         records, _ = self._engine.call(lambda shard: shard.scroll(request))

@@ -228,6 +228,15 @@ class ServerStore:
         changes = with_path_text(changes, path_grams)
         self._server.ask(lambda client: client.set_payload(self._collection, changes, points=equals(where), wait=True))
 
+    def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
+        self._begin_writing()
+        most = self._fields.limits.portion or PORTION
+        for start in range(0, len(ids), most):
+            self._update_payload(list(ids[start : start + most]), key, changes)
+
+    def _update_payload(self, ids: list[models.ExtendedPointId], key: str, changes: Payload) -> None:
+        self._server.ask(lambda client: client.set_payload(self._collection, changes, ids, key, wait=True))
+
     def delete(self, where: Mapping[str, str]) -> None:
         self._begin_writing()
         selector = models.FilterSelector(filter=equals(where))
@@ -299,17 +308,18 @@ class ServerStore:
         return self.facets([field], where, exact=exact)[field]
 
     def facets(self, fields: Sequence[str], where: Filter = MATCH_ALL, *, exact: bool = True) -> dict[str, dict[str, int]]:
-        schema, terms, clips = self.schema(), self._terms, self._for_counting(where)
+        schema, terms = self.schema(), self._terms
+        clips = self._for_counting(where, schema)
 
         def count(key: str, without: Sequence[str]) -> Counter[str]:
             return self._count(key, models.Filter(must=[clips, *map(terms.is_empty, without)]), exact=exact)
 
         return {field: count_field(field, schema, count) for field in fields}
 
-    def _for_counting(self, where: Filter) -> models.Condition:
+    def _for_counting(self, where: Filter, schema: Mapping[str, str]) -> models.Condition:
         """Render a filter in the fastest form for counting values: a test of every clip, unless few clips match it."""
         among = self._render(where)
-        if is_collected_fast(where, self.schema()):
+        if is_collected_fast(where, schema):
             return among
         clips = models.Filter(must=[equals(CLIPS), among])
         matching = self._server.ask(lambda client: client.count(self._collection, count_filter=clips, exact=False)).count

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,29 @@ def search(library):
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another operating system: no pseudo-terminals")
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_hit_takes_one_line_of_a_terminal(library, columns):
+    main, terminal = os.openpty()
+    environment = os.environ | {"VOXDEX_HOME": str(library), "COLUMNS": str(columns), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "cli.py"), "search", "a sad, whispering old woman", "-n", "3"]
+    subprocess.run(command, stdout=terminal, check=True, cwd=library, timeout=PATIENCE, env=environment)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the end of a pseudo-terminal's output is an error on Linux
+        while part := os.read(main, 4096):
+            shown += part
+    os.close(main)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).split("\r\n")
+    assert [line.split(" ")[0] for line in lines if line[:1].isdigit()] == ["1", "2", "3"]
+    assert len(lines) == 6 and max(map(len, lines)) <= columns
+
+
+def test_piped_hits_are_not_wrapped(search):
+    lines = search("a sad, whispering, breathy old woman with a low-pitched voice", "-n", "3").out.splitlines()
+    assert len(lines) == 5 and len(lines[2]) > 160 and "…" not in lines[2]
 
 
 def test_hits_of_the_last_search(search):

@@ -146,7 +146,8 @@ def test_mirror_drops_pruned_recordings(here, four_recordings, qdrant):
     said = here("status", *server, "--json").json
     assert (said["recordings"], said["clips"]) == (3, 3) and said["versions"]["Qdrant"]
     here("index", four_recordings / "1.wav", "--index", "one")
-    assert here("pull", *server, "--index", "one", "--json").json["copied"] == 2
+    pulled = here("pull", *server, "--index", "one", "--json").json
+    assert pulled["copied"] == 3, "two that are new, and one whose labels were calibrated on another archive"
     here("push", *server, "--index", "one", "--mirror")
     assert here("pull", *server, "--index", "one", "--mirror", "--json").json["dropped"] == 0
 
@@ -192,9 +193,10 @@ def test_liked_and_disliked_without_a_caption(here, four_recordings, qdrant):
 def test_cached_statistics_on_a_server(here, four_recordings, double, monkeypatch):
     server = ("--url", double.url)
     here("index", four_recordings, *server)
+    requests = len(double.requests)
     before = here("status", *server, "--json").json
     assert (before["recordings"], before["missing"]) == (4, 0)
-    assert not any("scroll" in request for request in double.requests[-8:])
+    assert not any("scroll" in request for request in double.requests[requests:])
     (four_recordings / "0.wav").unlink()
     assert here("status", *server, "--json").json["missing"] == 1
     with ServerIndex(double.url, "voxdex").open() as other:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.fakes.library import WHISPERING, WOMEN, find_recording, speakers
 from tests.fakes.qdrant.double import qdrant_double
+from voxdex.indexer.calibration import read_calibration, write_calibration
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.search.engine import count_facets, search_index
 from voxdex.search.query import Direction, Query, QueryTerm, Ranking, Sound, ask
@@ -19,6 +20,7 @@ def test_both_stores_give_the_same_hits(store, mini):
     with qdrant_double() as double, ServerStore.create(connect(double.url), *made) as server:
         server.ensure_fields(store.schema())
         server.upsert([*store.points({"kind": "recording"}), *store.points({"kind": "clip"})])
+        write_calibration(server, read_calibration(store))
         sample = search_index(Query(ask("a man")), store, mini)
         queries = [
             Query(ask("a calm woman", without=["whispering"], like=[sample[0]]), parse_filter("duration<8 and not whispered")),

@@ -1,0 +1,61 @@
+"""Calibration of predicted labels on an index's own archive: offsets of scores, which language and recordings shift."""
+
+from collections import defaultdict
+from itertools import islice
+
+import numpy as np
+
+from voxdex.encoders.model import Model
+from voxdex.encoders.zero_shot import PLAIN, AttributeTagger, Calibration
+from voxdex.indexer.store.base import CLIP, KIND, Payload, Point, Store, identity
+
+CALIBRATION = "calibration"
+"""Kind of the point that holds the calibration."""
+SAMPLE_CLIPS = 1000
+"""Clips of the sample that offsets are estimated from."""
+GROWTH = 1.5
+"""Factor by which an index has grown when it is calibrated again."""
+BATCH_CLIPS = 1000
+"""Clips whose labels are predicted at a time."""
+
+
+def read_calibration(store: Store) -> Calibration:
+    """Return the calibration of an index; PLAIN for an index that has none."""
+    payload: Payload | None = next(store.payloads(CALIBRATION, ("offsets", "clips")), None)
+    return Calibration(payload["offsets"], payload["clips"]) if payload else PLAIN
+
+
+def write_calibration(store: Store, calibration: Calibration) -> None:
+    """Store the calibration of an index."""
+    payload = {KIND: CALIBRATION, "offsets": calibration.offsets, "clips": calibration.clips, "space": store.space}
+    store.upsert([Point(identity(f"{CALIBRATION}@{store.space}"), None, payload)])
+
+
+def calibrate(store: Store, model: Model) -> bool:
+    """Calibrate an index that has grown by half since it was calibrated last, without embedding anything again.
+
+    The labels of calibrated attributes are predicted again from the stored vectors, for all clips. Return whether it was done.
+    """
+    former, clips = read_calibration(store), store.count(CLIP)
+    if clips < GROWTH * max(1, former.clips):
+        return False
+    tagger = AttributeTagger(model)
+    tagger.calibration = tagger.calibrated(store.sample_vectors(SAMPLE_CLIPS), clips)
+    predict_again(store, tagger)
+    write_calibration(store, tagger.calibration)
+    return True
+
+
+def predict_again(store: Store, tagger: AttributeTagger) -> None:
+    """Predict the labels of calibrated attributes again, from the stored vectors."""
+    names = tagger.calibration.offsets.keys()
+    points = iter(store.points({KIND: CLIP})) if names else iter(())
+    while batch := list(islice(points, BATCH_CLIPS)):
+        changes: dict[tuple[str, str, float], list[str]] = defaultdict(list)
+        predicted = tagger(np.array([point.vector for point in batch], np.float32), names)
+        for point, predictions in zip(batch, predicted, strict=True):
+            for name, each in predictions.items():
+                changes[name, each.label, each.probability].append(point.id)
+        for (name, label, probability), ids in changes.items():
+            store.update_payload(ids, "attributes", {name: label})
+            store.update_payload(ids, "probabilities", {name: probability})
