@@ -1,4 +1,4 @@
-"""Attributes of voices, their labels, the words for each label, and prompt templates (attributes.toml)."""
+"""Attributes of voices, their labels, the words for each label, and prompt templates (attributes.toml, compounds.toml)."""
 
 import tomllib
 from dataclasses import dataclass
@@ -60,6 +60,24 @@ class Attribute:
         return [template.format(**words) for template in self.templates if _fields(template) <= words.keys()]
 
 
+@dataclass(frozen=True)
+class Compound:
+    """Words that imply labels of several attributes, as "grandmother" implies old and female; see compounds.toml.
+
+    labels: pairs of an attribute and its label. nouns, adjectives, phrases: as of a Label.
+    """
+
+    labels: tuple[tuple[str, str], ...]
+    nouns: tuple[str, ...] = ()
+    adjectives: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of all kinds."""
+        return (*self.nouns, *self.adjectives, *self.phrases)
+
+
 def _fields(template: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(template) if name}
 
@@ -69,6 +87,16 @@ def load_attributes() -> dict[str, Attribute]:
     """Return all attributes of attributes.toml by name."""
     raw = tomllib.loads((Path(__file__).parent / "attributes.toml").read_text(encoding="utf-8"))
     return {name: _parse(name, table) for name, table in raw.items()}
+
+
+@cache
+def load_compounds() -> tuple[Compound, ...]:
+    """Return the words of compounds.toml."""
+    raw = tomllib.loads((Path(__file__).parent / "compounds.toml").read_text(encoding="utf-8"))
+    return tuple(
+        Compound(tuple(table.pop("labels").items()), **{kind: tuple(words) for kind, words in table.items()})
+        for table in raw.values()
+    )
 
 
 def _parse(name: str, table: dict[str, Any]) -> Attribute:

@@ -25,6 +25,7 @@ from voxdex.encoders.training.data.caption_sampling import (
     tokens,
 )
 from voxdex.encoders.training.data.dataset import Clips
+from voxdex.encoders.training.data.takes import Take, Takes
 from voxdex.encoders.training.distributed import ProcessGroup, gather
 from voxdex.encoders.training.initial import TrainingBundle
 from voxdex.encoders.training.recipe import Recipe, RecipeError
@@ -39,25 +40,35 @@ FITTED_CLIPS = 256
 class Batch:
     """A batch: this process's part of the clips and captions, and the truth of all.
 
-    truth [all, claims]; waveform [part, samples], lengths [part]; ids and mask [part, tokens] of the clips' captions.
-    hard_negatives: further captions, each false of one clip; matches [all, captions and hard negatives]. conditions: recording
-    conditions to augment this process's clips with.
+    truth [all, claims]; ids and mask [part, tokens] of the clips' captions. hard_negatives: further captions, each false of one
+    clip; matches [all, captions and hard negatives]. sound: this process's clips; their takes, for a frozen speech tower.
     """
 
     rows: list[int]
     truth: np.ndarray
-    waveform: Tensor
-    lengths: Tensor
     ids: Tensor
     mask: Tensor
     hard_negatives: list[str]
     matches: Tensor
-    conditions: RecordingConditions
+    sound: "Sound | list[Take]"
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
-        names = ("waveform", "lengths", "ids", "mask", "matches", "conditions")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        tensors = {name: getattr(self, name).to(device) for name in ("ids", "mask", "matches")}
+        return replace(self, **tensors, sound=self.sound.to(device) if isinstance(self.sound, Sound) else self.sound)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Clips as waveform [clips, samples] and lengths [clips], with the recording conditions to augment them with."""
+
+    waveform: Tensor
+    lengths: Tensor
+    conditions: RecordingConditions
+
+    def to(self, device: torch.device) -> "Sound":
+        """Return the clips on a device."""
+        return Sound(self.waveform.to(device), self.lengths.to(device), self.conditions.to(device))
 
 
 class CaptionTrainer(Trainer):
@@ -75,8 +86,11 @@ class CaptionTrainer(Trainer):
         if self.schedule.checkpoint_activations:
             self.network.speech_tower.checkpoint_activations()
             self.network.text_tower.checkpoint_activations()
-        self.teacher = self._frozen(self.network) if self.loss.self_distillation else None
-        self.starting_text = self._frozen(self.network.text_tower) if self.loss.positives == "text_similarity" else None
+        self.takes = None
+        if self.schedule.takes:
+            self.takes = Takes(clips, self.schedule, self.network.speech_tower, group.device)
+        self.teacher = self._frozen_copy(self.network) if self.loss.self_distillation else None
+        self.starting_text = self._frozen_copy(self.network.text_tower) if self.loss.positives == "text_similarity" else None
 
     def validate(self, clips: Clips) -> Validation:
         return validate(self.kept, clips, self.tokenizer, self.group.device)
@@ -84,11 +98,23 @@ class CaptionTrainer(Trainer):
     def draw(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)
         rows = self._epoch(epoch)[index]
+        if self.takes:
+            rng = self._random("takes")
+            takes = [self.takes.draw(row, rng) for row in rows]
+            return self._captioned(rows, [self.takes.labels(take) for take in takes], takes[self.group.part(len(rows))])
         conditions = draw_conditions(len(rows), self._generator("surroundings"), self.schedule.augment)
         furthest = math.log1p(self.schedule.speed_change)
         speeds = np.exp(np.random.default_rng(self._seed("speeds")).uniform(-furthest, furthest, len(rows)))
         moved = [played(self.clips.rows[row], speed) for row, speed in zip(rows, speeds, strict=True)]
         relabelled = [cells | around for cells, around in zip(moved, conditions.labels(), strict=True)]
+        mine = self.group.part(len(rows))
+        places = np.random.default_rng(self._seed("crops")).random(len(rows))
+        seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
+        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
+        return self._captioned(rows, relabelled, Sound(waveform, lengths, conditions[mine]))
+
+    def _captioned(self, rows: list[int], relabelled: list[dict[str, str]], sound: Sound | list[Take]) -> Batch:
+        """Draw captions for clips whose labels change in the cells `relabelled`."""
         clips = self.clips.select(rows).relabel(relabelled)
         captions = draw_captions(clips, self._random("captions"), self.loss.negations)
         matches = 2 * torch.eye(len(rows)) - 1
@@ -97,21 +123,18 @@ class CaptionTrainer(Trainer):
             false = hard_negative_captions(clips, captions, self.loss.hard_negatives, self._random("twists"))
             matches, hard_negatives = caption_matches(clips, captions + false), false.texts
         mine = self.group.part(len(rows))
-        places = np.random.default_rng(self._seed("crops")).random(len(rows))
-        seconds = self._random("seconds").uniform(*self.schedule.crop_seconds)
-        waveform, lengths = self.clips.crops(rows[mine], seconds, places[mine], speeds[mine])
         ids, mask = tokens(self.tokenizer, captions.texts)
-        return Batch(rows, clips.truth, waveform, lengths, ids[mine], mask[mine], hard_negatives, matches, conditions[mine])
+        return Batch(rows, clips.truth, ids[mine], mask[mine], hard_negatives, matches, sound)
 
     def _backward(self) -> dict[str, Tensor]:
         """With several chunks, embed in two passes (Gao et al. 2021, GradCache)."""
         batch = self._augmented(next(self._batches).to(self.group.device))
-        whole = slice(0, len(batch.lengths))
+        whole = slice(0, len(batch.ids))
         if self.schedule.grad_cache_chunks == 1:
             parts = self._losses(batch, *self._embed(batch, whole, 0))
             parts["loss"].backward()
             return parts
-        bounds = np.linspace(0, len(batch.lengths), self.schedule.grad_cache_chunks + 1).astype(int).tolist()
+        bounds = np.linspace(0, len(batch.ids), self.schedule.grad_cache_chunks + 1).astype(int).tolist()
         pieces = [slice(*pair) for pair in pairwise(bounds) if pair[0] < pair[1]]
         with torch.no_grad():
             embedded = [self._embed(batch, piece, i) for i, piece in enumerate(pieces)]
@@ -124,10 +147,11 @@ class CaptionTrainer(Trainer):
         return parts
 
     def _augmented(self, batch: Batch) -> Batch:
-        if not self.schedule.augment:
+        sound = batch.sound
+        if not (self.schedule.augment and isinstance(sound, Sound)):
             return batch
         noise = self._generator("augment", self.group.rank, device=self.group.device)
-        return replace(batch, waveform=augment(batch.waveform, batch.lengths, batch.conditions, noise))
+        return replace(batch, sound=replace(sound, waveform=augment(sound.waveform, sound.lengths, sound.conditions, noise)))
 
     def _embed(self, batch: Batch, piece: slice, number: int) -> tuple[Tensor, Tensor]:
         """Embed a chunk of this process's batch, with the same dropout for the same chunk of the same step."""
@@ -135,7 +159,11 @@ class CaptionTrainer(Trainer):
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # transformers draws masked spans from numpy's global generator
         with self._precision():
-            speech = self.network.embed_speech(batch.waveform[piece], batch.lengths[piece])
+            if isinstance(batch.sound, Sound):
+                speech = self.network.embed_speech(batch.sound.waveform[piece], batch.sound.lengths[piece])
+            else:
+                assert self.takes
+                speech = self.network.project_speech(self.takes.features(batch.sound[piece]))
             text = self.network.embed_text(batch.ids[piece], batch.mask[piece])
         return speech, text
 
@@ -177,9 +205,9 @@ class CaptionTrainer(Trainer):
         return losses.tag_classification(speech @ prompts.T, has)
 
     def _self_distillation(self, cosines: Tensor, batch: Batch) -> Tensor:
-        assert self.teacher is not None
+        assert self.teacher is not None and isinstance(batch.sound, Sound)
         with torch.no_grad(), self._precision():
-            speech = gather(self.teacher.embed_speech(batch.waveform, batch.lengths), self.group)
+            speech = gather(self.teacher.embed_speech(batch.sound.waveform, batch.sound.lengths), self.group)
             text = gather(self.teacher.embed_text(batch.ids, batch.mask), self.group)
         form, temperature = self.loss.distillation_form, self.loss.distillation_temperature
         return losses.self_distillation(cosines, speech @ text.T, form, temperature)

@@ -35,6 +35,8 @@ class Schedule:
     (Ko et al. 2015; 0.1: factors of 1 / 1.1 to 1.1). noise: fraction of clips mixed with white noise or other voices,
     noise_db: level of that noise over the clip's in dB, lowest and highest.
     validate_every, save_every: steps (0: each epoch). keep: "last" or "best" weights, by the mean of the validation's metrics.
+    takes: how many crops under different conditions a clip has, each embedded once where the speech tower is frozen; 0 draws a
+    new one at each step.
     workers: processes that draw batches ahead, for a GPU that would wait for them; they do not change the result.
     """
 
@@ -63,6 +65,7 @@ class Schedule:
     validate_every: int = 0
     save_every: int = 0
     keep: str = "last"
+    takes: int = 0
     workers: int = 0
 
 
@@ -213,6 +216,10 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         )
     if schedule.encoder_start > 1:
         raise RecipeError(f"schedule.encoder_start is a fraction of the steps, 0 to 1, not {schedule.encoder_start}.")
+    if schedule.takes and (schedule.speech_tower_rate or loss.self_distillation):
+        raise RecipeError(
+            "schedule.takes are for a frozen speech tower (schedule.speech_tower_rate of 0) without self-distillation."
+        )
     return Recipe(
         name=raw.get("name", name),
         speech_tower=dict(raw.get("speech_tower", {})),

@@ -63,7 +63,9 @@ class Trainer(ABC):
             self.network.speech_tower: self.schedule.speech_tower_rate,
             self.network.text_tower: self.schedule.text_tower_rate,
         }
-        for tower in [tower for tower, rate in rates.items() if not rate]:
+        self.frozen = [tower for tower, rate in rates.items() if not rate]
+        """Towers that are not trained."""
+        for tower in self.frozen:
             tower.requires_grad_(requires_grad=False)
         self.average = None
         if self.schedule.average_decay:
@@ -100,6 +102,8 @@ class Trainer(ABC):
     def step(self) -> dict[str, float]:
         """Train on one batch, and return its losses and the learning rate."""
         self.network.train()
+        for tower in self.frozen:
+            tower.eval()
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * self.rate(self.step_number)
         for parameter in self.late:
@@ -174,5 +178,5 @@ class Trainer(ABC):
         return [{"params": members, "base": top * rates.get(part, 1.0)} for part, members in groups.items() if members]
 
     @staticmethod
-    def _frozen(module: Network) -> Network:
+    def _frozen_copy(module: Network) -> Network:
         return copy.deepcopy(module).eval().requires_grad_(requires_grad=False)

@@ -16,6 +16,8 @@ from voxdex.encoders.training.losses import match
 
 NEGATION_ALONE = 0.3
 """Probability that a caption with a negation has no other claim."""
+TWO_NEGATIONS = 0.25
+"""Probability that a caption with a negation has a second one."""
 EXCLUSIVE = [attribute.name for attribute in load_attributes().values() if attribute.exclusive]
 PROMPTED = [i for i, claim in enumerate(CLAIMS) if claim.attribute in EXCLUSIVE]
 """Columns of the claims about exclusive attributes, which have prompts."""
@@ -105,7 +107,7 @@ def _write(claims: Tensor, rng: random.Random) -> str:
 
 
 def _choose_claims(truth: np.ndarray, rng: random.Random, *, negate: bool) -> Tensor:
-    """Choose claims that hold (1), and with `negate` also, or only, one that does not (-1): [claims]."""
+    """Choose claims that hold (1), and with `negate` also, or only, one or two that do not (-1): [claims]."""
     alone = negate and rng.random() < NEGATION_ALONE
     chosen = [] if alone else choose_claims([CLAIMS[column] for column in np.flatnonzero(truth == 1)], rng)
     claims = torch.zeros(len(CLAIMS))
@@ -113,7 +115,8 @@ def _choose_claims(truth: np.ndarray, rng: random.Random, *, negate: bool) -> Te
     names = {claim.attribute for claim in chosen}
     failing = [int(column) for column in np.flatnonzero(truth == -1) if CLAIMS[column].attribute not in names]
     if negate and failing:
-        claims[rng.choice(failing)] = -1
+        count = 2 if rng.random() < TWO_NEGATIONS else 1
+        claims[rng.sample(failing, min(count, len(failing)))] = -1
     return claims
 
 

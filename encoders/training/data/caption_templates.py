@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from voxdex.encoders.attributes import Label, load_attributes
+from voxdex.encoders.attributes import Label, load_attributes, load_compounds
 
 if TYPE_CHECKING:
     from inflect import engine
@@ -39,6 +39,10 @@ UNREMARKABLE = {
 }
 MENTIONED_UNREMARKABLE = 0.15
 """Probability that an unremarkable label is mentioned."""
+COUNTS = (1, 1, 2, 2, 3, 3, 4, 5)
+"""Numbers of claims of a caption, equally likely."""
+COMPOUND_CHOSEN, COMPOUND_WORDED = 0.2, 0.6
+"""Probabilities that claims are chosen that one word implies, where they hold, and that such claims are stated by that word."""
 
 
 @dataclass
@@ -58,13 +62,19 @@ class Phrases:
 
 
 def choose_claims(holding: Sequence[Claim], rng: random.Random) -> list[Claim]:
-    """Choose one to four of the claims that hold, of different attributes."""
+    """Choose one to five of the claims that hold, of different attributes."""
     telling = [claim for claim in holding if claim[:2] not in UNREMARKABLE or rng.random() < MENTIONED_UNREMARKABLE]
     by_attribute: dict[str, list[Claim]] = {}
     for claim in telling or holding:
         by_attribute.setdefault(claim.attribute, []).append(claim)
-    names = rng.sample(list(by_attribute), min(len(by_attribute), rng.choice((1, 1, 2, 2, 3, 4))))
-    return [rng.choice(by_attribute[name]) for name in names]
+    known = {claim[:2] for claim in holding}
+    compounds = [compound for compound in load_compounds() if known.issuperset(compound.labels)]
+    chosen: list[Claim] = []
+    if compounds and rng.random() < COMPOUND_CHOSEN:
+        chosen = [Claim(*label) for label in rng.choice(compounds).labels]
+    others = [name for name in by_attribute if name not in {claim.attribute for claim in chosen}]
+    count = min(len(others), max(0, rng.choice(COUNTS) - len(chosen)))
+    return chosen + [rng.choice(by_attribute[name]) for name in rng.sample(others, count)]
 
 
 def write_caption(claims: Sequence[tuple[Any, ...]], rng: random.Random) -> str:
@@ -81,18 +91,39 @@ def write_caption(claims: Sequence[tuple[Any, ...]], rng: random.Random) -> str:
 def _put_into_words(claims: list[Claim], rng: random.Random) -> Phrases:
     phrases = Phrases()
     attributes = load_attributes()
-    for claim in rng.sample(claims, len(claims)):
+    for claim in _take_compounds(phrases, rng.sample(claims, len(claims)), rng):
         label = next(label for label in attributes[claim.attribute].labels if label.name == claim.label)
         if not claim.holds:
-            phrases.tails.append(_negation(label, rng))
-        elif claim.attribute == "gender":
+            continue
+        if claim.attribute == "gender":
             phrases.gender, phrases.subject = label.name, _word(label.nouns, rng)
         elif claim.attribute == "age" and not any(other.attribute == "gender" for other in claims) and rng.random() < 0.6:
             phrases.subject = _word(label.nouns, rng)
         else:
             _add_label(phrases, label, rng)
+    denied = [
+        label for name, attribute in attributes.items() for label in attribute.labels if (name, label.name, False) in claims
+    ]
+    phrases.tails += _negations(rng.sample(denied, len(denied)), rng)
     phrases.subject = phrases.subject or rng.choice(SPEAKERS)
     return phrases
+
+
+def _take_compounds(phrases: Phrases, claims: list[Claim], rng: random.Random) -> list[Claim]:
+    """State some claims by a word that implies them together, and return the others."""
+    held = {claim[:2] for claim in claims if claim.holds}
+    compounds = [compound for compound in load_compounds() if held.issuperset(compound.labels)]
+    if not compounds or rng.random() >= COMPOUND_WORDED:
+        return claims
+    compound = rng.choice(compounds)
+    labels = dict(compound.labels)
+    if "gender" in labels:
+        phrases.gender, phrases.subject = labels["gender"], _word(compound.nouns, rng)
+    elif compound.phrases and rng.random() < 0.2:
+        phrases.tails.append(_word(compound.phrases, rng))
+    else:
+        phrases.adjectives.append(_word(compound.adjectives, rng))
+    return [claim for claim in claims if claim[:2] not in compound.labels or not claim.holds]
 
 
 def _add_label(phrases: Phrases, label: Label, rng: random.Random) -> None:
@@ -109,11 +140,24 @@ def _add_label(phrases: Phrases, label: Label, rng: random.Random) -> None:
         phrases.tails.append(rng.choice(FEELINGS).format(word) if kind == "feelings" else word)
 
 
+def _negations(labels: list[Label], rng: random.Random) -> list[str]:
+    """Phrases that labels do not hold, to follow commas."""
+    if len(labels) == 2 and all(label.adjectives for label in labels) and rng.random() < 0.6:
+        first, second = (_word(label.adjectives, rng) for label in labels)
+        return [rng.choice((f"neither {first} nor {second}", f"not {first} or {second}", f"not {first} and not {second}"))]
+    return [_negation(label, rng) for label in labels]
+
+
 def _negation(label: Label, rng: random.Random) -> str:
     """Phrase that a label does not hold, to follow a comma."""
-    ways = [f"not {_word(label.adjectives, rng)}", f"by no means {_word(label.adjectives, rng)}"] if label.adjectives else []
+    ways = []
+    if label.adjectives:
+        word = _word(label.adjectives, rng)
+        ways += [f"not {word}", f"not {word} at all", f"by no means {word}", f"anything but {word}", f"non-{word}"]
     ways += [f"not {_word(label.phrases, rng)}"] if label.phrases and not ways else []
-    ways += [f"without {_word(label.feelings, rng)}"] if label.feelings else []
+    if label.feelings:
+        word = _word(label.feelings, rng)
+        ways += [f"without {word}", f"with no {word}", f"without any {word}", f"free of {word}", f"no {word}"]
     ways += [f"not {_participle(_word(label.verbs, rng))}"] if label.verbs else []
     ways += [f"not {_word(label.nouns, rng)}"] if label.nouns else []
     return rng.choice(("", "", "but ")) + rng.choice(ways)
