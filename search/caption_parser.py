@@ -4,13 +4,20 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.attributes import load_attributes, load_compounds
 
-NEGATION_CUES = r"not|never|no|without|isn't|is not|by no means|anything but|nothing like"
-FILLERS = r"(?:(?:a|an|the|any|too|so|very|really|at all|in the least|of)\s+)*"
+NEGATION_CUES = (
+    r"not|never|no|without|neither|nor|isn't|is not|doesn't|does not|don't|do not|aren't|by no means|anything but|nothing like|"
+    r"far from|free (?:of|from)|lacking|devoid of|hardly|rather than|instead of"
+)
+EMPHASIS = r"at all|in the least"
+FILLERS = rf"(?:(?:a|an|the|any|too|so|very|really|{EMPHASIS}|of|sound|sounding|seem|seeming|be|being|speak|speaking)\s+)*"
 LINKS = r"(?:\b(?:but|and|yet|who is|who|that is|that|it is|it)\s+)*"
-END = r"(?=\s*(?:$|[,.;:]|\b(?:but|yet|with|who)\b))"
-NEGATION = re.compile(rf"{LINKS}\b(?:{NEGATION_CUES})\s+{FILLERS}(?P<negated>[^,.;:]+?){END}", re.I)
+END = r"(?=\s*(?:$|[,.;:]|\b(?:but|yet|with|who|nor|neither|and not|or not)\b))"
+NEGATION = re.compile(
+    rf"{LINKS}\b(?:{NEGATION_CUES})\s+{FILLERS}(?P<negated>[^,.;:]+?)(?:\s+(?:{EMPHASIS}))?{END}|\bnon[- ](?P<word>\w+)",
+    re.I,
+)
 STOP_WORDS = frozenset(
     "a about an and any are as at be being but by can clip clips do find for from give has have her him his i in is it its "
     "like me my of on or our over person please play recording said saying says she show so some somebody someone something "
@@ -26,12 +33,14 @@ class CaptionTerm:
     """A word or phrase of a caption.
 
     words: as in the caption. labels: pairs of attribute and label that the words may stand for; () if the words are unknown.
-    affirmed: False for a negated term, which is matched where no label applies.
+    affirmed: False for a negated term, which is matched where no label applies. together: whether the words imply all of the
+    labels, as "grandmother" implies old and female.
     """
 
     words: str
     labels: tuple[tuple[str, str], ...]
     affirmed: bool = True
+    together: bool = False
 
     @property
     def name(self) -> str:
@@ -63,7 +72,7 @@ def parse_caption(caption: str) -> ParsedCaption:
         return re.sub(r"\x00(\d+)\x00", lambda match: phrases[int(match[1])], text)
 
     masked = _phrases_with_cues().sub(mask, re.sub(r"[\x00-\x20]+", " ", caption))
-    found = (unmask(match["negated"]).strip() for match in NEGATION.finditer(masked))
+    found = (unmask(match["negated"] or match["word"]).strip() for match in NEGATION.finditer(masked))
     negated = tuple(filter(has_words, found))
     rest = re.sub(r"\s+([,.;:])", r"\1", unmask(NEGATION.sub(" ", masked)))
     rest = re.sub(r"\s+", " ", rest).strip(" ,.;:-")
@@ -86,11 +95,12 @@ def _terms(text: str, *, affirmed: bool) -> list[CaptionTerm]:
     while position < len(words):
         for length in range(min(_max_label_words(), len(words) - position), 0, -1):
             phrase = text[words[position].start() : words[position + length - 1].end()]
-            labels = _labels_by_words().get(_normalised(phrase), ())
+            together = _normalised(phrase) in _compounds_by_words()
+            labels = (_compounds_by_words() if together else _labels_by_words()).get(_normalised(phrase), ())
             if labels or length == 1:
                 break
         if labels or phrase.lower() not in STOP_WORDS:
-            terms.setdefault(phrase.lower(), CaptionTerm(phrase, labels, affirmed))
+            terms.setdefault(phrase.lower(), CaptionTerm(phrase, labels, affirmed, together))
         position += length
     return list(terms.values())
 
@@ -114,15 +124,28 @@ def _labels_by_words() -> dict[str, tuple[tuple[str, str], ...]]:
     for attribute in load_attributes().values():
         for label in attribute.labels if attribute.exclusive else ():
             words = {label.name, *label.words, *(form for verb in label.verbs for form in _verb_forms(verb))}
-            for word in {_normalised(re.sub(r"^(an?|the) ", "", word.lower())) for word in words}:
-                labels.setdefault(word, []).append((attribute.name, label.name))
+            for word in map(_without_article, words):
+                pairs = labels.setdefault(word, [])
+                if (attribute.name, label.name) not in pairs:
+                    pairs.append((attribute.name, label.name))
     return {words: tuple(pairs) for words, pairs in labels.items()}
+
+
+@cache
+def _compounds_by_words() -> dict[str, tuple[tuple[str, str], ...]]:
+    """The labels that words imply together, by the words in lower case; not of "old woman", which is two terms."""
+    labels = {_without_article(word): compound.labels for compound in load_compounds() for word in compound.words}
+    return {word: pairs for word, pairs in labels.items() if not all(part in _labels_by_words() for part in word.split())}
+
+
+def _without_article(words: str) -> str:
+    return _normalised(re.sub(r"^(an?|the) ", "", words.lower()))
 
 
 @cache
 def _max_label_words() -> int:
     """The number of words of the longest label phrase."""
-    return max(words.count(" ") for words in _labels_by_words()) + 1
+    return max(words.count(" ") for words in (*_labels_by_words(), *_compounds_by_words())) + 1
 
 
 def _verb_forms(verb: str) -> list[str]:

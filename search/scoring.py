@@ -6,7 +6,7 @@ query: weighted sum of the embeddings of the query's inputs. std: standard devia
 negative log probability of the captions' terms in the clip.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -88,7 +88,7 @@ class QueryScorer:
         captions = {caption: _checked_caption(caption) for caption in _captions_of(query)}
         terms = _terms_of(query, captions)
         supported = {attribute.name: attribute for attribute in supported_attributes(model)}
-        self._terms = [replace(term, labels=tuple(pair for pair in term.labels if pair[0] in supported)) for term in terms]
+        self._terms = [_restricted(term, supported) for term in terms]
 
         names = {name for term in self._terms for name, _ in term.labels}
         self._labels = {name: [label.name for label in supported[name].labels] for name in names}
@@ -133,14 +133,16 @@ class QueryScorer:
         found = []
         for term in self._terms:
             if term.labels:
-                best = np.max([probs[name][:, self._labels[name].index(label)] for name, label in term.labels], axis=0)
+                combine = np.min if term.together else np.max
+                best = combine([probs[name][:, self._labels[name].index(label)] for name, label in term.labels], axis=0)
                 found.append(best if term.affirmed else 1 - best)
         return -np.log(np.array(found) + MIN_PROBABILITY).mean(axis=0) if found else np.zeros(len(vectors))
 
     def _is_met(self, term: CaptionTerm, vectors: np.ndarray, probs: Mapping[str, np.ndarray]) -> np.ndarray:
         if term.labels:
             best = {name: probs[name].argmax(axis=1) for name, _ in term.labels}
-            return np.any([best[name] == self._labels[name].index(label) for name, label in term.labels], axis=0)
+            combine = np.all if term.together else np.any
+            return combine([best[name] == self._labels[name].index(label) for name, label in term.labels], axis=0)
         word = self._word_vectors[term.words]
         return self._cohort.percentiles(lambda clips: clips @ word, vectors @ word) >= UPPER_THIRD
 
@@ -150,6 +152,12 @@ class QueryScorer:
             name: probabilities(vectors, labels, self._scales[name], self._cohort.calibration.of(name, self._labels[name]))
             for name, labels in self._label_vectors.items()
         }
+
+
+def _restricted(term: CaptionTerm, supported: Collection[str]) -> CaptionTerm:
+    """Return a term with labels of supported attributes only; with none where the words imply a label of another, too."""
+    labels = tuple(pair for pair in term.labels if pair[0] in supported)
+    return replace(term, labels=() if term.together and len(labels) < len(term.labels) else labels)
 
 
 _LABEL_VECTORS: WeakKeyDictionary[Model, dict[str, np.ndarray]] = WeakKeyDictionary()

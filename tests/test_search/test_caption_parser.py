@@ -8,7 +8,7 @@ from voxdex.search.caption_parser import parse_caption
 def test_terms_of_captions():
     terms = parse_caption("A tired old man who shouts, not whispering, gravelly").terms
     assert [(term.words, dict(term.labels), term.affirmed) for term in terms] == [
-        ("tired", {}, True),
+        ("tired", {"speed": "slow", "intonation": "monotone"}, True),
         ("old", {"age": "old"}, True),
         ("man", {"gender": "male"}, True),
         ("shouts", {"emotion": "angry", "loudness": "loud"}, True),
@@ -16,6 +16,18 @@ def test_terms_of_captions():
         ("whispering", {"phonation": "whispered"}, False),
     ]
     assert parse_caption("please play me the voice of somebody").terms == ()
+
+
+def test_words_that_imply_several_labels():
+    terms = parse_caption("a gravelly baritone and a grandmother, old woman, not a little boy").terms
+    assert [(term.words, dict(term.labels), term.together) for term in terms] == [
+        ("gravelly", {"texture": "rough"}, False),
+        ("baritone", {"pitch": "low", "gender": "male"}, True),
+        ("grandmother", {"age": "old", "gender": "female"}, True),
+        ("old", {"age": "old"}, False),
+        ("woman", {"gender": "female"}, False),
+        ("little boy", {"age": "child", "gender": "male"}, True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +40,16 @@ def test_terms_of_captions():
         ("someone who is not a child with a deep voice", "someone with a deep voice", ("child",)),
         ("never shouting, by no means too loud", "", ("shouting", "loud")),
         ("a man without any particular emotion, in no hurry", "a man without any particular emotion, in no hurry", ()),
+        ("neither angry nor sad", "", ("angry", "sad")),
+        ("a woman who is neither a child nor very old", "a woman", ("child", "old")),
+        ("a non-female, non angry voice", "a, voice", ("female", "angry")),
+        ("not a man", "", ("man",)),
+        ("a man, not angry at all", "a man", ("angry",)),
+        ("a voice that doesn't sound sad", "a voice", ("sad",)),
+        ("far from happy, free of anger, with a deep voice", "with a deep voice", ("happy", "anger")),
+        ("a man rather than a woman", "a man", ("woman",)),
+        ("no accent, a woman", "no accent, a woman", ()),
+        ("without an accent, without anger", "without an accent", ("anger",)),
         ("knotty, nothing, another", "knotty, nothing, another", ()),
     ],
 )

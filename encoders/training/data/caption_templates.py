@@ -90,40 +90,40 @@ def write_caption(claims: Sequence[tuple[Any, ...]], rng: random.Random) -> str:
 
 def _put_into_words(claims: list[Claim], rng: random.Random) -> Phrases:
     phrases = Phrases()
-    attributes = load_attributes()
-    for claim in _take_compounds(phrases, rng.sample(claims, len(claims)), rng):
-        label = next(label for label in attributes[claim.attribute].labels if label.name == claim.label)
-        if not claim.holds:
-            continue
+    held = [claim for claim in claims if claim.holds]
+    for claim in _take_compounds(phrases, rng.sample(held, len(held)), rng):
+        label = _label(claim)
         if claim.attribute == "gender":
             phrases.gender, phrases.subject = label.name, _word(label.nouns, rng)
         elif claim.attribute == "age" and not any(other.attribute == "gender" for other in claims) and rng.random() < 0.6:
             phrases.subject = _word(label.nouns, rng)
         else:
             _add_label(phrases, label, rng)
-    denied = [
-        label for name, attribute in attributes.items() for label in attribute.labels if (name, label.name, False) in claims
-    ]
-    phrases.tails += _negations(rng.sample(denied, len(denied)), rng)
+    denied = [claim for claim in claims if not claim.holds]
+    phrases.tails += _negations([_label(claim) for claim in rng.sample(denied, len(denied))], rng)
     phrases.subject = phrases.subject or rng.choice(SPEAKERS)
     return phrases
 
 
 def _take_compounds(phrases: Phrases, claims: list[Claim], rng: random.Random) -> list[Claim]:
     """State some claims by a word that implies them together, and return the others."""
-    held = {claim[:2] for claim in claims if claim.holds}
-    compounds = [compound for compound in load_compounds() if held.issuperset(compound.labels)]
+    labels = {claim[:2] for claim in claims}
+    compounds = [compound for compound in load_compounds() if labels.issuperset(compound.labels)]
     if not compounds or rng.random() >= COMPOUND_WORDED:
         return claims
     compound = rng.choice(compounds)
-    labels = dict(compound.labels)
-    if "gender" in labels:
-        phrases.gender, phrases.subject = labels["gender"], _word(compound.nouns, rng)
+    gender = dict(compound.labels).get("gender")
+    if gender:
+        phrases.gender, phrases.subject = gender, _word(compound.nouns, rng)
     elif compound.phrases and rng.random() < 0.2:
         phrases.tails.append(_word(compound.phrases, rng))
     else:
         phrases.adjectives.append(_word(compound.adjectives, rng))
-    return [claim for claim in claims if claim[:2] not in compound.labels or not claim.holds]
+    return [claim for claim in claims if claim[:2] not in compound.labels]
+
+
+def _label(claim: Claim) -> Label:
+    return next(label for label in load_attributes()[claim.attribute].labels if label.name == claim.label)
 
 
 def _add_label(phrases: Phrases, label: Label, rng: random.Random) -> None:

@@ -1,4 +1,4 @@
-"""Takes of clips: crops at a drawn place and speed under drawn recording conditions, embedded once for a frozen speech tower."""
+"""Takes of clips for a frozen speech tower: crops under drawn recording conditions, each embedded once."""
 
 import math
 import random
@@ -17,7 +17,10 @@ from voxdex.encoders.training.recipe import Schedule
 
 @dataclass(frozen=True)
 class Take:
-    """How a clip is played. row: of the clip. number: of the take. place: of the crop, see Clips.crops. speed: a factor."""
+    """How a clip is played.
+
+    row: of the clip. number: of the take. place, seconds: of the crop, see Clips.crops. speed: a factor.
+    """
 
     row: int
     number: int
