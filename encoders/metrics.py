@@ -141,8 +141,21 @@ def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
     return 100 * float(wins)
 
 
+MIN_SPEAKERS = 5
+"""Least number of speakers for intervals over speakers."""
+
+
+def speaker_clusters(speakers: Sequence[str]) -> Sequence[str] | None:
+    """Return the clusters of an interval over speakers; None, for single rows, where there are few or some are not known ("")."""
+    return speakers if len(set(speakers)) >= MIN_SPEAKERS and "" not in speakers else None
+
+
 def mean_interval(
-    values: np.ndarray, groups: Sequence[Any] | np.ndarray | None = None, draws: int = 1000, seed: int = 0
+    values: np.ndarray,
+    groups: Sequence[Any] | np.ndarray | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    clusters: Sequence[Any] | None = None,
 ) -> tuple[float, float]:
     """Return the 95 % interval of a mean, or of the mean of group means, by the percentile bootstrap.
 
@@ -150,18 +163,26 @@ def mean_interval(
         values: [clips or queries].
         groups: the group of each value, such as its true label for an unweighted average recall; None for a plain mean.
         draws, seed: see bootstrap.
+        clusters: the cluster of each value, such as its speaker, that is drawn as a whole; None for single values.
     """
     names, places = np.unique(np.zeros(len(values)) if groups is None else groups, return_inverse=True)
-    members = np.eye(len(names))[places]
-    often = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), size=draws)
-    counts = often @ members
-    means = (often @ (members * np.asarray(values)[:, None])) / np.where(counts > 0, counts, np.nan)
+    units = np.arange(len(values)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    counts, sums = np.zeros((2, units.max() + 1, len(names)))
+    np.add.at(counts, (units, places), 1)
+    np.add.at(sums, (units, places), values)
+    often = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=draws)
+    drawn = often @ counts
+    means = (often @ sums) / np.where(drawn > 0, drawn, np.nan)
     low, high = np.percentile(np.nanmean(means, axis=1), (2.5, 97.5))
     return float(low), float(high)
 
 
 def bootstrap(
-    metrics: Callable[[np.ndarray], dict[str, float]], count: int, draws: int = 1000, seed: int = 0
+    metrics: Callable[[np.ndarray], dict[str, float]],
+    count: int,
+    draws: int = 1000,
+    seed: int = 0,
+    clusters: Sequence[Any] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Return 95 % intervals of metrics by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
 
@@ -170,8 +191,17 @@ def bootstrap(
         count: number of rows of the sample.
         draws: number of resamples.
         seed: of the random draws.
+        clusters: the cluster of each row, such as its speaker, that is drawn as a whole; None for single rows.
     """
     rng = np.random.default_rng(seed)
-    drawn = [metrics(rng.integers(count, size=count)) for _ in range(draws)]
-    bounds = {name: np.percentile([values[name] for values in drawn], (2.5, 97.5)) for name in drawn[0]}
+    if clusters is None:
+        resamples = [rng.integers(count, size=count) for _ in range(draws)]
+    else:
+        units = np.unique(clusters, return_inverse=True)[1]
+        members = [np.flatnonzero(units == unit) for unit in range(units.max() + 1)]
+        resamples = [
+            np.concatenate([members[unit] for unit in rng.integers(len(members), size=len(members))]) for _ in range(draws)
+        ]
+    drawn = [metrics(rows) for rows in resamples]
+    bounds = {name: np.nanpercentile([values[name] for values in drawn], (2.5, 97.5)) for name in drawn[0]}
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}

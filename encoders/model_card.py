@@ -44,6 +44,8 @@ class ModelCard:
     logit_scale: factor of cosines before a softmax. scales: the same by attribute, fitted on held-out clips so that
     probabilities are calibrated, for the attributes that the model supports; empty for a model that was never evaluated.
     architecture: the exported network, see networks.factory.build_network.
+    hears: labels by attribute that the model tells apart on held-out speakers, see training.validation.heard_labels; empty for a
+    model for which that was never measured. does_not_hear: what else people ask for that it does not hear, such as "languages".
     text: input of the text side, "captions" or "phonemes" (IPA). phonetics: fields of a phonetic model.
     sha256: checksum of every other file of the folder. metrics: the evaluation (a list of metrics), parity and speed.
     """
@@ -65,6 +67,8 @@ class ModelCard:
     sha256: dict[str, str]
     metrics: dict[str, Any]
     scales: dict[str, float] = field(default_factory=dict)
+    hears: dict[str, list[str]] = field(default_factory=dict)
+    does_not_hear: list[str] = field(default_factory=list)
     text: str = "captions"
     phonetics: Phonetics | None = None
 
@@ -110,7 +114,7 @@ def read_card(folder: Path) -> ModelCard:
     """
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        optional = {"scales", "text", "phonetics"} - raw.keys()
+        optional = {"scales", "hears", "does_not_hear", "text", "phonetics"} - raw.keys()
         values = {field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional}
         if values.get("phonetics"):
             values["phonetics"] = Phonetics(**values["phonetics"])

@@ -1,6 +1,7 @@
 """Model cards: README.md of a model folder, from model.json."""
 
 from voxdex.encoders.model_card import ModelCard
+from voxdex.encoders.training.validation import LEAST_AREA
 
 HEAD = """\
 # {name} {version}
@@ -16,11 +17,16 @@ HEAD = """\
 HEARS = """
 ## What it hears
 
-{hears}
+Labels that clips with and without them are told apart by, on held-out speakers (the 95 % interval of the area under
+the ROC curve is above {least:g} %):
 
+{hears}
+"""
+
+DOES_NOT_HEAR = """
 ## What it does not hear
 
-{does_not_hear}
+{does_not_hear}. Labels that are not listed above were not told apart, or were not in the data.
 """
 
 TRAINED_ON = """
@@ -29,11 +35,6 @@ TRAINED_ON = """
 | data set | licence | clips | hours | speakers |
 |---|---|---|---|---|
 {data}
-"""
-
-TEACHER = """
-The text tower was distilled from a general sentence encoder ({teacher}) on composed captions and the definitions
-of WordNet; its weights and vocabulary are new.
 """
 
 METRICS = """
@@ -48,8 +49,9 @@ METRICS = """
 
 MEASURED = {
     "captions": """\
-On held-out clips: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the
-labels and templates that ship, and retrieval; with 95 % intervals. `edit`: vocoder edits of held-out speakers.""",
+On held-out speakers: zero-shot unweighted average recall (or area under the ROC curve, AUC) in percent, with the labels and
+templates that ship, and retrieval. The 95 % intervals are over speakers, or over clips for sets of fewer than five speakers.
+`edit`: vocoder edits of held-out speakers.""",
     "phonemes": """\
 The SCRAPS evaluation on real recordings of held-out speakers and sentences, with 95 % intervals: how often the score falls when
 phonemes are replaced at random, and how often the right sentence is found among a hundred; the score is the pointwise mutual
@@ -103,21 +105,26 @@ DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
 METRIC_ROW = "| {name} | {set} | {clips} | {value} | {low}-{high} | {chance} |"
 
 
-def model_card(card: ModelCard, hears: str = "", does_not_hear: str = "", teacher: str = "") -> str:
+def model_card(card: ModelCard, notes: str = "", towers: str = "") -> str:
     """Return the card as Markdown, without sections that would be empty.
 
     Args:
         card: the content of model.json.
-        hears, does_not_hear, teacher: prose, "" for none.
+        notes: prose on what the model hears. towers: prose on where its towers come from.
     """
     fields = {name: getattr(card, name) for name in card.__dataclass_fields__} | {"space": card.space}
     parts = [HEAD.format(**fields)]
-    if hears:
-        parts.append(HEARS.format(hears=hears, does_not_hear=does_not_hear))
+    if card.hears:
+        hears = "\n".join(f"- {name}: {', '.join(labels)}" for name, labels in card.hears.items())
+        parts.append(HEARS.format(hears=hears, least=LEAST_AREA))
+    if notes:
+        parts.append(f"\n{notes.strip()}\n")
+    if card.does_not_hear:
+        parts.append(DOES_NOT_HEAR.format(does_not_hear=", ".join(card.does_not_hear).capitalize()))
     if card.trained_on:
         parts.append(TRAINED_ON.format(data="\n".join(DATA_ROW.format(**row) for row in card.trained_on)))
-    if teacher:
-        parts.append(TEACHER.format(teacher=teacher))
+    if towers:
+        parts.append(f"\n{towers.strip()}\n")
     if card.metrics["evaluation"]:
         rows = "\n".join(METRIC_ROW.format(**row) for row in card.metrics["evaluation"])
         parts.append(METRICS.format(metrics=rows, measured=MEASURED[card.text]))

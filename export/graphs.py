@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.networks.scraps import PhonemeTower, acoustic_tower
-from voxdex.export.precision import MAX_BYTES, halve_weights, normalise_in_full, quantise, save_graph
+from voxdex.export.precision import COMPACT, MAX_BYTES, halve_weights, normalise_in_full, quantise, save_graph, store_in_half
 
 OPSET = 20
 Graphs = dict[str, onnx.ModelProto]
@@ -97,13 +97,16 @@ def write_graphs(
     max_bytes: int = MAX_BYTES,
     calibration: Sequence[np.ndarray] = (),
 ) -> None:
-    """Write graphs into an existing folder, quantised for int8 and int8-static; those over `max_bytes` with NAME.data beside.
+    """Write graphs into an existing folder; those over `max_bytes` with NAME.data beside.
 
-    calibration: clips that calibrate the speech graph for int8-static.
+    Graphs are quantised for int8 and int8-static. For compact, the speech graph's weights are stored in half precision, and the
+    other graph is quantised. calibration: clips that calibrate the speech graph for int8-static.
     """
     for name, graph in graphs.items():
+        if precision == COMPACT and name == SPEECH:
+            store_in_half(graph)
         save_graph(graph, folder / name, max_bytes)
-        if precision.startswith("int8"):
+        if precision.startswith("int8") or (precision == COMPACT and name != SPEECH):
             quantise(folder / name, calibration if name == SPEECH else ())
 
 

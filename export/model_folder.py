@@ -42,8 +42,9 @@ class ExportError(VoxdexError):
 class ModelInfo:
     """Fields of model.json and of the model card that are not derived from the network.
 
-    evaluation: metrics as plain data. max_seconds: longest clip to embed. scales, phoneme_prior, intelligibility: see
-    ModelCard. hears, does_not_hear, teacher: prose for the model card, "" for none.
+    evaluation: metrics as plain data. max_seconds: longest clip to embed. scales, hears, does_not_hear, phoneme_prior,
+    intelligibility: see ModelCard. notes, towers: prose for the model card, on what it hears and where its towers come from;
+    "" for none.
     """
 
     name: str
@@ -57,9 +58,10 @@ class ModelInfo:
     scales: dict[str, float] = field(default_factory=dict)
     phoneme_prior: list[float] = field(default_factory=list)
     intelligibility: list[list[float]] = field(default_factory=list)
-    hears: str = ""
-    does_not_hear: str = ""
-    teacher: str = ""
+    hears: dict[str, list[str]] = field(default_factory=dict)
+    does_not_hear: list[str] = field(default_factory=list)
+    notes: str = ""
+    towers: str = ""
 
 
 def write_model(
@@ -77,8 +79,8 @@ def write_model(
         model: the network, its description and its tokenizer.
         info: further fields of model.json and the model card.
         out: the model folder; it must not exist.
-        precision: "fp32", "fp16" (for GPUs), "int8" or "int8-static" (for CPUs); or "auto", the fastest that agrees with
-            torch: fp16 where CUDA works, int8 where there are `clips`, else fp32.
+        precision: "fp32", "fp16" (for GPUs), "int8" or "int8-static" (for CPUs), "compact" (see write_graphs); or "auto", the
+            fastest that agrees with torch: fp16 where CUDA works, int8 where there are `clips`, else fp32.
         clips: a folder of recordings for the parity report, half of which calibrate int8-static; None uses synthetic sounds.
         on_stage: called with a description of each stage when it begins.
         max_bytes: size from which a graph keeps its weights in a separate file.
@@ -155,6 +157,8 @@ def _describe(
         sha256={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         metrics={"evaluation": info.evaluation},
         scales=info.scales,
+        hears=info.hears,
+        does_not_hear=info.does_not_hear,
         **_text_side(model, info),
     )
     _write_card(card, folder)
@@ -162,7 +166,7 @@ def _describe(
     exported = Model(folder, device="cpu")
     parity = measure_parity(model.network, exported, kind, sounds)
     card = replace(card, metrics=card.metrics | {"parity": asdict(parity), "speed": asdict(measure_speed(exported))})
-    prose = model_card(card, info.hears, info.does_not_hear, info.teacher)
+    prose = model_card(card, info.notes, info.towers)
     (folder / README).write_text(prose, encoding="utf-8")
     _write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)
     return parity
@@ -215,6 +219,7 @@ def export_run(
         trained_on=trained["trained_on"],
         evaluation=held_out["metrics"],
         scales=held_out.get("scales", {}),
+        hears=held_out.get("hears", {}),
         phoneme_prior=trained.get("phoneme_prior", []),
         intelligibility=held_out.get("intelligibility", []),
     )

@@ -1,6 +1,7 @@
 """Graphs in half precision for GPUs and in 8 bits for CPUs."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from voxdex.encoders.onnx_session import pad_clips
 
 CALIBRATED = {"MatMulConstBOnly": True, "CalibMovingAverage": True}
 """Options of static quantisation: products of two activations stay in fp32; outlier clips do not stretch the scales."""
+
+COMPACT = "compact"
+"""The precision of small model folders that compute in fp32: weights stored in half precision, and texts in 8 bits."""
 
 MAX_BYTES = 1_900_000_000
 """Size of weights from which they go to a separate file, as a protobuf message is limited to 2 GB."""
@@ -59,6 +63,20 @@ def halve_weights(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
 
 
+def store_in_half(model: onnx.ModelProto) -> None:
+    """Store large fp32 weights in half precision, and cast them to fp32 when a session is opened: a smaller file, the same speed."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < LARGE_WEIGHT:
+            continue
+        full, half = tensor.name, f"{tensor.name}{HALF}"
+        tensor.CopyFrom(from_array(to_array(tensor).astype(np.float16), half))
+        casts.append(make_node("Cast", [half], [full], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 def normalise_in_full(model: onnx.ModelProto) -> None:
     """Compute layer normalisation of half-precision values with full-precision weights in full precision, as torch does."""
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
@@ -73,6 +91,12 @@ def normalise_in_full(model: onnx.ModelProto) -> None:
         nodes += [node, make_node("Cast", [f"{outer}.out"], [outer], to=TensorProto.FLOAT16)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+LARGE_WEIGHT = 1024
+"""Number of values from which a weight is stored in half precision."""
+HALF = ".fp16"
+"""Suffix of the names of weights that are stored in half precision."""
 
 
 class _Calibration:

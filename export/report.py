@@ -14,7 +14,7 @@ from voxdex.encoders.audio.reader import MEDIA_SUFFIXES, SAMPLE_RATE, read_audio
 from voxdex.encoders.model import Model
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 
-MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.99, "int8-static": 0.99}
+MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "compact": 0.99, "int8": 0.99, "int8-static": 0.99}
 BATCH_SECONDS = 160.0
 """Seconds of sound in a batch of the comparison."""
 CAPTIONS = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import Failure
-from voxdex.encoders.metrics import Classification, Metric, Retrieval, bootstrap, classification, retrieval
+from voxdex.encoders.metrics import Classification, Metric, Retrieval, bootstrap, classification, retrieval, speaker_clusters
 from voxdex.encoders.model import Model
 from voxdex.encoders.phonetic.evaluation import PhoneticScorer, evaluate_scraps
 from voxdex.encoders.phonetic.g2p import phonemes_of
@@ -88,7 +88,8 @@ def embed_rows(
 class ClassificationResult:
     """Zero-shot predictions of an attribute.
 
-    truth, predictions: labels by row. rows: indices of the manifest's rows. archive_predictions: with scores calibrated on
+    truth, predictions: labels by row. rows: indices of the manifest's rows. speakers: of the rows, "" where unknown; () for none.
+    archive_predictions: with scores calibrated on
     these clips as an archive, see zero_shot.archive_offsets; empty where that was not asked for.
     """
 
@@ -98,6 +99,7 @@ class ClassificationResult:
     predictions: list[str]
     rows: Sequence[int] = ()
     archive_predictions: Sequence[str] = ()
+    speakers: Sequence[str] = ()
 
     @property
     def result(self) -> Classification:
@@ -110,9 +112,13 @@ class ClassificationResult:
         return classification(self.truth, self.archive_predictions, self.labels).uar if self.archive_predictions else None
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Return 95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over clips."""
+        """Return 95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over speakers, or over clips of few speakers."""
         truth, predictions = np.array(self.truth), np.array(self.predictions)
-        return bootstrap(lambda rows: classification(truth[rows], predictions[rows], self.labels).metrics(), len(truth))
+
+        def metrics(rows: np.ndarray) -> dict[str, float]:
+            return classification(truth[rows], predictions[rows], self.labels).metrics()
+
+        return bootstrap(metrics, len(truth), clusters=speaker_clusters(self.speakers))
 
 
 def evaluate_classification(
@@ -138,8 +144,8 @@ def evaluate_classification(
     predictions, calibrated = (
         [labels[best] for best in choices.probabilities(vectors, model, archive).argmax(axis=1)] for archive in (None, vectors)
     )
-    truth = [embedded.rows[i][attribute] for i in rows]
-    return ClassificationResult(attribute, labels, truth, predictions, rows, calibrated)
+    truth, speakers = ([embedded.rows[i].get(column, "") for i in rows] for column in (attribute, "speaker"))
+    return ClassificationResult(attribute, labels, truth, predictions, rows, calibrated, speakers)
 
 
 # Retrieval

@@ -22,6 +22,8 @@ from voxdex.encoders.training.whisper import convert_whisper, read_whisper, whis
 
 RUN, WEIGHTS, TEXT_TOWER = "run.json", "weights.safetensors", "text_tower.safetensors"
 MOST_TOKENS = 512
+QUANTISED = "_quantized"
+"""Suffix that ONNX Runtime gives to the name of a weight in 8 bits, beside NAME_scale and NAME_zero_point."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _initial_phonetic(recipe: Recipe, tokenizer: Tokenizer) -> TrainingBundle:
 
 
 def load_trained(source: str) -> TrainingBundle:
-    """Load a training run (a folder), an fp32 model with towers of this package (a name or folder), or a published checkpoint.
+    """Load a training run (a folder), a model with towers of this package (a name or folder), or a published checkpoint.
 
     Raises:
         SourceError: it is none of these, or its weights cannot be used.
@@ -222,10 +224,19 @@ def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
 
     weights = {"log_logit_scale": torch.tensor(logit_scale).log()}
     for file in (SPEECH, PHONEMES if (folder / PHONEMES).exists() else TEXT):
-        for tensor in onnx.load(str(folder / file)).graph.initializer:
-            array = torch.tensor(to_array(tensor))
-            weights[tensor.name.removesuffix(".T")] = array.T.contiguous() if tensor.name.endswith(".T") else array
+        stored = {tensor.name: torch.tensor(to_array(tensor)) for tensor in onnx.load(str(folder / file)).graph.initializer}
+        for name, tensor in stored.items():
+            if name.endswith(QUANTISED):
+                name, tensor = name.removesuffix(QUANTISED), _dequantised(name.removesuffix(QUANTISED), stored)
+            name = name.removesuffix(".fp16")
+            weights[name.removesuffix(".T")] = tensor.float().T.contiguous() if name.endswith(".T") else tensor.float()
     return weights
+
+
+def _dequantised(name: str, stored: dict[str, Tensor]) -> Tensor:
+    """Return a weight that was quantised to 8 bits, with a scale for all of it or for each column."""
+    zero = stored[f"{name}_zero_point"].float()
+    return (stored[f"{name}{QUANTISED}"].float() - zero) * stored[f"{name}_scale"]
 
 
 def _load(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:

@@ -82,14 +82,15 @@ class Result:
 class RunState:
     """Results of a run's validations, kept in its checkpoint.
 
-    before: metrics of the initial weights. kept, kept_step, scales, intelligibility: metrics of the kept weights, the step they
-    are from, and their calibration; see Validation.
+    before: metrics of the initial weights. kept, kept_step, scales, hears, intelligibility: metrics of the kept weights, the
+    step they are from, their calibration and the labels that they hear; see Validation.
     """
 
     before: list[dict[str, Any]] = field(default_factory=list)
     kept: list[dict[str, Any]] = field(default_factory=list)
     kept_step: int = 0
     scales: dict[str, float] = field(default_factory=dict)
+    hears: dict[str, list[str]] = field(default_factory=dict)
     intelligibility: list[list[float]] = field(default_factory=list)
 
 
@@ -179,7 +180,8 @@ def _run(trainer: Trainer, valid: Clips, out: Path, observer: RunObserver) -> Ru
             line["metrics"] = [metric.as_dict() for metric in metrics]
             if schedule.keep == "last" or _better(metrics, state.kept):
                 state.kept, state.kept_step = line["metrics"], step
-                state.scales, state.intelligibility = validation.scales, validation.intelligibility
+                state.scales, state.hears = validation.scales, validation.hears
+                state.intelligibility = validation.intelligibility
                 _save_weights(trainer, out)
         _write_log(out / LOG, line)
         if not is_last and step % save_every == 0:
@@ -194,6 +196,7 @@ def _finish(trainer: Trainer, state: RunState, out: Path, about: dict[str, Any],
     finished = {
         "logit_scale": trainer.kept.logit_scale.item(),
         "scales": state.scales,
+        "hears": state.hears,
         "intelligibility": state.intelligibility,
         "phoneme_prior": trainer.phoneme_prior,
         "kept_step": state.kept_step,

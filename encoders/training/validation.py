@@ -1,6 +1,7 @@
 """Validation on held-out clips: zero-shot classification by attribute and data set, retrieval, and calibration."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from voxdex.encoders.attributes import Attribute, load_attributes
-from voxdex.encoders.metrics import Metric, area_under_curve, bootstrap, mean_interval, retrieval
+from voxdex.encoders.metrics import Metric, area_under_curve, bootstrap, mean_interval, retrieval, speaker_clusters
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.training.data.caption_sampling import caption_matches, draw_captions, tokens
 from voxdex.encoders.training.data.caption_templates import Claim
@@ -23,17 +24,22 @@ MIN_CLIPS = 20
 MIN_CLIPS_OF_EACH = 5
 """Least numbers of clips with and without a label for its AUC."""
 
+LEAST_AREA = 60.0
+"""A label is heard where the 95 % interval of its AUC over held-out speakers is above this."""
+
 
 @dataclass(frozen=True)
 class Validation:
     """Results of a validation.
 
     metrics: of retrieval and every attribute, or of phonemes. scales: calibration of exclusive attributes that are classified
-    above chance, see fit_scale. intelligibility: see phonetic.evaluation.fit_intelligibility.
+    above chance, see fit_scale. hears: the labels of each attribute that are told apart, see heard_labels. intelligibility: see
+    phonetic.evaluation.fit_intelligibility.
     """
 
     metrics: list[Metric]
     scales: dict[str, float] = field(default_factory=dict)
+    hears: dict[str, list[str]] = field(default_factory=dict)
     intelligibility: list[list[float]] = field(default_factory=list)
 
 
@@ -48,7 +54,8 @@ def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: t
     attributes = _attribute_metrics(clips, cosines)
     heard = {metric.name for metric in attributes if metric.low > metric.chance}
     metrics = _retrieval_metrics(network, clips, speech, tokenizer, device) + attributes
-    return Validation(metrics, {name: scale for name, scale in _scales(clips, cosines).items() if name in heard})
+    scales = {name: scale for name, scale in _scales(clips, cosines).items() if name in heard}
+    return Validation(metrics, scales, heard_labels(clips, cosines))
 
 
 def embed_clips(network: DualEncoder, clips: Clips, device: torch.device, batch: int = 32, seconds: float = 10.0) -> np.ndarray:
@@ -116,9 +123,7 @@ def _scales(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> dict[str, flo
 
 def _attribute_metrics(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> list[Metric]:
     """Compute for each attribute and data set the UAR of exclusive labels, or the mean AUC of other labels."""
-    groups = np.array(
-        ["edit" if name.startswith("edit-") else name for name in (row.get("dataset") or "all" for row in clips.rows)]
-    )
+    groups = _data_sets(clips)
     metrics = []
     for attribute, scores in cosines.items():
         judge = _unweighted_recall if attribute.exclusive else _area_under_curves
@@ -127,6 +132,60 @@ def _attribute_metrics(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> li
             if judged and judged.clips >= min(MIN_CLIPS, len(clips) / 2):
                 metrics.append(judged)
     return metrics
+
+
+def heard_labels(clips: Clips, cosines: dict[Attribute, np.ndarray]) -> dict[str, list[str]]:
+    """Return the labels of each attribute that clips with and without them are told apart by.
+
+    A label is judged by the mean over data sets of the area under its ROC curve, so that differences between data sets do
+    not count; labels with too few clips in every data set are left out.
+
+    Args:
+        clips: held-out clips.
+        cosines: of the clips with each attribute's labels, [clips, labels].
+    """
+    heard: dict[str, list[str]] = {}
+    groups, speakers = _data_sets(clips), np.array(_speakers(clips))
+    for attribute, values in cosines.items():
+        for column, label in enumerate(attribute.labels):
+            truth = clips.truth[:, CLAIMS.index(Claim(attribute.name, label.name))]
+            scores = values[:, column]
+            if attribute.exclusive:
+                scores = scores - logsumexp(20 * np.delete(values, column, axis=1), axis=1) / 20
+            low = _lowest_area(truth, scores, groups, speakers)
+            if low is not None and low > LEAST_AREA:
+                heard.setdefault(attribute.name, []).append(label.name)
+    return heard
+
+
+def _lowest_area(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray, speakers: np.ndarray) -> float | None:
+    """Return the lower end of the interval of a label's AUC in percent; None where it cannot be judged."""
+    known = [
+        rows
+        for rows in (np.flatnonzero((groups == group) & (truth != 0)) for group in np.unique(groups))
+        if min((truth[rows] == 1).sum(), (truth[rows] == -1).sum()) >= MIN_CLIPS_OF_EACH
+    ]
+    if not known:
+        return None
+    judged = np.concatenate(known)
+
+    def mean_area(drawn: np.ndarray) -> dict[str, float]:
+        rows = judged[drawn]
+        parts = [rows[groups[rows] == group] for group in np.unique(groups[rows])]
+        areas = [area_under_curve(scores[part], truth[part] == 1) for part in parts if 0 < (truth[part] == 1).sum() < len(part)]
+        return {"AUC": float(np.mean(areas)) if areas else np.nan}
+
+    return bootstrap(mean_area, len(judged), draws=200, clusters=speaker_clusters(speakers[judged].tolist()))["AUC"][0]
+
+
+def _data_sets(clips: Clips) -> np.ndarray:
+    """Return the data set of each clip, [clips]; vocoder edits are one."""
+    names = (row.get("dataset") or "all" for row in clips.rows)
+    return np.array(["edit" if name.startswith("edit-") else name for name in names])
+
+
+def _speakers(clips: Clips) -> list[str]:
+    return [row.get("speaker") or row["path"] for row in clips.rows]
 
 
 def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
@@ -138,7 +197,7 @@ def _unweighted_recall(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
         return None
     labels = np.array([attribute.labels[i].name for i in present])
     right = labels[scores[np.ix_(rows, np.array(present))].argmax(axis=1)] == truth
-    return _metric(attribute.name, group, right, truth, 100 / len(present))
+    return _metric(attribute.name, group, right, truth, 100 / len(present), [_speakers(clips)[row] for row in rows])
 
 
 def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, scores: np.ndarray, group: str) -> Metric | None:
@@ -153,21 +212,30 @@ def _area_under_curves(attribute: Attribute, clips: Clips, rows: np.ndarray, sco
             right = truth[said, i] == 1
             if 0 < right.sum() < len(right):
                 areas.append(area_under_curve(scores[said, i], right))
-        return {"AUC": float(np.mean(areas))}
+        return {"AUC": float(np.mean(areas)) if areas else np.nan}
 
     if not judged:
         return None
     known = np.flatnonzero((truth[:, judged] != 0).any(axis=1))
-    low, high = bootstrap(lambda drawn: mean_area(known[drawn]), len(known), draws=200)["AUC"]
+    clusters = speaker_clusters([_speakers(clips)[row] for row in rows[known]])
+    low, high = bootstrap(lambda drawn: mean_area(known[drawn]), len(known), draws=200, clusters=clusters)["AUC"]
     mean = round(mean_area(known)["AUC"], 1)
     return Metric(f"{attribute.name} (AUC)", group, len(known), mean, round(low, 1), round(high, 1), 50.0)
 
 
-def _metric(name: str, group: str, values: np.ndarray, groups: np.ndarray | None, chance: float) -> Metric:
+def _metric(
+    name: str,
+    group: str,
+    values: np.ndarray,
+    groups: np.ndarray | None,
+    chance: float,
+    speakers: Sequence[str] = (),
+) -> Metric:
     """Return the mean of values from 0 to 1 as a metric in percent; with groups, the mean of the group means."""
     names = np.zeros(len(values)) if groups is None else groups
     mean = np.mean([np.mean(values[names == name]) for name in np.unique(names)])
-    shown, low, high = (round(100 * float(value), 1) for value in (mean, *mean_interval(values, groups)))
+    interval = mean_interval(values, groups, clusters=speaker_clusters(speakers))
+    shown, low, high = (round(100 * float(value), 1) for value in (mean, *interval))
     return Metric(name, group, len(values), shown, low, high, round(chance, 1))
 
 

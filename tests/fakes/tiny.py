@@ -63,8 +63,9 @@ name = "tiny"
 description = "A test."
 licence = "none"
 prompt_templates = []
-hears = "Nothing much."
-does_not_hear = "The rest."
+notes = "It hears nothing much."
+does_not_hear = ["the rest"]
+towers = "Its towers start from nothing."
 """
 
 

@@ -25,11 +25,20 @@ def test_recipes_follow_the_papers():
 
 
 def test_another_kind_of_tower_inherits_no_options():
-    mini, changed = load_recipe("mini"), load_recipe("mini", ("speech_tower.kind=whisper", "speech_tower.layers=[2]"))
-    assert mini.speech_tower["kind"] == "convnext" and changed.speech_tower == {"kind": "whisper", "layers": [2]}
+    mini = load_recipe("mini-speech")
+    changed = load_recipe("mini-speech", ("speech_tower.kind=convnext", "speech_tower.kernel=9"))
+    assert mini.speech_tower["kind"] == "whisper" and changed.speech_tower == {"kind": "convnext", "kernel": 9}
     assert changed.text_tower == mini.text_tower
-    assert load_recipe("mini", ("speech_tower.kind=convnext",)).speech_tower == mini.speech_tower
-    assert "mel_bins" not in load_recipe("mini-4").speech_tower and load_recipe("mini-4").card["hears"] == mini.card["hears"]
+    assert load_recipe("mini-speech", ("speech_tower.kind=whisper",)).speech_tower == mini.speech_tower
+    second = load_recipe("mini")
+    assert second.speech_tower["layers"] == [1, 2, 3] and "hidden" not in second.text_tower
+    assert second.loss == mini.loss and second.card["notes"] and load_recipe("mini-open").loss == mini.loss
+
+
+def test_takes_need_a_frozen_speech_tower():
+    assert load_recipe("mini").schedule.takes == 3
+    with pytest.raises(RecipeError, match="schedule.takes need schedule.speech_tower_rate = 0"):
+        load_recipe("mini", ("schedule.speech_tower_rate=0.1",))
 
 
 def test_change_fields_of_a_recipe(tmp_path):
