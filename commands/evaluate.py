@@ -98,8 +98,9 @@ def classification(
 ) -> None:
     """Measure zero-shot classification.
 
-    The metrics are unweighted average recall (UAR), macro F1 and accuracy, with 95 % intervals over speakers (the manifest's column `speaker`; else over clips), and the confusion matrix. UAR
-    is also given with the scores of emotions calibrated on the clips of the manifest, as one archive.
+    The metrics are unweighted average recall (UAR), macro F1 and accuracy, with 95 % intervals over speakers (the manifest's
+    column `speaker`, or over clips without it), and the confusion matrix. UAR is also given with the scores of emotions
+    calibrated on the clips of the manifest, as one archive.
     """
     encoder = open_encoder(model, device)
     embedded = embed_manifest(encoder, manifest, attribute, root)

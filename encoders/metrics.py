@@ -146,7 +146,7 @@ MIN_SPEAKERS = 5
 
 
 def speaker_clusters(speakers: Sequence[str]) -> Sequence[str] | None:
-    """Return the clusters of an interval over speakers; None, for single rows, where there are few or some are not known ("")."""
+    """Return the clusters of an interval over speakers; None, for single rows, where there are few or some are unknown ("")."""
     return speakers if len(set(speakers)) >= MIN_SPEAKERS and "" not in speakers else None
 
 

@@ -44,8 +44,8 @@ class ModelCard:
     logit_scale: factor of cosines before a softmax. scales: the same by attribute, fitted on held-out clips so that
     probabilities are calibrated, for the attributes that the model supports; empty for a model that was never evaluated.
     architecture: the exported network, see networks.factory.build_network.
-    hears: labels by attribute that the model tells apart on held-out speakers, see training.validation.heard_labels; empty for a
-    model for which that was never measured. does_not_hear: what else people ask for that it does not hear, such as "languages".
+    hears: labels by attribute that the model tells apart on held-out speakers, see training.validation.heard_labels; empty for
+    a model for which that was never measured. does_not_hear: what else people ask for that it does not hear, such as "singing".
     text: input of the text side, "captions" or "phonemes" (IPA). phonetics: fields of a phonetic model.
     sha256: checksum of every other file of the folder. metrics: the evaluation (a list of metrics), parity and speed.
     """

@@ -88,9 +88,9 @@ def embed_rows(
 class ClassificationResult:
     """Zero-shot predictions of an attribute.
 
-    truth, predictions: labels by row. rows: indices of the manifest's rows. speakers: of the rows, "" where unknown; () for none.
-    archive_predictions: with scores calibrated on
-    these clips as an archive, see zero_shot.archive_offsets; empty where that was not asked for.
+    truth, predictions: labels by row. rows: indices of the manifest's rows. archive_predictions: with scores calibrated on
+    these clips as an archive, see zero_shot.archive_offsets; empty where that was not asked for. speakers: of the rows, ""
+    where unknown; empty for none.
     """
 
     attribute: str
@@ -112,7 +112,7 @@ class ClassificationResult:
         return classification(self.truth, self.archive_predictions, self.labels).uar if self.archive_predictions else None
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Return 95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over speakers, or over clips of few speakers."""
+        """Return 95 % intervals of UAR, macro F1 and accuracy, by the bootstrap over speakers (over clips of few speakers)."""
         truth, predictions = np.array(self.truth), np.array(self.predictions)
 
         def metrics(rows: np.ndarray) -> dict[str, float]:

@@ -217,9 +217,7 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
     if schedule.encoder_start > 1:
         raise RecipeError(f"schedule.encoder_start is a fraction of the steps, 0 to 1, not {schedule.encoder_start}.")
     if schedule.takes and (schedule.speech_tower_rate or loss.self_distillation):
-        raise RecipeError(
-            "schedule.takes are for a frozen speech tower (schedule.speech_tower_rate of 0) without self-distillation."
-        )
+        raise RecipeError("schedule.takes need schedule.speech_tower_rate = 0 and loss.self_distillation = 0.")
     return Recipe(
         name=raw.get("name", name),
         speech_tower=dict(raw.get("speech_tower", {})),

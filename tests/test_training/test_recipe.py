@@ -37,7 +37,7 @@ def test_another_kind_of_tower_inherits_no_options():
 
 def test_takes_need_a_frozen_speech_tower():
     assert load_recipe("mini").schedule.takes == 3
-    with pytest.raises(RecipeError, match="schedule.takes need schedule.speech_tower_rate = 0"):
+    with pytest.raises(RecipeError, match=r"schedule\.takes need schedule\.speech_tower_rate = 0"):
         load_recipe("mini", ("schedule.speech_tower_rate=0.1",))
 
 
