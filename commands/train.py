@@ -29,8 +29,8 @@ PRECISION = click.option(
     type=click.Choice(["auto", "fp32", "fp16", "int8", "int8-static", "compact"]),
     default="auto",
     show_default=True,
-    help="Precision of the graphs: fp16 for GPUs, int8 for CPUs, compact for small files (speech in fp32 with weights stored in "
-    "fp16, text in int8). auto is fp16 if CUDA works, int8 if it agrees with torch on --clips, and otherwise fp32.",
+    help="Precision of the graphs: fp16 for GPUs, int8 for CPUs, compact for small files (speech in fp32 from weights in fp16, "
+    "text in int8). auto is fp16 if CUDA works, int8 if it agrees with torch on --clips, and otherwise fp32.",
 )
 
 

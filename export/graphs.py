@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.networks.scraps import PhonemeTower, acoustic_tower
-from voxdex.export.precision import COMPACT, MAX_BYTES, halve_weights, normalise_in_full, quantise, save_graph, store_in_half
+from voxdex.export.precision import COMPACT, MAX_BYTES, halve_weights, normalise_in_full, quantise, save_graph, stored_in_half
 
 OPSET = 20
 Graphs = dict[str, onnx.ModelProto]
@@ -103,9 +103,8 @@ def write_graphs(
     other graph is quantised. calibration: clips that calibrate the speech graph for int8-static.
     """
     for name, graph in graphs.items():
-        if precision == COMPACT and name == SPEECH:
-            store_in_half(graph)
-        save_graph(graph, folder / name, max_bytes)
+        is_halved = precision == COMPACT and name == SPEECH
+        save_graph(stored_in_half(graph) if is_halved else graph, folder / name, max_bytes)
         if precision.startswith("int8") or (precision == COMPACT and name != SPEECH):
             quantise(folder / name, calibration if name == SPEECH else ())
 

@@ -63,9 +63,10 @@ def halve_weights(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
 
 
-def store_in_half(model: onnx.ModelProto) -> None:
-    """Store large fp32 weights in half precision; they are cast to fp32 when a session is opened, and so as fast as before."""
-    casts = []
+def stored_in_half(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph whose large fp32 weights are stored in half precision, and cast to fp32 once, when a session is opened."""
+    casts, model = [], onnx.ModelProto()
+    model.CopyFrom(graph)
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < LARGE_WEIGHT:
             continue
@@ -75,6 +76,7 @@ def store_in_half(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    return model
 
 
 def normalise_in_full(model: onnx.ModelProto) -> None:

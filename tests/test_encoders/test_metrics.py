@@ -54,5 +54,10 @@ def test_mean_interval_agrees_with_the_bootstrap():
     slow = bootstrap(lambda rows: classification(truth[rows], predicted[rows], ("a", "b", "c")).metrics(), 200)["UAR"]
     fast = mean_interval(predicted == truth, truth)
     assert np.allclose(100 * np.array(fast), slow, atol=1.0)
+    speakers = [f"s{i // 20}" for i in range(200)]
+    clustered = bootstrap(
+        lambda rows: classification(truth[rows], predicted[rows], ("a", "b", "c")).metrics(), 200, clusters=speakers
+    )["UAR"]
+    assert np.allclose(clustered, 100 * np.array(mean_interval(predicted == truth, truth, clusters=speakers)), atol=2.5)
     low, high = mean_interval(predicted == truth)
     assert low < np.mean(predicted == truth) < high and high - low < fast[1] - fast[0]

@@ -28,7 +28,7 @@ def recordings(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("int8", 0.98), ("int8-static", 0.9)])
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.9999), ("int8", 0.98), ("int8-static", 0.9), ("compact", 0.98)])
 def test_lower_precisions_agree_with_torch(traced_small_run, here, recordings, tmp_path, precision, least):
     done = here("export", traced_small_run, "--out", tmp_path / "m", "--precision", precision, "--clips", recordings, "--json")
     assert done.status == 0, done.err
@@ -40,6 +40,18 @@ def test_lower_precisions_agree_with_torch(traced_small_run, here, recordings, t
     assert sum(file.stat().st_size for file in (tmp_path / "m").glob("*.onnx")) < full
     [embedding] = model.embed_speech([voice(1.0, 100)])
     assert embedding.dtype == np.float32 and np.linalg.norm(embedding) == pytest.approx(1, abs=1e-3)
+
+
+def test_training_continues_from_a_compact_model(traced_small_run, tmp_path):
+    write_model(load_trained(str(traced_small_run)), ModelInfo("small"), tmp_path / "small", "compact")
+    speech = onnx.load(str(tmp_path / "small" / "speech.onnx")).graph.initializer
+    stored = {tensor.name: tensor.data_type for tensor in speech}
+    assert stored["speech_projection.linear1.weight.T.fp16"] == onnx.TensorProto.FLOAT16
+    trained, compact = (load_trained(str(source)).network.state_dict() for source in (traced_small_run, tmp_path / "small"))
+    assert trained.keys() == compact.keys()
+    for name, weight in trained.items():
+        if weight.ndim == 2:
+            assert torch.cosine_similarity(weight.flatten(), compact[name].flatten(), dim=0) > 0.999, name
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0.5, "int8"), (1.1, "fp32")])

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("safetensors", reason="safetensors comes with the train extra")
 
 from voxdex.encoders.attributes import load_attributes
-from voxdex.encoders.training.data.caption_templates import Claim, write_caption
+from voxdex.encoders.training.data.caption_templates import Claim, choose_claims, write_caption
 
 
 def test_captions_vary_and_state_every_claim():
@@ -29,10 +29,30 @@ def test_captions_negate_claims_that_do_not_hold():
     assert len(captions) > 100
     whispered = {label.name: label for label in load_attributes()["phonation"].labels}["whispered"]
     for caption in captions:
-        denied = re.split(
-            r"\b(?:not|no means|anything but|non-|without(?: any)?|with no|no|free of)(?:\b |(?<=-))", caption, maxsplit=1
-        )
+        cues = r"\b(?:non-|(?:not|no means|anything but|without(?: any)?|with no|no|free of) )"
+        denied = re.split(cues, caption, maxsplit=1)
         assert len(denied) == 2 and denied[1].startswith(("whisper", *whispered.words)), caption
+
+
+def test_one_word_states_claims_that_it_implies():
+    rng = random.Random(0)
+    captions = {write_caption([("gender", "female"), ("age", "old")], rng).lower() for _ in range(300)}
+    assert sum(bool(re.search(r"grandmother|granny|grandma", caption)) for caption in captions) > 15
+    weary = [write_caption([("speed", "slow"), ("intonation", "monotone"), ("pitch", "low")], rng) for _ in range(300)]
+    assert sum(bool(re.search("(?i)tired|weary|sleepy|drowsy|exhausted", caption)) for caption in weary) > 60
+    holding = [Claim("gender", "male"), Claim("pitch", "low"), Claim("emotion", "sad"), Claim("speed", "fast")]
+    chosen = [{claim[:2] for claim in choose_claims(holding, rng)} for _ in range(400)]
+    together = sum({("gender", "male"), ("pitch", "low")} <= claims for claims in chosen)
+    assert together > 120 and all(1 <= len(claims) <= 4 for claims in chosen)
+
+
+def test_captions_negate_several_claims():
+    rng = random.Random(0)
+    claims = [Claim("gender", "male"), Claim("emotion", "angry", holds=False), Claim("phonation", "whispered", holds=False)]
+    captions = [write_caption(claims, rng).lower() for _ in range(300)]
+    for form in ("neither ", "non-", "without ", "free of ", "anything but ", "not "):
+        assert any(form in caption for caption in captions), form
+    assert all(re.search(r"\bm[ae]n\b|male|\bhe\b|his|gentleman|guy|actor|father|fellow", caption) for caption in captions)
 
 
 def test_captions_describe_the_recording():
