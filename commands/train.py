@@ -117,14 +117,21 @@ def train(
                 "kept_step": result.kept_step,
                 "before": [metric.as_dict() for metric in result.before],
                 "after": [metric.as_dict() for metric in result.after],
+                "gain": result.has_gain,
                 "parity": asdict(parity),
                 "failed": failed,
             }
         )
     else:
         print_table(summary_table(result))
-        print_note(f"Curves: {out / 'curves.png'}. Use it: voxdex index FOLDER --model {out / 'model'} --index NAME")
-    exit_with_failures(bool(result.steps), failed)
+        if result.has_gain is False:
+            print_note(
+                "No measurable gain: on clips of other speakers the adapted model is not surely better than before. Give more "
+                "clips, of more speakers."
+            )
+        curves = f"Curves: {out / 'curves.png'}. " if result.steps else ""
+        print_note(f"{curves}Use it: voxdex index FOLDER --model {out / 'model'} --index NAME")
+    exit_with_failures(bool(result.after), failed)
 
 
 @click.command()

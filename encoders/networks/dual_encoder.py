@@ -54,6 +54,7 @@ class DualEncoder(nn.Module):
     Args:
         speech_tower, text_tower: modules with the forward of the towers in this package.
         projection: the class that projects each tower's features.
+        adapter: whether a linear adapter changes the speech embeddings, see training.adaptation.
         dimension: width of the embeddings.
         dropout: dropout rate of the projections.
     """
@@ -65,11 +66,14 @@ class DualEncoder(nn.Module):
         dimension: int = 256,
         dropout: float = 0.5,
         projection: type[nn.Module] = Projection,
+        *,
+        adapter: bool = False,
     ) -> None:
         super().__init__()
         self.speech_tower, self.text_tower = speech_tower, text_tower
         self.speech_projection = projection(speech_tower.width, dimension, dropout)
         self.text_projection = projection(text_tower.width, dimension, dropout)
+        self.speech_adapter = nn.Linear(dimension, dimension, bias=False) if adapter else None
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.dimension = dimension
 
@@ -84,7 +88,10 @@ class DualEncoder(nn.Module):
 
     def project_speech(self, features: Tensor) -> Tensor:
         """Features of the speech tower [..., width] -> unit vectors [..., dimension]."""
-        return nn.functional.normalize(self.speech_projection(features).float(), dim=-1)
+        speech = nn.functional.normalize(self.speech_projection(features).float(), dim=-1)
+        if self.speech_adapter is None:
+            return speech
+        return nn.functional.normalize(speech + self.speech_adapter(speech), dim=-1)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask [batch, tokens] -> unit vectors [batch, dimension]."""

@@ -22,8 +22,9 @@ def build_network(architecture: dict[str, dict[str, Any]]) -> DualEncoder:
 
     Args:
         architecture: `speech_tower` (kind "convnext", "whisper", "acoustic" or "pretrained"), `text_tower` (kind
-            "transformer", "phonemes" or "pretrained") and `projection` (kind "residual" or "relu", dimension, dropout), each
-            with the arguments of its class; a pretrained tower's `config` is the to_dict() of its transformers config.
+            "transformer", "phonemes" or "pretrained") and `projection` (kind "residual" or "relu", dimension, dropout,
+            adapter), each with the arguments of its class; a pretrained tower's `config` is the to_dict() of its transformers
+            config.
 
     Raises:
         NetworkError: a part has an unknown kind, or invalid arguments.

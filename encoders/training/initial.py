@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,15 @@ QUANTISED = "_quantized"
 class TrainingBundle:
     """A network, its architecture (see build_network) and its tokenizer.
 
-    has_trained_speech: the speech tower was trained before, and so knows the scale of its inputs.
+    has_trained_speech: the speech tower was trained before, and so knows the scale of its inputs. scales, hears: see ModelCard.
     """
 
     network: DualEncoder
     architecture: dict[str, dict[str, Any]]
     tokenizer: Tokenizer
     has_trained_speech: bool = False
+    scales: dict[str, float] = field(default_factory=dict)
+    hears: dict[str, list[str]] = field(default_factory=dict)
 
 
 def load_initial(recipe: Recipe, rows: Sequence[dict[str, str]]) -> TrainingBundle:
@@ -110,7 +112,8 @@ def load_trained(source: str) -> TrainingBundle:
 
         return open_published(folder)
     if (folder / RUN).is_file():
-        architecture = json.loads((folder / RUN).read_text(encoding="utf-8"))["architecture"]
+        about = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        architecture, scales, hears = about["architecture"], about.get("scales", {}), about.get("hears", {})
         weights = read_weights(folder / WEIGHTS)
     else:
         try:
@@ -118,10 +121,11 @@ def load_trained(source: str) -> TrainingBundle:
             card = read_card(folder)
         except ModelError as error:
             raise SourceError(f"{source} is neither a training run (a folder with {RUN}) nor a model. {error}") from error
-        architecture, weights = card.architecture, _graph_weights(folder, card.logit_scale)
+        architecture, scales, hears = card.architecture, card.scales, card.hears
+        weights = _graph_weights(folder, card.logit_scale)
     network = build_network(architecture)
     _load(network, weights, source)
-    return TrainingBundle(network, architecture, read_tokenizer(folder), has_trained_speech=True)
+    return TrainingBundle(network, architecture, read_tokenizer(folder), has_trained_speech=True, scales=scales, hears=hears)
 
 
 def whisper_encoder(source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

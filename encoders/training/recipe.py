@@ -1,4 +1,4 @@
-"""Training recipes in TOML: architecture, schedule, sampling and loss."""
+"""Training recipes in TOML: architecture, schedule, sampling and loss, or an adapter."""
 
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
@@ -134,7 +134,19 @@ class Loss:
     ctc: float = 0.0
 
 
-Part = TypeVar("Part", Schedule, Sampling, Loss)
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter, which is fitted in place of training by steps; see encoders.training.adaptation.
+
+    strengths: of the regularisation, the best of which cross-validation chooses; empty for training by steps. folds: of the
+    cross-validation, at most.
+    """
+
+    strengths: tuple[float, ...] = ()
+    folds: int = 5
+
+
+Part = TypeVar("Part", Schedule, Sampling, Loss, Adapter)
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "schedule": {"precision": ("fp32", "bf16"), "keep": ("last", "best")},
     "sampling": {"order": ("shuffled", "balanced", "weighted", "lengths", "same_dataset")},
@@ -161,6 +173,7 @@ class Recipe:
     schedule: Schedule
     sampling: Sampling
     loss: Loss
+    adapter: Adapter = Adapter()
     init_from: str = ""
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -203,8 +216,11 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
     schedule = _part("schedule", Schedule, raw.get("schedule", {}))
     sampling = _part("sampling", Sampling, raw.get("sampling", {}))
     loss = _part("loss", Loss, raw.get("loss", {}))
+    adapter = _part("adapter", Adapter, raw.get("adapter", {}))
     _refuse_unknown("loss.attribute_weights", loss.attribute_weights, set(load_attributes()))
-    if (schedule.steps > 0) == (schedule.epochs > 0):
+    if adapter.folds < 2:
+        raise RecipeError(f"adapter.folds must be 2 or more, not {adapter.folds}.")
+    if not adapter.strengths and (schedule.steps > 0) == (schedule.epochs > 0):
         raise RecipeError("A schedule has either steps or epochs: set one of them, and the other to 0.")
     if schedule.batch < 2:
         raise RecipeError(f"schedule.batch must be 2 or more, not {schedule.batch}.")
@@ -226,6 +242,7 @@ def recipe_from(raw: dict[str, Any], name: str = "") -> Recipe:
         schedule=schedule,
         sampling=sampling,
         loss=loss,
+        adapter=adapter,
         init_from=raw.get("init_from", ""),
         card=raw.get("card", {}),
     )
@@ -294,7 +311,7 @@ def _part(part: str, kind: type[Part], raw: dict[str, Any]) -> Part:
     for name, value in raw.items():
         default = getattr(defaults, name)
         values[name] = _value(f"{part}.{name}", value, default)
-        choices = CHOICES[part].get(name)
+        choices = CHOICES.get(part, {}).get(name)
         if choices and value not in choices:
             raise RecipeError(f"{part}.{name} is {' or '.join(map(repr, choices))}, not {value!r}.")
     return kind(**values)

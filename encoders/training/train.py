@@ -26,6 +26,7 @@ from voxdex.encoders.metrics import Metric
 from voxdex.encoders.model_card import TOKENIZER
 from voxdex.encoders.paths import replace_file, replaced
 from voxdex.encoders.tables import ManifestError
+from voxdex.encoders.training.adaptation import adapt
 from voxdex.encoders.training.caption_trainer import CaptionTrainer
 from voxdex.encoders.training.data.dataset import Clips, filter_by_licence, load_clips, split
 from voxdex.encoders.training.distributed import ProcessGroup, end_distributed, init_distributed
@@ -68,7 +69,10 @@ class _Unobserved(RunObserver):
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: metrics of the initial and of the kept weights, and recordings that failed."""
+    """A finished run: metrics of the initial and of the kept weights, and recordings that failed.
+
+    steps, kept_step: 0 for an adapter. has_gain: whether an adapter surely made a metric better; None for a run of steps.
+    """
 
     folder: Path
     steps: int
@@ -76,6 +80,7 @@ class Result:
     before: list[Metric]
     after: list[Metric]
     failed: list[Failure]
+    has_gain: bool | None = None
 
 
 @dataclass
@@ -104,7 +109,7 @@ def train(
     device: str = "auto",
     observer: RunObserver | None = None,
 ) -> Result | None:
-    """Train to the recipe's last step. After an interruption, the same call resumes and ends with the same weights.
+    """Train to the recipe's last step, or fit its adapter. After an interruption, the same call resumes to the same weights.
 
     Args:
         recipe: architecture, schedule, sampling and loss.
@@ -126,6 +131,8 @@ def train(
     group = init_distributed(device)
     try:
         clips, failed = _first_then_others(group, lambda: load_clips(manifests, cache, root, observer.on_clip))
+        if recipe.adapter.strengths:
+            return _adapt(recipe, manifests, clips, failed, out, group, observer) if group.first else None
         trainer, valid = _prepare(recipe, clips, group)
         about = _description(recipe, trainer.architecture, manifests, trainer.clips)
         if group.first:
@@ -135,6 +142,48 @@ def train(
         return _finish(trainer, state, out, about, failed) if group.first else None
     finally:
         end_distributed()
+
+
+def _adapt(
+    recipe: Recipe,
+    manifests: Sequence[Path],
+    clips: Clips,
+    failed: list[Failure],
+    out: Path,
+    group: ProcessGroup,
+    observer: RunObserver,
+) -> Result:
+    """Fit an adapter, and write it as a finished run."""
+    clips = clips.select(filter_by_licence(clips.rows, recipe.sampling.licences))
+    bundle = load_initial(recipe, clips.rows)
+    if bundle.architecture["text_tower"]["kind"] == "phonemes":
+        raise RecipeError(f"{recipe.init_from} is a phonetic model, and adapters are for models of voices: name another.")
+    _claim_run_dir(out, _description(recipe, bundle.architecture, manifests, clips))
+
+    def on_fold(number: int, count: int, loss: float) -> None:
+        observer.on_step(Progress(number, count, {"loss": loss}, None))
+
+    found = adapt(bundle, clips, recipe.adapter, group.device, on_fold)
+    save_file(found.bundle.network.state_dict(), out / WEIGHTS)
+    found.bundle.tokenizer.save(str(out / TOKENIZER))
+    (out / LOG).unlink(missing_ok=True)
+    for strength, loss in found.losses.items():
+        _write_log(out / LOG, {"strength": _finite(strength), "loss": loss})
+    finished = {
+        "logit_scale": found.bundle.network.logit_scale.item(),
+        "scales": found.bundle.scales,
+        "hears": found.bundle.hears,
+        "kept_step": 0,
+        "strength": _finite(found.strength),
+        "metrics": [metric.as_dict() for metric in found.after],
+    }
+    _write_run(out, _description(recipe, found.bundle.architecture, manifests, clips) | finished)
+    return Result(out, 0, 0, found.before, found.after, failed, found.has_gain)
+
+
+def _finite(strength: float) -> float | None:
+    """Return a strength as JSON has it: None where nothing is changed."""
+    return strength if np.isfinite(strength) else None
 
 
 def _prepare(recipe: Recipe, clips: Clips, group: ProcessGroup) -> tuple[Trainer, Clips]:

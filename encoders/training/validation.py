@@ -49,7 +49,7 @@ def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: t
     network.eval()
     speech = embed_clips(network, clips, device)
     cosines = {
-        attribute: speech @ _label_vectors(network, attribute, tokenizer, device).T for attribute in load_attributes().values()
+        attribute: speech @ label_vectors(network, attribute, tokenizer, device).T for attribute in load_attributes().values()
     }
     attributes = _attribute_metrics(clips, cosines)
     heard = {metric.name for metric in attributes if metric.low > metric.chance}
@@ -102,7 +102,7 @@ def _retrieval_metrics(
     return metrics
 
 
-def _label_vectors(network: DualEncoder, attribute: Attribute, tokenizer: Tokenizer, device: torch.device) -> np.ndarray:
+def label_vectors(network: DualEncoder, attribute: Attribute, tokenizer: Tokenizer, device: torch.device) -> np.ndarray:
     """Return the normalised mean of each label's prompts, [labels, dimension]."""
     prompts = [embed_captions(network, attribute.prompts(label), tokenizer, device).mean(axis=0) for label in attribute.labels]
     return nn.functional.normalize(torch.from_numpy(np.stack(prompts)), dim=-1).numpy()

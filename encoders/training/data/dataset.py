@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
-from voxdex.encoders.errors import Failure
+from voxdex.encoders.errors import Failure, short
 from voxdex.encoders.paths import replace_file, replaced
 from voxdex.encoders.tables import CAPTION_SEPARATOR, ManifestError, read_manifest
 from voxdex.encoders.training.data.caption_templates import Claim
@@ -107,17 +107,17 @@ def load_clips(
 
     Args:
         manifests: CSV files with captions in `caption` (several separated by " | ") and labels in columns named like the
-            attributes; other columns are kept.
+            attributes, as names of labels or other words for them; other columns are kept.
         cache: a folder for decoded audio (115 MB an hour).
         root: the folder of the manifests' paths; None for each manifest's own.
         on_clip: called with the number of recordings after each decoded one.
 
     Raises:
-        ManifestError: a manifest cannot be used, or none of its recordings can be read.
+        ManifestError: a manifest cannot be used or has unknown labels, or none of its recordings can be read.
     """
     parts, failed = [], []
     for source, manifest in enumerate(manifests):
-        rows = read_manifest(manifest)
+        rows = with_known_labels(read_manifest(manifest), manifest)
         base = root or manifest.parent
         sound, lengths, reasons = _decode(manifest, rows, base, cache, on_clip)
         failed += [Failure(str(base / rows[int(i)]["path"]), reason) for i, reason in reasons.items()]
@@ -141,6 +141,30 @@ def load_clips(
         rows=rows,
     )
     return clips, failed
+
+
+def with_known_labels(rows: Sequence[dict[str, str]], manifest: Path) -> list[dict[str, str]]:
+    """Return rows whose cells of attributes are names of labels, for other words of the labels and other cases, too.
+
+    Raises:
+        ManifestError: a cell has a word that stands for no label, or for several.
+    """
+    columns = [(name, column) for name in load_attributes() for column in (name, f"{name}_not") if rows and column in rows[0]]
+    return [row | {column: _known(row, name, column, manifest) for name, column in columns if row[column]} for row in rows]
+
+
+def _known(row: dict[str, str], name: str, column: str, manifest: Path) -> str:
+    attribute, labels = load_attributes()[name], []
+    for word in filter(None, map(str.strip, row[column].split("|"))):
+        label = attribute.find(word)
+        if label is None:
+            known = ", ".join(label.name for label in attribute.labels)
+            raise ManifestError(
+                f"{manifest}: {short(word)}, in the column {column} of {row['path']}, is no label and no word for one. Labels "
+                f"of {name}: {known}. Leave the cell empty where none of them holds."
+            )
+        labels.append(label.name)
+    return "|".join(labels)
 
 
 def _decode(
