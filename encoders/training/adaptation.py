@@ -53,21 +53,25 @@ class Choice:
         return (weights * missed).sum() / weights.sum().clamp(min=1e-6)
 
     def metric(self, speech: np.ndarray, rows: np.ndarray) -> float:
-        """Return unweighted average recall of labels, or recall at 10 of captions, in percent."""
+        """Return unweighted average recall of the labels that occur, or recall at 10 of captions, in percent."""
         rows = rows[self.weights.numpy()[rows] > 0]
         scores, truth = speech[rows] @ self.vectors.numpy().T, self.truth.numpy()[rows]
         if self.name == CAPTIONS:
             return retrieval(scores, truth == 1).recall_at(10) if len(rows) else np.nan
-        held, hits = truth.argmax(axis=1), truth[np.arange(len(rows)), scores.argmax(axis=1)] == 1
-        sure = truth.max(axis=1, initial=-1) == 1
+        held, sure = truth.argmax(axis=1), truth.max(axis=1, initial=-1) == 1
+        hits = self._occurring[scores[:, self._occurring].argmax(axis=1)] == held
         recalls = [hits[sure & (held == label)].mean() for label in np.unique(held[sure])]
         return 100 * float(np.mean(recalls)) if recalls else np.nan
 
     @property
     def chance(self) -> float:
         """The metric of random guessing, in percent."""
-        texts = len(np.unique(self.truth.numpy().argmax(axis=1)[self.weights.numpy() > 0]))
-        return 100.0 * min(1, 10 / len(self.vectors)) if self.name == CAPTIONS else 100.0 / texts
+        return 100.0 * min(1, 10 / len(self.vectors)) if self.name == CAPTIONS else 100.0 / len(self._occurring)
+
+    @property
+    def _occurring(self) -> np.ndarray:
+        """The texts that are right for a clip."""
+        return np.flatnonzero((self.truth.numpy() == 1).any(axis=0))
 
 
 @dataclass(frozen=True)
