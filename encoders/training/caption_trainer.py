@@ -92,8 +92,8 @@ class CaptionTrainer(Trainer):
         self.teacher = self._frozen_copy(self.network) if self.loss.self_distillation else None
         self.starting_text = self._frozen_copy(self.network.text_tower) if self.loss.positives == "text_similarity" else None
 
-    def validate(self, clips: Clips) -> Validation:
-        return validate(self.kept, clips, self.tokenizer, self.group.device)
+    def validate(self, clips: Clips, unheard: Clips) -> Validation:
+        return validate(self.kept, clips, self.tokenizer, self.group.device, unheard)
 
     def draw(self) -> Batch:
         epoch, index = divmod(self.step_number, self.steps_per_epoch)

@@ -71,7 +71,8 @@ class PhoneticTrainer(Trainer):
         kept = clips.select(short[usable].tolist())
         super().__init__(recipe, bundle, kept, group, [set()] * len(kept))
 
-    def validate(self, clips: Clips) -> Validation:
+    def validate(self, clips: Clips, unheard: Clips) -> Validation:
+        del unheard  # phonetic models have no scales
         network, device = self.kept.eval(), self.group.device
         tower, ids = acoustic_tower(network), self.tokenizer.get_vocab()
         short = clips.select(np.flatnonzero(clips.lengths <= 10 * SAMPLE_RATE).tolist())

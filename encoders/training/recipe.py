@@ -75,7 +75,9 @@ class Sampling:
 
     licences: clips of other licences (the manifests' column) are left out; empty allows all. hold_out: hold clips out for
     validation; else the run has no metrics. leave_out: data sets, by prefix of their names, that are validated on instead of
-    trained on; recordings of their speakers in other data sets are left out too.
+    trained on; recordings of their speakers in other data sets are left out too. unheard: data sets, by prefix, that are not
+    trained on whatever their licence, and that the scales of their attributes are fitted on (Validation), as on held-out
+    speakers of the other data sets a scale becomes too large for archives that the model has never heard.
     order: "shuffled": every clip once an epoch. "balanced": by the inverse frequency of tags, with at least `rare_clips` a
     batch that have a tag of less than a fraction `rare_fraction` of the clips (ParaSpeechCLAP-Intrinsic). "weighted": by
     dataset_weights, then evenly over speakers. "lengths": as "weighted", in batches of clips of similar length.
@@ -86,6 +88,7 @@ class Sampling:
     licences: tuple[str, ...] = ()
     hold_out: bool = True
     leave_out: tuple[str, ...] = ()
+    unheard: tuple[str, ...] = ()
     order: str = "shuffled"
     rare_fraction: float = 0.05
     rare_clips: int = 2

@@ -133,12 +133,12 @@ def train(
         clips, failed = _first_then_others(group, lambda: load_clips(manifests, cache, root, observer.on_clip))
         if recipe.adapter.strengths:
             return _adapt(recipe, manifests, clips, failed, out, group, observer) if group.first else None
-        trainer, valid = _prepare(recipe, clips, group)
+        trainer, valid, unheard = _prepare(recipe, clips, group)
         about = _description(recipe, trainer.architecture, manifests, trainer.clips)
         if group.first:
             _claim_run_dir(out, about)
             trainer.tokenizer.save(str(out / TOKENIZER))
-        state = _run(trainer, valid, out, observer)
+        state = _run(trainer, valid, unheard, out, observer)
         return _finish(trainer, state, out, about, failed) if group.first else None
     finally:
         end_distributed()
@@ -186,9 +186,12 @@ def _finite(strength: float) -> float | None:
     return strength if np.isfinite(strength) else None
 
 
-def _prepare(recipe: Recipe, clips: Clips, group: ProcessGroup) -> tuple[Trainer, Clips]:
-    """Return a trainer at step 0, and the clips to validate on."""
+def _prepare(recipe: Recipe, clips: Clips, group: ProcessGroup) -> tuple[Trainer, Clips, Clips]:
+    """Return a trainer at step 0, the clips to validate on, and those of unheard data sets."""
     sampling = recipe.sampling
+    is_unheard = [row.get("dataset", "").startswith(sampling.unheard or ("\0",)) for row in clips.rows]
+    unheard = clips.select([i for i, each in enumerate(is_unheard) if each])
+    clips = clips.select([i for i, each in enumerate(is_unheard) if not each])
     clips = clips.select(filter_by_licence(clips.rows, sampling.licences))
     training, validating = split(clips.rows, sampling.leave_out) if sampling.hold_out else (range(len(clips)), [])
     if len(training) < max(2, group.world):
@@ -197,17 +200,17 @@ def _prepare(recipe: Recipe, clips: Clips, group: ProcessGroup) -> tuple[Trainer
     bundle = load_initial(recipe, clips.rows)
     phonetic = bundle.architecture["text_tower"]["kind"] == "phonemes"
     trainer = (PhoneticTrainer if phonetic else CaptionTrainer)(recipe, bundle, clips.select(training), group)
-    return trainer, clips.select(validating)
+    return trainer, clips.select(validating), unheard
 
 
-def _run(trainer: Trainer, valid: Clips, out: Path, observer: RunObserver) -> RunState:
+def _run(trainer: Trainer, valid: Clips, unheard: Clips, out: Path, observer: RunObserver) -> RunState:
     """Train from the last checkpoint, if any, to the last step, and validate, log and save on the way."""
     schedule, is_first = trainer.schedule, trainer.group.first
     saved = load_checkpoint(trainer, out)
     state = RunState(**saved) if saved else RunState()
 
     def validate_now() -> Validation:
-        return trainer.validate(valid) if len(valid) else Validation([])
+        return trainer.validate(valid, unheard) if len(valid) else Validation([])
 
     if is_first:
         _trim_log(out / LOG, trainer.step_number)

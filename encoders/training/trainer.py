@@ -76,8 +76,8 @@ class Trainer(ABC):
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=self.schedule.weight_decay)
 
     @abstractmethod
-    def validate(self, clips: Clips) -> Validation:
-        """Validate the kept weights on held-out clips."""
+    def validate(self, clips: Clips, unheard: Clips) -> Validation:
+        """Validate the kept weights on held-out clips. unheard: of data sets that were not trained on, for calibration."""
 
     @abstractmethod
     def draw(self) -> Any:

@@ -33,7 +33,7 @@ class Validation:
     """Results of a validation.
 
     metrics: of retrieval and every attribute, or of phonemes. scales: calibration of exclusive attributes that are classified
-    above chance, see fit_scale. hears: the labels of each attribute that are told apart, see heard_labels. intelligibility: see
+    above chance, see fit_scale; of centred attributes on unheard data sets, if there are any. hears: the labels of each attribute that are told apart, see heard_labels. intelligibility: see
     phonetic.evaluation.fit_intelligibility.
     """
 
@@ -44,17 +44,25 @@ class Validation:
 
 
 @torch.inference_mode()
-def validate(network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: torch.device) -> Validation:
-    """Compute UAR or AUC of every attribute by data set, and R@1, R@10 and mAP@10 both ways over all clips."""
+def validate(
+    network: DualEncoder, clips: Clips, tokenizer: Tokenizer, device: torch.device, unheard: Clips | None = None
+) -> Validation:
+    """Compute UAR or AUC of every attribute by data set, and R@1, R@10 and mAP@10 both ways over all clips.
+
+    unheard: clips of data sets that were not trained on, on which scales of their attributes are fitted; None for none.
+    """
     network.eval()
     speech = embed_clips(network, clips, device)
-    cosines = {
-        attribute: speech @ label_vectors(network, attribute, tokenizer, device).T for attribute in load_attributes().values()
-    }
+    labels = {attribute: label_vectors(network, attribute, tokenizer, device).T for attribute in load_attributes().values()}
+    cosines = {attribute: speech @ vectors for attribute, vectors in labels.items()}
     attributes = _attribute_metrics(clips, cosines)
     heard = {metric.name for metric in attributes if metric.low > metric.chance}
     metrics = _retrieval_metrics(network, clips, speech, tokenizer, device) + attributes
-    scales = {name: scale for name, scale in _scales(clips, cosines).items() if name in heard}
+    scales = _scales(clips, cosines)
+    if unheard is not None and len(unheard):
+        other = embed_clips(network, unheard, device)
+        scales |= _scales(unheard, {attribute: other @ vectors for attribute, vectors in labels.items() if attribute.centred})
+    scales = {name: scale for name, scale in scales.items() if name in heard}
     return Validation(metrics, scales, heard_labels(clips, cosines))
 
 
