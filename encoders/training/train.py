@@ -189,7 +189,7 @@ def _finite(strength: float) -> float | None:
 def _prepare(recipe: Recipe, clips: Clips, group: ProcessGroup) -> tuple[Trainer, Clips, Clips]:
     """Return a trainer at step 0, the clips to validate on, and those of unheard data sets."""
     sampling = recipe.sampling
-    is_unheard = [row.get("dataset", "").startswith(sampling.unheard or ("\0",)) for row in clips.rows]
+    is_unheard = [row.get("dataset", "").startswith(sampling.unheard) for row in clips.rows]
     unheard = clips.select([i for i, each in enumerate(is_unheard) if each])
     clips = clips.select([i for i, each in enumerate(is_unheard) if not each])
     clips = clips.select(filter_by_licence(clips.rows, sampling.licences))

@@ -33,8 +33,8 @@ class Validation:
     """Results of a validation.
 
     metrics: of retrieval and every attribute, or of phonemes. scales: calibration of exclusive attributes that are classified
-    above chance, see fit_scale; of centred attributes on unheard data sets, if there are any. hears: the labels of each attribute that are told apart, see heard_labels. intelligibility: see
-    phonetic.evaluation.fit_intelligibility.
+    above chance, see fit_scale; of centred attributes on unheard data sets, if there are any. hears: the labels of each
+    attribute that are told apart, see heard_labels. intelligibility: see phonetic.evaluation.fit_intelligibility.
     """
 
     metrics: list[Metric]
