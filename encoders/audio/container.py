@@ -29,6 +29,21 @@ LONGEST_PAGE = 65_307
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 """Sizes written by streaming programs, and by RF64 files, whose size is elsewhere."""
 
+UNSTATED_LENGTHS = frozenset(
+    "aac ac3 eac3 ac4 dts dtshd truehd mlp amr amrnb amrwb loas asf asf_o mpegts mpeg adp gsm sbc g722 rm".split()
+)
+"""Formats of which FFmpeg only estimates the length of the sound."""
+SHORT_BROADCAST = 200_000_000
+"""Bytes up to which a broadcast is read from its beginning for a clip."""
+MP3_HEAD = 2048
+"""Bytes within which an MP3 file has its header."""
+ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""Identity of the object of an ASF file that states its size (Advanced Systems Format, section 3.2)."""
+ASF_HEADER, ASF_HEAD = bytes.fromhex("3026b275"), 65_536
+"""First bytes of an ASF file, and bytes within which it has that object."""
+ASF_BROADCAST = 1
+"""Flag of an ASF file whose size was not known when it was begun."""
+
 DEMUXERS = (
     "3dostr,4xm,aa,aac,aax,ac3,ac4,ace,acm,act,adp,ads,adx,aea,afc,aiff,aix,alaw,alp,amr,amrnb,amrwb,apac,apc,ape,apm,aptx,"
     "aptx_hd,argo_asf,argo_brp,argo_cvg,asf,asf_o,ast,au,avi,avr,bfstm,bink,binka,bit,boa,bonk,brstm,caf,codec2,daud,dcstr,derf,"
@@ -177,6 +192,47 @@ def _text(tag: str) -> str:
         return tag.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
+def claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream, file: Path) -> float:
+    """Return the length of the sound as the file states it; 0 where it states none.
+
+    FFmpeg estimates the length of streams without a header from their bit rate, and gives that of the longest stream of ASF.
+    """
+    if not stream.duration or not stream.time_base:
+        return 0.0
+    name = container.format.name.split(",")[0]
+    if name in UNSTATED_LENGTHS or (name == "mp3" and not _states_mp3_length(file)):
+        return 0.0
+    begin = stream.start_time or 0 if name == "ogg" else 0  # the end of Ogg's sound is stated, not its length
+    return float((stream.duration - begin) * stream.time_base)
+
+
+def _states_mp3_length(file: Path) -> bool:
+    """Return whether an MP3 file begins with the number of its frames (Xing, LAME or VBRI header), after ID3 tags."""
+    with file.open("rb") as content:
+        head = content.read(10)
+        if head[:3] == b"ID3" and len(head) == 10:
+            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+            content.seek(10 + size)
+        else:
+            content.seek(0)
+        first = content.read(MP3_HEAD)
+    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def is_sought_exactly(file: Path) -> bool:
+    """Return whether FFmpeg finds a second of a file without reading all before it.
+
+    In streams without an index it guesses the place, and in chained ones and in short broadcasts, which may be spliced, times
+    occur twice.
+    """
+    with file.open("rb") as content:
+        head = content.read(12)
+    if head[:4] in (b"RIFF", b"RF64", b"riff", b"FORM", b"caff", b"fLaC", b"\x1aE\xdf\xa3") or head[4:8] in (b"ftyp", b"moov"):
+        return head[8:12] != b"AVI "
+    is_broadcast = head[:1] == b"G" or head[4:5] == b"G" or head[:4] in (b"\x00\x00\x01\xba", b"\x06\x0e\x2b\x34")
+    return is_broadcast and file.stat().st_size > SHORT_BROADCAST
+
+
 def is_cut_short(path: Path) -> bool:
     """Return whether a file is shorter than its container announces."""
     size = path.stat().st_size
@@ -185,10 +241,21 @@ def is_cut_short(path: Path) -> bool:
         if head[:4] == b"OggS":
             file.seek(max(0, size - 2 * LONGEST_PAGE))
             return _last_page_is_cut(file.read())
+        if head[:4] == ASF_HEADER:
+            return _is_asf_cut(head + file.read(ASF_HEAD), size)
     if len(head) == 12 and head[:4] in (b"RIFF", b"FORM"):
         (announced,) = struct.unpack("<I" if head[:4] == b"RIFF" else ">I", head[4:8])
         return announced not in UNKNOWN_SIZES and announced + 8 > size
     return False
+
+
+def _is_asf_cut(head: bytes, size: int) -> bool:
+    """Return whether an ASF file of `size` bytes is shorter than it states."""
+    place = head.find(ASF_FILE_PROPERTIES)
+    if place < 0 or place + 92 > len(head):
+        return False
+    (stated,), (flags,) = struct.unpack_from("<Q", head, place + 40), struct.unpack_from("<I", head, place + 88)
+    return not flags & ASF_BROADCAST and stated > size
 
 
 def _last_page_is_cut(tail: bytes) -> bool:

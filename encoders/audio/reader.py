@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from voxdex.encoders.audio.container import (
     audio_errors,
     audio_stream,
     brief,
+    claimed_seconds,
     is_cut_short,
     open_media,
     origin_of,
     unforeseen,
 )
 from voxdex.encoders.audio.remote import Location, on_disk
+from voxdex.encoders.audio.timeline import TOLERANCE_SECONDS, Placed, Timed, Timeline
 from voxdex.encoders.worker import idle_worker, renew_watchdog
 
 SAMPLE_RATE = 16_000
@@ -54,9 +57,9 @@ MAX_SAMPLE = 1e6
 class AudioReader:
     """Reads a recording from start to end, from this machine or from a URL, in a worker process (encoders.worker).
 
-    Iteration yields float32 blocks of mono sound at 16 kHz, the mean of all channels. Packets that the decoder rejects are left
-    out, which shifts later sound to earlier times; `damage` then describes them in a clause. `origin` is set from the first
-    block on.
+    Iteration yields float32 blocks of mono sound at 16 kHz, the mean of all channels, on the recording's own clock: holes are
+    silent. Packets that the decoder rejects are left out; `damage` then describes them in a clause. `origin` is set from the
+    first block on.
 
     Args:
         path: the recording.
@@ -84,29 +87,45 @@ class AudioReader:
 def _decode(file: Path, most_seconds: float) -> Iterator[tuple[Origin | None, str | None, np.ndarray | None]]:
     """Yield origin, damage so far, and a block of samples, up to a length in seconds; the last item has no block."""
     decoder, seconds = AudioDecoder(file), 0.0
-    for block in decoder:
-        yield decoder.origin, decoder.damage, block
-        seconds += len(block) / SAMPLE_RATE
-        if seconds >= most_seconds:
-            return
+    for part in decoder:
+        for block in part.blocks() if isinstance(part, Hole) else (part,):
+            yield decoder.origin, decoder.damage, block
+            seconds += len(block) / SAMPLE_RATE
+            if seconds >= most_seconds:
+                return
     yield decoder.origin, decoder.damage, None
 
 
+@dataclass(frozen=True)
+class Hole:
+    """A part of a recording without sound: it was lost, or not recorded. samples: its length at 16 kHz."""
+
+    samples: int
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield its silence in blocks of at most a second."""
+        for start in range(0, self.samples, SAMPLE_RATE):
+            yield np.zeros(min(SAMPLE_RATE, self.samples - start), np.float32)
+
+
 class AudioDecoder:
-    """Reads a file in this process, which a crash of FFmpeg ends; see AudioReader."""
+    """Reads a file in this process, which a crash of FFmpeg ends; see AudioReader.
+
+    Iteration yields blocks of sound, and holes between them.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.damage: str | None = None
         self.origin: Origin | None = None
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[np.ndarray | Hole]:
         samples = 0
         try:
             with audio_errors(self.file):
-                for block in self._blocks():
-                    samples += len(block)
-                    yield block
+                for part in self._parts():
+                    samples += 0 if isinstance(part, Hole) else len(part)
+                    yield part
         except AudioError:
             raise
         except Exception as error:  # an unexpected error fails this recording only
@@ -114,19 +133,33 @@ class AudioDecoder:
         if samples == 0:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
-    def _blocks(self) -> Iterator[np.ndarray]:
+    def _parts(self) -> Iterator[np.ndarray | Hole]:
+        position, begin = 0, 0.0
         with open_media(self.file) as container:
-            for block in map(_mono, _resample(self._decode(container))):
-                if not -MAX_SAMPLE < block.min() <= block.max() < MAX_SAMPLE:
-                    raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
-                yield block
+            stream = audio_stream(container)
+            self.origin = origin_of(container, stream)
+            if self.origin.sample_rate < MIN_SAMPLE_RATE:
+                raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
+            timeline = Timeline(container)
+            for start, frames in _stretches(timeline.place(self._decode(container, stream))):
+                if position == 0:
+                    begin = start
+                if (missing := round(start * SAMPLE_RATE) - position) > 0:
+                    position += missing
+                    yield Hole(missing)
+                for block in map(_mono, _resample(frames)):
+                    if not -MAX_SAMPLE < block.min() <= block.max() < MAX_SAMPLE:
+                        raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
+                    position += len(block)
+                    yield block
+            claimed, read = claimed_seconds(container, stream, self.file), (timeline.end or 0.0) - begin
+        if claimed - read > max(MISSING_SECONDS, MISSING_FRACTION * claimed):
+            self.damage = f"it claims to last {claimed:.1f} s, of which {read:.1f} s could be read"
+        elif self.damage is None and is_cut_short(self.file):
+            self.damage = "its end is missing"
 
-    def _decode(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-        stream = audio_stream(container)
-        self.origin = origin_of(container, stream)
-        if self.origin.sample_rate < MIN_SAMPLE_RATE:
-            raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
-        decoded, rejected, seconds = 0, 0, 0.0
+    def _decode(self, container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Timed[av.AudioFrame]]:
+        decoded, rejected = 0, 0
         try:
             for packet in container.demux(stream):
                 renew_watchdog()
@@ -137,18 +170,34 @@ class AudioDecoder:
                     self.damage = f"{rejected} damaged packet(s) were left out"
                     continue
                 decoded += len(frames)
-                for frame in frames:
-                    seconds += frame.samples / frame.sample_rate
-                    yield frame
+                yield from timed_frames(frames, packet)
         except av.error.FFmpegError as error:
             if decoded == 0:
                 raise
             self.damage = f"what follows a fault in the file was left out ({brief(error)})"
-        claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        if claimed - seconds > max(MISSING_SECONDS, MISSING_FRACTION * claimed):
-            self.damage = f"it claims to last {claimed:.1f} s, of which {seconds:.1f} s could be read"
-        elif self.damage is None and is_cut_short(self.file):
-            self.damage = "its end is missing"
+
+
+def timed_frames(frames: Iterable[av.AudioFrame], packet: av.Packet) -> Iterator[Timed[av.AudioFrame]]:
+    """Yield the frames of a packet with their times; some decoders leave the time of the first one to the packet."""
+    time = packet.pts
+    for frame in filter(lambda frame: frame.samples, frames):
+        time, base = (time, packet.time_base) if frame.pts is None else (frame.pts, frame.time_base or packet.time_base)
+        yield Timed(None if time is None or base is None else float(time * base), frame.samples / frame.sample_rate, frame)
+        time = None
+
+
+def _stretches(frames: Iterable[Placed[av.AudioFrame]]) -> Iterator[tuple[float, Iterator[av.AudioFrame]]]:
+    """Yield the start of each stretch of frames without a hole, in seconds, and its frames, which are to be read in order."""
+    begin, end = 0.0, 0.0
+
+    def start(placed: Placed[av.AudioFrame]) -> float:
+        nonlocal begin, end
+        begin = placed.start if placed.start - end > TOLERANCE_SECONDS else begin
+        end = placed.start + placed.item.samples / placed.item.sample_rate
+        return begin
+
+    for first, members in groupby(frames, start):
+        yield first, (placed.item for placed in members)
 
 
 def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.audio.reader import SAMPLE_RATE, Hole
 
 OVERLAP_SECONDS = 1.0
 """Overlap of adjacent windows."""
@@ -26,7 +26,7 @@ class Windows:
     At most one clip and one block are held in memory.
 
     Args:
-        blocks: consecutive float32 samples, mono, 16 kHz.
+        blocks: consecutive float32 samples, mono, 16 kHz, and holes, which are silent.
         clip_seconds: length of a window; a recording of at most that length is one clip.
 
     Attributes, complete after the last clip:
@@ -34,8 +34,8 @@ class Windows:
         non_speech_seconds: 0, as no sound is left out.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray], clip_seconds: float) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Iterable[np.ndarray | Hole], clip_seconds: float) -> None:
+        self._blocks = (block for part in blocks for block in (part.blocks() if isinstance(part, Hole) else (part,)))
         self._window, self._step = (int(length * SAMPLE_RATE) for length in (clip_seconds, clip_seconds - OVERLAP_SECONDS))
         self.seconds = self.non_speech_seconds = 0.0
 

@@ -1,11 +1,12 @@
 """Segmentation of a recording into clips of speech: cut at pauses, without silence, noise and music."""
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 import webrtcvad
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.audio.reader import SAMPLE_RATE, Hole
 from voxdex.encoders.audio.vad import CHUNK, SPEECH, SileroVad
 from voxdex.indexer.pipeline.clips import Clip, clip_at
 
@@ -27,6 +28,8 @@ SPEECH_FRACTION = 0.08
 """Minimum fraction of speech in a clip. Instruments that sing pass for speech now and then."""
 CERTAIN, RUN = 0.9, 8
 """Speech probability and number of consecutive chunks (a quarter of a second) that are sufficient by themselves."""
+LEAD_FRAMES, LEAD_LEVEL = 15, 0.1
+"""A clip whose first frames (0.45 s) are all below this part of its loudest frame is looked through for noise before speech."""
 QUIETEST = 5e-4
 """Level (full scale is 1) below which samples are not amplified further."""
 PEAK_DECAY = 0.97
@@ -40,7 +43,7 @@ class SpeechClips:
     one block are held in memory.
 
     Args:
-        blocks: consecutive float32 samples, mono, 16 kHz.
+        blocks: consecutive float32 samples, mono, 16 kHz, and holes, which end a clip.
         clip_seconds: maximum length of a clip.
         vad: Silero VAD of this thread.
 
@@ -49,15 +52,38 @@ class SpeechClips:
         non_speech_seconds: duration of sound without speech, such as music and noise.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray], clip_seconds: float, vad: SileroVad) -> None:
+    def __init__(self, blocks: Iterable[np.ndarray | Hole], clip_seconds: float, vad: SileroVad) -> None:
         self._blocks, self._vad = blocks, vad
         self._most = int(clip_seconds * SAMPLE_RATE) // FRAME
         self.seconds = self.non_speech_seconds = 0.0
 
     def __iter__(self) -> Iterator[Clip]:
+        for begin, blocks in self._stretches():
+            yield from self._clips(begin, blocks)
+
+    def _stretches(self) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+        """Yield the position, in samples, and the blocks of each stretch of sound between holes."""
+        position = 0
+
+        def counted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal position
+            for block in blocks:
+                position += len(block)
+                self.seconds = position / SAMPLE_RATE
+                yield block
+
+        for is_hole, parts in groupby(self._blocks, lambda part: isinstance(part, Hole)):
+            if is_hole:
+                position += sum(hole.samples for hole in parts if isinstance(hole, Hole))
+                self.seconds = position / SAMPLE_RATE
+            else:
+                yield position, counted(part for part in parts if not isinstance(part, Hole))
+
+    def _clips(self, begin: int, blocks: Iterator[np.ndarray]) -> Iterator[Clip]:
+        """Yield the clips of one stretch. begin: its position in the recording, in samples."""
         margin, pause = (round(seconds * SAMPLE_RATE / FRAME) for seconds in (MARGIN_SECONDS, PAUSE_SECONDS))
         first, frames, active, quiet = 0, [], [], 0
-        for frame, is_active in self._frames():
+        for frame, is_active in _frames(blocks):
             frames.append(frame)
             active.append(is_active)
             quiet = 0 if is_active else quiet + 1
@@ -67,27 +93,12 @@ class SpeechClips:
                 cut = _cut_position(frames, active)
             else:
                 continue
-            yield from self._speech(first, frames[:cut], active[:cut], margin)
+            yield from self._speech(begin + first * FRAME, frames[:cut], active[:cut], margin)
             first, frames, active = first + cut, frames[cut:], active[cut:]
-        yield from self._speech(first, frames, active, margin)
+        yield from self._speech(begin + first * FRAME, frames, active, margin)
 
-    def _frames(self) -> Iterator[tuple[np.ndarray, bool]]:
-        """Yield the frames of the recording, the last one shorter, and whether each has possible speech."""
-        detector, loudest, rest = webrtcvad.Vad(AGGRESSIVENESS), QUIETEST, np.zeros(0, np.float32)
-        for block in self._blocks:
-            self.seconds += len(block) / SAMPLE_RATE
-            loudest = max(QUIETEST, np.abs(block).max(), loudest * PEAK_DECAY ** (len(block) / SAMPLE_RATE))
-            rest = np.concatenate([rest, block])
-            whole = rest[: len(rest) // FRAME * FRAME]
-            sound = (whole * (16_000 / loudest)).astype(np.int16).tobytes()
-            for start in range(0, len(whole), FRAME):
-                yield whole[start : start + FRAME], detector.is_speech(sound[2 * start : 2 * (start + FRAME)], SAMPLE_RATE)
-            rest = rest[len(whole) :]
-        if len(rest):
-            yield rest, False
-
-    def _speech(self, first: int, frames: list[np.ndarray], active: list[bool], margin: int) -> Iterator[Clip]:
-        """Yield the clip of these frames if it has speech. first: index of their first frame in the recording."""
+    def _speech(self, start: int, frames: list[np.ndarray], active: list[bool], margin: int) -> Iterator[Clip]:
+        """Yield the clip of these frames if it has speech. start: position of their first one in the recording, in samples."""
         voiced = np.flatnonzero(active)
         if len(voiced) < LEAST_FRAMES:
             return
@@ -95,9 +106,24 @@ class SpeechClips:
         samples = np.concatenate(frames[begin:end])
         sustained, until = _longest(active)
         if self._is_speech(samples, (min(sustained + SETTLING_FRAMES, until - 1) - begin) * FRAME):
-            yield clip_at((first + begin) * FRAME, samples)
+            lead = self._lead(samples, margin * FRAME)
+            self.non_speech_seconds += lead / SAMPLE_RATE
+            yield clip_at(start + int(begin) * FRAME + lead, samples[lead:])
         else:
             self.non_speech_seconds += len(samples) / SAMPLE_RATE
+
+    def _lead(self, samples: np.ndarray, margin: int) -> int:
+        """Return how many samples of noise a clip of speech begins with, less a margin; 0 for a short lead.
+
+        The WebRTC detector takes the noise of a room for possible speech until it has heard something louder.
+        """
+        levels = np.sqrt(np.square(samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1))
+        if len(levels) <= LEAD_FRAMES or levels[:LEAD_FRAMES].max() > LEAD_LEVEL * levels.max():
+            return 0
+        louder = samples * (0.5 / max(QUIETEST, np.abs(samples).max()))
+        speech = (place for place, probability in enumerate(self._vad.probabilities(louder)) if probability >= SPEECH)
+        lead = max(0, next(speech, 0) * CHUNK - margin) // FRAME * FRAME
+        return lead if lead >= LEAD_FRAMES * FRAME else 0
 
     def _is_speech(self, samples: np.ndarray, start: int) -> bool:
         """Return whether a clip has speech: soon after `start` (in samples), or in the whole clip."""
@@ -114,6 +140,21 @@ class SpeechClips:
             if count >= enough or run >= RUN:
                 return True
         return False
+
+
+def _frames(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yield the frames of a stretch of sound, the last one shorter, and whether each has possible speech."""
+    detector, loudest, rest = webrtcvad.Vad(AGGRESSIVENESS), QUIETEST, np.zeros(0, np.float32)
+    for block in blocks:
+        loudest = max(QUIETEST, np.abs(block).max(), loudest * PEAK_DECAY ** (len(block) / SAMPLE_RATE))
+        rest = np.concatenate([rest, block])
+        whole = rest[: len(rest) // FRAME * FRAME]
+        sound = (whole * (16_000 / loudest)).astype(np.int16).tobytes()
+        for start in range(0, len(whole), FRAME):
+            yield whole[start : start + FRAME], detector.is_speech(sound[2 * start : 2 * (start + FRAME)], SAMPLE_RATE)
+        rest = rest[len(whole) :]
+    if len(rest):
+        yield rest, False
 
 
 def _cut_position(frames: list[np.ndarray], active: list[bool]) -> int:
