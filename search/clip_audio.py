@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from voxdex.encoders.audio.container import AudioError, audio_errors, audio_stream, is_sought_exactly, open_media
-from voxdex.encoders.audio.reader import has_too_many_planes, timed_frames
+from voxdex.encoders.audio.container import AudioError, audio_errors, audio_streams, is_sought_exactly, open_media
 from voxdex.encoders.audio.remote import Location, on_disk
+from voxdex.encoders.audio.sources import find_sources
 from voxdex.encoders.audio.timeline import TOLERANCE_SECONDS, Placed, Timed, Timeline
+from voxdex.encoders.audio.track import has_too_many_planes, timed_frames
 from voxdex.encoders.worker import idle_worker
 
 PLAYED = ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le")
@@ -21,7 +23,17 @@ WRITTEN = (*PLAYED, "pcm_f64le", "pcm_alaw", "pcm_mulaw")
 MAX_FLAC_CHANNELS = 8
 
 
-def extract_clip(recording: Location, start: float, end: float, *, folder: Path, name: str, playable: bool = False) -> Path:
+def extract_clip(  # noqa: PLR0913, RUF100  # keyword-only but for three
+    recording: Location,
+    start: float,
+    end: float,
+    *,
+    folder: Path,
+    name: str,
+    playable: bool = False,
+    track: int | None = None,
+    channel: int | None = None,
+) -> Path:
     """Write a part of a recording to a file of its own.
 
     It is cut to the sample. PCM keeps its codec; other codecs are decoded and written as FLAC, without a further loss.
@@ -32,6 +44,7 @@ def extract_clip(recording: Location, start: float, end: float, *, folder: Path,
         folder: an existing folder for the new file.
         name: name of the new file, without suffix.
         playable: write PCM that browsers do not play as FLAC.
+        track, channel: of the clip, see ClipRecord; None for the source with the most speech, and for all channels.
 
     Returns:
         The new file.
@@ -40,16 +53,27 @@ def extract_clip(recording: Location, start: float, end: float, *, folder: Path,
         AudioError: the recording cannot be read, or has no sound in this part.
     """
     with audio_errors(recording), on_disk(recording) as file, idle_worker() as worker:
-        [target] = worker.run("voxdex.search.clip_audio:_cut", file, start, end, folder / name, PLAYED if playable else WRITTEN)
+        part = Part(start, end, track, channel)
+        [target] = worker.run("voxdex.search.clip_audio:_cut", file, part, folder / name, PLAYED if playable else WRITTEN)
         return target
 
 
-def _cut(file: Path, start: float, end: float, target: Path, pcm: Sequence[str]) -> Iterator[Path]:
+@dataclass(frozen=True)
+class Part:
+    """A part of a recording; see extract_clip."""
+
+    start: float
+    end: float
+    track: int | None
+    channel: int | None
+
+
+def _cut(file: Path, part: Part, target: Path, pcm: Sequence[str]) -> Iterator[Path]:
     """Write the one file of extract_clip, and yield its path: the target with a suffix. pcm: codecs that are not converted."""
     with audio_errors(file):
-        for is_sought in (True, False) if start > 1 and is_sought_exactly(file) else (False,):
+        for is_sought in (True, False) if part.start > 1 and is_sought_exactly(file) else (False,):
             with open_media(file) as source, suppress(_SoughtTooFarError):
-                yield _write(source, start, end, target, pcm, is_sought=is_sought)
+                yield _write(file, source, part, target, pcm, is_sought=is_sought)
                 return
 
 
@@ -58,17 +82,32 @@ class _SoughtTooFarError(Exception):
 
 
 def _write(
-    source: av.container.InputContainer, start: float, end: float, target: Path, pcm: Sequence[str], *, is_sought: bool
+    file: Path, source: av.container.InputContainer, part: Part, target: Path, pcm: Sequence[str], *, is_sought: bool
 ) -> Path:
-    stream = audio_stream(source)
-    timeline = Timeline(source, is_continuous=not is_sought)
+    streams, channel = audio_streams(source), None if part.channel is None else part.channel - 1
+    if part.track is not None and part.track > len(streams):
+        raise AudioError(f"it has no audio track {part.track}")
+    if part.track is None and part.channel is None:
+        chosen = find_sources(file, streams)[0]
+        stream, channel = streams[chosen.track], chosen.channel
+    else:
+        stream = streams[(part.track or 1) - 1]
+    timeline: Timeline[av.AudioFrame] = Timeline(source, is_continuous=not is_sought)
     if is_sought:
-        source.seek(int(timeline.stream_time(start - 1) / _tick(stream)), stream=stream)
-    codec = _lossless_codec(stream.codec_context.name, stream.codec_context.channels, pcm)
+        source.seek(int(timeline.stream_time(part.start - 1) / _tick(stream)), stream=stream)
+    codec = _lossless_codec(stream.codec_context.name, 1 if channel is not None else stream.codec_context.channels, pcm)
     target = target.with_name(f"{target.name}{'.flac' if codec == 'flac' else '.wav'}")
-    frames = _trimmed(timeline.place(_frames(source, stream)), start, end, is_sought=is_sought)
+    frames = _trimmed(_placed(timeline, _frames(source, stream)), part, channel, is_sought=is_sought)
     _encode(frames, stream.rate, target, codec)
     return target
+
+
+def _placed(timeline: Timeline[av.AudioFrame], frames: Iterable[Timed[av.AudioFrame]]) -> Iterator[Placed[av.AudioFrame]]:
+    for frame in frames:
+        if placed := timeline.push(frame):
+            yield placed
+    if placed := timeline.finish():
+        yield placed
 
 
 def _frames(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Timed[av.AudioFrame]]:
@@ -109,40 +148,47 @@ def _encode(frames: Iterator[av.AudioFrame], rate: int, target: Path, codec: str
         out.mux(copy.encode(None))
 
 
-def _trimmed(placed: Iterable[Placed[av.AudioFrame]], start: float, end: float, *, is_sought: bool) -> Iterator[av.AudioFrame]:
+def _trimmed(
+    placed: Iterable[Placed[av.AudioFrame]], part: Part, channel: int | None, *, is_sought: bool
+) -> Iterator[av.AudioFrame]:
     """Yield the frames of a part, the first and the last cut to the sample, with silence in place of holes.
+
+    channel: the one to yield, from 0; None for all.
 
     Raises:
         AudioError: there are none.
     """
     packer: av.AudioResampler | None = None
-    position, is_first = start, True
+    position, is_first = part.start, True
     for begin, frame in placed:
-        if is_first and is_sought and begin > start:
+        if is_first and is_sought and begin > part.start:
             raise _SoughtTooFarError
         is_first = False
-        if begin >= end:
+        if begin >= part.end:
             break
-        low, high = (min(frame.samples, max(0, round((edge - begin) * frame.sample_rate))) for edge in (start, end))
+        low, high = (min(frame.samples, max(0, round((edge - begin) * frame.sample_rate))) for edge in (part.start, part.end))
         if low >= high:
             continue
         if has_too_many_planes(frame):
             packer = packer or av.AudioResampler(format=frame.format.packed)
             [frame] = packer.resample(frame)
-        channels = 1 if frame.format.is_planar else len(frame.layout.channels)
-        samples = frame.to_ndarray()[:, low * channels : high * channels]
+        channels = frame.layout.nb_channels
+        samples = frame.to_ndarray() if frame.format.is_planar else frame.to_ndarray().reshape(-1, channels).T
+        samples = samples[:, low:high] if channel is None or channel >= channels else samples[channel : channel + 1, low:high]
         if begin - position > TOLERANCE_SECONDS:
             silent = 128 if samples.dtype == np.uint8 else 0
-            length = round((begin - position) * frame.sample_rate) * channels
-            yield _like(frame, np.full((len(samples), length), silent, samples.dtype))
-        yield _like(frame, samples.copy())
+            hole = np.full((len(samples), round((begin - position) * frame.sample_rate)), silent, samples.dtype)
+            yield _like(frame, hole)
+        yield _like(frame, samples)
         position = begin + high / frame.sample_rate
-    if position == start:
-        raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
+    if position == part.start:
+        raise AudioError(f"it has no sound from {part.start:g} s to {part.end:g} s")
 
 
 def _like(frame: av.AudioFrame, samples: np.ndarray) -> av.AudioFrame:
-    """Return other samples as a frame of the same form."""
-    part = av.AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout.name)
+    """Return samples [channels, samples] as a frame of the same format."""
+    layout = frame.layout.name if len(samples) == frame.layout.nb_channels else "mono"
+    rows = samples if frame.format.is_planar else samples.T.reshape(1, -1)
+    part = av.AudioFrame.from_ndarray(np.ascontiguousarray(rows), format=frame.format.name, layout=layout)
     part.rate = frame.rate
     return part

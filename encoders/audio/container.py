@@ -128,19 +128,21 @@ def open_media(file: Path) -> av.container.InputContainer:
     return av.open(str(file.absolute()), options=options, **ANY_TAGS)
 
 
-def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
-    """Return the audio stream of a file, with a plain channel layout.
+def audio_streams(container: av.container.InputContainer) -> list[av.AudioStream]:
+    """Return the audio streams of a file that can be decoded, in its order, with plain channel layouts.
 
     Raises:
-        AudioError: there is none, or none that can be decoded.
+        AudioError: there are none.
     """
-    stream = container.streams.best("audio")
-    if not isinstance(stream, av.AudioStream):
+    streams = [stream for stream in container.streams if isinstance(stream, av.AudioStream)]
+    if not streams:
         raise AudioError("it has no audio stream")
-    if stream.codec_context is None:
+    known = [stream for stream in streams if stream.codec_context is not None and stream.codec_context.sample_rate]
+    if not known:
         raise AudioError("its sound is coded in a way that FFmpeg does not know")
-    _make_layout_plain(stream)
-    return stream
+    for stream in known:
+        _make_layout_plain(stream)
+    return known
 
 
 def _make_layout_plain(stream: av.AudioStream) -> None:

@@ -1,6 +1,5 @@
 """The clock of a recording: where a player shows each frame of its sound."""
 
-from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 import av
@@ -34,7 +33,7 @@ class Placed(NamedTuple, Generic[Item]):
     item: Item
 
 
-class Timeline:
+class Timeline(Generic[Item]):
     """Places the frames of a stream on the recording's clock, which starts where the container starts.
 
     A frame that begins later than the one before it ends follows a hole: sound was lost, or not recorded. A frame that begins
@@ -50,6 +49,7 @@ class Timeline:
         start = (container.start_time or 0) / av.time_base
         self._zero = min(0.0, start) if name == "mov" and start < LONGEST_EDIT_SECONDS else start
         self._longest_hole = LONGEST_BROADCAST_HOLE_SECONDS if name in BROADCASTS else LONGEST_HOLE_SECONDS
+        self._waiting: Timed[Item] | None = None
         self.end: float | None = 0.0 if is_continuous else None
         """The end of what was placed, in seconds; None before the first frame after a seek."""
 
@@ -57,16 +57,20 @@ class Timeline:
         """Return the time in the stream of a second of the recording."""
         return seconds + self._zero
 
-    def place(self, timed: Iterable[Timed[Item]]) -> Iterator[Placed[Item]]:
-        """Yield frames or packets with their starts, in seconds."""
-        frames = iter(timed)
-        frame = next(frames, None)
-        while frame is not None:
-            following = next(frames, None)
-            start = self._start(frame, following)
-            self.end = start + frame.seconds
-            yield Placed(start, frame.item)
-            frame = following
+    def push(self, frame: Timed[Item]) -> Placed[Item] | None:
+        """Take the next frame or packet, and return the one before it with its start, in seconds."""
+        former, self._waiting = self._waiting, frame
+        return former and self._place(former, frame)
+
+    def finish(self) -> Placed[Item] | None:
+        """Return the last frame or packet with its start."""
+        former, self._waiting = self._waiting, None
+        return former and self._place(former, None)
+
+    def _place(self, frame: Timed[Item], following: Timed[Item] | None) -> Placed[Item]:
+        start = self._start(frame, following)
+        self.end = start + frame.seconds
+        return Placed(start, frame.item)
 
     def _start(self, frame: Timed[Item], following: Timed[Item] | None) -> float:
         if frame.time is None:

@@ -1,12 +1,11 @@
 """Segmentation of a recording into clips of speech: cut at pauses, without silence, noise and music."""
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 
 import numpy as np
 import webrtcvad
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE, Hole
+from voxdex.encoders.audio.track import SAMPLE_RATE, Hole
 from voxdex.encoders.audio.vad import CHUNK, SPEECH, SileroVad
 from voxdex.indexer.pipeline.clips import Clip, clip_at
 
@@ -43,59 +42,59 @@ class SpeechClips:
     one block are held in memory.
 
     Args:
-        blocks: consecutive float32 samples, mono, 16 kHz, and holes, which end a clip.
         clip_seconds: maximum length of a clip.
         vad: Silero VAD of this thread.
 
-    Attributes, complete after the last clip:
-        seconds: duration of the recording.
+    Attributes:
+        seconds: duration of what was pushed.
         non_speech_seconds: duration of sound without speech, such as music and noise.
+        pending: second from which on further clips may come.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray | Hole], clip_seconds: float, vad: SileroVad) -> None:
-        self._blocks, self._vad = blocks, vad
+    def __init__(self, clip_seconds: float, vad: SileroVad) -> None:
+        self._vad = vad
         self._most = int(clip_seconds * SAMPLE_RATE) // FRAME
         self.seconds = self.non_speech_seconds = 0.0
+        self._begin_stretch(0)
 
-    def __iter__(self) -> Iterator[Clip]:
-        for begin, blocks in self._stretches():
-            yield from self._clips(begin, blocks)
+    @property
+    def pending(self) -> float:
+        return self._first / SAMPLE_RATE
 
-    def _stretches(self) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
-        """Yield the position, in samples, and the blocks of each stretch of sound between holes."""
-        position = 0
-
-        def counted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-            nonlocal position
-            for block in blocks:
-                position += len(block)
-                self.seconds = position / SAMPLE_RATE
-                yield block
-
-        for is_hole, parts in groupby(self._blocks, lambda part: isinstance(part, Hole)):
-            if is_hole:
-                position += sum(hole.samples for hole in parts if isinstance(hole, Hole))
-                self.seconds = position / SAMPLE_RATE
-            else:
-                yield position, counted(part for part in parts if not isinstance(part, Hole))
-
-    def _clips(self, begin: int, blocks: Iterator[np.ndarray]) -> Iterator[Clip]:
-        """Yield the clips of one stretch. begin: its position in the recording, in samples."""
+    def push(self, part: np.ndarray | Hole) -> Iterator[Clip]:
+        """Take consecutive float32 samples, mono, 16 kHz, or a hole, which ends a clip; yield the clips that are complete."""
+        if isinstance(part, Hole):
+            yield from self.finish()
+            self.seconds += part.samples / SAMPLE_RATE
+            self._begin_stretch(round(self.seconds * SAMPLE_RATE))
+            return
+        self.seconds += len(part) / SAMPLE_RATE
         margin, pause = (round(seconds * SAMPLE_RATE / FRAME) for seconds in (MARGIN_SECONDS, PAUSE_SECONDS))
-        first, frames, active, quiet = 0, [], [], 0
-        for frame, is_active in _frames(blocks):
-            frames.append(frame)
-            active.append(is_active)
-            quiet = 0 if is_active else quiet + 1
-            if quiet >= min(pause, len(frames)):
-                cut = max(0, len(frames) - margin)
-            elif len(frames) == self._most:
-                cut = _cut_position(frames, active)
+        for frame, is_active in self._detector.push(part):
+            self._frames.append(frame)
+            self._active.append(is_active)
+            self._quiet = 0 if is_active else self._quiet + 1
+            if self._quiet >= min(pause, len(self._frames)):
+                cut = max(0, len(self._frames) - margin)
+            elif len(self._frames) == self._most:
+                cut = _cut_position(self._frames, self._active)
             else:
                 continue
-            yield from self._speech(begin + first * FRAME, frames[:cut], active[:cut], margin)
-            first, frames, active = first + cut, frames[cut:], active[cut:]
-        yield from self._speech(begin + first * FRAME, frames, active, margin)
+            yield from self._speech(self._first, self._frames[:cut], self._active[:cut], margin)
+            self._first, self._frames, self._active = self._first + cut * FRAME, self._frames[cut:], self._active[cut:]
+
+    def finish(self) -> Iterator[Clip]:
+        """Yield the last clip."""
+        frames, active = [*self._frames, *self._detector.rest()], self._active
+        active = active + [False] * (len(frames) - len(active))
+        yield from self._speech(self._first, frames, active, round(MARGIN_SECONDS * SAMPLE_RATE / FRAME))
+        self._begin_stretch(round(self.seconds * SAMPLE_RATE))
+
+    def _begin_stretch(self, position: int) -> None:
+        """Begin a stretch of sound at a position in samples, with a detector of its own."""
+        self._first, self._quiet, self._detector = position, 0, _Detector()
+        self._frames: list[np.ndarray] = []
+        self._active: list[bool] = []
 
     def _speech(self, start: int, frames: list[np.ndarray], active: list[bool], margin: int) -> Iterator[Clip]:
         """Yield the clip of these frames if it has speech. start: position of their first one in the recording, in samples."""
@@ -142,19 +141,24 @@ class SpeechClips:
         return False
 
 
-def _frames(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yield the frames of a stretch of sound, the last one shorter, and whether each has possible speech."""
-    detector, loudest, rest = webrtcvad.Vad(AGGRESSIVENESS), QUIETEST, np.zeros(0, np.float32)
-    for block in blocks:
-        loudest = max(QUIETEST, np.abs(block).max(), loudest * PEAK_DECAY ** (len(block) / SAMPLE_RATE))
-        rest = np.concatenate([rest, block])
-        whole = rest[: len(rest) // FRAME * FRAME]
-        sound = (whole * (16_000 / loudest)).astype(np.int16).tobytes()
+class _Detector:
+    """Marks the frames of a stretch of sound that may be speech."""
+
+    def __init__(self) -> None:
+        self._vad, self._loudest, self._rest = webrtcvad.Vad(AGGRESSIVENESS), QUIETEST, np.zeros(0, np.float32)
+
+    def push(self, block: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+        """Yield the frames that are complete, and whether each has possible speech."""
+        self._loudest = max(QUIETEST, np.abs(block).max(), self._loudest * PEAK_DECAY ** (len(block) / SAMPLE_RATE))
+        samples = np.concatenate([self._rest, block])
+        whole, self._rest = np.split(samples, [len(samples) // FRAME * FRAME])
+        sound = (whole * (16_000 / self._loudest)).astype(np.int16).tobytes()
         for start in range(0, len(whole), FRAME):
-            yield whole[start : start + FRAME], detector.is_speech(sound[2 * start : 2 * (start + FRAME)], SAMPLE_RATE)
-        rest = rest[len(whole) :]
-    if len(rest):
-        yield rest, False
+            yield whole[start : start + FRAME], self._vad.is_speech(sound[2 * start : 2 * (start + FRAME)], SAMPLE_RATE)
+
+    def rest(self) -> list[np.ndarray]:
+        """Return what is left after the last whole frame."""
+        return [self._rest] if len(self._rest) else []
 
 
 def _cut_position(frames: list[np.ndarray], active: list[bool]) -> int:
