@@ -33,6 +33,13 @@ UNSTATED_LENGTHS = frozenset(
     "aac ac3 eac3 ac4 dts dtshd truehd mlp amr amrnb amrwb loas asf asf_o mpegts mpeg adp gsm sbc g722 rm".split()
 )
 """Formats of which FFmpeg only estimates the length of the sound."""
+MEDIA_HEADS = (
+    b"ID3", b"fLaC", b"OggS", b"RF64", b"caff", b".snd", b"wvpk", b"MAC ", b"#!AMR", b"FLV\x01", b"NIST_1A", b"\x1aE\xdf\xa3",
+    bytes.fromhex("3026b2758e66cf11"), bytes.fromhex("060e2b34"), bytes.fromhex("000001ba"),
+)  # fmt: skip
+"""First bytes of audio and video formats."""
+LARGEST_RIFF = 2**32
+"""Bytes from which the header of a wave file cannot hold its size."""
 SHORT_BROADCAST = 200_000_000
 """Bytes up to which a broadcast is read from its beginning for a clip."""
 MP3_HEAD = 2048
@@ -125,6 +132,8 @@ def open_media(file: Path) -> av.container.InputContainer:
     if _is_playlist(head):
         raise AudioError("it is a playlist, which holds no sound of its own; give the recordings that it names")
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS} | _probing(head)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE" and status.st_size > LARGEST_RIFF:
+        options["ignore_length"] = "1"
     return av.open(str(file.absolute()), options=options, **ANY_TAGS)
 
 
@@ -199,7 +208,7 @@ def claimed_seconds(container: av.container.InputContainer, stream: av.AudioStre
 
     FFmpeg estimates the length of streams without a header from their bit rate, and gives that of the longest stream of ASF.
     """
-    if not stream.duration or not stream.time_base:
+    if not stream.duration or not stream.time_base or file.stat().st_size > LARGEST_RIFF:
         return 0.0
     name = container.format.name.split(",")[0]
     if name in UNSTATED_LENGTHS or (name == "mp3" and not _states_mp3_length(file)):
@@ -219,6 +228,16 @@ def _states_mp3_length(file: Path) -> bool:
             content.seek(0)
         first = content.read(MP3_HEAD)
     return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def begins_as_media(file: Path) -> bool:
+    """Return whether the first bytes of a file are those of a common audio or video format; False where it cannot be read."""
+    try:
+        with file.open("rb") as content:
+            head = content.read(12)
+    except OSError:
+        return False
+    return head.startswith(MEDIA_HEADS) or head[4:8] == b"ftyp" or head[8:12] in (b"WAVE", b"AVI ", b"AIFF", b"AIFC")
 
 
 def is_sought_exactly(file: Path) -> bool:

@@ -27,11 +27,15 @@ from voxdex.encoders.audio.track import Hole, TrackDecoder
 from voxdex.encoders.worker import idle_worker, renew_watchdog
 
 MEDIA_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .adts .aif .aifc .aiff .alac .amr .ape .asf .au .avi .caf .dts .eac3 .f4v .flac .flv .m2ts .m4a .m4b"
-    " .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .mxf .oga .ogg .ogv .opus .ra .rf64 .rm .snd .spx .tak .ts"
-    " .tta .vob .voc .w64 .wav .wave .weba .webm .wma .wmv .wv".split()
+    ".3g2 .3gp .3gp2 .3gpp .aa3 .aac .ac3 .ac4 .adts .aif .aifc .aiff .alac .amr .amv .ape .asf .au .avi .avr .awb .bwf .caf"
+    " .dif .divx .dsf .dss .dts .dtshd .dv .dvr-ms .eac3 .ec3 .evo .f4a .f4b .f4v .flac .flv .g722 .gsm .gxf .ircam .isma .ismv"
+    " .m1a .m2a .m2p .m2t .m2ts .m4a .m4b .m4r .m4v .mk3d .mka .mkv .mlp .mov .mp1 .mp2 .mp3 .mp4 .mp4v .mpa .mpc .mpe .mpeg"
+    " .mpg .mpga .mpv2 .mqv .mts .mxf .nist .nsv .nut .oga .ogg .ogm .ogv .ogx .oma .opus .paf .pva .qcp .qoa .qt .ra .rf64 .rm"
+    " .rmvb .sf .shn .snd .sph .spx .tak .thd .tod .tp .trp .ts .tta .vob .voc .vro .w64 .wav .wave .weba .webm .wma .wmv .wtv"
+    " .wv .xa .xvid".split()
 )
-"""Suffixes of audio and video files; other files are read only if the user names them."""
+"""Suffixes of audio and video files. Other files are read if the user names them, or if they have no suffix and begin as media."""
+
 
 MISSING_SECONDS, MISSING_FRACTION = 0.5, 0.01
 """A recording that is shorter than its container claims by more than both is incomplete."""

@@ -16,6 +16,8 @@ MOST_CHANNELS = 64
 """Maximum number of channels of FFmpeg's resampler."""
 MOST_PLANES = 7
 """Maximum number of planes of a frame that PyAV reads safely; beyond, it reads memory outside the frame."""
+TAGS = (b"ID3", b"TAG", b"APE")
+"""First bytes of tags amid the packets of joined MP3 files."""
 MAX_SAMPLE = 1e6
 """Magnitude from which samples (full scale is 1) are considered damaged."""
 
@@ -59,7 +61,7 @@ class TrackDecoder:
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            self.rejected += 1
+            self.rejected += bytes(packet)[:3] not in TAGS
             return
         self.frames += len(frames)
         for timed in timed_frames(frames, packet):

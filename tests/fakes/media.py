@@ -52,6 +52,7 @@ def _encoded(out: av.container.OutputContainer, track: Track, codec: str, rate: 
     """Encode a track, without the packets of its hole."""
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(track.sound)]
     stream = out.add_stream(codec, rate=rate, layout=layout)
+    stream.bit_rate = 64_000 * len(track.sound)
     frame = av.AudioFrame.from_ndarray(track.sound.T.reshape(1, -1).astype(np.float32).copy(), format="flt", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
     resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate)

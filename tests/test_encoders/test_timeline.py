@@ -58,11 +58,8 @@ def test_holes_are_silent(tmp_path, ending):
         assert abs(delay(sound[part], SOUND[part])) < 0.05
 
 
-@pytest.mark.parametrize("ending", PICTURED)
-@pytest.mark.parametrize("kind", ["late", "hole"])
+@pytest.mark.parametrize(("kind", "ending"), [*(("late", each) for each in PICTURED), *(("hole", each) for each in HOLED)])
 def test_what_is_cut_is_the_sound_that_is_indexed(tmp_path, ending, kind):
-    if kind == "hole" and ending not in HOLED:
-        pytest.skip("the container has no holes")
     codec, picture = PICTURED[ending]
     track = Track(SOUND[None], late=3.0) if kind == "late" else Track(SOUND[None], hole=(3.0, 5.0))
     path = write_media(tmp_path / f"x.{ending}", [track], codec, picture=picture)
@@ -115,11 +112,10 @@ def test_clips_of_late_sound_have_the_times_of_a_player(tmp_path, voxdex):
     write_media(folder / "late.mkv", [Track(sound[None], late=3.0)], "aac", picture="mpeg4")
     write_media(folder / "hole.mkv", [Track(sound[None], hole=(5.2, 6.8))], "aac", picture="mpeg4")
     assert voxdex("index", folder).status == 0
-    hits = voxdex("search", "a voice", "--json", "--copy-to", tmp_path / "clips").json["hits"]
+    hits = voxdex("search", "a voice", "--fold", 1, "--json", "--copy-to", tmp_path / "clips").json["hits"]
     spans = {name: sorted((hit["start"], hit["end"]) for hit in hits if name in hit["recording"]) for name in ("late", "hole")}
-    assert np.allclose(spans["late"], [(5, 8), (10, 12.5)], atol=0.25) and np.allclose(
-        spans["hole"], [(2, 5), (7, 9.5)], atol=0.25
-    )
+    assert np.allclose(spans["late"], [(5, 8), (10, 12.5)], atol=0.3)
+    assert np.allclose(spans["hole"], [(2, 5), (7, 9.5)], atol=0.3)
     for hit in hits:
         [clip] = (tmp_path / "clips").glob(f"{hit['rank']:02d} *")
         whole = read_audio(hit["recording"])[int(hit["start"] * RATE) : int(hit["end"] * RATE)]
