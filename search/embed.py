@@ -18,6 +18,10 @@ from voxdex.indexer.pipeline.decoder import DecodeSummary, Segmentation
 log = logging.getLogger("voxdex")
 
 
+class NoSpeechError(AudioError):
+    """A recording in which nobody speaks."""
+
+
 @dataclass(frozen=True)
 class EmbeddedRecording:
     """The clips of a recording. spans: start and end of each in seconds. vectors: float32 [clips, dimension] of unit length."""
@@ -46,7 +50,8 @@ def embed_recording(
         vad: make clips of speech only; else of all sound.
 
     Raises:
-        AudioError: the recording cannot be read, or nobody speaks in it, or between `start` and `end`.
+        NoSpeechError: nobody speaks in the recording or the part.
+        AudioError: the recording cannot be read.
     """
     spans: list[tuple[float, float]] = []
 
@@ -60,7 +65,7 @@ def embed_recording(
         part = (
             "" if start is None and end is None else f" from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
         )
-        raise AudioError(f"nobody speaks in it{part}" if vad else f"it has no sound{part}")
+        raise NoSpeechError(f"nobody speaks in it{part}") if vad else AudioError(f"it has no sound{part}")
     return EmbeddedRecording(spans, np.stack(vectors))
 
 

@@ -34,7 +34,7 @@ MEDIA_SUFFIXES = frozenset(
     " .rmvb .sf .shn .snd .sph .spx .tak .thd .tod .tp .trp .ts .tta .vob .voc .vro .w64 .wav .wave .weba .webm .wma .wmv .wtv"
     " .wv .xa .xvid".split()
 )
-"""Suffixes of audio and video files. Other files are read if the user names them, or if they have no suffix and begin as media."""
+"""Suffixes of audio and video files. Others are read if the user names them, or if they have no suffix and begin as media."""
 
 
 MISSING_SECONDS, MISSING_FRACTION = 0.5, 0.01
