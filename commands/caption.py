@@ -13,6 +13,7 @@ from voxdex.commands.options import (
     each_file,
     exit_with_failures,
     model_option,
+    no_vad_option,
     open_encoder,
     recordings_in,
 )
@@ -34,11 +35,19 @@ from voxdex.search.formats import span
     "-n", "limit", default=5, show_default=True, type=click.IntRange(1, 1000), help="Number of captions for each clip."
 )
 @click.option("--compose", "composed", is_flag=True, help="Also compose a caption from the predicted labels.")
+@no_vad_option
 @model_option
 @device_option
 @as_json
 def caption(
-    files: tuple[Location, ...], bank: Path | None, limit: int, composed: bool, model: str, device: str, json_output: bool
+    files: tuple[Location, ...],
+    bank: Path | None,
+    limit: int,
+    composed: bool,
+    no_vad: bool,
+    model: str,
+    device: str,
+    json_output: bool,
 ) -> None:
     """Find the captions that fit recordings best, clip by clip.
 
@@ -52,7 +61,7 @@ def caption(
     tagger = AttributeTagger(encoder) if composed else None
 
     recordings, unlisted = recordings_in(files)
-    results, unread = each_file(recordings, lambda path: caption_file(encoder, path, captions, limit, tagger))
+    results, unread = each_file(recordings, lambda path: caption_file(encoder, path, captions, limit, tagger, vad=not no_vad))
     failed = unlisted + unread
     if json_output:
         print_json({"results": results, "failed": failed})

@@ -18,6 +18,7 @@ from voxdex.commands.options import (
     each_file,
     exit_with_failures,
     model_option,
+    no_vad_option,
     open_encoder,
     parse_labels,
     recordings_in,
@@ -57,6 +58,7 @@ from voxdex.search.formats import span
 @click.option("--save", type=RowsFile(), help="Write the predictions to a .csv or .jsonl file.")
 @model_option
 @device_option
+@no_vad_option
 @at_index
 @as_json
 def classify(
@@ -68,6 +70,7 @@ def classify(
     min_probability: float,
     truth: Path | None,
     save: Path | None,
+    no_vad: bool,
     model: str,
     device: str,
     location: IndexLocation,
@@ -100,7 +103,7 @@ def classify(
         encoder = open_encoder(model, device)
         sets = label_sets(encoder, attributes, choices, templates)
         recordings, unlisted = recordings_in(files)
-        predictions, unread = each_file(recordings, lambda path: classify_file(encoder, path, sets))
+        predictions, unread = each_file(recordings, lambda path: classify_file(encoder, path, sets, vad=not no_vad))
         failed = unlisted + unread
     results = [prediction.document(min_probability) for prediction in predictions]
     if save:

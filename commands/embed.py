@@ -13,6 +13,7 @@ from voxdex.commands.options import (
     each_file,
     exit_with_failures,
     model_option,
+    no_vad_option,
     open_encoder,
 )
 from voxdex.encoders.audio.remote import Location
@@ -25,9 +26,10 @@ from voxdex.search.scoring import caption_vector
 @click.argument("files", nargs=-1, type=RECORDING, metavar="[FILE]...")
 @click.option("--caption", "captions", multiple=True, metavar="TEXT", help="A caption to embed; repeatable.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The .npz file to write.")
+@no_vad_option
 @model_option
 @device_option
-def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, model: str, device: str) -> None:
+def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, no_vad: bool, model: str, device: str) -> None:
     """Write embeddings of recordings and captions to a file.
 
     \b
@@ -44,7 +46,7 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, mod
     check_folder_of(out)
     encoder = open_encoder(model, device)
     caption_vectors = [caption_vector(text, encoder) for text in captions]
-    embedded, failed = each_file(files, lambda path: [(path, embed_recording(encoder, path))])
+    embedded, failed = each_file(files, lambda path: [(path, embed_recording(encoder, path, vad=not no_vad))])
     spans = [f"{path}#{start}-{end}" for path, recording in embedded for start, end in recording.spans]
     empty = np.zeros((0, encoder.card.dimension), dtype=np.float32)
     with replaced(out) as new, new.open("wb") as file:

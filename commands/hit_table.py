@@ -87,7 +87,7 @@ def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:
     failed = []
     for hit in tqdm(hits, unit=" clips", disable=None):
         try:
-            extract_clip(hit.recording, hit.start, hit.end, folder=folder, name=clip_name(hit.rank, hit))
+            _extract(hit, folder, clip_name(hit.rank, hit))
         except AudioError as error:
             failed.append({"path": hit.recording, "reason": str(error)})
     print_note(f"{len(hits) - len(failed)} clips in {folder}.")
@@ -104,13 +104,17 @@ def play_hits(hits: Sequence[Hit]) -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         for hit in hits:
             try:
-                clip = extract_clip(hit.recording, hit.start, hit.end, folder=Path(folder), name=str(hit.rank))
+                clip = _extract(hit, Path(folder), str(hit.rank))
             except AudioError as error:
                 failed.append({"path": hit.recording, "reason": str(error)})
                 continue
             print_note(f"{hit.rank}: {hit.recording}, {hit.start:g} to {hit.end:g} s")
             subprocess.run([*player, str(clip)], check=False)
     return failed
+
+
+def _extract(hit: Hit, folder: Path, name: str) -> Path:
+    return extract_clip(hit.recording, hit.start, hit.end, folder=folder, name=name, track=hit.track, channel=hit.channel)
 
 
 def _spoken_at(hit: Hit) -> str:

@@ -40,6 +40,7 @@ class RecordingPath(click.Path):
 
 RECORDING = RecordingPath(path_type=Path)
 
+no_vad_option = click.option("--no-vad", is_flag=True, help="Use all sound, not only speech: screams, breaths, effects.")
 as_json = click.option("--json", "json_output", is_flag=True, help="Print one JSON document instead of a table.")
 model_option = click.option(
     "--model", default=default_model, metavar="NAME_OR_FOLDER",

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.container import AudioError, begins_as_media
 from voxdex.encoders.audio.reader import MEDIA_SUFFIXES
 from voxdex.encoders.audio.remote import (
     FetchError,
@@ -30,6 +30,10 @@ from voxdex.encoders.paths import file_sha256
 ABSENT = "there is no such file or folder"
 MOST_MTIME = 2**63 - 1
 """Maximum modification time that an index holds, in nanoseconds: the year 2262."""
+SERVICE_FOLDERS = frozenset(
+    ("$RECYCLE.BIN", "RECYCLER", "#recycle", "@Recycle", "@eaDir", "__MACOSX", "System Volume Information", "lost+found")
+)
+"""Folders of systems, servers and archivers, whose files are trash or service data."""
 UNKNOWN_MTIME = -1
 """Modification time of a URL whose server does not report one."""
 
@@ -91,10 +95,14 @@ class ScanResult:
         """Add a file that is media by name and not hidden; count others as ignored. name: path below the root or folder."""
         is_hidden, (_, dot, ending) = "/." in f"/{name}", name.rpartition(".")
         suffix = (dot + ending).lower() if dot else ""
-        if suffix in MEDIA_SUFFIXES and not is_hidden:
+        if not SERVICE_FOLDERS.isdisjoint(name.split("/")):
+            self.ignored["in trash or service folders"] += 1
+        elif is_hidden:
+            self.ignored["hidden"] += 1
+        elif suffix in MEDIA_SUFFIXES or (not suffix and not is_url(path) and begins_as_media(Path(path))):
             self.add(path, look)
         else:
-            self.ignored["hidden" if is_hidden else suffix or "no suffix"] += 1
+            self.ignored[suffix or "no suffix"] += 1
 
     def digest(self) -> str:
         """Return a hash that changes when a recording under the roots is added, removed or changed."""
@@ -121,7 +129,7 @@ def find_recordings(paths: Iterable[Location]) -> ScanResult:
         elif not os.path.lexists(root):
             scan.absent.append(Failure(root, ABSENT))
         elif is_folder(root):
-            _scan_folder(root, scan)
+            _scan_folder(root, root, scan)
         else:
             scan.add(root, partial(FileState.of, root))
     return scan
@@ -147,7 +155,7 @@ def _state_of(url: str, info: dict[str, Any]) -> FileState:
     return FileState.of(url) if version is None else FileState(url, size, version)
 
 
-def _scan_folder(folder: str, scan: ScanResult) -> None:
+def _scan_folder(folder: str, root: str, scan: ScanResult) -> None:
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=attrgetter("name"))
@@ -157,11 +165,12 @@ def _scan_folder(folder: str, scan: ScanResult) -> None:
     folders = []
     for entry in entries:
         if not _is_folder(entry):
-            scan.add_if_media(entry.path, entry.name, partial(FileState.of_entry, entry))
+            name = entry.path.removeprefix(root).lstrip("/" + os.sep).replace(os.sep, "/")
+            scan.add_if_media(entry.path, name, partial(FileState.of_entry, entry))
         elif not entry.name.startswith(".") and not entry.is_symlink():
             folders.append(entry.path)
     for path in folders:
-        _scan_folder(path, scan)
+        _scan_folder(path, root, scan)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -131,6 +131,8 @@ class Writer:
         """Make the fields of a recording available to filters."""
         if summary.origin:
             self._store.ensure_fields({key_in("tags", name): "text" for name in summary.origin.tags})
+        if any(clip.track or clip.channel for clip in clips):
+            self._store.ensure_fields({"track": "number", "channel": "number"})
         if clips and not self._has_clip_fields:
             names = clips[0].predictions
             measured = (f"measured.{field.name}" for field in fields(AcousticMeasures))
@@ -148,7 +150,10 @@ class Writer:
             "probabilities": {name: prediction.probability for name, prediction in clip.predictions.items()},
             "measured": {name: value for name, value in vars(clip.measures).items() if value is not None},
         }
-        id = identity(f"{done.content}#{clip.start}-{clip.end}@{self._store.space}")
+        place = {name: number for name, number in (("track", clip.track), ("channel", clip.channel)) if number is not None}
+        payload |= place
+        suffix = "".join(f"/{name}{number}" for name, number in place.items())
+        id = identity(f"{done.content}#{clip.start}-{clip.end}{suffix}@{self._store.space}")
         if clip.phonetic is None:
             return Point(id, clip.vector, payload)
         return Point(

@@ -75,7 +75,7 @@ class CaptionBank:
 
 
 def caption_file(
-    model: Model, path: Location, bank: CaptionBank, limit: int, tagger: AttributeTagger | None = None
+    model: Model, path: Location, bank: CaptionBank, limit: int, tagger: AttributeTagger | None = None, *, vad: bool = True
 ) -> list[dict[str, Any]]:
     """Find the captions that fit a recording best; a JSON document for each clip.
 
@@ -85,11 +85,12 @@ def caption_file(
         bank: the captions to choose from.
         limit: captions for each clip.
         tagger: predicts the labels of a composed caption; None for none.
+        vad: use speech only, else all sound.
 
     Raises:
-        AudioError: the recording cannot be read.
+        AudioError: the recording cannot be read, or nobody speaks in it.
     """
-    recording = embed_recording(model, path)
+    recording = embed_recording(model, path, vad=vad)
     predictions = tagger(recording.vectors) if tagger else [{}] * len(recording.spans)
     return [
         {"recording": str(path), "start": start, "end": end, "captions": list(map(asdict, bank.find(vector, limit)))}

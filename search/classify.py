@@ -130,13 +130,13 @@ def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def classify_file(model: Model, path: Location, label_sets: Sequence[LabelSet]) -> list[ClipPrediction]:
-    """Classify every clip of a recording.
+def classify_file(model: Model, path: Location, label_sets: Sequence[LabelSet], *, vad: bool = True) -> list[ClipPrediction]:
+    """Classify every clip of a recording. vad: clips of speech only; else of all sound.
 
     Raises:
         AudioError: the recording cannot be read.
     """
-    recording = embed_recording(model, path)
+    recording = embed_recording(model, path, vad=vad)
     spans = [(str(path), start, end) for start, end in recording.spans]
     return _predict(model, spans, recording.vectors, label_sets)
 

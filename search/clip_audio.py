@@ -1,20 +1,21 @@
-"""Extraction of clips from their recordings, without loss where the codec allows."""
+"""Extraction of clips from their recordings, to the sample and without loss."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
-from voxdex.encoders.audio.container import AudioError, audio_errors, audio_stream, open_media
-from voxdex.encoders.audio.reader import has_too_many_planes
+from voxdex.encoders.audio.container import AudioError, audio_errors, audio_streams, is_sought_exactly, open_media
 from voxdex.encoders.audio.remote import Location, on_disk
+from voxdex.encoders.audio.sources import find_sources
+from voxdex.encoders.audio.timeline import TOLERANCE_SECONDS, Placed, Timed, Timeline
+from voxdex.encoders.audio.track import has_too_many_planes, timed_frames
 from voxdex.encoders.worker import idle_worker
 
-COPIED = {"mp3": ".mp3", "aac": ".m4a", "opus": ".opus", "vorbis": ".ogg"}
-"""Codecs whose packets are copied unchanged, and the suffixes of their files. A clip begins and ends with a packet of 20 to
-60 ms."""
 PLAYED = ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le")
 """PCM codecs that every browser plays in a .wav file."""
 WRITTEN = (*PLAYED, "pcm_f64le", "pcm_alaw", "pcm_mulaw")
@@ -22,11 +23,20 @@ WRITTEN = (*PLAYED, "pcm_f64le", "pcm_alaw", "pcm_mulaw")
 MAX_FLAC_CHANNELS = 8
 
 
-def extract_clip(recording: Location, start: float, end: float, *, folder: Path, name: str, playable: bool = False) -> Path:
+def extract_clip(  # noqa: PLR0913, RUF100  # keyword-only but for three
+    recording: Location,
+    start: float,
+    end: float,
+    *,
+    folder: Path,
+    name: str,
+    playable: bool = False,
+    track: int | None = None,
+    channel: int | None = None,
+) -> Path:
     """Write a part of a recording to a file of its own.
 
-    PCM and FLAC are cut to the sample without loss; MP3, AAC, Opus and Vorbis are copied packet by packet; other codecs are
-    decoded and written as FLAC.
+    It is cut to the sample. PCM keeps its codec; other codecs are decoded and written as FLAC, without a further loss.
 
     Args:
         recording: the recording.
@@ -34,6 +44,7 @@ def extract_clip(recording: Location, start: float, end: float, *, folder: Path,
         folder: an existing folder for the new file.
         name: name of the new file, without suffix.
         playable: write PCM that browsers do not play as FLAC.
+        track, channel: of the clip, see ClipRecord; None for the source with the most speech, and for all channels.
 
     Returns:
         The new file.
@@ -42,32 +53,75 @@ def extract_clip(recording: Location, start: float, end: float, *, folder: Path,
         AudioError: the recording cannot be read, or has no sound in this part.
     """
     with audio_errors(recording), on_disk(recording) as file, idle_worker() as worker:
-        [target] = worker.run("voxdex.search.clip_audio:_cut", file, start, end, folder / name, PLAYED if playable else WRITTEN)
+        part = Part(start, end, track, channel)
+        [target] = worker.run("voxdex.search.clip_audio:_cut", file, part, folder / name, PLAYED if playable else WRITTEN)
         return target
 
 
-def _cut(file: Path, start: float, end: float, target: Path, pcm: Sequence[str]) -> Iterator[Path]:
+@dataclass(frozen=True)
+class Part:
+    """A part of a recording; see extract_clip."""
+
+    start: float
+    end: float
+    track: int | None
+    channel: int | None
+
+
+def _cut(file: Path, part: Part, target: Path, pcm: Sequence[str]) -> Iterator[Path]:
     """Write the one file of extract_clip, and yield its path: the target with a suffix. pcm: codecs that are not converted."""
-    with audio_errors(file), open_media(file) as source:
-        stream = audio_stream(source)
-        if start > 1:
-            source.seek(int((start - 1) / _tick(stream)), stream=stream)
-        codec = stream.codec_context.name
-        if suffix := COPIED.get(codec.removesuffix("float")):
-            target = target.with_name(f"{target.name}{suffix}")
-            _copy(source, stream, start, end, target)
-        else:
-            codec = _lossless_codec(codec, stream.codec_context.channels, pcm)
-            target = target.with_name(f"{target.name}{'.flac' if codec == 'flac' else '.wav'}")
-            _encode(_trimmed(source, stream, start, end), stream.rate, target, codec)
-        yield target
+    with audio_errors(file):
+        for is_sought in (True, False) if part.start > 1 and is_sought_exactly(file) else (False,):
+            with open_media(file) as source, suppress(_SoughtTooFarError):
+                yield _write(file, source, part, target, pcm, is_sought=is_sought)
+                return
 
 
-def _tick(timed: av.AudioStream | av.AudioFrame) -> Fraction:
-    """Return the unit of the times of a stream or a frame, in seconds."""
-    if timed.time_base is None:
+class _SoughtTooFarError(Exception):
+    """The first sound after a seek comes too late."""
+
+
+def _write(
+    file: Path, source: av.container.InputContainer, part: Part, target: Path, pcm: Sequence[str], *, is_sought: bool
+) -> Path:
+    streams, channel = audio_streams(source), None if part.channel is None else part.channel - 1
+    if part.track is not None and part.track > len(streams):
+        raise AudioError(f"it has no audio track {part.track}")
+    if part.track is None and part.channel is None:
+        chosen = find_sources(file, streams)[0]
+        stream, channel = streams[chosen.track], chosen.channel
+    else:
+        stream = streams[(part.track or 1) - 1]
+    timeline: Timeline[av.AudioFrame] = Timeline(source, is_continuous=not is_sought)
+    if is_sought:
+        source.seek(int(timeline.stream_time(part.start - 1) / _tick(stream)), stream=stream)
+    codec = _lossless_codec(stream.codec_context.name, 1 if channel is not None else stream.codec_context.channels, pcm)
+    target = target.with_name(f"{target.name}{'.flac' if codec == 'flac' else '.wav'}")
+    frames = _trimmed(_placed(timeline, _frames(source, stream)), part, channel, is_sought=is_sought)
+    _encode(frames, stream.rate, target, codec)
+    return target
+
+
+def _placed(timeline: Timeline[av.AudioFrame], frames: Iterable[Timed[av.AudioFrame]]) -> Iterator[Placed[av.AudioFrame]]:
+    for frame in frames:
+        if placed := timeline.push(frame):
+            yield placed
+    if placed := timeline.finish():
+        yield placed
+
+
+def _frames(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Timed[av.AudioFrame]]:
+    """Decode frames; packets that the decoder rejects are left out, as in indexing."""
+    for packet in source.demux(stream):
+        with suppress(av.error.FFmpegError):
+            yield from timed_frames(packet.decode(), packet)
+
+
+def _tick(stream: av.AudioStream) -> Fraction:
+    """Return the unit of the times of a stream, in seconds."""
+    if stream.time_base is None:
         raise AudioError("its sound has no times")
-    return timed.time_base
+    return stream.time_base
 
 
 def _lossless_codec(codec: str, channels: int, allowed: Sequence[str]) -> str:
@@ -79,22 +133,6 @@ def _lossless_codec(codec: str, channels: int, allowed: Sequence[str]) -> str:
     if pcm in allowed:
         return pcm
     return "flac" if channels <= MAX_FLAC_CHANNELS else "pcm_s24le"
-
-
-def _copy(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float, target: Path) -> None:
-    with closing(av.open(str(target), "w")) as out:
-        copy, first = out.add_stream_from_template(stream), None
-        for packet in source.demux(stream):
-            if packet.pts is None or float((packet.pts + (packet.duration or 0)) * _tick(stream)) <= start:
-                continue
-            if float(packet.pts * _tick(stream)) >= end:
-                break
-            first = packet.pts if first is None else first
-            packet.pts, packet.dts, packet.stream = packet.pts - first, packet.pts - first, copy
-            out.mux(packet)
-    if first is None:
-        target.unlink()
-        raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
 
 
 def _encode(frames: Iterator[av.AudioFrame], rate: int, target: Path, codec: str) -> None:
@@ -110,47 +148,47 @@ def _encode(frames: Iterator[av.AudioFrame], rate: int, target: Path, codec: str
         out.mux(copy.encode(None))
 
 
-def _trimmed(source: av.container.InputContainer, stream: av.AudioStream, start: float, end: float) -> Iterator[av.AudioFrame]:
-    """Decode the frames of a part, the first and the last cut to the sample.
+def _trimmed(
+    placed: Iterable[Placed[av.AudioFrame]], part: Part, channel: int | None, *, is_sought: bool
+) -> Iterator[av.AudioFrame]:
+    """Yield the frames of a part, the first and the last cut to the sample, with silence in place of holes.
+
+    channel: the one to yield, from 0; None for all.
 
     Raises:
         AudioError: there are none.
     """
-    first, last, is_empty = round(start * stream.rate), round(end * stream.rate), True
-    for position, frame in _packed(_positioned(source, stream)):
-        if position >= last:
+    packer: av.AudioResampler | None = None
+    position, is_first = part.start, True
+    for begin, frame in placed:
+        if is_first and is_sought and begin > part.start:
+            raise _SoughtTooFarError
+        is_first = False
+        if begin >= part.end:
             break
-        low, high = max(0, first - position), min(frame.samples, last - position)
+        low, high = (min(frame.samples, max(0, round((edge - begin) * frame.sample_rate))) for edge in (part.start, part.end))
         if low >= high:
             continue
-        channels = 1 if frame.format.is_planar else len(frame.layout.channels)
-        samples = frame.to_ndarray()[:, low * channels : high * channels]
-        part = av.AudioFrame.from_ndarray(samples.copy(), format=frame.format.name, layout=frame.layout.name)
-        part.rate = frame.rate
-        is_empty = False
-        yield part
-    if is_empty:
-        raise AudioError(f"it has no sound from {start:g} s to {end:g} s")
-
-
-def _packed(frames: Iterable[tuple[int, av.AudioFrame]]) -> Iterator[tuple[int, av.AudioFrame]]:
-    """Convert frames with more planes than PyAV can show to numpy to packed ones."""
-    packer: av.AudioResampler | None = None
-    for position, frame in frames:
         if has_too_many_planes(frame):
             packer = packer or av.AudioResampler(format=frame.format.packed)
             [frame] = packer.resample(frame)
-        yield position, frame
+        channels = frame.layout.nb_channels
+        samples = frame.to_ndarray() if frame.format.is_planar else frame.to_ndarray().reshape(-1, channels).T
+        samples = samples[:, low:high] if channel is None or channel >= channels else samples[channel : channel + 1, low:high]
+        if begin - position > TOLERANCE_SECONDS:
+            silent = 128 if samples.dtype == np.uint8 else 0
+            hole = np.full((len(samples), round((begin - position) * frame.sample_rate)), silent, samples.dtype)
+            yield _like(frame, hole)
+        yield _like(frame, samples)
+        position = begin + high / frame.sample_rate
+    if position == part.start:
+        raise AudioError(f"it has no sound from {part.start:g} s to {part.end:g} s")
 
 
-def _positioned(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, av.AudioFrame]]:
-    """Decode frames with the index of their first sample, from the frame's time or, for some decoders, the packet's."""
-    position = 0
-    for packet in source.demux(stream):
-        if packet.pts is not None:
-            position = round(float(packet.pts * _tick(stream)) * stream.rate)
-        for frame in packet.decode():
-            if frame.pts is not None:
-                position = round(float(frame.pts * _tick(frame)) * stream.rate)
-            yield position, frame
-            position += frame.samples
+def _like(frame: av.AudioFrame, samples: np.ndarray) -> av.AudioFrame:
+    """Return samples [channels, samples] as a frame of the same format."""
+    layout = frame.layout.name if len(samples) == frame.layout.nb_channels else "mono"
+    rows = samples if frame.format.is_planar else samples.T.reshape(1, -1)
+    part = av.AudioFrame.from_ndarray(np.ascontiguousarray(rows), format=frame.format.name, layout=layout)
+    part.rate = frame.rate
+    return part

@@ -2,18 +2,24 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from voxdex.encoders.audio.container import AudioError
-from voxdex.encoders.audio.reader import SAMPLE_RATE, AudioReader
-from voxdex.encoders.audio.remote import Location
+from voxdex.encoders.audio.container import AudioError, audio_errors
+from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.audio.remote import Location, on_disk
 from voxdex.encoders.model import Model
-from voxdex.indexer.pipeline.clips import Windows
+from voxdex.encoders.worker import idle_worker
+from voxdex.indexer.pipeline.clips import Clip
+from voxdex.indexer.pipeline.decoder import DecodeSummary, Segmentation
 
 log = logging.getLogger("voxdex")
+
+
+class NoSpeechError(AudioError):
+    """A recording in which nobody speaks."""
 
 
 @dataclass(frozen=True)
@@ -30,40 +36,52 @@ class EmbeddedRecording:
         return mean / np.linalg.norm(mean)
 
 
-def embed_recording(model: Model, path: Location, start: float | None = None, end: float | None = None) -> EmbeddedRecording:
-    """Split a recording into clips and embed them. Memory does not grow with the recording. Damage is logged as a warning.
+def embed_recording(
+    model: Model, path: Location, start: float | None = None, end: float | None = None, *, vad: bool = True
+) -> EmbeddedRecording:
+    """Cut a recording into clips of speech, as an index does, and embed them. Damage is logged as a warning.
+
+    Memory does not grow with the recording.
 
     Args:
         model: the model.
         path: the recording.
         start, end: bounds of a part of the recording, in seconds; None for no bound.
+        vad: make clips of speech only; else of all sound.
 
     Raises:
-        AudioError: the recording cannot be read, or has nothing between `start` and `end`.
+        NoSpeechError: nobody speaks in the recording or the part.
+        AudioError: the recording cannot be read.
     """
-    reader, begin, spans = AudioReader(path, math.inf if end is None else end), start or 0.0, []
+    spans: list[tuple[float, float]] = []
 
     def samples() -> Iterator[np.ndarray]:
-        for clip in Windows(_between(reader, begin, end), model.card.max_seconds):
-            spans.append((round(begin + clip.start, 3), round(begin + clip.end, 3)))
+        for clip in _clips(path, Segmentation(model.card.max_seconds, vad), start or 0.0, math.inf if end is None else end):
+            spans.append((clip.start, clip.end))
             yield clip.samples
 
     vectors = list(model.embed_speech(samples()))
     if not vectors:
-        raise AudioError(f"it has no sound from {begin:g} s to {'its end' if end is None else f'{end:g} s'}")
-    if reader.damage:
-        log.warning("Damaged: %s: %s.", path, reader.damage)
+        part = (
+            "" if start is None and end is None else f" from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
+        )
+        raise NoSpeechError(f"nobody speaks in it{part}") if vad else AudioError(f"it has no sound{part}")
     return EmbeddedRecording(spans, np.stack(vectors))
 
 
-def _between(blocks: Iterable[np.ndarray], start: float, end: float | None) -> Iterator[np.ndarray]:
-    """Yield the samples of a recording from `start` to `end`, in seconds."""
-    first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
-    position = 0
-    for block in blocks:
-        if last is not None and position >= last:
-            return
-        part = block[max(0, first - position) : None if last is None else last - position]
-        position += len(block)
-        if len(part):
-            yield part
+def _clips(path: Location, segmentation: Segmentation, start: float, end: float) -> Iterator[Clip]:
+    """Yield the clips of a part of a recording, cut to the part."""
+    with audio_errors(path), on_disk(path) as file, idle_worker() as worker:
+        for event in worker.run("voxdex.indexer.pipeline.decoder_worker:decode", str(path), file, segmentation):
+            if isinstance(event, DecodeSummary):
+                if event.failure:
+                    raise AudioError(event.failure)
+                if event.damage:
+                    log.warning("Damaged: %s: %s.", path, event.damage)
+                return
+            clip = event.clip
+            if clip.start >= end:
+                return
+            first, last = (round((edge - clip.start) * SAMPLE_RATE) for edge in (max(start, clip.start), min(end, clip.end)))
+            if last > first:
+                yield replace(clip, start=max(start, clip.start), end=min(end, clip.end), samples=clip.samples[first:last])

@@ -18,7 +18,7 @@ from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.encoders.tables import ManifestError
 from voxdex.indexer.store.base import CLIP, KIND, Store
 from voxdex.search.classify import label_set
-from voxdex.search.embed import embed_recording
+from voxdex.search.embed import NoSpeechError, embed_recording
 from voxdex.search.intelligibility import read_utterance
 from voxdex.search.scoring import caption_vectors
 
@@ -61,7 +61,7 @@ class EmbeddedRows:
 def embed_rows(
     model: Model, rows: Sequence[dict[str, str]], root: Path, on_row: Callable[[], object] = lambda: None
 ) -> EmbeddedRows:
-    """Embed whole recordings of a manifest: the mean over the clips of a long one.
+    """Embed recordings of a manifest: the mean over the clips of speech, or of all sound where no speech is detected.
 
     Raises:
         ManifestError: none of them could be read.
@@ -69,7 +69,7 @@ def embed_rows(
     kept, vectors, failed = [], [], []
     for row in rows:
         try:
-            vectors.append(embed_recording(model, root / row["path"]).voice)
+            vectors.append(_voice(model, root / row["path"]))
             kept.append(row)
         except AudioError as error:
             failed.append({"path": str(root / row["path"]), "reason": str(error)})
@@ -79,6 +79,13 @@ def embed_rows(
             f"None of the {len(rows)} recordings could be read; the first: {failed[0]['path']}: {failed[0]['reason']}."
         )
     return EmbeddedRows(kept, np.stack(vectors), failed)
+
+
+def _voice(model: Model, path: Path) -> np.ndarray:
+    try:
+        return embed_recording(model, path).voice
+    except NoSpeechError:
+        return embed_recording(model, path, vad=False).voice
 
 
 # Classification

@@ -165,7 +165,11 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:
-    """The stored description of a clip. id: point id in the index. start, end: seconds in the recording."""
+    """The stored description of a clip.
+
+    id: point id in the index. start, end: seconds in the recording. track: number of its audio track, from 1, in a recording
+    with several. channel: number of its channel, from 1, where channels of a track differ.
+    """
 
     id: str
     recording: str
@@ -176,6 +180,8 @@ class ClipRecord:
     measured: dict[str, float]
     metadata: dict[str, Any]
     tags: dict[str, str]
+    track: int | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,7 @@ class Hit(ClipRecord):
 
 def clip_fields(point: Point | ScoredPoint) -> dict[str, Any]:
     """Return the fields of ClipRecord of a clip's point."""
-    return {"id": point.id} | {field.name: point.payload[field.name] for field in fields(ClipRecord) if field.name != "id"}
+    return {"id": point.id} | {field.name: point.payload.get(field.name) for field in fields(ClipRecord) if field.name != "id"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from voxdex.encoders.audio.container import AudioError
-from voxdex.encoders.audio.reader import SAMPLE_RATE, read_short
+from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.audio.remote import is_folder
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.model import Model
@@ -64,22 +64,27 @@ class Reward:
 
     def many(self, takes: Takes, captions: Sequence[str], references: Sequence[Path | str | None] | None = None) -> np.ndarray:
         """Return the rewards of many takes, float32 [takes]; see __call__."""
-        targets = np.stack(
-            [
-                self._target(caption, reference)
-                for caption, reference in zip(captions, references or [None] * len(captions), strict=True)
-            ]
-        )
-        return np.einsum("td,td->t", self._embed(takes), targets).astype(np.float32)
+        return self.score(np.stack([*map(self.embed, takes)]), captions, references)
 
-    def read(self, path: Path) -> np.ndarray | Path:
-        """Read a recording no longer than a clip; return the path of a longer one, which is embedded clip by clip.
+    def embed(self, take: np.ndarray | Path | str) -> np.ndarray:
+        """Embed a take, float32 [dimension] of unit length: samples as they are, of a recording the clips of speech.
 
         Raises:
-            AudioError: it cannot be read.
+            AudioError: it cannot be read, nobody speaks in it, or the samples are too many or none.
         """
-        samples = read_short(path, self._max_samples / SAMPLE_RATE)
-        return path if samples is None else samples
+        if not isinstance(take, np.ndarray):
+            return embed_recording(self._model, Path(take)).voice
+        if not 0 < len(take) <= self._max_samples:
+            raise AudioError(f"it has {len(take)} samples; give 1 to {self._max_samples}, at 16 kHz")
+        return next(self._model.embed_speech([take]))
+
+    def score(
+        self, voices: np.ndarray, captions: Sequence[str], references: Sequence[Path | str | None] | None = None
+    ) -> np.ndarray:
+        """Return the rewards of embedded takes, [takes, dimension] -> float32 [takes]; see __call__."""
+        pairs = zip(captions, references or [None] * len(captions), strict=True)
+        targets = np.stack([self._target(caption, reference) for caption, reference in pairs])
+        return np.einsum("td,td->t", voices, targets).astype(np.float32)
 
     def reference_vector(self, reference: Path | str) -> np.ndarray:
         """Embed a reference, float32 [dimension] of unit length.
@@ -90,16 +95,6 @@ class Reward:
         if reference not in self._references:
             self._references[reference] = embed_recording(self._model, Path(reference)).voice
         return self._references[reference]
-
-    def _embed(self, takes: Takes) -> np.ndarray:
-        sounds = [take if isinstance(take, np.ndarray) else self.read(Path(take)) for take in takes]
-        for sound in sounds:
-            if isinstance(sound, np.ndarray) and not 0 < len(sound) <= self._max_samples:
-                raise AudioError(f"it has {len(sound)} samples; give 1 to {self._max_samples}, at 16 kHz")
-        batch = self._model.embed_speech(sound for sound in sounds if isinstance(sound, np.ndarray))
-        return np.stack(
-            [next(batch) if isinstance(sound, np.ndarray) else embed_recording(self._model, sound).voice for sound in sounds]
-        )
 
     def _target(self, caption: str, reference: Path | str | None) -> np.ndarray:
         if caption and caption not in self._captions:
@@ -165,24 +160,25 @@ def rank(takes: TakeSet, reward: Reward, intelligibility: IntelligibilityReward 
             reward.reference_vector(takes.reference)
         except AudioError as error:
             raise QueryError(f"The reference {takes.reference} cannot be read: {error}.") from error
-    sounds, clear, failed = {}, {}, []
+    voices, clear, failed = {}, {}, []
     for take in takes.takes:
         try:
-            sound = reward.read(take)
+            voice = reward.embed(take)
             if intelligibility and takes.text:
                 clear[take] = intelligibility.of(take, takes.text)
-            sounds[take] = sound
+            voices[take] = voice
         except AudioError as error:
             failed.append(Failure(str(take), str(error)))
     if not takes.takes:
         failed.append(Failure(takes.caption or str(takes.reference), "there are no takes of it"))
     scores = clear
     if not clear or takes.caption or takes.reference:
-        count, weight = len(sounds), intelligibility.weight if intelligibility and clear else 0.0
-        rewards = reward.many(list(sounds.values()), [takes.caption] * count, [takes.reference] * count) if sounds else ()
+        count, weight = len(voices), intelligibility.weight if intelligibility and clear else 0.0
+        rewards = (
+            reward.score(np.stack([*voices.values()]), [takes.caption] * count, [takes.reference] * count) if voices else ()
+        )
         scores = {
-            take: (1 - weight) * float(voice) + weight * clear.get(take, 0.0)
-            for take, voice in zip(sounds, rewards, strict=True)
+            take: (1 - weight) * float(each) + weight * clear.get(take, 0.0) for take, each in zip(voices, rewards, strict=True)
         }
     return RankedTakes(takes, sorted(scores.items(), key=lambda pair: -pair[1]), failed, clear)
 

@@ -6,6 +6,7 @@ query: weighted sum of the embeddings of the query's inputs. std: standard devia
 negative log probability of the captions' terms in the clip.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
@@ -34,6 +35,10 @@ MIN_COHORT_CLIPS, MIN_STD = 20, 1e-3
 """Smallest cohort and smallest standard deviation for which scores are normalised."""
 UPPER_THIRD = 100 * 2 / 3
 """Percentile from which on unknown words are matched."""
+log = logging.getLogger("voxdex")
+
+LONG_SOUND = 3
+"""Clips of a sound in a query from which on its user is told that it counts by their mean."""
 MAX_CAPTION = 2000
 """Characters of a caption; text encoders read far fewer."""
 
@@ -197,7 +202,14 @@ def sound_vector(sound: Sound, model: Model) -> np.ndarray:
         QueryError: the recording cannot be read.
     """
     try:
-        return embed_recording(model, sound.path, sound.start, sound.end).voice
+        recording = embed_recording(model, sound.path, sound.start, sound.end)
+        if len(recording.spans) > LONG_SOUND:
+            log.warning(
+                "%s counts by the mean of its %d clips of speech, whoever speaks in them; give a part, as in FILE:12-20.",
+                sound.path,
+                len(recording.spans),
+            )
+        return recording.voice
     except AudioError as error:
         raise QueryError(in_one_line(f"{sound.path} cannot be searched by: {error}.")) from error
 

@@ -155,7 +155,7 @@ def test_names_of_uploads_are_not_used(served, demo_archive):
 def test_eight_channels_on_the_server(served, tmp_path):
     server, _ = served
     for name, codec in (("a.wav", "pcm_s16le"), ("b.flac", "flac"), ("c.m4a", "aac")):
-        path = write_sound(tmp_path / name, tone(1.0, rate=48_000), rate=48_000, codec=codec, channels=8)
+        path = write_sound(tmp_path / name, voice(1.5), codec=codec, channels=8)
         for status, reason in requests(server, path.read_bytes(), name).values():
             assert status == 200, reason
 

@@ -56,7 +56,8 @@ class ClipAudioCache:
                 return self._files[key]
         start, end = max(0.0, clip.start - around), clip.end + around
         name = f"{key}-{threading.get_ident()}"
-        file = extract_clip(recording_of(clip), start, end, folder=Path(self._folder.name), name=name, playable=True)
+        place = {"track": clip.track, "channel": clip.channel}
+        file = extract_clip(recording_of(clip), start, end, folder=Path(self._folder.name), name=name, playable=True, **place)
         with self._lock:
             self._files[key] = file
             oldest = self._files.popitem(last=False)[1] if len(self._files) > MAX_CLIPS else None

@@ -29,6 +29,28 @@ LONGEST_PAGE = 65_307
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 """Sizes written by streaming programs, and by RF64 files, whose size is elsewhere."""
 
+UNSTATED_LENGTHS = frozenset(
+    "aac ac3 eac3 ac4 dts dtshd truehd mlp amr amrnb amrwb loas asf asf_o mpegts mpeg adp gsm sbc g722 rm".split()
+)
+"""Formats of which FFmpeg only estimates the length of the sound."""
+MEDIA_HEADS = (
+    b"ID3", b"fLaC", b"OggS", b"RF64", b"caff", b".snd", b"wvpk", b"MAC ", b"#!AMR", b"FLV\x01", b"NIST_1A", b"\x1aE\xdf\xa3",
+    bytes.fromhex("3026b2758e66cf11"), bytes.fromhex("060e2b34"), bytes.fromhex("000001ba"),
+)  # fmt: skip
+"""First bytes of audio and video formats."""
+LARGEST_RIFF = 2**32
+"""Bytes from which the header of a wave file cannot hold its size."""
+SHORT_BROADCAST = 200_000_000
+"""Bytes up to which a broadcast is read from its beginning for a clip."""
+MP3_HEAD = 2048
+"""Bytes within which an MP3 file has its header."""
+ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""Identity of the object of an ASF file that states its size (Advanced Systems Format, section 3.2)."""
+ASF_HEADER, ASF_HEAD = bytes.fromhex("3026b275"), 65_536
+"""First bytes of an ASF file, and bytes within which it has that object."""
+ASF_BROADCAST = 1
+"""Flag of an ASF file whose size was not known when it was begun."""
+
 DEMUXERS = (
     "3dostr,4xm,aa,aac,aax,ac3,ac4,ace,acm,act,adp,ads,adx,aea,afc,aiff,aix,alaw,alp,amr,amrnb,amrwb,apac,apc,ape,apm,aptx,"
     "aptx_hd,argo_asf,argo_brp,argo_cvg,asf,asf_o,ast,au,avi,avr,bfstm,bink,binka,bit,boa,bonk,brstm,caf,codec2,daud,dcstr,derf,"
@@ -110,22 +132,26 @@ def open_media(file: Path) -> av.container.InputContainer:
     if _is_playlist(head):
         raise AudioError("it is a playlist, which holds no sound of its own; give the recordings that it names")
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS} | _probing(head)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE" and status.st_size > LARGEST_RIFF:
+        options["ignore_length"] = "1"
     return av.open(str(file.absolute()), options=options, **ANY_TAGS)
 
 
-def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
-    """Return the audio stream of a file, with a plain channel layout.
+def audio_streams(container: av.container.InputContainer) -> list[av.AudioStream]:
+    """Return the audio streams of a file that can be decoded, in its order, with plain channel layouts.
 
     Raises:
-        AudioError: there is none, or none that can be decoded.
+        AudioError: there are none.
     """
-    stream = container.streams.best("audio")
-    if not isinstance(stream, av.AudioStream):
+    streams = [stream for stream in container.streams if isinstance(stream, av.AudioStream)]
+    if not streams:
         raise AudioError("it has no audio stream")
-    if stream.codec_context is None:
+    known = [stream for stream in streams if stream.codec_context is not None and stream.codec_context.sample_rate]
+    if not known:
         raise AudioError("its sound is coded in a way that FFmpeg does not know")
-    _make_layout_plain(stream)
-    return stream
+    for stream in known:
+        _make_layout_plain(stream)
+    return known
 
 
 def _make_layout_plain(stream: av.AudioStream) -> None:
@@ -177,6 +203,57 @@ def _text(tag: str) -> str:
         return tag.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
+def claimed_seconds(container: av.container.InputContainer, stream: av.AudioStream, file: Path) -> float:
+    """Return the length of the sound as the file states it; 0 where it states none.
+
+    FFmpeg estimates the length of streams without a header from their bit rate, and gives that of the longest stream of ASF.
+    """
+    if not stream.duration or not stream.time_base or file.stat().st_size > LARGEST_RIFF:
+        return 0.0
+    name = container.format.name.split(",")[0]
+    if name in UNSTATED_LENGTHS or (name == "mp3" and not _states_mp3_length(file)):
+        return 0.0
+    begin = stream.start_time or 0 if name == "ogg" else 0  # the end of Ogg's sound is stated, not its length
+    return float((stream.duration - begin) * stream.time_base)
+
+
+def _states_mp3_length(file: Path) -> bool:
+    """Return whether an MP3 file begins with the number of its frames (Xing, LAME or VBRI header), after ID3 tags."""
+    with file.open("rb") as content:
+        head = content.read(10)
+        if head[:3] == b"ID3" and len(head) == 10:
+            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+            content.seek(10 + size)
+        else:
+            content.seek(0)
+        first = content.read(MP3_HEAD)
+    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def begins_as_media(file: Path) -> bool:
+    """Return whether the first bytes of a file are those of a common audio or video format; False where it cannot be read."""
+    try:
+        with file.open("rb") as content:
+            head = content.read(12)
+    except OSError:
+        return False
+    return head.startswith(MEDIA_HEADS) or head[4:8] == b"ftyp" or head[8:12] in (b"WAVE", b"AVI ", b"AIFF", b"AIFC")
+
+
+def is_sought_exactly(file: Path) -> bool:
+    """Return whether FFmpeg finds a second of a file without reading all before it.
+
+    In streams without an index it guesses the place, and in chained ones and in short broadcasts, which may be spliced, times
+    occur twice.
+    """
+    with file.open("rb") as content:
+        head = content.read(12)
+    if head[:4] in (b"RIFF", b"RF64", b"riff", b"FORM", b"caff", b"fLaC", b"\x1aE\xdf\xa3") or head[4:8] in (b"ftyp", b"moov"):
+        return head[8:12] != b"AVI "
+    is_broadcast = head[:1] == b"G" or head[4:5] == b"G" or head[:4] in (b"\x00\x00\x01\xba", b"\x06\x0e\x2b\x34")
+    return is_broadcast and file.stat().st_size > SHORT_BROADCAST
+
+
 def is_cut_short(path: Path) -> bool:
     """Return whether a file is shorter than its container announces."""
     size = path.stat().st_size
@@ -185,10 +262,21 @@ def is_cut_short(path: Path) -> bool:
         if head[:4] == b"OggS":
             file.seek(max(0, size - 2 * LONGEST_PAGE))
             return _last_page_is_cut(file.read())
+        if head[:4] == ASF_HEADER:
+            return _is_asf_cut(head + file.read(ASF_HEAD), size)
     if len(head) == 12 and head[:4] in (b"RIFF", b"FORM"):
         (announced,) = struct.unpack("<I" if head[:4] == b"RIFF" else ">I", head[4:8])
         return announced not in UNKNOWN_SIZES and announced + 8 > size
     return False
+
+
+def _is_asf_cut(head: bytes, size: int) -> bool:
+    """Return whether an ASF file of `size` bytes is shorter than it states."""
+    place = head.find(ASF_FILE_PROPERTIES)
+    if place < 0 or place + 92 > len(head):
+        return False
+    (stated,), (flags,) = struct.unpack_from("<Q", head, place + 40), struct.unpack_from("<I", head, place + 88)
+    return not flags & ASF_BROADCAST and stated > size
 
 
 def _last_page_is_cut(tail: bytes) -> bool:

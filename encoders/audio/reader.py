@@ -1,62 +1,57 @@
 """Recordings decoded by FFmpeg: mono float32 at 16 kHz, block by block."""
 
 import math
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
-from av.audio.frame import format_dtypes
 
 from voxdex.encoders.audio.container import (
     AudioError,
     Origin,
     PassingAudioError,
     audio_errors,
-    audio_stream,
+    audio_streams,
     brief,
+    claimed_seconds,
     is_cut_short,
     open_media,
     origin_of,
     unforeseen,
 )
 from voxdex.encoders.audio.remote import Location, on_disk
+from voxdex.encoders.audio.sources import Source, find_sources
+from voxdex.encoders.audio.track import SAMPLE_RATE as SAMPLE_RATE
+from voxdex.encoders.audio.track import Hole, TrackDecoder
 from voxdex.encoders.worker import idle_worker, renew_watchdog
 
-SAMPLE_RATE = 16_000
-"""Sample rate of decoded audio, in Hz."""
-
 MEDIA_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .adts .aif .aifc .aiff .alac .amr .ape .asf .au .avi .caf .dts .eac3 .f4v .flac .flv .m2ts .m4a .m4b"
-    " .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .mxf .oga .ogg .ogv .opus .ra .rf64 .rm .snd .spx .tak .ts"
-    " .tta .vob .voc .w64 .wav .wave .weba .webm .wma .wmv .wv".split()
+    ".3g2 .3gp .3gp2 .3gpp .aa3 .aac .ac3 .ac4 .adts .aif .aifc .aiff .alac .amr .amv .ape .asf .au .avi .avr .awb .bwf .caf"
+    " .dif .divx .dsf .dss .dts .dtshd .dv .dvr-ms .eac3 .ec3 .evo .f4a .f4b .f4v .flac .flv .g722 .gsm .gxf .ircam .isma .ismv"
+    " .m1a .m2a .m2p .m2t .m2ts .m4a .m4b .m4r .m4v .mk3d .mka .mkv .mlp .mov .mp1 .mp2 .mp3 .mp4 .mp4v .mpa .mpc .mpe .mpeg"
+    " .mpg .mpga .mpv2 .mqv .mts .mxf .nist .nsv .nut .oga .ogg .ogm .ogv .ogx .oma .opus .paf .pva .qcp .qoa .qt .ra .rf64 .rm"
+    " .rmvb .sf .shn .snd .sph .spx .tak .thd .tod .tp .trp .ts .tta .vob .voc .vro .w64 .wav .wave .weba .webm .wma .wmv .wtv"
+    " .wv .xa .xvid".split()
 )
-"""Suffixes of audio and video files; other files are read only if the user names them."""
+"""Suffixes of audio and video files. Others are read if the user names them, or if they have no suffix and begin as media."""
+
 
 MISSING_SECONDS, MISSING_FRACTION = 0.5, 0.01
 """A recording that is shorter than its container claims by more than both is incomplete."""
 
 MIN_SAMPLE_RATE = 4000
 """Lowest sample rate that is read, in Hz."""
-MOST_CHANNELS = 64
-"""Maximum number of channels of FFmpeg's resampler."""
-MOST_PLANES = 7
-"""Maximum number of planes of a frame that PyAV reads safely; beyond, it reads memory outside the frame."""
-
 MARGIN_SECONDS = 0.01
 """Decoded beyond a maximum length, to detect that a recording is longer."""
-
-MAX_SAMPLE = 1e6
-"""Magnitude from which samples (full scale is 1) are considered damaged."""
 
 
 class AudioReader:
     """Reads a recording from start to end, from this machine or from a URL, in a worker process (encoders.worker).
 
-    Iteration yields float32 blocks of mono sound at 16 kHz, the mean of all channels. Packets that the decoder rejects are left
-    out, which shifts later sound to earlier times; `damage` then describes them in a clause. `origin` is set from the first
-    block on.
+    Iteration yields float32 blocks of mono sound at 16 kHz, of the source with the most speech (see find_sources), on the
+    recording's own clock: holes are silent. Packets that the decoder rejects are left out; `damage` then describes them in a
+    clause. `origin` is set from the first block on.
 
     Args:
         path: the recording.
@@ -83,30 +78,42 @@ class AudioReader:
 
 def _decode(file: Path, most_seconds: float) -> Iterator[tuple[Origin | None, str | None, np.ndarray | None]]:
     """Yield origin, damage so far, and a block of samples, up to a length in seconds; the last item has no block."""
-    decoder, seconds = AudioDecoder(file), 0.0
-    for block in decoder:
-        yield decoder.origin, decoder.damage, block
-        seconds += len(block) / SAMPLE_RATE
-        if seconds >= most_seconds:
-            return
+    decoder, seconds = AudioDecoder(file, is_first_only=True), 0.0
+    for _, part in decoder:
+        for block in part.blocks() if isinstance(part, Hole) else (part,):
+            yield decoder.origin, decoder.damage, block
+            seconds += len(block) / SAMPLE_RATE
+            if seconds >= most_seconds:
+                return
     yield decoder.origin, decoder.damage, None
 
 
 class AudioDecoder:
-    """Reads a file in this process, which a crash of FFmpeg ends; see AudioReader."""
+    """Reads a file in this process, which a crash of FFmpeg ends; see AudioReader.
 
-    def __init__(self, file: Path) -> None:
+    Iteration yields sources, and blocks of their sound or holes between them. `sources`, and the number of audio tracks of the
+    file, `tracks`, are set from the first block on.
+
+    Args:
+        file: the file.
+        is_first_only: read only the source with the most speech.
+    """
+
+    def __init__(self, file: Path, *, is_first_only: bool = False) -> None:
         self.file = file
         self.damage: str | None = None
         self.origin: Origin | None = None
+        self.sources: list[Source] = []
+        self.tracks = 0
+        self._is_first_only = is_first_only
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[tuple[Source, np.ndarray | Hole]]:
         samples = 0
         try:
             with audio_errors(self.file):
-                for block in self._blocks():
-                    samples += len(block)
-                    yield block
+                for source, part in self._parts():
+                    samples += 0 if isinstance(part, Hole) else len(part)
+                    yield source, part
         except AudioError:
             raise
         except Exception as error:  # an unexpected error fails this recording only
@@ -114,93 +121,45 @@ class AudioDecoder:
         if samples == 0:
             raise AudioError("its audio stream holds no sound that can be decoded")
 
-    def _blocks(self) -> Iterator[np.ndarray]:
+    def _parts(self) -> Iterator[tuple[Source, np.ndarray | Hole]]:
         with open_media(self.file) as container:
-            for block in map(_mono, _resample(self._decode(container))):
-                if not -MAX_SAMPLE < block.min() <= block.max() < MAX_SAMPLE:
-                    raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
-                yield block
-
-    def _decode(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-        stream = audio_stream(container)
-        self.origin = origin_of(container, stream)
-        if self.origin.sample_rate < MIN_SAMPLE_RATE:
-            raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
-        decoded, rejected, seconds = 0, 0, 0.0
-        try:
-            for packet in container.demux(stream):
-                renew_watchdog()
-                try:
-                    frames = packet.decode()
-                except av.error.FFmpegError:
-                    rejected += 1
-                    self.damage = f"{rejected} damaged packet(s) were left out"
-                    continue
-                decoded += len(frames)
-                for frame in frames:
-                    seconds += frame.samples / frame.sample_rate
-                    yield frame
-        except av.error.FFmpegError as error:
-            if decoded == 0:
-                raise
-            self.damage = f"what follows a fault in the file was left out ({brief(error)})"
-        claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        if claimed - seconds > max(MISSING_SECONDS, MISSING_FRACTION * claimed):
-            self.damage = f"it claims to last {claimed:.1f} s, of which {seconds:.1f} s could be read"
-        elif self.damage is None and is_cut_short(self.file):
+            streams = audio_streams(container)
+            sources, self.tracks = find_sources(self.file, streams), len(streams)
+            self.sources = sources[:1] if self._is_first_only else sources
+            self.origin = origin_of(container, streams[self.sources[0].track])
+            if self.origin.sample_rate < MIN_SAMPLE_RATE:
+                raise AudioError(f"it has {self.origin.sample_rate} samples a second, too few for a voice")
+            tracks = {source.track: TrackDecoder(container, streams[source.track]) for source in self.sources}
+            for track, part in self._decoded(container, tracks):
+                for source in self.sources:
+                    if source.track == track:
+                        yield source, part if isinstance(part, Hole) else source.select(part)
+            for decoder in tracks.values():
+                claimed = claimed_seconds(container, decoder.stream, self.file)
+                if claimed - decoder.seconds > max(MISSING_SECONDS, MISSING_FRACTION * claimed):
+                    self.damage = f"it claims to last {claimed:.1f} s, of which {decoder.seconds:.1f} s could be read"
+        if self.damage is None and is_cut_short(self.file):
             self.damage = "its end is missing"
 
-
-def _resample(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """Resample frames to 16 kHz, about a second at a time, which is several times faster than frame by frame.
-
-    Concatenated files and broadcasts change their format in the middle, so each stretch gets its own resampler.
-    """
-    for (form, _, channels, rate, is_too_many), stretch in groupby(frames, _form):
-        if channels > MOST_CHANNELS:
-            raise AudioError(f"it has {channels} channels, of which at most {MOST_CHANNELS} can be read")
-        seconds = _seconds(stretch)
-        if rate == SAMPLE_RATE and form in format_dtypes and not is_too_many:
-            yield from seconds
-            continue
-        resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
-        for second in seconds:
-            yield from resampler.resample(second)
-        yield from resampler.resample(None)
-
-
-def _form(frame: av.AudioFrame) -> tuple[str, str, int, int, bool]:
-    """Return the properties of a frame that a resampler depends on."""
-    layout = frame.layout
-    return frame.format.name, layout.name, layout.nb_channels, frame.sample_rate, has_too_many_planes(frame)
-
-
-def has_too_many_planes(frame: av.AudioFrame) -> bool:
-    """Return whether PyAV would crash converting a frame to an array."""
-    return frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES
-
-
-def _seconds(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """Join frames of one format to frames of a second or more."""
-    waiting = av.AudioFifo()
-    for frame in frames:
-        frame.pts = None
-        waiting.write(frame)
-        if waiting.samples >= frame.sample_rate and (joined := waiting.read()) is not None:
-            yield joined
-    if (joined := waiting.read()) is not None:
-        yield joined
-
-
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """Return the mean of all channels, float32 [samples]."""
-    sound = frame.to_ndarray()
-    if not frame.format.is_planar:
-        sound = sound.reshape(-1, frame.layout.nb_channels).T
-    if sound.dtype.kind in "iu":
-        middle = 128 if sound.dtype == np.uint8 else 0
-        sound = (sound.astype(np.result_type(sound, np.float32)) - middle) / 2 ** (8 * sound.dtype.itemsize - 1)
-    return (sound[0] if len(sound) == 1 else sound.mean(axis=0)).astype(np.float32, copy=False)
+    def _decoded(
+        self, container: av.container.InputContainer, tracks: dict[int, TrackDecoder]
+    ) -> Iterator[tuple[int, np.ndarray | Hole]]:
+        by_stream = {decoder.stream.index: (track, decoder) for track, decoder in tracks.items()}
+        try:
+            for packet in container.demux([decoder.stream for decoder in tracks.values()]):
+                renew_watchdog()
+                track, decoder = by_stream[packet.stream.index]
+                for part in decoder.push(packet):
+                    yield track, part
+                if decoder.rejected:
+                    self.damage = f"{sum(each.rejected for each in tracks.values())} damaged packet(s) were left out"
+        except av.error.FFmpegError as error:
+            if not any(decoder.frames for decoder in tracks.values()):
+                raise
+            self.damage = f"what follows a fault in the file was left out ({brief(error)})"
+        for track, decoder in tracks.items():
+            for part in decoder.finish():
+                yield track, part
 
 
 def read_short(path: Location, longest_seconds: float) -> np.ndarray | None:

@@ -21,7 +21,7 @@ BATCH_CLIPS = 64
 
 @dataclass(frozen=True)
 class EmbeddedClip:
-    """An embedded clip of the recording at `path`. start, end: seconds. vector: float32 [dimension].
+    """An embedded clip of the recording at `path`. start, end: seconds. vector: float32 [dimension]. track, channel: see Clip.
 
     predictions: by attribute. phonetic: None where the index has no phonetic space. work_seconds: the clip's part of the time
     that its batch took.
@@ -35,6 +35,8 @@ class EmbeddedClip:
     predictions: dict[str, Prediction]
     phonetic: PhoneticEmbedding | None
     work_seconds: float
+    track: int | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,17 @@ class Embedder:
             phonetic = list(self._phonetic_model.listen(each.clip.samples for each in clips))
         seconds = (time.perf_counter() - started) / len(clips)
         return [
-            EmbeddedClip(each.path, each.clip.start, each.clip.end, each.measures, vector, labels, sounds, seconds)
+            EmbeddedClip(
+                each.path,
+                each.clip.start,
+                each.clip.end,
+                each.measures,
+                vector,
+                labels,
+                sounds,
+                seconds,
+                each.clip.track,
+                each.clip.channel,
+            )
             for each, vector, labels, sounds in zip(clips, vectors, predictions, phonetic, strict=True)
         ]

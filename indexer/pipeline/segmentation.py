@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import webrtcvad
 
-from voxdex.encoders.audio.reader import SAMPLE_RATE
+from voxdex.encoders.audio.track import SAMPLE_RATE, Hole
 from voxdex.encoders.audio.vad import CHUNK, SPEECH, SileroVad
 from voxdex.indexer.pipeline.clips import Clip, clip_at
 
@@ -27,6 +27,8 @@ SPEECH_FRACTION = 0.08
 """Minimum fraction of speech in a clip. Instruments that sing pass for speech now and then."""
 CERTAIN, RUN = 0.9, 8
 """Speech probability and number of consecutive chunks (a quarter of a second) that are sufficient by themselves."""
+LEAD_FRAMES, LEAD_LEVEL = 15, 0.1
+"""A clip whose first frames (0.45 s) are all below this part of its loudest frame is looked through for noise before speech."""
 QUIETEST = 5e-4
 """Level (full scale is 1) below which samples are not amplified further."""
 PEAK_DECAY = 0.97
@@ -40,54 +42,62 @@ class SpeechClips:
     one block are held in memory.
 
     Args:
-        blocks: consecutive float32 samples, mono, 16 kHz.
         clip_seconds: maximum length of a clip.
         vad: Silero VAD of this thread.
 
-    Attributes, complete after the last clip:
-        seconds: duration of the recording.
+    Attributes:
+        seconds: duration of what was pushed.
         non_speech_seconds: duration of sound without speech, such as music and noise.
+        pending: second from which on further clips may come.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray], clip_seconds: float, vad: SileroVad) -> None:
-        self._blocks, self._vad = blocks, vad
+    def __init__(self, clip_seconds: float, vad: SileroVad) -> None:
+        self._vad = vad
         self._most = int(clip_seconds * SAMPLE_RATE) // FRAME
         self.seconds = self.non_speech_seconds = 0.0
+        self._begin_stretch(0)
 
-    def __iter__(self) -> Iterator[Clip]:
+    @property
+    def pending(self) -> float:
+        return self._first / SAMPLE_RATE
+
+    def push(self, part: np.ndarray | Hole) -> Iterator[Clip]:
+        """Take consecutive float32 samples, mono, 16 kHz, or a hole, which ends a clip; yield the clips that are complete."""
+        if isinstance(part, Hole):
+            yield from self.finish()
+            self.seconds += part.samples / SAMPLE_RATE
+            self._begin_stretch(round(self.seconds * SAMPLE_RATE))
+            return
+        self.seconds += len(part) / SAMPLE_RATE
         margin, pause = (round(seconds * SAMPLE_RATE / FRAME) for seconds in (MARGIN_SECONDS, PAUSE_SECONDS))
-        first, frames, active, quiet = 0, [], [], 0
-        for frame, is_active in self._frames():
-            frames.append(frame)
-            active.append(is_active)
-            quiet = 0 if is_active else quiet + 1
-            if quiet >= min(pause, len(frames)):
-                cut = max(0, len(frames) - margin)
-            elif len(frames) == self._most:
-                cut = _cut_position(frames, active)
+        for frame, is_active in self._detector.push(part):
+            self._frames.append(frame)
+            self._active.append(is_active)
+            self._quiet = 0 if is_active else self._quiet + 1
+            if self._quiet >= min(pause, len(self._frames)):
+                cut = max(0, len(self._frames) - margin)
+            elif len(self._frames) == self._most:
+                cut = _cut_position(self._frames, self._active)
             else:
                 continue
-            yield from self._speech(first, frames[:cut], active[:cut], margin)
-            first, frames, active = first + cut, frames[cut:], active[cut:]
-        yield from self._speech(first, frames, active, margin)
+            yield from self._speech(self._first, self._frames[:cut], self._active[:cut], margin)
+            self._first, self._frames, self._active = self._first + cut * FRAME, self._frames[cut:], self._active[cut:]
 
-    def _frames(self) -> Iterator[tuple[np.ndarray, bool]]:
-        """Yield the frames of the recording, the last one shorter, and whether each has possible speech."""
-        detector, loudest, rest = webrtcvad.Vad(AGGRESSIVENESS), QUIETEST, np.zeros(0, np.float32)
-        for block in self._blocks:
-            self.seconds += len(block) / SAMPLE_RATE
-            loudest = max(QUIETEST, np.abs(block).max(), loudest * PEAK_DECAY ** (len(block) / SAMPLE_RATE))
-            rest = np.concatenate([rest, block])
-            whole = rest[: len(rest) // FRAME * FRAME]
-            sound = (whole * (16_000 / loudest)).astype(np.int16).tobytes()
-            for start in range(0, len(whole), FRAME):
-                yield whole[start : start + FRAME], detector.is_speech(sound[2 * start : 2 * (start + FRAME)], SAMPLE_RATE)
-            rest = rest[len(whole) :]
-        if len(rest):
-            yield rest, False
+    def finish(self) -> Iterator[Clip]:
+        """Yield the last clip."""
+        frames, active = [*self._frames, *self._detector.rest()], self._active
+        active = active + [False] * (len(frames) - len(active))
+        yield from self._speech(self._first, frames, active, round(MARGIN_SECONDS * SAMPLE_RATE / FRAME))
+        self._begin_stretch(round(self.seconds * SAMPLE_RATE))
 
-    def _speech(self, first: int, frames: list[np.ndarray], active: list[bool], margin: int) -> Iterator[Clip]:
-        """Yield the clip of these frames if it has speech. first: index of their first frame in the recording."""
+    def _begin_stretch(self, position: int) -> None:
+        """Begin a stretch of sound at a position in samples, with a detector of its own."""
+        self._first, self._quiet, self._detector = position, 0, _Detector()
+        self._frames: list[np.ndarray] = []
+        self._active: list[bool] = []
+
+    def _speech(self, start: int, frames: list[np.ndarray], active: list[bool], margin: int) -> Iterator[Clip]:
+        """Yield the clip of these frames if it has speech. start: position of their first one in the recording, in samples."""
         voiced = np.flatnonzero(active)
         if len(voiced) < LEAST_FRAMES:
             return
@@ -95,9 +105,24 @@ class SpeechClips:
         samples = np.concatenate(frames[begin:end])
         sustained, until = _longest(active)
         if self._is_speech(samples, (min(sustained + SETTLING_FRAMES, until - 1) - begin) * FRAME):
-            yield clip_at((first + begin) * FRAME, samples)
+            lead = self._lead(samples, margin * FRAME)
+            self.non_speech_seconds += lead / SAMPLE_RATE
+            yield clip_at(start + int(begin) * FRAME + lead, samples[lead:])
         else:
             self.non_speech_seconds += len(samples) / SAMPLE_RATE
+
+    def _lead(self, samples: np.ndarray, margin: int) -> int:
+        """Return how many samples of noise a clip of speech begins with, less a margin; 0 for a short lead.
+
+        The WebRTC detector takes the noise of a room for possible speech until it has heard something louder.
+        """
+        levels = np.sqrt(np.square(samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1))
+        if len(levels) <= LEAD_FRAMES or levels[:LEAD_FRAMES].max() > LEAD_LEVEL * levels.max():
+            return 0
+        louder = samples * (0.5 / max(QUIETEST, np.abs(samples).max()))
+        speech = (place for place, probability in enumerate(self._vad.probabilities(louder)) if probability >= SPEECH)
+        lead = max(0, next(speech, 0) * CHUNK - margin) // FRAME * FRAME
+        return lead if lead >= LEAD_FRAMES * FRAME else 0
 
     def _is_speech(self, samples: np.ndarray, start: int) -> bool:
         """Return whether a clip has speech: soon after `start` (in samples), or in the whole clip."""
@@ -114,6 +139,26 @@ class SpeechClips:
             if count >= enough or run >= RUN:
                 return True
         return False
+
+
+class _Detector:
+    """Marks the frames of a stretch of sound that may be speech."""
+
+    def __init__(self) -> None:
+        self._vad, self._loudest, self._rest = webrtcvad.Vad(AGGRESSIVENESS), QUIETEST, np.zeros(0, np.float32)
+
+    def push(self, block: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+        """Yield the frames that are complete, and whether each has possible speech."""
+        self._loudest = max(QUIETEST, np.abs(block).max(), self._loudest * PEAK_DECAY ** (len(block) / SAMPLE_RATE))
+        samples = np.concatenate([self._rest, block])
+        whole, self._rest = np.split(samples, [len(samples) // FRAME * FRAME])
+        sound = (whole * (16_000 / self._loudest)).astype(np.int16).tobytes()
+        for start in range(0, len(whole), FRAME):
+            yield whole[start : start + FRAME], self._vad.is_speech(sound[2 * start : 2 * (start + FRAME)], SAMPLE_RATE)
+
+    def rest(self) -> list[np.ndarray]:
+        """Return what is left after the last whole frame."""
+        return [self._rest] if len(self._rest) else []
 
 
 def _cut_position(frames: list[np.ndarray], active: list[bool]) -> int:

@@ -7,10 +7,11 @@ import av
 import numpy as np
 import pytest
 
-from tests.fakes.sounds import music, silence, tone, voice, write_sound
+from tests.fakes.sounds import RATE, music, silence, tone, voice, write_sound
 from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
+from voxdex.encoders.audio.track import Hole
 from voxdex.encoders.audio.vad import SileroVad
-from voxdex.indexer.pipeline.clips import Windows
+from voxdex.indexer.pipeline.clips import Clip, Segmenter, Windows
 from voxdex.indexer.pipeline.segmentation import SpeechClips
 
 
@@ -23,8 +24,13 @@ def sentence(demo_archive) -> np.ndarray:
 
 def cut(samples: np.ndarray, block: int = 16_000) -> tuple[list[tuple[float, float]], SpeechClips]:
     blocks = [samples[start : start + block].astype(np.float32) for start in range(0, len(samples), block)]
-    clips = SpeechClips(blocks, 10.0, SileroVad())
-    return [(clip.start, clip.end) for clip in clips], clips
+    clips = SpeechClips(10.0, SileroVad())
+    return [(clip.start, clip.end) for clip in pushed(clips, blocks)], clips
+
+
+def pushed(segmenter: Segmenter, blocks) -> list[Clip]:
+    """Return the clips of blocks of sound and holes."""
+    return [*(clip for block in blocks for clip in segmenter.push(block)), *segmenter.finish()]
 
 
 def test_silence_and_music_make_no_clips(sentence):
@@ -72,7 +78,32 @@ def test_sounds_without_speech_make_no_clips(sound):
 
 
 def test_empty_sound_makes_no_clips():
-    assert cut(np.zeros(0))[0] == [] and list(Windows([], 10.0)) == []
+    assert cut(np.zeros(0))[0] == [] and pushed(Windows(10.0), []) == []
+
+
+def test_a_hole_ends_a_clip(sentence):
+    clips = SpeechClips(10.0, SileroVad())
+    parts = [sentence, Hole(RATE // 4), sentence, Hole(3 * RATE), sentence]
+    first, second, third = [(clip.start, clip.end) for clip in pushed(clips, parts)]
+    seconds = len(sentence) / RATE
+    assert first[1] <= seconds and seconds + 0.249 < second[0] < seconds + 0.6
+    assert third[0] - second[0] == pytest.approx(seconds + 3, abs=0.1) and clips.seconds == pytest.approx(3 * seconds + 3.25)
+    windows = pushed(Windows(10.0), parts)
+    assert windows[-1].end == pytest.approx(clips.seconds, abs=0.001)
+
+
+@pytest.mark.parametrize("level_db", [-80, -60, -50, -40])
+@pytest.mark.parametrize("colour", ["white", "brown"])
+def test_noise_of_a_room_does_not_begin_a_clip(sentence, level_db, colour):
+    noise = np.random.default_rng(0).standard_normal(20 * RATE)
+    if colour == "brown":
+        noise = np.cumsum(noise - noise.mean())
+        noise -= np.convolve(noise, np.ones(801) / 801, "same")
+    noise *= 10 ** (level_db / 20) / noise.std()
+    sound = np.concatenate([noise, sentence, noise[: 2 * RATE]])
+    sound[20 * RATE : -2 * RATE] += noise[: len(sentence)]
+    (start, _), *_ = cut(sound)[0]
+    assert 19.4 < start < 20.6
 
 
 def test_memory_does_not_grow_with_the_recording(tmp_path, voxdex):
@@ -114,7 +145,7 @@ def test_no_vad_indexes_sounds_without_speech(tmp_path, voxdex):
 @pytest.mark.parametrize("seconds", [0.01, 9.99, 10.0, 10.01, 19.0, 19.01, 61.7])
 def test_windows_cover_the_recording_and_are_at_most_as_long_as_allowed(seconds):
     samples = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32)
-    clips = list(Windows(np.array_split(samples, 7), 10.0))
+    clips = pushed(Windows(10.0), np.array_split(samples, 7))
     assert all(clip.end - clip.start <= 10.0 for clip in clips)
     covered = np.zeros(len(samples), bool)
     for clip in clips:

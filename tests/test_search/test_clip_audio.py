@@ -9,19 +9,14 @@ from voxdex.encoders.audio.reader import read_audio
 from voxdex.search.clip_audio import extract_clip
 
 
-@pytest.mark.parametrize(
-    ("ending", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "mp3"), ("opus", "opus"), ("m4a", "aac")]
-)
-def test_clips_keep_the_codec(demo_archive, tmp_path, ending, codec):
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "opus", "m4a"])
+def test_clips_are_cut_to_the_sample(demo_archive, tmp_path, ending):
     path = next(demo_archive.glob(f"*.{ending}"))
     clip = extract_clip(path, 0.5, 1.2, folder=tmp_path, name="clip")
     with av.open(str(clip)) as container:
-        assert container.streams.audio[0].codec_context.name.removesuffix("float") == codec
+        assert container.streams.audio[0].codec_context.name == ("pcm_s16le" if ending == "wav" else "flac")
     part, whole = read_audio(clip), read_audio(path)[8000 : int(1.2 * 16_000)]
-    if codec in ("pcm_s16le", "flac"):
-        assert abs(len(part) - len(whole)) <= 2 and np.abs(part[50:11000] - whole[50:11000]).max() < 0.01
-    else:
-        assert 0.6 <= len(part) / 16_000 <= 0.85
+    assert abs(len(part) - len(whole)) <= 2 and np.abs(part[50:11000] - whole[50:11000]).max() < 0.01
 
 
 @pytest.mark.parametrize(

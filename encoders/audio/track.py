@@ -1,0 +1,165 @@
+"""Tracks: the packets of an audio stream decoded to blocks of all its channels, at 16 kHz, on the recording's clock."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.audio.frame import format_dtypes
+
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.timeline import TOLERANCE_SECONDS, Placed, Timed, Timeline
+
+SAMPLE_RATE = 16_000
+"""Sample rate of decoded audio, in Hz."""
+MOST_CHANNELS = 64
+"""Maximum number of channels of FFmpeg's resampler."""
+MOST_PLANES = 7
+"""Maximum number of planes of a frame that PyAV reads safely; beyond, it reads memory outside the frame."""
+TAGS = (b"ID3", b"TAG", b"APE")
+"""First bytes of tags amid the packets of joined MP3 files."""
+MAX_SAMPLE = 1e6
+"""Magnitude from which samples (full scale is 1) are considered damaged."""
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A part of a recording without sound: it was lost, or not recorded. samples: its length at 16 kHz."""
+
+    samples: int
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield its silence in blocks of at most a second."""
+        for start in range(0, self.samples, SAMPLE_RATE):
+            yield np.zeros(min(SAMPLE_RATE, self.samples - start), np.float32)
+
+
+class TrackDecoder:
+    """Decodes the packets of one audio stream to float32 blocks [channels, samples] at 16 kHz, and holes between them.
+
+    Args:
+        container: an open file.
+        stream: one of its audio streams.
+        is_continuous: see Timeline.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: av.AudioStream, *, is_continuous: bool = True) -> None:
+        self.stream = stream
+        self.frames = self.rejected = 0
+        self.begin: float | None = None
+        self._timeline: Timeline[av.AudioFrame] = Timeline(container, is_continuous=is_continuous)
+        self._resampler: _Resampler | None = None
+        self._position, self._end = 0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The length of what was decoded, with holes, in seconds."""
+        return (self._timeline.end or 0.0) - (self.begin or 0.0)
+
+    def push(self, packet: av.Packet) -> Iterator[np.ndarray | Hole]:
+        """Decode a packet. Packets that the decoder rejects are counted, and leave a hole."""
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            self.rejected += bytes(packet)[:3] not in TAGS
+            return
+        self.frames += len(frames)
+        for timed in timed_frames(frames, packet):
+            if placed := self._timeline.push(timed):
+                yield from self._take(placed)
+
+    def finish(self) -> Iterator[np.ndarray | Hole]:
+        """Yield what is left after the last packet."""
+        if placed := self._timeline.finish():
+            yield from self._take(placed)
+        yield from self._flush()
+
+    def _take(self, placed: Placed[av.AudioFrame]) -> Iterator[np.ndarray | Hole]:
+        start, frame = placed
+        if self.begin is None:
+            self.begin = start
+        if start - self._end > TOLERANCE_SECONDS:
+            yield from self._flush()
+            if (missing := round(start * SAMPLE_RATE) - self._position) > 0:
+                self._position += missing
+                yield Hole(missing)
+        self._end = start + frame.samples / frame.sample_rate
+        if self._resampler is None or self._resampler.form != _form(frame):
+            yield from self._flush()
+            self._resampler = _Resampler(frame)
+        yield from map(self._checked, self._resampler.push(frame))
+
+    def _flush(self) -> Iterator[np.ndarray]:
+        resampler, self._resampler = self._resampler, None
+        if resampler:
+            yield from map(self._checked, resampler.finish())
+
+    def _checked(self, frame: av.AudioFrame) -> np.ndarray:
+        block = _channels(frame)
+        if not -MAX_SAMPLE < block.min() <= block.max() < MAX_SAMPLE:
+            raise AudioError("it holds samples that are not numbers, or far beyond full scale; export it again")
+        self._position += block.shape[1]
+        return block
+
+
+class _Resampler:
+    """Resamples frames of one format to 16 kHz, a second at a time, which is several times faster than frame by frame.
+
+    Concatenated files and broadcasts change their format in the middle, so each stretch gets its own resampler.
+    """
+
+    def __init__(self, frame: av.AudioFrame) -> None:
+        self.form = form, _, channels, rate, is_too_many = _form(frame)
+        if channels > MOST_CHANNELS:
+            raise AudioError(f"it has {channels} channels, of which at most {MOST_CHANNELS} can be read")
+        self._rate, self._waiting = rate, av.AudioFifo()
+        is_right = rate == SAMPLE_RATE and form in format_dtypes and not is_too_many
+        self._resampler = None if is_right else av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+
+    def push(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
+        frame.pts = None
+        self._waiting.write(frame)
+        if self._waiting.samples >= self._rate:
+            yield from self._resampled(self._waiting.read())
+
+    def finish(self) -> Iterator[av.AudioFrame]:
+        if rest := self._waiting.read():
+            yield from self._resampled(rest)
+        if self._resampler:
+            yield from self._resampler.resample(None)
+
+    def _resampled(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+        if frame is None:
+            return []
+        return self._resampler.resample(frame) if self._resampler else [frame]
+
+
+def timed_frames(frames: Iterable[av.AudioFrame], packet: av.Packet) -> Iterator[Timed[av.AudioFrame]]:
+    """Yield the frames of a packet with their times; some decoders leave the time of the first one to the packet."""
+    time = packet.pts
+    for frame in filter(lambda frame: frame.samples, frames):
+        time, base = (time, packet.time_base) if frame.pts is None else (frame.pts, frame.time_base or packet.time_base)
+        yield Timed(None if time is None or base is None else float(time * base), frame.samples / frame.sample_rate, frame)
+        time = None
+
+
+def has_too_many_planes(frame: av.AudioFrame) -> bool:
+    """Return whether PyAV would crash converting a frame to an array."""
+    return frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES
+
+
+def _form(frame: av.AudioFrame) -> tuple[str, str, int, int, bool]:
+    """Return the properties of a frame that a resampler depends on."""
+    layout = frame.layout
+    return frame.format.name, layout.name, layout.nb_channels, frame.sample_rate, has_too_many_planes(frame)
+
+
+def _channels(frame: av.AudioFrame) -> np.ndarray:
+    """Return the samples of a frame, float32 [channels, samples]."""
+    sound = frame.to_ndarray()
+    if not frame.format.is_planar:
+        sound = sound.reshape(-1, frame.layout.nb_channels).T
+    if sound.dtype.kind in "iu":
+        middle = 128 if sound.dtype == np.uint8 else 0
+        sound = (sound.astype(np.result_type(sound, np.float32)) - middle) / 2 ** (8 * sound.dtype.itemsize - 1)
+    return sound.astype(np.float32, copy=False)
