@@ -152,4 +152,4 @@ def _speech_fraction(source: Source, blocks: Sequence[np.ndarray]) -> float:
         return 0.0
     sound = np.concatenate([source.select(block) for block in blocks])
     louder = sound * (0.5 / max(1e-3, np.abs(sound).max(initial=0.0)))
-    return float(np.mean([probability >= SPEECH for probability in SileroVad().probabilities(louder)] or [0.0]))
+    return float(np.mean([probability >= SPEECH for probability in SileroVad().probabilities(louder)] or [False]))

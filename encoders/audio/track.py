@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -56,7 +57,7 @@ class TrackDecoder:
         """The length of what was decoded, with holes, in seconds."""
         return (self._timeline.end or 0.0) - (self.begin or 0.0)
 
-    def push(self, packet: av.Packet) -> Iterator[np.ndarray | Hole]:
+    def push(self, packet: "av.Packet[Any]") -> Iterator[np.ndarray | Hole]:
         """Decode a packet. Packets that the decoder rejects are counted, and leave a hole."""
         try:
             frames = packet.decode()
@@ -134,7 +135,7 @@ class _Resampler:
         return self._resampler.resample(frame) if self._resampler else [frame]
 
 
-def timed_frames(frames: Iterable[av.AudioFrame], packet: av.Packet) -> Iterator[Timed[av.AudioFrame]]:
+def timed_frames(frames: Iterable[av.AudioFrame], packet: "av.Packet[Any]") -> Iterator[Timed[av.AudioFrame]]:
     """Yield the frames of a packet with their times; some decoders leave the time of the first one to the packet."""
     time = packet.pts
     for frame in filter(lambda frame: frame.samples, frames):

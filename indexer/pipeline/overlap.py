@@ -1,6 +1,6 @@
 """The same speech in several tracks or channels of a recording: found by the course of its loudness, and kept once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -49,11 +49,13 @@ class _Candidate:
         start, end = max(self.clip.start, other.clip.start), min(self.clip.end, other.clip.end)
         if end - start < OVERLAP * min(self.clip.end - self.clip.start, other.clip.end - other.clip.start):
             return False
-        pieces = []
-        for each in (self, other):
-            first = round((start - each.clip.start) * SAMPLE_RATE / HOP)
-            pieces.append(each.curve[:, first : first + int((end - start) * SAMPLE_RATE / HOP)])
-        return max(_correlation(*_shifted(*pieces, lag)) for lag in LAGS) > SAME
+        mine, its = self._piece(start, end), other._piece(start, end)
+        return max(_correlation(*_shifted(mine, its, lag)) for lag in LAGS) > SAME
+
+    def _piece(self, start: float, end: float) -> np.ndarray:
+        """Return a part of the curve, between seconds of the recording."""
+        first = round((start - self.clip.start) * SAMPLE_RATE / HOP)
+        return self.curve[:, first : first + int((end - start) * SAMPLE_RATE / HOP)]
 
 
 class Overlaps:
@@ -84,7 +86,7 @@ class Overlaps:
             yield each.clip
 
 
-def _shifted(first: np.ndarray, second: np.ndarray, lag: int) -> Sequence[np.ndarray]:
+def _shifted(first: np.ndarray, second: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the parts of two curves that overlap if the second is `lag` hops later."""
     first, second = first[:, max(0, lag) :], second[:, max(0, -lag) :]
     count = min(first.shape[1], second.shape[1])

@@ -55,7 +55,10 @@ class SpeechClips:
         self._vad = vad
         self._most = int(clip_seconds * SAMPLE_RATE) // FRAME
         self.seconds = self.non_speech_seconds = 0.0
-        self._begin_stretch(0)
+        self._first = self._quiet = 0
+        self._frames: list[np.ndarray] = []
+        self._active: list[bool] = []
+        self._detector = _Detector()
 
     @property
     def pending(self) -> float:
@@ -92,9 +95,7 @@ class SpeechClips:
 
     def _begin_stretch(self, position: int) -> None:
         """Begin a stretch of sound at a position in samples, with a detector of its own."""
-        self._first, self._quiet, self._detector = position, 0, _Detector()
-        self._frames: list[np.ndarray] = []
-        self._active: list[bool] = []
+        self._first, self._quiet, self._frames, self._active, self._detector = position, 0, [], [], _Detector()
 
     def _speech(self, start: int, frames: list[np.ndarray], active: list[bool], margin: int) -> Iterator[Clip]:
         """Yield the clip of these frames if it has speech. start: position of their first one in the recording, in samples."""
