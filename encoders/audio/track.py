@@ -60,7 +60,7 @@ class TrackDecoder:
     def push(self, packet: "av.Packet[Any]") -> Iterator[np.ndarray | Hole]:
         """Decode a packet. Packets that the decoder rejects are counted, and leave a hole."""
         try:
-            frames = packet.decode()
+            frames: list[Any] = list(packet.decode())
         except av.error.FFmpegError:
             self.rejected += bytes(packet)[:3] not in TAGS
             return
