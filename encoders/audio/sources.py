@@ -18,7 +18,7 @@ BLOCK = SAMPLE_RATE // 10
 """Samples of a block, within which channels are compared."""
 LEAST_POWER, LEAST_RELATIVE_POWER = 1e-6, 1e-3
 """Power (full scale is 1) above which a channel is active, also relative to the loudest blocks of the track."""
-LIVE_FRACTION = 0.02
+LIVE_FRACTION = 0.06
 """Fraction of the blocks in which a channel is active, below which it counts for nothing."""
 SIMILAR, TOGETHER = 0.5, 0.7
 """Correlation of channels with the same sound, and fraction of their active blocks in which both are active."""
