@@ -135,10 +135,9 @@ def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
         scores: float [answers].
         positive: bool [answers], with both values.
     """
-    wins = (scores[positive][:, None] > scores[~positive]).mean() + 0.5 * (
-        scores[positive][:, None] == scores[~positive]
-    ).mean()
-    return 100 * float(wins)
+    others = np.sort(scores[~positive])
+    below, not_above = (np.searchsorted(others, scores[positive], side) for side in ("left", "right"))
+    return 100 * float(((below + not_above) / 2 / len(others)).mean())
 
 
 MIN_SPEAKERS = 5
