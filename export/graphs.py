@@ -10,14 +10,23 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx.numpy_helper import to_array
+from onnx.numpy_helper import from_array, to_array
 from torch import Tensor, cat, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.networks.scraps import PhonemeTower, acoustic_tower
-from voxdex.export.precision import COMPACT, MAX_BYTES, halve_weights, normalise_in_full, quantise, save_graph, stored_in_half
+from voxdex.export.precision import (
+    COMPACT,
+    MAX_BYTES,
+    halve_weights,
+    normalise_in_full,
+    quantise,
+    save_graph,
+    stored_in_bytes,
+    stored_in_half,
+)
 
 OPSET = 20
 Graphs = dict[str, onnx.ModelProto]
@@ -25,7 +34,9 @@ Graphs = dict[str, onnx.ModelProto]
 
 
 class Graph(nn.Module):
-    """A half of a network."""
+    """A half of a network. side: the beginning of the names of its weights."""
+
+    side = "speech_"
 
     def __init__(self, network: DualEncoder) -> None:
         super().__init__()
@@ -51,12 +62,16 @@ class PhoneticSpeechGraph(Graph):
 class TextGraph(Graph):
     """input_ids, attention_mask int64 [batch, tokens] -> embedding float32 [batch, dimension]."""
 
+    side = "text_"
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return self.network.embed_text(input_ids, attention_mask)
 
 
 class PhonemeGraph(Graph):
     """As TextGraph, for phonemes, with the output states: float32 [batch, tokens, hidden]."""
+
+    side = "text_"
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         tower = self.network.text_tower
@@ -99,18 +114,18 @@ def write_graphs(
 ) -> None:
     """Write graphs into an existing folder; those over `max_bytes` with NAME.data beside.
 
-    Graphs are quantised for int8 and int8-static. For compact, the speech graph's weights are stored in half precision, and the
-    other graph is quantised. calibration: clips that calibrate the speech graph for int8-static.
+    Graphs are quantised for int8 and int8-static. For compact, the speech graph's weights are stored in half precision, those
+    of the other graph in 8 bits. calibration: clips that calibrate the speech graph for int8-static.
     """
-    for name, graph in graphs.items():
-        is_halved = precision == COMPACT and name == SPEECH
-        save_graph(stored_in_half(graph) if is_halved else graph, folder / name, max_bytes)
-        if precision.startswith("int8") or (precision == COMPACT and name != SPEECH):
+    for name, whole in graphs.items():
+        smaller = stored_in_half if name == SPEECH else stored_in_bytes
+        save_graph(smaller(whole) if precision == COMPACT else whole, folder / name, max_bytes)
+        if precision.startswith("int8"):
             quantise(folder / name, calibration if name == SPEECH else ())
 
 
 def _trace(
-    graph: nn.Module,
+    graph: Graph,
     inputs: dict[str, Tensor],
     dynamic: tuple[dict[int, Any], ...],
     outputs: tuple[str, ...] = ("embedding",),
@@ -146,6 +161,10 @@ def _trace(
     for output, name in zip(model.graph.output, outputs, strict=True):
         output.name = name
     del model.graph.value_info[:]
+    known = {tensor.name.removesuffix(".T").removesuffix(".fp16") for tensor in model.graph.initializer}
+    for name, weight in graph.network.state_dict().items():
+        if name.startswith(graph.side) and name not in known:  # folded into others: training continues from it
+            model.graph.initializer.append(from_array(weight.detach().cpu().float().numpy(), name))
     return model
 
 

@@ -17,7 +17,7 @@ CALIBRATED = {"MatMulConstBOnly": True, "CalibMovingAverage": True}
 """Options of static quantisation: products of two activations stay in fp32; outlier clips do not stretch the scales."""
 
 COMPACT = "compact"
-"""The precision of small model folders that compute in fp32: weights stored in half precision, and texts in 8 bits."""
+"""The precision of small model folders that compute in fp32: weights are stored in half precision, those of texts in 8 bits."""
 
 MAX_BYTES = 1_900_000_000
 """Size of weights from which they go to a separate file, as a protobuf message is limited to 2 GB."""
@@ -95,6 +95,33 @@ def normalise_in_full(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
+def stored_in_bytes(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph whose large fp32 matrices are stored in 8 bits, and made fp32 again once, when a session is opened.
+
+    Each has a scale for every row, or for every column of a weight that is stored transposed, so that embeddings do not depend
+    on their batch, as they do where activations are quantised.
+    """
+    nodes, model = [], onnx.ModelProto()
+    model.CopyFrom(graph)
+    for tensor in list(model.graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < LARGE_WEIGHT or len(tensor.dims) != 2:
+            continue
+        name, weight = tensor.name, to_array(tensor)
+        scale = np.maximum(np.abs(weight).max(axis=0 if name.endswith(".T") else 1, keepdims=True), 1e-12) / 127
+        tensor.CopyFrom(from_array(np.round(weight / scale).astype(np.int8), f"{name}{BYTES}"))
+        model.graph.initializer.append(from_array(scale.astype(np.float32), f"{name}{SCALE}"))
+        nodes += [
+            make_node("Cast", [f"{name}{BYTES}"], [f"{name}.whole"], to=TensorProto.FLOAT),
+            make_node("Mul", [f"{name}.whole", f"{name}{SCALE}"], [name]),
+        ]
+    rest = [*nodes, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(rest)
+    return model
+
+
+BYTES, SCALE = ".int8", ".scale"
+"""Suffixes of the names of weights that are stored in 8 bits, and of their scales."""
 LARGE_WEIGHT = 1024
 """Number of values from which a weight is stored in half precision."""
 HALF = ".fp16"

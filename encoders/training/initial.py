@@ -22,8 +22,6 @@ from voxdex.encoders.training.whisper import convert_whisper, read_whisper, whis
 
 RUN, WEIGHTS, TEXT_TOWER = "run.json", "weights.safetensors", "text_tower.safetensors"
 MOST_TOKENS = 512
-QUANTISED = "_quantized"
-"""Suffix that ONNX Runtime gives to the name of a weight in 8 bits, beside NAME_scale and NAME_zero_point."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,10 @@ def _pretrained_weights(source: str, description: dict[str, Any]) -> dict[str, T
 
 
 def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
-    """Return the weights of a network from the initializers of its graphs, which have the names of the weights."""
+    """Return the weights of a network from the initializers of its graphs, which have the names of the weights.
+
+    Those of compact models have suffixes: ".fp16", or ".int8" beside ".scale".
+    """
     import onnx
     from onnx.numpy_helper import to_array
 
@@ -230,17 +231,13 @@ def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
     for file in (SPEECH, PHONEMES if (folder / PHONEMES).exists() else TEXT):
         stored = {tensor.name: torch.tensor(to_array(tensor)) for tensor in onnx.load(str(folder / file)).graph.initializer}
         for name, tensor in stored.items():
-            if name.endswith(QUANTISED):
-                name, tensor = name.removesuffix(QUANTISED), _dequantised(name.removesuffix(QUANTISED), stored)
+            if name.endswith(".scale"):
+                continue
+            if name.endswith(".int8"):
+                name, tensor = name.removesuffix(".int8"), tensor * stored[f"{name.removesuffix('.int8')}.scale"]
             name = name.removesuffix(".fp16")
             weights[name.removesuffix(".T")] = tensor.float().T.contiguous() if name.endswith(".T") else tensor.float()
     return weights
-
-
-def _dequantised(name: str, stored: dict[str, Tensor]) -> Tensor:
-    """Return a weight that was quantised to 8 bits, with a scale for all of it or for each column."""
-    zero = stored[f"{name}_zero_point"].float()
-    return (stored[f"{name}{QUANTISED}"].float() - zero) * stored[f"{name}_scale"]
 
 
 def _load(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
