@@ -120,7 +120,7 @@ def stored_in_bytes(graph: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-BYTES, SCALE = ".int8", ".scale"
+BYTES, SCALE = ".int8", ".int8_scale"
 """Suffixes of the names of weights that are stored in 8 bits, and of their scales."""
 LARGE_WEIGHT = 1024
 """Number of values from which a weight is stored in half precision."""

@@ -222,7 +222,7 @@ def _pretrained_weights(source: str, description: dict[str, Any]) -> dict[str, T
 def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
     """Return the weights of a network from the initializers of its graphs, which have the names of the weights.
 
-    Those of compact models have suffixes: ".fp16", or ".int8" beside ".scale".
+    Those of compact models have suffixes: ".fp16", or ".int8" beside ".int8_scale".
     """
     import onnx
     from onnx.numpy_helper import to_array
@@ -231,10 +231,10 @@ def _graph_weights(folder: Path, logit_scale: float) -> dict[str, Tensor]:
     for file in (SPEECH, PHONEMES if (folder / PHONEMES).exists() else TEXT):
         stored = {tensor.name: torch.tensor(to_array(tensor)) for tensor in onnx.load(str(folder / file)).graph.initializer}
         for name, tensor in stored.items():
-            if name.endswith(".scale"):
+            if name.endswith(".int8_scale"):
                 continue
             if name.endswith(".int8"):
-                name, tensor = name.removesuffix(".int8"), tensor * stored[f"{name.removesuffix('.int8')}.scale"]
+                name, tensor = name.removesuffix(".int8"), tensor * stored[f"{name}_scale"]
             name = name.removesuffix(".fp16")
             weights[name.removesuffix(".T")] = tensor.float().T.contiguous() if name.endswith(".T") else tensor.float()
     return weights
