@@ -136,9 +136,10 @@ class Writer:
         if clips and not self._has_clip_fields:
             names = clips[0].predictions
             measured = (f"measured.{field.name}" for field in fields(AcousticMeasures))
-            texts = ("recording", *(f"attributes.{name}" for name in names))
-            numbers = ("start", "end", "duration", *measured, *(f"probabilities.{name}" for name in names))
-            self._store.ensure_fields(dict.fromkeys(texts, "text") | dict.fromkeys(numbers, "number"))
+            fields_by_use = {"recording": "text"} | dict.fromkeys(("start", "end", "duration"), "number")
+            fields_by_use |= {f"attributes.{name}": "text" for name in names}
+            fields_by_use |= dict.fromkeys((*measured, *(f"probabilities.{name}" for name in names)), "number")
+            self._store.ensure_fields(fields_by_use)  # a server may allow only the first of them
             self._has_clip_fields = True
 
     def _clip_point(self, done: RecordingDone, summary: DecodeSummary, clip: EmbeddedClip) -> Point:

@@ -122,7 +122,7 @@ def test_play_hits(search, monkeypatch, tmp_path):
         (("a man", "--group-by", "shoe"), "no field 'shoe'"),
         (("--like", "gone.wav"), "gone.wav cannot be searched by: there is no such file"),
         (("--like", "{anna}:5-3"), "ends before it starts"),
-        (("--like", "{anna}:60-70"), "it has no sound from 60 s to 70 s"),
+        (("--like", "{anna}:60-70"), "nobody speaks in it from 60 s to 70 s"),
         (("😀",), "has no words"),
         (("a man::0",), "must be above 0"),
         (("--move", "angrier"), "needs two captions"),
