@@ -51,11 +51,11 @@ def predict_again(store: Store, tagger: AttributeTagger) -> None:
     names = tagger.calibration.offsets.keys()
     points = iter(store.points({KIND: CLIP})) if names else iter(())
     while batch := list(islice(points, BATCH_CLIPS)):
-        changes: dict[tuple[str, str, float], list[str]] = defaultdict(list)
+        changes: dict[tuple[str, str, str | float], list[str]] = defaultdict(list)
         predicted = tagger(np.array([point.vector for point in batch], np.float32), names)
         for point, predictions in zip(batch, predicted, strict=True):
             for name, each in predictions.items():
-                changes[name, each.label, each.probability].append(point.id)
-        for (name, label, probability), ids in changes.items():
-            store.update_payload(ids, "attributes", {name: label})
-            store.update_payload(ids, "probabilities", {name: probability})
+                changes["attributes", name, each.label].append(point.id)
+                changes["probabilities", name, each.probability].append(point.id)
+        for (key, name, value), ids in changes.items():
+            store.update_payload(ids, key, {name: value})

@@ -1,7 +1,7 @@
 """Zero-shot classification of recordings and indexes by prompt templates."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -31,24 +31,25 @@ class LabelSet:
     """The labels to choose from.
 
     name: of the attribute. vectors: one for each label, [labels, dimension] of unit length. centred: whether the attribute's
-    scores are calibrated on an archive.
+    scores are calibrated on an archive. offsets: of the cosines, [labels]; 0 where they are not calibrated.
     """
 
     name: str
     labels: tuple[str, ...]
     vectors: np.ndarray
     centred: bool = False
+    offsets: np.ndarray | float = 0.0
 
-    def probabilities(self, embeddings: np.ndarray, model: Model, archive: np.ndarray | None = None) -> np.ndarray:
-        """Return the probabilities of the labels, [clips, labels].
+    def calibrated(self, archive: np.ndarray) -> "LabelSet":
+        """Return the labels calibrated on an archive, if the attribute is centred; see archive_offsets.
 
-        Args:
-            embeddings: unit vectors of clips, [clips, dimension].
-            model: the model of the embeddings.
-            archive: unit vectors of a sample of the archive that scores are calibrated on, see archive_offsets; None for none.
+        archive: unit vectors of a sample, [clips, dimension].
         """
-        offsets = archive_offsets(archive, self.vectors) if self.centred and archive is not None else 0.0
-        return probabilities(embeddings, self.vectors, logit_scale(model.card, self.name), offsets)
+        return replace(self, offsets=archive_offsets(archive, self.vectors)) if self.centred else self
+
+    def probabilities(self, embeddings: np.ndarray, model: Model) -> np.ndarray:
+        """Return the probabilities of the labels, [clips, dimension] -> [clips, labels]."""
+        return probabilities(embeddings, self.vectors, logit_scale(model.card, self.name), self.offsets)
 
 
 @dataclass(frozen=True)
@@ -144,20 +145,17 @@ def classify_file(model: Model, path: Location, label_sets: Sequence[LabelSet], 
 def classify_index(model: Model, store: Store, label_sets: Sequence[LabelSet]) -> Iterator[ClipPrediction]:
     """Classify every clip of an index; scores of emotions are calibrated on it."""
     archive = store.sample_vectors(SAMPLE_CLIPS)
+    calibrated = [each.calibrated(archive) for each in label_sets]
     points = iter(store.points({KIND: CLIP}))
     while batch := list(islice(points, BATCH_CLIPS)):
         spans = [(point.payload["recording"], point.payload["start"], point.payload["end"]) for point in batch]
-        yield from _predict(model, spans, np.array([point.vector for point in batch], np.float32), label_sets, archive)
+        yield from _predict(model, spans, np.array([point.vector for point in batch], np.float32), calibrated)
 
 
 def _predict(
-    model: Model,
-    spans: Sequence[tuple[str, float, float]],
-    vectors: np.ndarray,
-    label_sets: Sequence[LabelSet],
-    archive: np.ndarray | None = None,
+    model: Model, spans: Sequence[tuple[str, float, float]], vectors: np.ndarray, label_sets: Sequence[LabelSet]
 ) -> list[ClipPrediction]:
-    probs = {each: each.probabilities(vectors, model, archive).astype(float).round(4).tolist() for each in label_sets}
+    probs = {each: each.probabilities(vectors, model).astype(float).round(4).tolist() for each in label_sets}
     return [
         ClipPrediction(
             *span, {label_set.name: dict(zip(label_set.labels, rows[row], strict=True)) for label_set, rows in probs.items()}

@@ -149,7 +149,8 @@ def evaluate_classification(
         raise ManifestError(f"No row has one of the labels {', '.join(labels)} in its column {attribute!r}.")
     choices, vectors = label_set(model, attribute, labels, templates), embedded.vectors[rows]
     predictions, calibrated = (
-        [labels[best] for best in choices.probabilities(vectors, model, archive).argmax(axis=1)] for archive in (None, vectors)
+        [labels[best] for best in each.probabilities(vectors, model).argmax(axis=1)]
+        for each in (choices, choices.calibrated(vectors))
     )
     truth, speakers = ([embedded.rows[i].get(column, "") for i in rows] for column in (attribute, "speaker"))
     return ClassificationResult(attribute, labels, truth, predictions, rows, calibrated, speakers)
