@@ -61,10 +61,12 @@ def caption(
     tagger = AttributeTagger(encoder) if composed else None
 
     recordings, unlisted = recordings_in(files)
-    results, unread = each_file(recordings, lambda path: caption_file(encoder, path, captions, limit, tagger, vad=not no_vad))
+    results, unread, without_speech = each_file(
+        recordings, lambda path: caption_file(encoder, path, captions, limit, tagger, vad=not no_vad)
+    )
     failed = unlisted + unread
     if json_output:
-        print_json({"results": results, "failed": failed})
+        print_json({"results": results, "failed": failed, "without_speech": without_speech})
     else:
         rows = []
         for clip in results:
@@ -73,4 +75,4 @@ def caption(
                 rows.append(["", clip["composed"], *location])
             rows += [[f"{scored['score']:.3f}", scored["caption"], *location] for scored in clip["captions"]]
         print_rows(["score", "caption", "seconds", "recording"], rows, text=["caption"], paths=["recording"])
-    exit_with_failures(bool(results), failed)
+    exit_with_failures(bool(results), failed, without_speech)

@@ -94,23 +94,26 @@ def classify(
     if bool(files) == indexed:
         raise click.UsageError("Give recordings or folders, or --indexed for the clips of the index.")
 
+    failed, without_speech = [], []
     if indexed:
         with location.open() as store:
             encoder = open_model(store.model)
             sets = label_sets(encoder, attributes, choices, templates)
-            predictions, failed = list(classify_index(encoder, store, sets)), []
+            predictions = list(classify_index(encoder, store, sets))
     else:
         encoder = open_encoder(model, device)
         sets = label_sets(encoder, attributes, choices, templates)
         recordings, unlisted = recordings_in(files)
-        predictions, unread = each_file(recordings, lambda path: classify_file(encoder, path, sets, vad=not no_vad))
+        predictions, unread, without_speech = each_file(
+            recordings, lambda path: classify_file(encoder, path, sets, vad=not no_vad)
+        )
         failed = unlisted + unread
     results = [prediction.document(min_probability) for prediction in predictions]
     if save:
         save_rows(results, save)
     compared = compare(predictions, truth) if truth else []
     if json_output:
-        document: dict[str, Any] = {"results": results, "failed": failed}
+        document: dict[str, Any] = {"results": results, "failed": failed, "without_speech": without_speech}
         if truth:
             document["truth"] = {result.attribute: classification_document(result) for result in compared}
         print_json(document)
@@ -119,7 +122,7 @@ def classify(
             print_predictions(results)
         for result in compared:
             print_classification(result)
-    exit_with_failures(bool(predictions), failed)
+    exit_with_failures(bool(predictions), failed, without_speech)
 
 
 def print_predictions(results: Sequence[dict[str, Any]]) -> None:

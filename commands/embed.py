@@ -46,7 +46,7 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, no_
     check_folder_of(out)
     encoder = open_encoder(model, device)
     caption_vectors = [caption_vector(text, encoder) for text in captions]
-    embedded, failed = each_file(files, lambda path: [(path, embed_recording(encoder, path, vad=not no_vad))])
+    embedded, failed, without_speech = each_file(files, lambda path: [(path, embed_recording(encoder, path, vad=not no_vad))])
     spans = [f"{path}#{start}-{end}" for path, recording in embedded for start, end in recording.spans]
     empty = np.zeros((0, encoder.card.dimension), dtype=np.float32)
     with replaced(out) as new, new.open("wb") as file:
@@ -57,4 +57,4 @@ def embed(files: tuple[Location, ...], captions: tuple[str, ...], out: Path, no_
             captions=np.stack(caption_vectors) if captions else empty,
         )
     print_note(f"{len(spans)} clips and {len(captions)} captions in {out}.")
-    exit_with_failures(bool(embedded or captions), failed)
+    exit_with_failures(bool(embedded or captions), failed, without_speech)

@@ -22,6 +22,7 @@ from voxdex.encoders.paths import replace_file, voxdex_home
 from voxdex.encoders.phonetic.model import PHONETIC
 from voxdex.indexer.location import DEFAULT_INDEX, RUN_PATIENCE, LocalIndex, ServerIndex, index_folder
 from voxdex.indexer.scan import find_recordings, printable
+from voxdex.search.embed import NoSpeechError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -230,16 +231,18 @@ def parse_labels(text: str | None) -> list[str]:
 
 def each_file(
     files: Sequence[Location], answer: Callable[[Location], Iterable[Answer]]
-) -> tuple[list[Answer], list[dict[str, str]]]:
-    """Return the answers for all files, and the files that failed."""
+) -> tuple[list[Answer], list[dict[str, str]], list[str]]:
+    """Return the answers for all files, the files that failed, and those in which nobody speaks."""
     answers: list[Answer] = []
-    failed = []
+    failed, without_speech = [], []
     for path in tqdm(files, unit=" recordings", disable=True if len(files) < 2 else None, dynamic_ncols=True):
         try:
             answers.extend(answer(path))
+        except NoSpeechError:
+            without_speech.append(printable(path))
         except AudioError as error:
             failed.append({"path": printable(path), "reason": str(error)})
-    return answers, failed
+    return answers, failed, without_speech
 
 
 def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[str, str]]]:
@@ -256,9 +259,14 @@ def recordings_in(paths: Sequence[Location]) -> tuple[list[Location], list[dict[
     return found, failed
 
 
-def exit_with_failures(something_done: bool, failed: Sequence[dict[str, str]]) -> None:
-    """Print the failures and exit with status 1, or 2 if nothing could be done; return if there are none."""
+def exit_with_failures(something_done: bool, failed: Sequence[dict[str, str]], without_speech: Sequence[str] = ()) -> None:
+    """Print the failures and exit with status 1, or 2 if nothing could be done; return if there are none.
+
+    Recordings in which nobody speaks are named. They are no failures, as for an index, unless there is nothing else.
+    """
+    for path in without_speech:
+        print_note(f"Nobody speaks in {path} (--no-vad uses all sound).")
     for failure in failed:
         print_note(f"Failed: {failure['path']}: {failure['reason']}.")
-    if failed:
+    if failed or (without_speech and not something_done):
         sys.exit(1 if something_done else 2)

@@ -18,8 +18,8 @@ from voxdex.search.spoken import SpokenText
 
 CANDIDATES, GROWTH = 200, 4
 """Initial number of candidates, and the factor by which it grows while they make too few hits."""
-RRF_RANK = 60
-"""Constant of reciprocal rank fusion: a rank scores 1 / (60 + rank) (Cormack et al. 2009)."""
+FUSED_DEVIATIONS = 3
+"""Standard deviations on either side of the mean that make up the range of fused scores, 0 to 1."""
 
 GroupOf = Callable[[ScoredPoint], Any]
 """Returns the group of a clip."""
@@ -37,7 +37,7 @@ def search_index(
 
     Without spoken text, the engine finds the clips nearest to the query vector, and they are ranked by the formula of
     search.scoring. With spoken text, the clips that match it best are found, and ranked by the match; if the query describes a
-    voice too, their rank by the match and their rank by the formula are fused.
+    voice too, the match and the score by the formula are fused.
 
     Args:
         query: the query.
@@ -129,21 +129,27 @@ def _counts(query: Query) -> Iterator[int]:
 
 
 def _fused(clips: list[ScoredPoint], query: Query, scorer: QueryScorer, store: Store) -> list[ScoredPoint]:
-    """Fuse the order of clips with their order by voice, by reciprocal rank."""
+    """Sort clips by the sum of their spoken match and their score by voice, each on the scale of these clips.
+
+    It is distribution-based score fusion: unlike a fusion of ranks it keeps how much better the clips match that say the text.
+    """
     if not clips:
         return []
     nearest_to = _engine_query(query, scorer.target, store)
     if isinstance(nearest_to, DiscoveryQuery):
         among = And((query.where, HasId(tuple(clip.id for clip in clips))))
-        by_voice = [clip.id for clip in store.query(nearest_to, len(clips), among)]
+        found = {clip.id: clip.score for clip in store.query(nearest_to, len(clips), among)}
+        by_voice = np.array([found.get(clip.id, min(found.values(), default=0)) for clip in clips])
     else:
-        by_voice = [clips[row].id for row in np.argsort(-scorer.scores(_vectors_of(clips)), kind="stable")]
-    voice_ranks = {id: rank for rank, id in enumerate(by_voice, 1)}
-    fused = [
-        replace(clip, score=1 / (RRF_RANK + rank) + 1 / (RRF_RANK + voice_ranks.get(clip.id, len(clips))))
-        for rank, clip in enumerate(clips, 1)
-    ]
-    return sorted(fused, key=lambda clip: -clip.score)
+        by_voice = scorer.scores(_vectors_of(clips))
+    fused = _in_range(np.array([clip.score for clip in clips])) + _in_range(by_voice)
+    return [replace(clips[row], score=float(fused[row])) for row in np.argsort(-fused, kind="stable")]
+
+
+def _in_range(scores: np.ndarray) -> np.ndarray:
+    """Scale scores [clips] by their own distribution: the mean becomes 0.5."""
+    deviation = float(np.std(scores))
+    return 0.5 + (scores - np.mean(scores)) / (2 * FUSED_DEVIATIONS * deviation) if deviation else np.full(len(scores), 0.5)
 
 
 def _engine_query(query: Query, target: np.ndarray, store: Store) -> np.ndarray | DiscoveryQuery:

@@ -80,7 +80,9 @@ class Adaptation:
 
     before, after: metrics of the embeddings as they were, and as adapted by the clips of other speakers (of other recordings,
     where fewer than two speakers are known). has_gain: whether the interval of the difference of a metric is above zero.
-    strength: of the regularisation. losses: cross-validated loss by strength.
+    strength: of the regularisation; NO_CHANGE, which leaves the embeddings as they were, unless the gain of a metric is more
+    than its standard error (the one-standard-error rule of Breiman et al. 1984, section 3.4.3). losses: cross-validated loss by
+    strength.
     """
 
     bundle: TrainingBundle
@@ -137,17 +139,17 @@ def adapt(
         strength = min(losses, key=lambda each: losses[each])
         held_out[fold] = _adapted(speech[fold], fit(np.concatenate(others), strength))
         on_fold(number, len(folds), float(_loss(held_out[fold], choices, scale, torch.from_numpy(fold))))
+    before, after, gains = _compare(choices, speech.numpy(), held_out.numpy(), groups)
     losses = losses_by_strength(folds)
-    strength = min(losses, key=lambda each: losses[each])
-    before, after, has_gain = _compare(choices, speech.numpy(), held_out.numpy(), groups)
-    scales, hears = _calibration(clips, choices, held_out.numpy())
+    strength = min(losses, key=lambda each: losses[each]) if any(gain.is_likely for gain in gains) else NO_CHANGE
+    scales, hears = _calibration(clips, choices, (speech if strength == NO_CHANGE else held_out).numpy())
     adapted = replace(
         _with_adapter(bundle, fit(np.arange(len(clips)), strength)),
         scales=bundle.scales | scales,
         hears={name: sorted({*bundle.hears.get(name, ()), *hears.get(name, ())}) for name in bundle.hears | hears},
     )
     means = {each: loss / len(clips) for each, loss in losses.items()}
-    return Adaptation(adapted, before, after, has_gain, strength, means)
+    return Adaptation(adapted, before, after, any(gain.is_sure for gain in gains), strength, means)
 
 
 def _choices(bundle: TrainingBundle, clips: Clips, device: torch.device) -> list[Choice]:
@@ -222,13 +224,32 @@ def _loss(speech: Tensor, choices: Sequence[Choice], scale: float, rows: Tensor)
     return torch.stack([choice.loss(speech, scale, rows) for choice in choices]).mean()
 
 
+@dataclass(frozen=True)
+class Gain:
+    """How much better a metric has become, in percent, and its interval of 95 % over groups."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the whole interval is above zero."""
+        return self.low > 0
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether the gain is more than its standard error."""
+        return self.value > 0 and self.value > (self.high - self.low) / (2 * 1.96)
+
+
 def _compare(
     choices: Sequence[Choice], before: np.ndarray, after: np.ndarray, groups: Sequence[str]
-) -> tuple[list[Metric], list[Metric], bool]:
-    """Return the metrics of both embeddings with intervals over groups, and whether one of them has surely become better."""
+) -> tuple[list[Metric], list[Metric], list[Gain]]:
+    """Return the metrics of both embeddings with intervals over groups, and the gains."""
     every = np.arange(len(before))
     metrics: tuple[list[Metric], list[Metric]] = ([], [])
-    has_gain = False
+    gains = []
     for choice in choices:
 
         def both(rows: np.ndarray, choice: Choice = choice) -> dict[str, float]:
@@ -236,11 +257,11 @@ def _compare(
             return {"before": former, "after": found, "gain": found - former}
 
         values, intervals = both(every), bootstrap(both, len(every), draws=200, clusters=groups)
-        has_gain |= intervals["gain"][0] > 0
+        gains.append(Gain(values["gain"], *intervals["gain"]))
         for found, name in zip(metrics, ("before", "after"), strict=True):
             percent = (round(each, 1) for each in (values[name], *intervals[name], choice.chance))
             found.append(Metric(choice.name, "cross-validated", int((choice.weights > 0).sum()), *percent))
-    return *metrics, has_gain
+    return *metrics, gains
 
 
 def _calibration(clips: Clips, choices: Sequence[Choice], speech: np.ndarray) -> tuple[dict[str, float], dict[str, list[str]]]:

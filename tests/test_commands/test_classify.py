@@ -2,7 +2,10 @@
 
 import csv
 
+import numpy as np
 import pytest
+
+from tests.fakes.sounds import write_sound
 
 
 def test_classify_folders_and_indexes(here, takes, tmp_path):
@@ -57,3 +60,16 @@ def test_classify(process, voxdex, two_recordings):
     assert set(own["results"][0]["label"]["scores"]) == {"bored", "excited"}
     table = voxdex("classify", two_recordings / "low.wav")
     assert table.status == 0 and "emotion" in table.out and "%" in table.out
+
+
+def test_recordings_in_which_nobody_speaks(here, takes, tmp_path):
+    write_sound(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(32000).astype(np.float32))
+    for command in ("classify", "caption"):
+        some = here(command, tmp_path, "--json")
+        assert some.status == 0 and f"Nobody speaks in {tmp_path / 'noise.wav'} (--no-vad uses all sound)." in some.err
+        assert len(some.json["results"]) == 3 and some.json["without_speech"] == [str(tmp_path / "noise.wav")]
+        none = here(command, tmp_path / "noise.wav", "--json")
+        assert none.status == 2 and none.json["results"] == none.json["failed"] == []
+        assert here(command, tmp_path / "noise.wav", "--no-vad").status == 0
+    assert here("embed", tmp_path / "noise.wav", "--out", tmp_path / "noise.npz").status == 2
+    assert here("embed", tmp_path / "noise.wav", takes[0], "--out", tmp_path / "both.npz").status == 0

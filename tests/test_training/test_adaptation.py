@@ -55,7 +55,7 @@ def test_labels_are_learned_and_judged_on_other_speakers(moods, small_run, tmp_p
 def test_nothing_is_learned_from_labels_at_random(moods, small_run, tmp_path):
     result = fine_tune(moods, tmp_path / "run", "random.csv", f"init_from={small_run[1]}")
     assert result.has_gain is False
-    assert embedding(small_run[1]) @ embedding(tmp_path / "run") > 0.97
+    assert embedding(small_run[1]) @ embedding(tmp_path / "run") == pytest.approx(1, abs=1e-5)
 
 
 def test_fine_tune_a_shipped_model_on_captions(material, voxdex, tmp_path):

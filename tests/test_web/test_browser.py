@@ -38,8 +38,8 @@ def test_narrow_screens(browser, address):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """A Chromium without a window."""
+def browser(demo_archive):
+    """A Chromium without a window, whose microphone hears a voice."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright comes with the test extra")
     chromium = find_chromium()
     if chromium is None:
@@ -47,7 +47,7 @@ def browser():
     flags = (
         "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
         "--disable-sync --autoplay-policy=no-user-gesture-required --use-fake-device-for-media-stream "
-        "--use-fake-ui-for-media-stream"
+        f"--use-fake-ui-for-media-stream --use-file-for-fake-audio-capture={min(demo_archive.glob('*.wav'))}"
     )
     with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=flags.split(), timeout=1000 * PATIENCE)
