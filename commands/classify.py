@@ -94,7 +94,8 @@ def classify(
     if bool(files) == indexed:
         raise click.UsageError("Give recordings or folders, or --indexed for the clips of the index.")
 
-    failed, without_speech = [], []
+    failed: list[dict[str, str]] = []
+    without_speech: list[str] = []
     if indexed:
         with location.open() as store:
             encoder = open_model(store.model)
