@@ -97,7 +97,7 @@ def classify(
     failed: list[dict[str, str]] = []
     without_speech: list[str] = []
     if indexed:
-        with location.open() as store:
+        with location.read(for_long=True) as store:
             encoder = open_model(store.model)
             sets = label_sets(encoder, attributes, choices, templates)
             predictions = list(classify_index(encoder, store, sets))

@@ -203,7 +203,7 @@ def index(bank: Path | None, queries: int, first: int, location: IndexLocation, 
 
     The hits of text queries are compared with those of exact search.
     """
-    with location.open() as store:
+    with location.read(for_long=True) as store:
         encoder = open_model(store.model)
         captions = CaptionBank(encoder, bank).captions
         chosen = captions[:: max(1, len(captions) // queries)][:queries]

@@ -36,9 +36,9 @@ from voxdex.indexer.pipeline.embedder import EmbedBackend
 from voxdex.indexer.pipeline.local import embed_locally
 from voxdex.indexer.pipeline.ray import embed_on_ray
 from voxdex.indexer.plan import IndexPlan, plan_index
+from voxdex.indexer.progress import write_progress
 from voxdex.indexer.report import IndexReport, Progress
 from voxdex.indexer.scan import find_recordings, partition
-from voxdex.indexer.snapshot import write_progress
 from voxdex.indexer.store.base import StoreError
 
 
@@ -127,7 +127,7 @@ def index(
         raise StoreError("; ".join(reasons or [nothing_found(paths)]) + ".")
     if dry_run:
         if location.exists():
-            with location.open() as store:
+            with location.read() as store:
                 space = phonetic_space().space if phonetic and not store.phonetic else ""
                 plan = plan_index(scan, store, phonetic=space, retry_failed=retry_failed)
         else:

@@ -61,7 +61,7 @@ def reindex(
     if not (model or phonetic):
         raise click.UsageError("Name the model to embed with (--model), or add phonetic vectors (--phonetic).")
     if not model:
-        with location.open() as store:
+        with location.read() as store:
             model = store.model
     encoder = open_model(model, device, bulk=True)
     with tracked_progress(location, partial(announce_model, encoder)) as (on_progress, should_stop):
@@ -85,7 +85,7 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
     voxdex status
     voxdex status --index oral-history --json
     """
-    with location.open() as store:
+    with location.read() as store:
         found, versions = index_statistics(store, check_files=check_files), dict(store.versions)
     if json_output:
         return print_json(asdict(found) | {"versions": versions})
@@ -117,7 +117,7 @@ def export_index_vectors(out: Path, location: IndexLocation) -> None:
     \b
     voxdex export-vectors clips.npz
     """
-    with location.open() as store:
+    with location.read(for_long=True) as store:
         try:
             clips = export_vectors(store, out)
         except ModuleNotFoundError as error:
@@ -132,7 +132,7 @@ mirror_option = click.option("--mirror", is_flag=True, help="Delete recordings t
 
 def show_copied(source: IndexLocation, target: IndexLocation, *, mirror: bool, json_output: bool) -> None:
     """Copy an index, with a progress bar, and print what was copied."""
-    with source.open() as store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
+    with source.read(for_long=True) as store, tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar:
 
         def on_recording(total: int) -> None:
             bar.total = total

@@ -91,7 +91,7 @@ def search(
     """
     spec = QuerySpec(**fields)
     query = parse_query(spec, find_sound, find_hit)
-    with location.open() as store:
+    with location.read() as store:
         model = open_model(store.model)
         show_licence_once(model.card)
         hits = search_index(query, store, model)

@@ -38,7 +38,10 @@ class IndexLocation(Protocol):
         """Return whether there is an index."""
 
     def open(self) -> Store:
-        """Open the existing index."""
+        """Open the existing index for writing."""
+
+    def read(self, *, for_long: bool = False) -> Store:
+        """Open the existing index for reading, also beside a run that writes it; see EdgeStore.read."""
 
     def create(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> Store:
         """Create an empty index; with `phonetic`, one with phonetic vectors as well."""
@@ -64,6 +67,9 @@ class LocalIndex:
 
     def open(self) -> EdgeStore:
         return EdgeStore.open(self.path)
+
+    def read(self, *, for_long: bool = False) -> EdgeStore:
+        return EdgeStore.read(self.path, for_long=for_long)
 
     def create(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> EdgeStore:
         return EdgeStore.create(self.path, space, model, dimension, phonetic)
@@ -108,6 +114,10 @@ class ServerIndex:
 
     def open(self) -> "ServerStore":
         return self._opened(lambda stores, server: stores.open(server, self.name))
+
+    def read(self, *, for_long: bool = False) -> "ServerStore":
+        del for_long  # a server answers readers and writers alike
+        return self.open()
 
     def create(self, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> "ServerStore":
         return self._opened(

@@ -53,7 +53,7 @@ def rebuild_index(  # noqa: PLR0913, RUF100  # keyword-only but for two
         StoreError: there is no index, it is of that model and phonetic space already, another process has it open, or it would
             lose recordings.
     """
-    with location.open() as former:
+    with location.read() as former:
         phonetic = phonetic or former.phonetic
         if former.space == model.card.space and former.phonetic == phonetic:
             spaces = f"{former.space} and {phonetic.space}" if phonetic else former.space

@@ -12,11 +12,10 @@ from typing import Any
 from voxdex.encoders.model_card import locate
 from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.indexer.location import IndexLocation, LocalIndex, open_phonetic_encoder
+from voxdex.indexer.progress import read_progress
 from voxdex.indexer.report import Progress
-from voxdex.indexer.snapshot import delete_snapshot, open_snapshot, read_progress
 from voxdex.indexer.statistics import IndexStatistics, index_statistics
 from voxdex.indexer.store.base import Store, StoreError
-from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filters import Filter
 from voxdex.search.scoring import ScoreCohort
 from voxdex.web.batching import SharedModel
@@ -62,13 +61,6 @@ class IndexSnapshot:
         if counts is None:
             counts = self._values[key] = self.store.facets(fields, where, exact=False)
         return counts
-
-    def close(self) -> None:
-        """Close the index; delete the copy of an embedded one."""
-        if isinstance(self.store, EdgeStore):
-            delete_snapshot(self.store)
-        else:
-            self.store.close()
 
 
 class IndexReader:
@@ -116,7 +108,7 @@ class IndexReader:
             revision = self.location.revision()
             if self._opened and (revision == self._opened.revision or not revision or self.progress()):
                 return
-            store = open_snapshot(self.location.path) if isinstance(self.location, LocalIndex) else self.location.open()
+            store = self.location.read(for_long=True)
         except StoreError as error:
             self._reason = str(error)
             return
@@ -159,4 +151,4 @@ class IndexReader:
     @staticmethod
     def _close_if_unused(opened: IndexSnapshot) -> None:
         if opened.is_replaced and not opened.users:
-            opened.close()
+            opened.store.close()

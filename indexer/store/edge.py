@@ -1,7 +1,7 @@
 """The embedded store: Qdrant Edge, Qdrant's own engine inside this process, in one folder.
 
 The folder holds a description, a lock and the engine's shard; see shards. Only one process may open the shard, and a second
-opener damages the engine, so the lock is taken first.
+opener damages the engine, so the lock is taken first; see sharing for those who read meanwhile.
 """
 
 import json
@@ -51,14 +51,13 @@ from voxdex.indexer.store.edge_engine import (
     shard_config,
     tested,
 )
-from voxdex.indexer.store.files import check_free_space, copy_file, released_on_error, take_lock
+from voxdex.indexer.store.files import LowSpaceError, check_free_space, released_on_error, take_lock
 from voxdex.indexer.store.filters import MATCH_ALL, Filter, count_field, is_collected_fast, render
 from voxdex.indexer.store.patterns import PATH_TEXT, path_text
 from voxdex.indexer.store.shards import (
     INDEX,
     SHARD_DESCRIPTION,
     Description,
-    copy_shard,
     engine_errors,
     expect_index,
     next_turn,
@@ -72,25 +71,31 @@ from voxdex.indexer.store.shards import (
     repairs,
     undescribed_shards,
 )
+from voxdex.indexer.store.sharing import CACHE, Publisher, lock_for_reading, private_copy, remove_copy
 
-CACHE = ".cache.json"
-"""End of the name of a file of cached data, in the folder of the index."""
 FEW = 1000
 """Maximum number of clips whose ids stand for a filter while values are counted. Longer lists take more time than they save."""
 
 
 class EdgeStore:
-    """An index in a folder. Use create() or open(), and close() it, or use it as a context manager."""
+    """An index in a folder. Use create(), open() or read(), and close() it, or use it as a context manager.
+
+    Args:
+        folder: of the index.
+        description: of the index.
+        lock: of the folder, held; None for a store that is only read, which takes a lock when its engine starts.
+    """
 
     adds_phonetic = True
     versions: Mapping[str, str] = {"qdrant-edge": version("qdrant-edge-py")}
 
-    def __init__(self, folder: Path, lock: FileLock, description: Description) -> None:
+    def __init__(self, folder: Path, description: Description, lock: FileLock | None) -> None:
         self.folder, self.space, self.model, self.phonetic = folder, description.space, description.model, description.phonetic
-        self._description, self._lock = description, lock
+        self._description, self._lock, self._place, self._is_private = description, lock, folder, False
         config = shard_config(description) if description.dimension else None
-        self._engine = EdgeEngine(folder, folder / description.shard, config, self._drop_cache)
+        self._engine = EdgeEngine(folder, folder / description.shard, config, self._begin_reading, self._drop_cache)
         self._fields = FieldIndexes(self._engine, self._drop_cache)
+        self._publisher: Publisher | None = None
 
     @classmethod
     def create(cls, folder: Path, space: str, model: str, dimension: int, phonetic: PhoneticSpace | None = None) -> "EdgeStore":
@@ -102,9 +107,10 @@ class EdgeStore:
         with _locked_folder(folder) as lock:
             if cls.exists(folder):
                 raise StoreError(f"There is an index at {folder} already.")
-            store = cls(folder, lock, Description(space, model, dimension, phonetic))
+            store = cls(folder, Description(space, model, dimension, phonetic), lock)
             store._make()
             store._become_index()
+            store._share()
         return store
 
     @classmethod
@@ -120,9 +126,10 @@ class EdgeStore:
             index = read_description(folder) or (recover_description(folder) if undescribed_shards(folder) else None)
             if index and index.space == space:
                 raise StoreError(f"The index at {folder} holds embeddings of {space} already.")
-            store = cls(folder, lock, Description(space, model, dimension, phonetic, turn=0))
+            store = cls(folder, Description(space, model, dimension, phonetic, turn=0), lock)
             if not store._resume():
                 store._make()
+            store._share()
         return store
 
     def _resume(self) -> bool:
@@ -183,39 +190,73 @@ class EdgeStore:
 
     @classmethod
     def open(cls, folder: Path) -> "EdgeStore":
-        """Open an existing index, and repair what a kill or a power cut left; nothing is created.
+        """Open an existing index for writing, and repair what a kill or a power cut left; nothing is created.
 
         Raises:
             StoreError: there is none, it is damaged or of another format, or another process has it open.
         """
         expect_index(folder)
         with released_on_error(take_lock(folder)) as lock:
-            store = cls(folder, lock, read_description(folder) or recover_description(folder))
+            store = cls(folder, read_description(folder) or recover_description(folder), lock)
             if todo := repairs(folder, store._description):
                 store.count()  # a shard that does not open is left unchanged
                 for repair in todo:
-                    with suppress(OSError):  # a read-only folder can still be searched
-                        repair()
+                    repair()
+            store._share()
         return store
 
     @classmethod
-    def open_copy(cls, folder: Path, to: Path) -> "EdgeStore":
-        """Copy an index into an empty folder and open the copy; the index itself is locked only while it is copied.
+    def read(cls, folder: Path, *, for_long: bool = False) -> "EdgeStore":
+        """Open an existing index for reading, as it was flushed last, also beside a run that writes it.
+
+        Args:
+            folder: of the index. It may be unwritable, and its disk full.
+            for_long: read a private copy, which keeps no other process waiting.
 
         Raises:
-            StoreError: there is none, it is damaged or of another format, or another process has it open.
+            StoreError: there is none, or it is damaged or of another format.
         """
         expect_index(folder)
-        with released_on_error(take_lock(to)) as own, engine_errors(folder):
-            lock = take_lock(folder)
-            try:
-                copy = cls(to, own, read_description(folder) or recover_description(folder))
-                copy_shard(folder / copy._description.shard, copy._engine.shard)
-                for file in folder.glob(copy._cache("*").name):
-                    copy_file(file, to / file.name)
-            finally:
-                lock.release()
-        return copy
+        description = read_description(folder)
+        if description is None:
+            with cls.open(folder) as recovered:
+                description = recovered._description
+        store = cls(folder, description, None)
+        if for_long:
+            store._read_private_copy()
+        return store
+
+    def _share(self) -> None:
+        """Let others read the index while this store writes it."""
+        self._publisher = Publisher(self.folder, self._engine.exclusive, self._flush_loaded)
+
+    def _begin_reading(self) -> None:
+        """Take the lock of the index, or of a copy that is read in its place."""
+        if self._lock:
+            return
+        try:
+            check_free_space(self.folder)
+            place, lock = lock_for_reading(self.folder)
+        except (LowSpaceError, OSError):  # the engine writes into the folders that it reads
+            return self._read_private_copy()
+        with released_on_error(lock):
+            self._read_at(place)
+        self._lock = lock
+
+    def _read_private_copy(self) -> None:
+        place, self._lock = private_copy(self.folder)
+        self._is_private = True
+        try:
+            self._read_at(place)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_at(self, place: Path) -> None:
+        found = read_description(place)
+        if found is None or found.space != self.space:
+            raise StoreError(f"The index at {self.folder} has just been made anew. Run the same command again.")
+        self._place, self._engine.shard = place, place / found.shard
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -243,9 +284,10 @@ class EdgeStore:
         self.close()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        for portion in in_portions(points):
-            built = [edge.Point(point.id, {**point.vectors}, with_path_text(point.payload, path_text)) for point in portion]
-            self._engine.update(edge.UpdateOperation.upsert_points(built))
+        with self._engine.exclusive:  # readers see all points or none
+            for portion in in_portions(points):
+                built = [edge.Point(point.id, {**point.vectors}, with_path_text(point.payload, path_text)) for point in portion]
+                self._engine.update(edge.UpdateOperation.upsert_points(built))
         self._fields.count_written(len(points))
 
     def set_payload(self, where: Mapping[str, str], changes: Payload) -> None:
@@ -346,8 +388,11 @@ class EdgeStore:
 
     def optimise(self) -> None:
         check_free_space(self.folder)
-        self._engine.call(lambda shard: shard.optimize())
-        self._fields.index_deferred()
+        if self._publisher:
+            self._publisher.publish()  # for those who read meanwhile
+        with self._engine.exclusive:
+            self._engine.call(lambda shard: shard.optimize())
+            self._fields.index_deferred()
 
     def cache_put(self, name: str, derive: Callable[[], Any], *, is_small: bool = False) -> None:
         del is_small  # data of any size is kept
@@ -369,17 +414,28 @@ class EdgeStore:
         return self._engine.call(lambda shard: shard.count(edge.CountRequest(filter=equals({KIND: kind}), exact=True)))
 
     def close(self) -> None:
-        if self._lock.is_locked:
-            with released_on_error(self._lock):
-                self._engine.close()
-            self._lock.release()
+        lock, self._lock = self._lock, None
+        if lock is None:
+            return
+        with released_on_error(lock):
+            if self._publisher:
+                self._publisher.close()
+            self._engine.close()
+        if self._is_private:
+            remove_copy(self._place, lock)
+        lock.release()
+
+    def _flush_loaded(self) -> None:
+        """Write to disk what this process has changed."""
+        if self._engine.is_loaded:
+            self.flush()
 
     def _drop_cache(self) -> None:
         """Remove cached data, durably, before the index changes."""
-        remove_files(self.folder, self._cache("*").name)
+        remove_files(self._place, self._cache("*").name)
 
     def _cache(self, name: str) -> Path:
-        return self.folder / f"{self._description.shard}-{name}{CACHE}"
+        return self._place / f"{self._description.shard}-{name}{CACHE}"
 
 
 @contextmanager

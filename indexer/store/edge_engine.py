@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,20 +44,35 @@ class EdgeEngine:
         folder: folder of the index, for messages and free space.
         shard: folder of the shard.
         config: settings of the shard, for one that has lost its own; None where they are unknown.
+        on_start: called before the shard is opened; may set `shard`.
         on_change: called before every change.
     """
 
-    def __init__(self, folder: Path, shard: Path, config: edge.EdgeConfig | None, on_change: Callable[[], object]) -> None:
-        self.folder, self.shard, self._config, self._on_change = folder, shard, config, on_change
+    def __init__(
+        self,
+        folder: Path,
+        shard: Path,
+        config: edge.EdgeConfig | None,
+        on_start: Callable[[], object],
+        on_change: Callable[[], object],
+    ) -> None:
+        self.folder, self.shard, self.exclusive = folder, shard, RLock()
+        self._config, self._on_start, self._on_change = config, on_start, on_change
 
     @cached_property
     def _loaded(self) -> edge.EdgeShard:
+        self._on_start()
         with engine_errors(self.folder):
             file = self.shard / CONFIG
             if self._config and self.shard.exists() and read_json(file) is None:
                 file.unlink(missing_ok=True)
                 return edge.EdgeShard.load(str(self.shard), self._config)
             return edge.EdgeShard.load(str(self.shard))
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the engine was started."""
+        return "_loaded" in vars(self)
 
     def unload(self) -> None:
         """Forget a shard that could not be loaded or read."""
@@ -70,8 +85,8 @@ class EdgeEngine:
 
     def update(self, operation: edge.UpdateOperation) -> None:
         """Change points or indexes; raises StoreError where the disk is nearly full."""
-        check_free_space(self.folder)
-        with engine_errors(self.folder):
+        check_free_space(self.shard)
+        with self.exclusive, engine_errors(self.folder):
             self._on_change()
             self._loaded.update(operation)
 
@@ -89,11 +104,12 @@ class EdgeEngine:
 
     def flush(self) -> None:
         """Write everything to disk."""
-        self.call(lambda shard: shard.flush())
+        with self.exclusive:
+            self.call(lambda shard: shard.flush())
 
     def close(self) -> None:
         """Write everything to disk and end the engine, if it was started."""
-        if "_loaded" in vars(self):
+        if self.is_loaded:
             with engine_errors(self.folder):
                 self._loaded.flush()
                 self._loaded.close()

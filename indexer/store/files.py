@@ -12,19 +12,23 @@ from filelock import FileLock, Timeout
 from voxdex.indexer.store.base import StoreError
 
 LOCK = "lock"
-LOCK_SECONDS = 5.0
-"""Time to wait for another process to release the lock."""
+LOCK_SECONDS = 10.0
+"""Time that a run waits for another process to release the lock. Readers hold it while a query is answered."""
 LEAST_FREE = 256_000_000
 """Free bytes below which nothing is written: the engine maps files into memory, and a full disk would kill the process."""
 BLOCK = 1 << 24
 """Bytes that are copied at a time."""
 
 
+class LowSpaceError(StoreError):
+    """A disk that is too full to be written safely."""
+
+
 def check_free_space(folder: Path) -> None:
-    """Raise StoreError where the disk of a folder is nearly full."""
+    """Raise LowSpaceError where the disk of a folder is nearly full."""
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE:
-        raise StoreError(
+        raise LowSpaceError(
             f"The disk of the index at {folder} has only {free / 1e6:.0f} MB left, too few to write to it safely. "
             "What is stored is kept: make room and run the same command again."
         )

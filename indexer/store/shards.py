@@ -37,7 +37,7 @@ from voxdex.indexer.store.files import check_free_space, copy_file
 
 INDEX, SHARD_DESCRIPTION = "index.json", "about.json"
 SHARD = re.compile(r"shard-[0-9a-f]{12}")
-OURS = re.compile(rf"{SHARD.pattern}|index\.json|running\.json")
+OURS = re.compile(rf"{SHARD.pattern}|snapshot-|index\.json|running\.json")
 """Beginnings of the names of files and folders in the folder of an index."""
 OLD = ".old"
 SEGMENT_BUILDS = "temp_segments"

@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.fakes.edge_index import MINI, OTHER, copy_tree, damage, point, points, recording, shard
 from tests.fakes.sounds import voice, write_sound
+from voxdex.indexer.progress import write_progress
 from voxdex.indexer.report import Progress
-from voxdex.indexer.snapshot import write_progress
 from voxdex.indexer.store.base import PhoneticSpace
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.edge_engine import DEFERRED

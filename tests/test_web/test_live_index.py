@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from tests.fakes.server import open_state, serve_index
 from tests.fakes.sounds import voice, write_sound
 from voxdex.indexer.index import index
+from voxdex.indexer.progress import write_progress
 from voxdex.indexer.scan import find_recordings
-from voxdex.indexer.snapshot import write_progress
 from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.files import LOCK
