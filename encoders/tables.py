@@ -1,7 +1,9 @@
 """CSV tables in and out, and manifests: tables with a row for each recording."""
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from voxdex.encoders.audio.remote import Location, is_url
 from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.paths import replace_file
 
+SEPARATORS = ",;\t|"
+"""Between cells, the usual one first."""
 CAPTION_SEPARATOR = " | "
 """Between the captions of one recording, in the column `caption`."""
 
@@ -23,18 +27,42 @@ class ManifestError(TableError):
 
 
 def read_csv(file: Location) -> list[dict[str, str]]:
-    """Read a CSV file (UTF-8, with a header) as a list of rows; missing cells are "", cells beyond the header are dropped.
+    """Read a CSV file as a list of rows, without spaces around names and cells.
+
+    The first line names the columns. The text is in UTF-8, or in UTF-16 with a byte order mark; cells are separated by commas,
+    semicolons, tabs or vertical bars, whichever make the most columns of the first line. Missing cells are "", cells beyond the
+    header are dropped.
 
     Raises:
-        TableError: it is a URL, or cannot be read.
+        TableError: it is a URL, cannot be read, or is in another encoding.
     """
     if is_url(file):
         raise TableError(f"{file} is a URL, and tables are read from this machine only: download it and give the file.")
     try:
-        with Path(file).open(encoding="utf-8-sig", newline="") as lines:
-            return [{name: cell or "" for name, cell in row.items() if name} for row in csv.DictReader(lines)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{file} cannot be read as CSV in UTF-8 ({error}).") from error
+        text = _decoded(Path(file).read_bytes())
+        marked = re.match(r"sep=(.)\r?\n", text)  # as Excel writes it
+        lines = io.StringIO(text[marked.end() :] if marked else text, newline="")
+        rows = csv.DictReader(lines, delimiter=marked[1] if marked else _separator(lines), skipinitialspace=True)
+        return [{name.strip(): (cell or "").strip() for name, cell in row.items() if name and name.strip()} for row in rows]
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = error.object[error.start : error.end].hex(" ")
+        raise TableError(f"{file} is not in UTF-8 (line {line} has the byte {found}). Save it as CSV in UTF-8.") from error
+    except (OSError, csv.Error) as error:
+        raise TableError(f"{file} cannot be read as CSV ({error}).") from error
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
+
+
+def _separator(lines: io.StringIO) -> str:
+    """Return the separator that makes the most columns of the first line, a comma where none does."""
+    header = lines.readline()
+    lines.seek(0)
+    return max(SEPARATORS, key=lambda separator: len(next(csv.reader([header], delimiter=separator), [])))
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
@@ -58,17 +86,18 @@ def write_csv(file: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 
 def read_manifest(path: Path, column: str | None = None) -> list[dict[str, str]]:
-    """Read the rows of a manifest that have a value in `path` and, if given, in `column`.
+    """Read the rows of a manifest that have a value in `path` and, if given, in `column`; names of columns in any case.
 
     Raises:
         TableError: it cannot be read.
         ManifestError: it lacks one of the columns, or no row has a value in both.
     """
-    rows = read_csv(path)
+    rows = [{name.lower(): cell for name, cell in row.items()} for row in read_csv(path)]
     needed = ["path", *([column] if column else [])]
     for name in needed:
         if not rows or name not in rows[0]:
-            raise ManifestError(f"{path} has no column {name!r}, or no rows.")
+            found = f"; it has: {', '.join(rows[0])}" if rows else ", or no rows"
+            raise ManifestError(f"{path} has no column {name!r}{found}.")
     rows = [row for row in rows if all(row[name] for name in needed)]
     if not rows:
         raise ManifestError(f"{path} has nothing in its column {needed[-1]!r}.")

@@ -3,12 +3,14 @@
 A catalog decides and a writer stores: the methods change the catalog in memory and note what the store must change.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.scan import FileState, is_gone
 from voxdex.indexer.store.base import KIND, PHONETIC, RECORDING, Payload, Store
+from voxdex.indexer.store.patterns import COPIES, PATH
 
 COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", "origin", "damage")
 """Payload keys of a recording that statistics are computed from."""
@@ -139,6 +141,22 @@ class Catalog:
             self._entries[content].metadata[path] = metadata
             self._changed[content] = None
 
+    def join_metadata(self, sheet: Metadata, scanned: Container[str]) -> Metadata:
+        """Return a sheet with the kinds that its columns have together with what other files than those scanned have in them.
+
+        Their metadata is changed to these kinds; the scanned files have that of the sheet alone.
+        """
+        others = [path for path in self.paths if path not in scanned]
+        sheet, rows = sheet.joined_with([self.metadata_of(path) for path in others])
+        for path, row in zip(others, rows, strict=True):
+            self.set_metadata(path, row)
+        return sheet
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns in which a file has metadata."""
+        return {column for entry in self._entries.values() for row in entry.metadata.values() for column in row}
+
     def add_path(self, file: FileState, content: str) -> None:
         """Add a file with an indexed content: a copy, a moved file, or a file with a new modification time.
 
@@ -191,7 +209,8 @@ class Catalog:
         for content in self._changed:
             entry, of_content = self._entries[content], {"content": content}
             if entry.files:
-                changes.append((of_content, {"recording": entry.files[0].path, "metadata": entry.shown_metadata}))
+                first, *copies = (file.path for file in entry.files)
+                changes.append((of_content, {PATH: first, COPIES: copies, "metadata": entry.shown_metadata}))
             files = {"files": [[*file] for file in entry.files], "file_metadata": entry.metadata}
             changes.append((of_content | {KIND: RECORDING}, files))
         self._changed.clear()

@@ -71,8 +71,9 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
         statistics.unchanged = statistics.total - len(failed)
         return statistics.report(store.space, scan.ignored)
 
-    metadata = metadata and metadata.fitted_to(store.schema())
     catalog = Catalog(store, retry_failed=retry_failed)
+    if metadata:
+        metadata = catalog.join_metadata(metadata, scan.recordings)
     writer = Writer(store, catalog, metadata, statistics)
     statistics.failed += scan.failed + _absent_roots(scan, catalog, prune=prune)
     statistics.total = len(scan.recordings) + len(statistics.failed)
@@ -101,6 +102,7 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
     _prune(scan, catalog, statistics, prune=prune, prune_all=prune_all)
     writer.store_changes()
     writer.delete_orphans()
+    writer.drop_empty_fields()
     if not catalog.is_cached:
         on_progress(statistics.progress(optimising=True))
         if should_stop():

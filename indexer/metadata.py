@@ -3,8 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from voxdex.indexer.store.filters import as_period, key_in
 
 KEY = "path"
 """Column with the paths of the recordings."""
+DATE_FORMS = ("%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y")
+"""Forms of dates beside ISO 8601, as datetime.strptime names them."""
 
 
 class MetadataError(TableError):
@@ -36,15 +40,16 @@ class Metadata:
         """Return the row of a recording, None for none; of several rows the one with the longest name."""
         return next((dict(self.rows[name]) for name in _names(path) if name in self.rows), None)
 
-    def fitted_to(self, schema: Mapping[str, str]) -> "Metadata":
-        """Return the metadata for an index with these field kinds: numbers become text where the field is text already."""
-
-        def fit(column: str, value: Any) -> Any:
-            is_text = schema.get(key_in("metadata", column)) == "text"
-            return _cell(value) if is_text and isinstance(value, float) else value
-
-        rows = {name: {column: fit(column, value) for column, value in row.items()} for name, row in self.rows.items()}
-        return replace(self, rows=rows)
+    def joined_with(self, others: Sequence[Mapping[str, Any]]) -> "tuple[Metadata, list[dict[str, Any]]]":
+        """Return the metadata, and other rows of an index, with the kinds that the columns have in both together."""
+        names, rows = list(self.rows), [dict(row) for row in (*self.rows.values(), *others)]
+        kinds = {}
+        for column in self.kinds:
+            filled = [row for row in rows if column in row]
+            kinds[column], cells = _typed([_cell(row[column]) for row in filled])
+            for row, cell in zip(filled, cells, strict=True):
+                row[column] = cell
+        return Metadata(kinds, dict(zip(names, rows, strict=False))), rows[len(names) :]
 
     def unmatched(self, paths: Iterable[str]) -> list[str]:
         """Return the names of rows that match none of these recordings."""
@@ -59,9 +64,10 @@ class Metadata:
 def read_metadata(file: Path) -> Metadata:
     """Read a table: CSV, JSON lines or the first sheet of an Excel workbook, with the column names in the first line.
 
-    The column `path` names recordings: absolute, relative to the file's folder, or, where no such file exists, the end of the
-    recording's path, such as its path within the indexed folder or its file name. The kind of a column is "number" if all its
-    filled cells are plain decimal numbers, and "date" if all are dates such as 2019-05-31.
+    The column `path`, in any case, names recordings: absolute, relative to the file's folder, or, where no such file exists,
+    the end of the recording's path, such as its path within the indexed folder or its file name. The kind of a column is
+    "number" if all its filled cells are plain decimal numbers, and "date" if all are dates such as 2019-05-31, 31.5.2019 or
+    5/31/2019, which are stored as the first form.
 
     Raises:
         TableError: the file cannot be read as CSV.
@@ -69,15 +75,16 @@ def read_metadata(file: Path) -> Metadata:
             backslash in its name, or the path of a row is empty or repeats that of an earlier row.
     """
     read = {".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".xlsx": _read_excel}.get(file.suffix.lower(), _read_csv)
-    rows = [{_plain(name): _plain(cell) for name, cell in row.items()} for row in read(file)]
-    columns = list(dict.fromkeys(column for row in rows for column in row if column))
+    rows = [{_column(name): _plain(cell).strip() for name, cell in row.items()} for row in read(file)]
+    rows = [{column: cell for column, cell in row.items() if column and cell} for row in rows]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     if KEY not in columns:
-        raise MetadataError(f"{file} has no column 'path', or no rows: its first line must name the columns.")
+        found = f"it has: {', '.join(columns)}" if columns else "it has none"
+        raise MetadataError(f"{file} has no column 'path' that names the recordings; {found}.")
     columns.remove(KEY)
     for column in columns:
         if {'"', "\\"} & set(column):
             raise MetadataError(f"{file}: the column {column!r} has a quotation mark or a backslash in its name; rename it.")
-    kinds = {column: _kind([row.get(column) for row in rows]) for column in columns}
     by_name: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, start=1):
         if not row:
@@ -87,10 +94,8 @@ def read_metadata(file: Path) -> Metadata:
         name = _name_in(file, row[KEY])
         if name in by_name:
             raise MetadataError(f"{file}: row {number} after the header names {row[KEY]!r} again.")
-        by_name[name] = {
-            column: float(row[column]) if kinds[column] == "number" else row[column] for column in columns if row.get(column)
-        }
-    return Metadata(kinds, by_name)
+        by_name[name] = {column: cell for column, cell in row.items() if column != KEY}
+    return Metadata(dict.fromkeys(columns, "text"), by_name).joined_with([])[0]
 
 
 def stored_metadata(store: Store) -> Metadata:
@@ -141,27 +146,53 @@ def _plain(text: str) -> str:
 
 def _cell(value: Any) -> str:
     """Return a typed cell as the text of a CSV file."""
+    if isinstance(value, datetime):
+        return str(value.date() if value.time() == time() else value.replace(microsecond=0, tzinfo=None))
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)
+
+
+def _column(name: str) -> str:
+    """Return the name of a column; `path` in any case is KEY."""
+    name = _plain(name).strip()
+    return KEY if name.lower() == KEY else name
 
 
 def _name_in(file: Path, path: str) -> str:
     """Return the name of a row: a full path, or the end of one where no such file exists beside the table."""
     full, end = beside(file, path), Path(os.path.normpath(path))
     is_whole = is_url(path) or end.is_absolute() or end.parts[:1] in ((), (os.pardir,)) or os.path.exists(full)
-    return full if is_whole else str(end)
+    return unicodedata.normalize("NFC", full if is_whole else str(end))
 
 
 def _names(path: str) -> list[str]:
-    """Return the possible names of a recording: its path, each end of it, and the file name without its suffix."""
+    """Return the possible names of a recording: its path, each end of it, and the file name without its suffix.
+
+    They are in the composed form of Unicode, whichever one the file system and the table have.
+    """
+    path = unicodedata.normalize("NFC", path)
     ends = [path[match.end() :] for match in re.finditer(r"/|" + re.escape(os.sep), path)]
     return [path, *(end for end in ends if end and not end.startswith("/")), Path(path).stem]
 
 
-def _kind(cells: list[str | None]) -> str:
-    """Return the kind of a column. Shelf marks such as 0012 and numbers of more than 15 digits are text."""
-    filled = [cell for cell in cells if cell]
-    if filled and all(re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,9})?", cell) for cell in filled):
-        return "number"
-    return "date" if filled and all(cell.count("-") == 2 and as_period(cell) for cell in filled) else "text"
+def _typed(cells: Sequence[str]) -> tuple[str, list[Any]]:
+    """Return the kind of a column with these cells, and their values. Shelf marks such as 0012 and long numbers are text."""
+    if not cells:
+        return "text", []
+    if all(re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,9})?", cell) for cell in cells):
+        return "number", list(map(float, cells))
+    if all(re.fullmatch(r"-?(0|[1-9]\d{0,14})(,(\d{1,2}|\d{4,9}))?", cell) for cell in cells):  # 1,500 may mean 1500
+        return "number", [float(cell.replace(",", ".")) for cell in cells]
+    if all(cell.count("-") == 2 and as_period(cell) for cell in cells):
+        return "date", list(cells)
+    read = [dates for form in DATE_FORMS if (dates := _dates(cells, form))]
+    return ("date", read[0]) if len(read) == 1 else ("text", list(cells))  # 4/5/2019 alone may be in April or in May
+
+
+def _dates(cells: Sequence[str], form: str) -> list[str]:
+    """Return dates of a form as ISO 8601; [] where a cell has another form."""
+    try:
+        return [datetime.strptime(cell, form).date().isoformat() for cell in cells]
+    except ValueError:
+        return []

@@ -27,6 +27,7 @@ from voxdex.indexer.store.base import (
     identity,
 )
 from voxdex.indexer.store.filters import key_in
+from voxdex.indexer.store.patterns import COPIES
 
 
 class Writer:
@@ -46,7 +47,7 @@ class Writer:
         self._unstored: dict[str, DecodeSummary] = {}
         self._has_clip_fields = False
         if metadata:
-            store.ensure_fields({key_in("metadata", name): kind for name, kind in metadata.kinds.items()})
+            self._take_kinds(metadata)
 
     def write(self, batch: Iterable[EmbedEvent]) -> None:
         """Take the next events; the events of a recording end with its RecordingDone."""
@@ -64,14 +65,31 @@ class Writer:
 
     def keep(self, path: str) -> None:
         """Count a recording that is indexed already, and update its metadata."""
-        if self._metadata and (row := self._metadata.of(path)) is not None:
-            self._catalog.set_metadata(path, row)
+        if self._metadata:
+            self._catalog.set_metadata(path, self._metadata.of(path) or {})
         self._statistics.add_known(path, self._catalog.failure_of(path))
 
     def store_changes(self) -> None:
         """Store the changes of the catalog."""
-        for where, changes in self._catalog.take_changes():
-            self._store.set_payload(where, changes)
+        todo = self._catalog.take_changes()
+        if any(changes.get(COPIES) for _, changes in todo):
+            self._store.ensure_fields({COPIES: "text"})
+        has_copies = bool(todo) and COPIES in self._store.schema()
+        for where, changes in todo:
+            self._store.set_payload(where, {key: value for key, value in changes.items() if key != COPIES or has_copies})
+
+    def drop_empty_fields(self) -> None:
+        """Remove the fields of metadata that no recording has any more."""
+        if self._metadata:
+            held = {key_in("metadata", column) for column in self._catalog.columns}
+            self._store.remove_fields([key for key in self._store.schema() if key.startswith("metadata.") and key not in held])
+
+    def _take_kinds(self, metadata: Metadata) -> None:
+        """Give the fields of the metadata the kinds of its columns."""
+        kinds = {key_in("metadata", name): kind for name, kind in metadata.kinds.items()}
+        schema = self._store.schema()
+        self._store.remove_fields([key for key, kind in kinds.items() if schema.get(key, kind) != kind])
+        self._store.ensure_fields(kinds)
 
     def delete_orphans(self) -> None:
         """Delete the contents that no file has any more."""
@@ -189,5 +207,4 @@ class Writer:
         }
 
     def _metadata_of(self, path: str) -> dict[str, Any]:
-        row = self._metadata.of(path) if self._metadata else None
-        return self._catalog.metadata_of(path) if row is None else row
+        return (self._metadata.of(path) or {}) if self._metadata else self._catalog.metadata_of(path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from voxdex.encoders.errors import VoxdexError
 from voxdex.indexer.store.filters import MATCH_ALL, Filter
-from voxdex.indexer.store.patterns import PATH, PATH_TEXT
+from voxdex.indexer.store.patterns import COPIES, PATH, PATH_TEXT
 
 FORMAT = 3
 """Version of the payload and folder layout. An index of another version is refused."""
@@ -42,6 +42,8 @@ GRAPH: GraphParameters = {"m": 16, "ef_construct": 200, "full_scan_threshold": 5
 graphs for single values of fields (payload_m): with dozens of fields building an archive's graph takes ten times longer."""
 BREADTH = 512
 """Candidates kept during graph search (ef). Captions reach 99.6 % recall@10 on a million clips."""
+MOST_TAGS = 32
+"""Names of tags with a payload index of their own; music libraries have thousands. Filters on the others compare payloads."""
 INTERNAL = (KIND, "content", PATH_TEXT)
 """Payload keys with an index that filters cannot name."""
 
@@ -162,10 +164,19 @@ def as_scored_point(record: ScoredRecord) -> ScoredPoint:
     return ScoredPoint(str(record.id), record.score, _public(record), as_vector(record.vector))
 
 
+def rare_tags(new: Iterable[str], indexed: Iterable[str]) -> list[str]:
+    """Return those of some new fields that get no payload index, as MOST_TAGS others have one."""
+    room = MOST_TAGS - sum(key.startswith("tags.") for key in indexed)
+    return [key for key in new if key.startswith("tags.")][max(0, room) :]
+
+
 def with_path_text(payload: Payload, encode: Callable[[str], str]) -> Payload:
-    """Add PATH_TEXT, the searchable form of the path, to the payload (or the payload changes) of clips."""
+    """Add PATH_TEXT, the searchable form of the paths, to the payload (or the payload changes) of clips."""
     path = payload.get(PATH) if payload.get(KIND, CLIP) == CLIP else None
-    return payload if path is None else payload | {PATH_TEXT: encode(path)}
+    if path is None:
+        return payload
+    copies = payload.get(COPIES)
+    return payload | {PATH_TEXT: [*map(encode, (path, *copies))] if copies else encode(path)}
 
 
 def _public(record: Record) -> Payload:
@@ -244,6 +255,9 @@ class Store(Protocol):
 
     def ensure_fields(self, fields: Mapping[str, str]) -> None:
         """Make payload keys available to filters. fields: key -> "text", "number" or "date" (RFC 3339)."""
+
+    def remove_fields(self, keys: Sequence[str]) -> None:
+        """Take payload keys from filters; the payloads keep their values."""
 
     def schema(self) -> dict[str, str]:
         """Return the payload keys that filters can name, with their kinds."""

@@ -303,6 +303,9 @@ class EdgeStore:
     def ensure_fields(self, fields: Mapping[str, str]) -> None:
         self._fields.ensure(fields)
 
+    def remove_fields(self, keys: Sequence[str]) -> None:
+        self._fields.remove(keys)
+
     def schema(self) -> dict[str, str]:
         return {key: kind for key, kind in self._fields.kinds().items() if key not in INTERNAL}
 

@@ -12,7 +12,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from voxdex.encoders.paths import read_json, replace_file
-from voxdex.indexer.store.base import GRAPH, KIND, PHONETIC, VOICE, DiscoveryQuery
+from voxdex.indexer.store.base import GRAPH, KIND, PHONETIC, VOICE, DiscoveryQuery, rare_tags
 from voxdex.indexer.store.files import check_free_space
 from voxdex.indexer.store.patterns import PATH, PATH_TEXT
 from voxdex.indexer.store.shards import Description, engine_errors
@@ -133,12 +133,22 @@ class FieldIndexes:
         """Index the fields that have no index, now or later."""
         known = self.kinds() if fields else {}
         new = {key: kind for key, kind in fields.items() if key not in known}
-        if new and self._written <= MOST_INDEXED:
-            for key, kind in new.items():
-                self._index(key, kind)
-        elif new:
+        late = rare_tags(new, known) if self._written <= MOST_INDEXED else list(new)
+        for key in (key for key in new if key not in late):
+            self._index(key, new[key])
+        if late:
             self._on_change()
-            self._defer(self._deferred | new)
+            self._defer(self._deferred | {key: new[key] for key in late})
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove fields and their indexes."""
+        indexed = self._indexed()
+        for key in keys:
+            if key in indexed:
+                self._engine.update(edge.UpdateOperation.delete_field_index(key))
+        if left := self._deferred.keys() & set(keys):
+            self._on_change()
+            self._defer({key: kind for key, kind in self._deferred.items() if key not in left})
 
     def count_written(self, points: int) -> None:
         """Add to the number of points written; beyond MOST_INDEXED existing indexes are dropped and deferred."""
@@ -150,9 +160,10 @@ class FieldIndexes:
                 self._engine.update(edge.UpdateOperation.delete_field_index(key))
 
     def index_deferred(self, keys: Iterable[str] | None = None) -> None:
-        """Index deferred fields: those of `keys`, or all."""
+        """Index deferred fields: those of `keys`, or all but rare tags."""
         with self._lock:
-            due = [key for key in (self._deferred if keys is None else keys) if key in self._deferred]
+            rare = rare_tags(self._deferred, self._indexed()) if keys is None else []
+            due = [key for key in (self._deferred if keys is None else keys) if key in self._deferred and key not in rare]
             for key in due:
                 self._index(key, self._deferred[key])
             if due:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from voxdex.encoders.errors import VoxdexError, short
-from voxdex.indexer.store.patterns import any_matcher, forms
+from voxdex.indexer.store.patterns import COPIES, PATH, any_matcher, forms
 
 LAYERS = ("metadata", "attributes", "measured", "tags")
 """Payload objects whose fields are named without the object; the first one that a point has counts."""
@@ -139,7 +139,8 @@ def render(filter: Filter, schema: Mapping[str, str], backend: FilterBackend[Ter
     _check_values(filter, {schema[key] for key in keys})
     alternatives = []
     for position, key in enumerate(keys):
-        found = _on_key(filter, key, schema[key], backend)
+        has_copies = key == PATH and COPIES in schema
+        found = _on_key(filter, key, schema[key], backend, also=COPIES if has_copies else None)
         if found is not None:
             alternatives.append(backend.join(must=[*map(backend.is_empty, keys[:position]), found]))
     return backend.join(should=alternatives)
@@ -203,18 +204,18 @@ def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:
     return keys
 
 
-def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Term]) -> Term | None:
-    """Render a condition on one payload key; None where no value is of that key's kind.
+def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Term], also: str | None = None) -> Term | None:
+    """Render a condition on one payload key, and on a list of further texts; None where no value is of that key's kind.
 
     Numbers are rendered as ranges and dates as their time spans: engines only match text, and some refuse conditions that no
     index answers.
     """
     values = [value for value in condition.values if not value or _is_of(kind, value)]
     if condition.operator == "~":
-        return _patterns(key, values, backend)
+        return _patterns(key, values, backend, also)
     if condition.operator == "=":
         if kind == "text" or not values:
-            return backend.one_of(key, values) if values else None
+            return _any_of(key, values, backend, also) if values else None
         if kind == "number":
             numbers = [number for number in map(as_number, values) if number is not None]
             return backend.join(should=[backend.within(key, {"gte": number, "lte": number}) for number in numbers])
@@ -228,24 +229,32 @@ def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Te
     return backend.within(key, _bounds(condition.operator, spans, until="lte", beyond="gt"))
 
 
-def _patterns(key: str, patterns: Sequence[str], backend: FilterBackend[Term]) -> Term:
-    """Render patterns. Where the engine cannot decide one, the remaining values are listed and matched here."""
+def _any_of(key: str, values: Sequence[str], backend: FilterBackend[Term], also: str | None) -> Term:
+    """Render that a text, or one of the list of further texts, is one of some values."""
+    return backend.join(should=[backend.one_of(each, values) for each in (key, also) if each])
+
+
+def _patterns(key: str, patterns: Sequence[str], backend: FilterBackend[Term], also: str | None) -> Term:
+    """Render patterns. Where the engine cannot decide one, the remaining values are listed and matched here.
+
+    With further texts it cannot where it would look for two parts of a pattern: they may stand in different texts.
+    """
     decided, narrowed, undecided = [], [], set()
     for pattern in patterns:
         for form in forms(pattern):
             terms = [backend.containing(key, text) for text in form.texts]
             texts = [term for term in terms if term is not None]
-            if form.is_enough and len(texts) == len(terms):
+            if form.is_enough and len(texts) == len(terms) and not (also and len(texts) > 1):
                 decided.append(backend.join(must=texts) if texts else backend.join(must_not=[backend.is_empty(key)]))
             else:
                 narrowed.append(backend.join(must=texts))
                 undecided.add(pattern)
     if undecided:
         left, matches = backend.join(should=narrowed), any_matcher(undecided)
-        values = list(backend.values(key, left))
+        values = list(dict.fromkeys(value for each in (key, also) if each for value in backend.values(each, left)))
         matched = list(filter(matches, values))
-        if len(matched) <= len(values) / 2:
-            decided.append(backend.one_of(key, matched))
+        if also or len(matched) <= len(values) / 2:
+            decided.append(_any_of(key, matched, backend, also))
         else:
             others = backend.one_of(key, sorted(set(values).difference(matched)))
             decided.append(backend.join(must=[left], must_not=[backend.is_empty(key), others]))

@@ -6,12 +6,13 @@ only index words. A pattern then requires a few texts: "x/99*.wav" those with a 
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import translate
 
-PATH, PATH_TEXT = "recording", "path_text"
-"""Payload keys of a clip's path and of its path_text(); the latter is internal to stores."""
+PATH, COPIES, PATH_TEXT = "recording", "copies", "path_text"
+"""Payload keys of a clip's path, of the other paths of its content, and of their path_text(), which is internal to stores."""
 END = "\0"
 """End mark before and after a path; no path contains it."""
 GRAM = 3
@@ -38,16 +39,16 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     * stands for any text, ? for one character, [ab] and [!ab] for one of these or of others; the value, or its part after a
     slash, must have that form. A pattern without wildcards may stand anywhere in the value.
     """
-    pattern = pattern.lower()
+    pattern = _folded(pattern)
     if not re.search(r"[*?[]", pattern):
-        return lambda value: pattern in value.lower()
+        return lambda value: pattern in _folded(value)
     whole, tail = (re.compile(translate(form)) for form in (pattern, f"*/{pattern}"))
-    return lambda value: bool(whole.match(value.lower()) or tail.match(value.lower()))
+    return lambda value: bool(whole.match(_folded(value)) or tail.match(_folded(value)))
 
 
 def forms(pattern: str) -> list[Form]:
     """Return the forms of a pattern; each matching path has one of them."""
-    pattern = pattern.lower()
+    pattern = _folded(pattern)
     if END in pattern:
         return [Form((), is_enough=False)]
     if not re.search(r"[*?[]", pattern):
@@ -76,7 +77,12 @@ def _may_overlap(one: str, other: str) -> bool:
 
 def path_text(path: str) -> str:
     """Return the searchable form of a path: lower case, between end marks."""
-    return f"{END}{path.lower()}{END}"
+    return f"{END}{_folded(path)}{END}"
+
+
+def _folded(text: str) -> str:
+    """Return a text in lower case, and in the composed form of Unicode: file systems have either."""
+    return unicodedata.normalize("NFC", text).lower()
 
 
 def grams(text: str) -> str:

@@ -2,12 +2,12 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from qdrant_client import models
 
-from voxdex.indexer.store.base import INTERNAL, Payload
+from voxdex.indexer.store.base import INTERNAL, Payload, rare_tags
 from voxdex.indexer.store.qdrant_collections import describe, set_description
 from voxdex.indexer.store.qdrant_connection import QdrantConnection
 from voxdex.indexer.store.qdrant_terms import FIELD_INDEXES, KINDS, Limits
@@ -39,7 +39,8 @@ class CollectionFields:
             for key, info in self._info.payload_schema.items()
             if key not in INTERNAL and info.data_type.value in KINDS
         }
-        return (self._description.get(FIELDS) or {}) | indexed
+        unindexed = {key: kind for key, kind in (self._description.get(FIELDS) or {}).items() if kind}
+        return unindexed | indexed
 
     @property
     def limits(self) -> Limits:
@@ -58,25 +59,39 @@ class CollectionFields:
             return
         self._reload()  # another process may have added some
         new = {key: kind for key, kind in fields.items() if key not in self.schema()}
+        self._add_unindexed({key: new.pop(key) for key in rare_tags(new, self._info.payload_schema)})
         if self.limits.indexes is not None:
             room = max(0, self.limits.indexes - len(self._info.payload_schema))
             often = [key for key in new if not SELDOM.match(key)][:room]
-            self._add_unindexed({key: kind for key, kind in new.items() if key not in often})
+            if left := {key: kind for key, kind in new.items() if key not in often}:
+                self._add_unindexed(left)
+                log.warning(
+                    "The server allows %d payload indexes; filters on fields without one are slow or refused: %s.",
+                    self.limits.indexes, ", ".join(sorted(left)),
+                )  # fmt: skip
             new = {key: new[key] for key in often}
         for key, kind in new.items():
             self._index(key, kind)
         self._reload()
 
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove fields and their payload indexes."""
+        for key in filter(self._info.payload_schema.__contains__, keys):
+            self._remove_index(key)
+        if unindexed := set(keys).intersection(self._description.get(FIELDS) or {}):
+            set_description(self._server, self._collection, dict.fromkeys(unindexed), FIELDS)
+        if keys:
+            self._reload()
+
     def _add_unindexed(self, fields: Mapping[str, str]) -> None:
         if fields:
             set_description(self._server, self._collection, fields, FIELDS)
-            log.warning(
-                "The server allows %d payload indexes; filters on fields without one are slow or refused: %s.",
-                self.limits.indexes, ", ".join(sorted(fields)),
-            )  # fmt: skip
 
     def _index(self, key: str, kind: str) -> None:
         self._server.ask(lambda client: client.create_payload_index(self._collection, key, FIELD_INDEXES[kind], wait=True))
+
+    def _remove_index(self, key: str) -> None:
+        self._server.ask(lambda client: client.delete_payload_index(self._collection, key, wait=True))
 
     @cached_property
     def _info(self) -> models.CollectionInfo:

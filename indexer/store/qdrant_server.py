@@ -245,6 +245,9 @@ class ServerStore:
     def ensure_fields(self, fields: Mapping[str, str]) -> None:
         self._fields.ensure(fields)
 
+    def remove_fields(self, keys: Sequence[str]) -> None:
+        self._fields.remove(keys)
+
     def schema(self) -> dict[str, str]:
         return self._fields.schema()
 

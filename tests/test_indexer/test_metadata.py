@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.fakes.sounds import voice, write_sound
 from voxdex.encoders.tables import TableError
 from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.report import Progress
+from voxdex.indexer.store.base import MOST_TAGS
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.filter_parser import parse_filter
 
@@ -68,12 +70,37 @@ def test_metadata_of_recordings_that_failed(store, five_recordings, mini):
     assert metadata_by_name(store)["a.wav"] == {"speaker": "Anna", "year": 1999.0}
 
 
-def test_table_updates_only_what_it_names(store, five_recordings, mini):
+def test_a_corrected_table_is_followed(store, five_recordings, mini):
     index_paths(
-        [five_recordings], store, mini, write_sheet(five_recordings, "a.wav,Anna,1999", "b.wav,Bert,2001", "c.wav,Carl,1970")
+        [five_recordings],
+        store,
+        mini,
+        write_sheet(five_recordings, "a.wav,Anna,1999", "b.wav,Bert,ca. 1950", "c.wav,Carl,1970"),
     )
-    index_paths([five_recordings], store, mini, write_sheet(five_recordings, "a.wav,Ann,", "b.wav,,"))
-    assert without_empty(metadata_by_name(store)) == {"a.wav": {"speaker": "Ann"}, "c.wav": {"speaker": "Carl", "year": 1970.0}}
+    assert store.schema()["metadata.year"] == "text"
+    index_paths([five_recordings], store, mini, write_sheet(five_recordings, "a.wav,Ann,", "b.wav,,1950"))
+    assert without_empty(metadata_by_name(store)) == {"a.wav": {"speaker": "Ann"}, "b.wav": {"year": 1950.0}}
+    assert store.schema()["metadata.year"] == "number"
+    [hit] = store.query(np.ones(mini.card.dimension, np.float32), 99, parse_filter("year<1960"))
+    assert hit.payload["metadata"] == {"year": 1950.0}
+    index_paths([five_recordings], store, mini, write_sheet(five_recordings, "a.wav,Ann,", "b.wav,Bert,"))
+    assert "metadata.year" not in store.schema() and store.schema()["metadata.speaker"] == "text"
+
+
+def test_kinds_of_columns_hold_for_the_recordings_of_all_tables(store, five_recordings, mini):
+    for name in "ab":
+        (five_recordings / name).mkdir()
+        shutil.move(five_recordings / f"{name}.wav", five_recordings / name)
+    index_paths([five_recordings / "a"], store, mini, write_sheet(five_recordings, "a.wav,Anna,1999"))
+    index_paths([five_recordings / "b"], store, mini, write_sheet(five_recordings, "b.wav,Bert,unknown"))
+    assert without_empty(metadata_by_name(store)) == {
+        "a.wav": {"speaker": "Anna", "year": "1999"},
+        "b.wav": {"speaker": "Bert", "year": "unknown"},
+    }
+    index_paths([five_recordings / "b"], store, mini, write_sheet(five_recordings, "b.wav,Bert,2001"))
+    assert without_empty(metadata_by_name(store))["a.wav"] == {"speaker": "Anna", "year": 1999.0}
+    [hit] = store.query(np.ones(mini.card.dimension, np.float32), 99, parse_filter("year>2000"))
+    assert hit.payload["metadata"]["speaker"] == "Bert"
 
 
 def test_metadata_is_updated_without_embedding(store, three_recordings, mini, tmp_path):
@@ -86,7 +113,7 @@ def test_metadata_is_updated_without_embedding(store, three_recordings, mini, tm
     report = index_paths([three_recordings], store, mini, read_metadata(catalogue))
     assert (report.unchanged, report.stages.embed) == (3, 0.0)
     found = {Path(p["recording"]).name: p["metadata"] for p in store.payloads("clip", ["recording", "metadata"])}
-    assert found["a.wav"] == {"speaker": "Annegret"} and found["b.flac"] == {"speaker": "Ben"}
+    assert found["a.wav"] == {"speaker": "Annegret"} and found["b.flac"] == {}
     assert report.unmatched_metadata == 0
 
 
@@ -107,17 +134,88 @@ def test_unusual_metadata_tables(store, three_recordings, mini, tmp_path):
     assert found("shelf!=0012") == {"b.flac", "long.wav"}
 
 
-def test_numbers_of_a_later_table_in_a_column_of_text_are_text(store, three_recordings, mini, tmp_path):
-    catalogue = tmp_path / "catalogue.csv"
-    for cell, found in (("0012", "0012"), ("7", "7"), ("2.5", "2.5")):
-        catalogue.write_text(f"path,shelf\naudio/a.wav,{cell}\n")
-        index_paths([three_recordings], store, mini, read_metadata(catalogue))
-        for text in (f"shelf={found}", f"shelf~{found[:3]}*"):
-            [hit] = store.query(np.ones(mini.card.dimension, np.float32), 99, parse_filter(text))
-            assert hit.payload["metadata"] == {"shelf": found}
-    assert index_paths([three_recordings], store, mini, read_metadata(catalogue)).unchanged == 3 and store.cache_get(
-        "statistics"
-    )
+@pytest.mark.parametrize(
+    ("cells", "kind", "values"),
+    [
+        (["1950", "-2.5"], "number", [1950.0, -2.5]),
+        (["3,5", "1950"], "number", [3.5, 1950.0]),
+        (["1,500", "2"], "text", ["1,500", "2"]),
+        (["0012", "7"], "text", ["0012", "7"]),
+        (["2019-05-31", "2019-06-01"], "date", ["2019-05-31", "2019-06-01"]),
+        (["31.5.2019", "1.06.2019"], "date", ["2019-05-31", "2019-06-01"]),
+        (["31/05/2019", "01/06/2019"], "date", ["2019-05-31", "2019-06-01"]),
+        (["05/31/2019", "06/01/2019"], "date", ["2019-05-31", "2019-06-01"]),
+        (["04/05/2019", "06/01/2019"], "text", ["04/05/2019", "06/01/2019"]),
+        (["2019/5/31", "2019/06/01"], "date", ["2019-05-31", "2019-06-01"]),
+        (["31 May 2019", "1 Jun 2019"], "date", ["2019-05-31", "2019-06-01"]),
+        (["31.5.2019", "unknown"], "text", ["31.5.2019", "unknown"]),
+    ],
+)
+def test_kinds_of_columns(tmp_path, cells, kind, values):
+    (tmp_path / "sheet.csv").write_text("path;x\n" + "".join(f"{i}.wav;{cell}\n" for i, cell in enumerate(cells)))
+    read = read_metadata(tmp_path / "sheet.csv")
+    assert (read.kinds, [row["x"] for row in read.rows.values()]) == ({"x": kind}, values)
+
+
+def test_dates_of_workbooks(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl comes with the excel extra")
+    book = openpyxl.Workbook()
+    for row in (("Path", "Recorded"), ("a.wav", datetime(2019, 5, 31)), ("b.wav", datetime(2019, 6, 1))):
+        book.active.append(row)
+    book.save(tmp_path / "sheet.xlsx")
+    read = read_metadata(tmp_path / "sheet.xlsx")
+    assert read.kinds == {"Recorded": "date"} and read.of("/audio/a.wav") == {"Recorded": "2019-05-31"}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_separators_and_encodings(tmp_path, separator, encoding):
+    lines = [["PATH ", "speaker", "a note"], [" Jürgen.wav", "Jürgen  Müller ", ' "x' + separator + 'y" '], ["b.wav", "", ""]]
+    (tmp_path / "sheet.csv").write_bytes("\r\n".join(map(separator.join, lines)).encode(encoding))
+    read = read_metadata(tmp_path / "sheet.csv")
+    assert read.of("/archive/Jürgen.wav") == {"speaker": "Jürgen  Müller", "a note": f"x{separator}y"}
+    assert read.of("/archive/Ju\u0308rgen.wav") == read.of("/archive/Jürgen.wav")  # as macOS writes it
+    assert read.of("/archive/b.wav") == {}
+
+
+def test_what_a_table_lacks_is_said(tmp_path):
+    (tmp_path / "sheet.csv").write_bytes("path,speaker\na.wav,Müller\n".encode("cp1252"))
+    with pytest.raises(TableError, match=r"is not in UTF-8 \(line 2 has the byte fc\)"):
+        read_metadata(tmp_path / "sheet.csv")
+    (tmp_path / "sheet.csv").write_text("filename;speaker\na.wav;Anna\n")
+    with pytest.raises(TableError, match="has no column 'path' that names the recordings; it has: filename, speaker"):
+        read_metadata(tmp_path / "sheet.csv")
+
+
+def test_every_path_of_a_content_is_found(store, three_recordings, mini, tmp_path):
+    (three_recordings / "tapes").mkdir()
+    shutil.copy(three_recordings / "a.wav", three_recordings / "tapes" / "Ju\u0308rgen 1.wav")
+    index_paths([three_recordings], store, mini)
+
+    def found(text):
+        hits = store.query(np.ones(mini.card.dimension, np.float32), 99, parse_filter(text))
+        return {Path(hit.payload["recording"]).name for hit in hits}
+
+    first, other = found("path~a.wav"), found("path~tapes/*")
+    assert first == other and len(first) == 1
+    assert found("path~jürgen") == found('path~"jürgen ?.wav"') == found("path~tapes*1.wav") == first
+    full = three_recordings / "tapes" / "Ju\u0308rgen 1.wav"
+    assert found(f'path="{full}"') == found(f"path={three_recordings / 'a.wav'}") == first
+    assert found("path~a.wav*1.wav") == found("path~tapes*a.wav") == set()  # parts of different paths
+    assert found("not path~tapes") == {"b.flac", "long.wav"}
+    (three_recordings / "tapes" / "Ju\u0308rgen 1.wav").unlink()
+    index_paths([three_recordings], store, mini, prune=True)
+    assert found("path~tapes") == set() and found("path~a.wav") == {"a.wav"}
+
+
+def test_only_common_tags_have_an_index(store, three_recordings, mini):
+    fields = {f"tags.name{i}": "text" for i in range(100)}
+    store.ensure_fields(fields)
+    assert fields.keys() <= store.schema().keys()
+    index_paths([three_recordings], store, mini)
+    [deferred] = (json.loads(file.read_text()) for file in store.folder.glob("shard-*/fields.json"))
+    assert len(fields.keys() - deferred.keys()) == MOST_TAGS
+    assert store.query(np.ones(mini.card.dimension, np.float32), 9, parse_filter("name99=x")) == []
 
 
 def test_copies_with_different_metadata(store, three_recordings, mini, tmp_path):
