@@ -1,5 +1,6 @@
-"""Commands for an existing index: reindex, status, export-vectors, push, pull."""
+"""Commands for an existing index: reindex, status, check, export-vectors, push, pull."""
 
+import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -14,19 +15,23 @@ from voxdex.commands.options import (
     as_json,
     at_index,
     device_option,
+    exit_with_failures,
     index_option,
     server_options,
 )
 from voxdex.encoders.model import open_model
+from voxdex.indexer.integrity import CheckReport, check_index
 from voxdex.indexer.location import (
     RUN_PATIENCE,
     IndexLocation,
     LocalIndex,
     ServerIndex,
     index_folder,
+    open_index,
+    open_phonetic_encoder,
     phonetic_space,
 )
-from voxdex.indexer.maintenance import copy_index, export_vectors, rebuild_index
+from voxdex.indexer.maintenance import copy_index, export_vectors, rebuild_index, repair_index
 from voxdex.indexer.statistics import index_statistics
 from voxdex.indexer.store.base import StoreError
 
@@ -106,6 +111,58 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
         for failure in failures:
             print_note(f"{kind}: {failure.path}: {failure.reason}.")
     return None
+
+
+@click.command()
+@at_index(writes=True)
+@click.option("--hash", "hashed", is_flag=True, help="Also read every file, and compare its content with what was indexed.")
+@click.option("--repair", is_flag=True, help="Delete broken recordings, and embed them again from their files.")
+@vad_option
+@device_option
+@as_json
+def check(location: IndexLocation, hashed: bool, repair: bool, no_vad: bool, device: str, json_output: bool) -> None:
+    """Check an index: its clips, its fields, and the files it is of.
+
+    Exit status: 0 if all is well, 1 if something is broken or a file has changed.
+
+    \b
+    voxdex check
+    voxdex check --repair
+    """
+    with location.read() as store:
+        report = check_index(store, hashed=hashed)
+    if repair and not report.is_sound:
+        store, encoder = open_index(location, device=device)
+        with store, tracked_progress(location, partial(announce_model, encoder)) as (on_progress, should_stop):
+            repaired = repair_index(
+                store, encoder, report,
+                phonetic_model=open_phonetic_encoder(store, device), vad=not no_vad,
+                on_progress=on_progress, should_stop=should_stop,
+            )  # fmt: skip
+            left = check_index(store, hashed=hashed)
+        print_note(f"{len(report.broken)} recordings were broken, {repaired.indexed} of them are embedded again.")
+        report = left
+    if json_output:
+        print_json(asdict(report) | {"broken": [asdict(failure) for failure in report.broken.values()]})
+    else:
+        print_lines(check_lines(report))
+    failed = [asdict(failure) for failure in (*report.broken.values(), *report.changed)]
+    exit_with_failures(True, failed)
+    if report.fields:
+        sys.exit(1)
+
+
+def check_lines(report: CheckReport) -> dict[str, str]:
+    """Return the rows of a check's table."""
+    repair = ": voxdex check --repair embeds them again"
+    lines = {
+        "recordings": f"{report.recordings}, {len(report.broken)} broken{repair if report.broken else ''}",
+        "clips": str(report.clips),
+        "files": f"{len(report.changed)} gone or changed" + (": voxdex index follows them" if report.changed else ""),
+    }
+    if report.fields:
+        lines["fields"] = f"{', '.join(report.fields)} cannot be named in filters: voxdex check --repair mends that"
+    return lines
 
 
 @click.command("export-vectors")

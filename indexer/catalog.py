@@ -3,13 +3,14 @@
 A catalog decides and a writer stores: the methods change the catalog in memory and note what the store must change.
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.scan import FileState, is_gone
-from voxdex.indexer.store.base import KIND, PHONETIC, RECORDING, Payload, Store
+from voxdex.indexer.store.base import CLIP, KIND, PHONETIC, RECORDING, Payload, Store
 from voxdex.indexer.store.patterns import COPIES, PATH
 
 COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", "origin", "damage")
@@ -45,6 +46,10 @@ class Catalog:
     A content is stored once: the point of its recording lists all its files, and its clips name the first one. A content whose
     last file is gone, or has another content now, is an orphan; it can be used again until the run that orphaned it ends.
 
+    `broken` are the contents whose clips are not those that were stored, as after a kill in the middle of a long recording or a
+    damage of the store. They count as unknown, and are to be deleted. On a server, where another run may be writing them, they
+    are not looked for.
+
     Args:
         store: the index.
         phonetic: required phonetic space; "" for that of the store, if it has one.
@@ -58,7 +63,11 @@ class Catalog:
         self._phonetic = phonetic or (store.phonetic.space if store.phonetic else "")
         self._retried: set[str] = set()
         self._changed: dict[str, None] = {}
-        for content, files, *rest in store.cache_get(CACHE) or map(_row, store.payloads(RECORDING, KEYS)):
+        self.broken: frozenset[str] = frozenset()
+        rows = store.cache_get(CACHE) or list(map(_row, store.payloads(RECORDING, KEYS)))
+        if not (store.is_shared or _agrees(rows, store)):
+            rows, self.broken = _sound_rows(store)
+        for content, files, *rest in rows:
             entry = self._entries[content] = Entry(list(map(FileState._make, files)), *rest)
             if retry_failed and entry.failure:
                 self._retried.add(content)
@@ -122,6 +131,10 @@ class Catalog:
     def has_clips(self, path: str) -> bool:
         """Return whether a file is indexed and did not fail."""
         return path in self._content_of and not self.failure_of(path)
+
+    def has_content(self, content: str) -> bool:
+        """Return whether the store has points of a content, in whatever state."""
+        return content in self._entries or content in self.broken
 
     def holds(self, content: str) -> bool:
         """Return whether a content is indexed, under any path, with the required phonetic embeddings."""
@@ -224,6 +237,19 @@ class Catalog:
         if metadata and entry.files and not entry.shown_metadata:
             entry.metadata[entry.files[0].path] = metadata
         self._changed[content] = None
+
+
+def _agrees(rows: Sequence[Sequence[Any]], store: Store) -> bool:
+    """Return whether a store has as many recordings and clips as the rows of a catalog say."""
+    return store.count(RECORDING) == len(rows) and store.count(CLIP) == sum(row[-1]["clips"] or 0 for row in rows)
+
+
+def _sound_rows(store: Store) -> tuple[list[tuple[Any, ...]], frozenset[str]]:
+    """Return the rows of the recordings that have all their clips, and the other contents."""
+    rows = list(map(_row, store.payloads(RECORDING, KEYS)))
+    clips = Counter(payload["content"] for payload in store.payloads(CLIP, ["content"]))
+    sound = [row for row in rows if clips[row[0]] == (row[-1]["clips"] or 0)]
+    return sound, frozenset(row[0] for row in rows).union(clips).difference(row[0] for row in sound)
 
 
 def _row(payload: Payload) -> tuple[Any, ...]:

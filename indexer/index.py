@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.model import Model
@@ -15,14 +16,14 @@ from voxdex.indexer.pipeline.local import embed_locally
 from voxdex.indexer.report import IndexReport, Progress, RunStatistics
 from voxdex.indexer.scan import ScanResult, is_gone, lies_under
 from voxdex.indexer.statistics import cache_statistics
-from voxdex.indexer.store.base import Store
+from voxdex.indexer.store.base import CLIP, RECORDING, Store
 from voxdex.indexer.writer import Writer
 
 FLUSH_SECONDS = 10.0
 """Time between flushes to disk, and so the work that a power cut may cost."""
 MOST_PRUNED = 0.5
 """Maximum fraction of a root's recordings that is dropped without --prune=all."""
-UP_TO_DATE = "settled-{:.16}"
+UP_TO_DATE, FIELDS = "up-to-date-{:.16}", "fields"
 """Name of the cached failures of a scan that needed no work, by the scan's digest."""
 
 
@@ -72,9 +73,11 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
         return statistics.report(store.space, scan.ignored)
 
     catalog = Catalog(store, retry_failed=retry_failed)
+    store.ensure_fields(store.cache_get(FIELDS) or {})  # where the engine has lost some
     if metadata:
         metadata = catalog.join_metadata(metadata, scan.recordings)
     writer = Writer(store, catalog, metadata, statistics)
+    writer.delete_broken()
     statistics.failed += scan.failed + _absent_roots(scan, catalog, prune=prune)
     statistics.total = len(scan.recordings) + len(statistics.failed)
 
@@ -121,16 +124,24 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
 
 def _failures_if_up_to_date(scan: ScanResult, store: Store) -> list[Failure] | None:
     """Return the failures of a scan that a former run found up to date; None where anything has changed since."""
-    failed = None if scan.absent or scan.failed else store.cache_get(UP_TO_DATE.format(scan.digest()))
-    return None if failed is None else [Failure(*failure) for failure in failed]
+    known = None if scan.absent or scan.failed else store.cache_get(UP_TO_DATE.format(scan.digest()))
+    if not known or known["points"] != [store.count(RECORDING), store.count(CLIP)] or known["fields"] != store.schema():
+        return None
+    return [Failure(*failure) for failure in known["failures"]]
 
 
 def _save_caches(scan: ScanResult, store: Store, catalog: Catalog, *, is_complete: bool) -> None:
-    """Cache the catalog, the statistics and, if nothing is missing or unknown, that the scan is up to date."""
+    """Cache the catalog, the fields, the statistics and, if nothing is missing or unknown, that the scan is up to date."""
     catalog.save_cache()
+    store.cache_put(FIELDS, store.schema)
     cache_statistics(store, catalog)
+
+    def state() -> dict[str, Any]:
+        points = [store.count(RECORDING), store.count(CLIP)]
+        return {"failures": catalog.failures(scan.recordings), "points": points, "fields": store.schema()}
+
     if is_complete and all(file and catalog.knows(file) for file in scan.recordings.values()):
-        store.cache_put(UP_TO_DATE.format(scan.digest()), lambda: catalog.failures(scan.recordings))
+        store.cache_put(UP_TO_DATE.format(scan.digest()), state)
 
 
 def _absent_roots(scan: ScanResult, catalog: Catalog, *, prune: bool) -> list[Failure]:

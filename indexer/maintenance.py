@@ -1,4 +1,4 @@
-"""Maintenance of an index: rebuild it with another model, copy it, export its vectors."""
+"""Maintenance of an index: rebuild it with another model, repair it, copy it, export its vectors."""
 
 import json
 from collections.abc import Callable
@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from voxdex.encoders.model import Model
+from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.indexer.calibration import read_calibration, write_calibration
 from voxdex.indexer.catalog import Catalog
 from voxdex.indexer.index import MOST_PRUNED, index
+from voxdex.indexer.integrity import CheckReport
 from voxdex.indexer.location import IndexLocation, model_reference, open_phonetic_encoder
 from voxdex.indexer.metadata import stored_metadata
 from voxdex.indexer.report import IndexReport, Progress
 from voxdex.indexer.scan import FileState, ScanResult, is_gone
 from voxdex.indexer.statistics import cache_statistics
-from voxdex.indexer.store.base import CLIP, KIND, RECORDING, PhoneticSpace, Store, StoreError
+from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Payload, PhoneticSpace, Store, StoreError
 
 VECTOR_SUFFIXES = (".npz", ".parquet")
 
@@ -116,6 +118,49 @@ def _drop_others(store: Store, scan: ScanResult) -> None:
             catalog.remove_path(path)
     for where, changes in catalog.take_changes():
         store.set_payload(where, changes)
+
+
+def repair_index(
+    store: Store,
+    model: Model,
+    report: CheckReport,
+    *,
+    phonetic_model: PhoneticModel | None = None,
+    vad: bool = True,
+    on_progress: Callable[[Progress], object] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> IndexReport:
+    """Delete the broken recordings of a check, and embed again those whose files are there.
+
+    Args:
+        store: the index.
+        model: its model.
+        report: result of check_index.
+        phonetic_model: the index's phonetic model, if it has one.
+        vad: make clips of speech only; otherwise of all sound.
+        on_progress, should_stop: see `index`.
+
+    Raises:
+        StoreError: the engine fails; what was stored before is kept.
+    """
+    files = [path for payload in store.payloads(RECORDING, ("content", "files")) for path in _files_of(payload, report)]
+    files += [failure.path for failure in report.broken.values() if failure.path not in files]
+    store.ensure_fields(report.fields)
+    metadata = stored_metadata(store)
+    for content in report.broken:
+        store.delete({"content": content})
+    scan = ScanResult([])
+    for path in filter(None, files):
+        scan.add(path, partial(FileState.of, path))
+    return index(
+        scan, store, model, metadata,
+        phonetic_model=phonetic_model, vad=vad, retry_failed=True, on_progress=on_progress, should_stop=should_stop,
+    )  # fmt: skip
+
+
+def _files_of(payload: Payload, report: CheckReport) -> list[str]:
+    """Return the files of a recording that is broken."""
+    return [path for path, *_ in payload.get("files") or ()] if payload["content"] in report.broken else []
 
 
 @dataclass

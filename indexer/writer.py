@@ -1,5 +1,6 @@
 """The writer of an index: stores each recording once all of its clips are embedded, as the catalog decides."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -28,6 +29,8 @@ from voxdex.indexer.store.base import (
 )
 from voxdex.indexer.store.filters import key_in
 from voxdex.indexer.store.patterns import COPIES
+
+log = logging.getLogger("voxdex")
 
 
 class Writer:
@@ -91,6 +94,13 @@ class Writer:
         self._store.remove_fields([key for key, kind in kinds.items() if schema.get(key, kind) != kind])
         self._store.ensure_fields(kinds)
 
+    def delete_broken(self) -> None:
+        """Delete the contents that lack clips, or have too many: those that still have a file are embedded again."""
+        for content in sorted(self._catalog.broken):
+            self._store.delete({"content": content})
+        if self._catalog.broken:
+            log.warning("%d recordings had lost some of their clips, and are embedded again.", len(self._catalog.broken))
+
     def delete_orphans(self) -> None:
         """Delete the contents that no file has any more."""
         for content in self._catalog.orphans:
@@ -127,6 +137,8 @@ class Writer:
         self._ensure_fields(summary, clips)
         recording = self._recording_point(done, summary, clips)
         try:
+            if self._catalog.has_content(done.content):  # its former clips may have other times
+                self._store.delete({"content": done.content})
             self._store.upsert([*(self._clip_point(done, summary, clip) for clip in clips), recording])
         except PointError as error:
             return self._fail(done, replace(summary, failure=str(error), is_passing=True))

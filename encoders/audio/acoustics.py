@@ -74,6 +74,12 @@ def measure(samples: np.ndarray) -> AcousticMeasures:
     return AcousticMeasures(**{name: _finite(value) for name, value in measured.items()})
 
 
+def voiced_fraction(samples: np.ndarray) -> float:
+    """Return the fraction of a sound, 0 to 1, that has a pitch: float32 [samples], mono, 16 kHz."""
+    octaves = _pitch(_power(samples))
+    return float(np.mean(~np.isnan(octaves))) if len(octaves) else 0.0
+
+
 def _finite(value: float | None) -> float | None:
     """Round a measure to two decimals; None if it is not finite, which an index cannot store."""
     return None if value is None or not math.isfinite(value) else round(value, 2)

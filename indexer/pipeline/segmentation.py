@@ -1,10 +1,12 @@
 """Segmentation of a recording into clips of speech: cut at pauses, without silence, noise and music."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import webrtcvad
 
+from voxdex.encoders.audio.acoustics import voiced_fraction
 from voxdex.encoders.audio.track import SAMPLE_RATE, Hole
 from voxdex.encoders.audio.vad import CHUNK, SPEECH, SileroVad
 from voxdex.indexer.pipeline.clips import Clip, clip_at
@@ -27,6 +29,10 @@ SPEECH_FRACTION = 0.08
 """Minimum fraction of speech in a clip. Instruments that sing pass for speech now and then."""
 CERTAIN, RUN = 0.9, 8
 """Speech probability and number of consecutive chunks (a quarter of a second) that are sufficient by themselves."""
+FAINT, FAINT_FRACTION, VOICED_FRACTION = 0.15, 0.1, 0.25
+"""A clip is whispered speech if at least FAINT_FRACTION of its chunks have the speech probability FAINT, and at most
+VOICED_FRACTION of it is voiced. Silero VAD hears few whispers: of 166 recordings of real ones 55 % have clips without this
+rule, and 77 % with it. Of 1,264 stretches of music and noises (games' sounds, with cries) 5.0 % pass without it, 6.5 % with."""
 LEAD_FRAMES, LEAD_LEVEL = 15, 0.1
 """A clip whose first frames (0.45 s) are all below this part of its loudest frame is looked through for noise before speech."""
 QUIETEST = 5e-4
@@ -38,8 +44,8 @@ PEAK_DECAY = 0.97
 class SpeechClips:
     """Segments a recording, block by block, into clips with speech.
 
-    The WebRTC detector marks possible speech and pauses; Silero VAD then confirms that a clip has speech. At most one clip and
-    one block are held in memory.
+    The WebRTC detector marks possible speech and pauses; Silero VAD then confirms that a clip has speech, or a whisper. At most
+    one clip and one block are held in memory.
 
     Args:
         clip_seconds: maximum length of a clip.
@@ -105,41 +111,43 @@ class SpeechClips:
         begin, end = max(0, voiced[0] - margin), voiced[-1] + 1 + margin
         samples = np.concatenate(frames[begin:end])
         sustained, until = _longest(active)
-        if self._is_speech(samples, (min(sustained + SETTLING_FRAMES, until - 1) - begin) * FRAME):
-            lead = self._lead(samples, margin * FRAME)
+        if least := self._speech_probability(samples, (min(sustained + SETTLING_FRAMES, until - 1) - begin) * FRAME):
+            lead = self._lead(samples, margin * FRAME, least)
             self.non_speech_seconds += lead / SAMPLE_RATE
             yield clip_at(start + int(begin) * FRAME + lead, samples[lead:])
         else:
             self.non_speech_seconds += len(samples) / SAMPLE_RATE
 
-    def _lead(self, samples: np.ndarray, margin: int) -> int:
+    def _lead(self, samples: np.ndarray, margin: int, least: float) -> int:
         """Return how many samples of noise a clip of speech begins with, less a margin; 0 for a short lead.
 
-        The WebRTC detector takes the noise of a room for possible speech until it has heard something louder.
+        Speech begins with a chunk of the probability `least`. The WebRTC detector takes the noise of a room for possible speech
+        until it has heard something louder.
         """
         levels = np.sqrt(np.square(samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1))
         if len(levels) <= LEAD_FRAMES or levels[:LEAD_FRAMES].max() > LEAD_LEVEL * levels.max():
             return 0
         louder = samples * (0.5 / max(QUIETEST, np.abs(samples).max()))
-        speech = (place for place, probability in enumerate(self._vad.probabilities(louder)) if probability >= SPEECH)
+        speech = (place for place, probability in enumerate(self._vad.probabilities(louder)) if probability >= least)
         lead = max(0, next(speech, 0) * CHUNK - margin) // FRAME * FRAME
         return lead if lead >= LEAD_FRAMES * FRAME else 0
 
-    def _is_speech(self, samples: np.ndarray, start: int) -> bool:
-        """Return whether a clip has speech: soon after `start` (in samples), or in the whole clip."""
+    def _speech_probability(self, samples: np.ndarray, start: int) -> float:
+        """Return from which probability on the chunks of a clip are speech, FAINT in a whisper; 0 where it has no speech.
+
+        The clip is heard soon after `start`, in samples, and where that does not decide it, as a whole.
+        """
         louder = samples * (0.5 / max(QUIETEST, np.abs(samples).max()))
         enough = max(2, SPEECH_FRACTION * len(samples) / CHUNK)
-        return self._has_speech(louder[start : start + FIRST_CHUNKS * CHUNK], enough) or self._has_speech(louder, enough)
-
-    def _has_speech(self, samples: np.ndarray, enough: float) -> bool:
-        """Return whether at least `enough` chunks are speech, or RUN consecutive ones certainly are."""
-        count, run = 0, 0
-        for probability in self._vad.probabilities(samples):
-            count += probability >= SPEECH
-            run = run + 1 if probability >= CERTAIN else 0
-            if count >= enough or run >= RUN:
-                return True
-        return False
+        for part in (louder[start : start + FIRST_CHUNKS * CHUNK], louder):
+            heard, run = Counter[float](), 0
+            for probability in self._vad.probabilities(part):
+                heard.update(least for least in (SPEECH, FAINT) if probability >= least)
+                run = run + 1 if probability >= CERTAIN else 0
+                if heard[SPEECH] >= enough or run >= RUN:
+                    return SPEECH
+        is_whisper = heard[FAINT] >= max(2, FAINT_FRACTION * len(samples) / CHUNK)
+        return FAINT if is_whisper and voiced_fraction(samples) <= VOICED_FRACTION else 0.0
 
 
 class _Detector:

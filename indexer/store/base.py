@@ -230,6 +230,9 @@ class Store(Protocol):
     adds_phonetic: bool
     """Whether phonetic vectors can be added to the clips of an existing index."""
 
+    is_shared: bool
+    """Whether several runs may write the index at the same time."""
+
     @property
     def versions(self) -> Mapping[str, str]:
         """Versions of the engine and its client, by name."""

@@ -87,6 +87,7 @@ class EdgeStore:
     """
 
     adds_phonetic = True
+    is_shared = False
     versions: Mapping[str, str] = {"qdrant-edge": version("qdrant-edge-py")}
 
     def __init__(self, folder: Path, description: Description, lock: FileLock | None) -> None:

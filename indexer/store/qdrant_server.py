@@ -85,6 +85,7 @@ class ServerStore:
 
     adds_phonetic = False
     """Whether phonetic vectors can be added to existing clips; on a server they are fixed when a collection is created."""
+    is_shared = True
 
     def __init__(self, server: QdrantConnection, name: str, collection: str, description: Payload) -> None:
         self._server, self.name, self._collection = server, name, collection
