@@ -28,7 +28,7 @@ from voxdex.encoders.audio.container import Origin
 from voxdex.encoders.machine import peak_memory
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import default_model
-from voxdex.encoders.zero_shot import Prediction, supported_attributes
+from voxdex.encoders.zero_shot import Prediction, heard_attributes
 from voxdex.indexer.index import index as index_archive
 from voxdex.indexer.location import IndexLocation, LocalIndex, ServerIndex
 from voxdex.indexer.metadata import Metadata
@@ -101,7 +101,7 @@ class SyntheticBackend:
     """An EmbedBackend that makes one clip of each recording, with random predictions and measures, without reading it."""
 
     def __init__(self, model: Model, real: np.ndarray) -> None:
-        self._real, self._attributes = real, supported_attributes(model)
+        self._real, self._attributes = real, heard_attributes(model.card)
 
     def __call__(self, job: EmbedJob) -> Iterator[list[EmbedEvent]]:
         paths = job.paths

@@ -40,9 +40,9 @@ def print_hits(hits: Sequence[Hit]) -> None:
     columns += ["spoken at"] if has_spoken else []
     columns = ["#", "score", "percentile", *columns, "predicted", "clip"]
     rows = []
-    yes, no = ("✓", "✗") if can_print("✓✗") else ("yes", "no")
+    marks = {True: "✓", False: "✗", None: "?"} if can_print("✓✗") else {True: "yes", False: "no", None: "?"}
     for hit in hits:
-        cells = [", ".join(f"{term} {yes if matched else no}" for term, matched in hit.matched.items())] if has_terms else []
+        cells = [", ".join(f"{term} {marks[matched]}" for term, matched in hit.matched.items())] if has_terms else []
         cells += [_spoken_at(hit)] if has_spoken else []
         percentile = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
         duplicates = f" (+{hit.duplicates} alike)" if hit.duplicates else ""

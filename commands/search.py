@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from voxdex.commands.console import print_json
+from voxdex.commands.console import print_json, print_note
 from voxdex.commands.hit_table import copy_hits, play_hits, print_facet, print_hits, save_hits, save_labels
 from voxdex.commands.options import Fraction, as_json, at_index, exit_with_failures, language_option, show_licence_once
 from voxdex.commands.output import RowsFile
@@ -20,6 +20,7 @@ from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import ClipId, Hit, QuerySpec, Sound
 from voxdex.search.query_parser import parse_query, parse_sound
+from voxdex.search.understanding import query_notes
 
 LAST_SEARCH = "last-search.json"
 """File in the user's data folder: clip ids of the last search's hits, by rank."""
@@ -96,10 +97,13 @@ def search(
         show_licence_once(model.card)
         hits = search_index(query, store, model)
         facets = count_facets(spec.facets, hits, store, query.where)
+    notes = query_notes(query, model.card)
     remember_hits(hits)
     if json_output:
-        print_json(search_document(spec, hits, facets))
+        print_json(search_document(spec, hits, facets, notes))
     else:
+        for note in notes:
+            print_note(note)
         print_hits(hits)
         for facet in facets:
             print_facet(facet)

@@ -1,7 +1,8 @@
 """Attributes of voices, their labels, the words for each label, and prompt templates (attributes.toml, compounds.toml)."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from string import Formatter
@@ -45,6 +46,10 @@ class Attribute:
     exclusive: bool = True
     centred: bool = False
     unremarkable: str = ""
+
+    def restricted_to(self, names: Collection[str]) -> "Attribute":
+        """Return the attribute with the labels of these names only."""
+        return replace(self, labels=tuple(label for label in self.labels if label.name in names))
 
     def find(self, word: str) -> Label | None:
         """Return the label of that name, or else the only label that has the word: "joy" finds happy."""

@@ -81,10 +81,14 @@ def logit_scale(card: ModelCard, attribute: str) -> float:
     return card.scales.get(attribute, card.logit_scale)
 
 
-def supported_attributes(model: Model) -> list[Attribute]:
-    """Return the exclusive attributes that a model was evaluated on; all of them for a model that never was."""
+def heard_attributes(card: ModelCard) -> list[Attribute]:
+    """Return the exclusive attributes of which a model hears labels, with these labels; all, for a model never evaluated."""
     exclusive = [attribute for attribute in load_attributes().values() if attribute.exclusive]
-    return [attribute for attribute in exclusive if attribute.name in model.card.scales] or exclusive
+    supported = [attribute for attribute in exclusive if attribute.name in card.scales] or exclusive
+    if not card.hears:
+        return supported
+    heard = [attribute.restricted_to(card.hears.get(attribute.name, ())) for attribute in supported]
+    return [attribute for attribute in heard if len(attribute.labels) > 1]
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ PLAIN = Calibration({})
 
 
 class AttributeTagger:
-    """Predicts a label of every attribute that the model supports.
+    """Predicts a label of every attribute that the model hears.
 
     Args:
         model: embeds the prompts.
@@ -126,7 +130,7 @@ class AttributeTagger:
 
     def __init__(self, model: Model, calibration: Calibration = PLAIN) -> None:
         self._card, self.calibration = model.card, calibration
-        self._attributes = supported_attributes(model)
+        self._attributes = heard_attributes(model.card)
         self._labels = [
             classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
         ]

@@ -11,7 +11,7 @@ from voxdex.encoders.attributes import Attribute, load_attributes
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.errors import short
 from voxdex.encoders.model import Model
-from voxdex.encoders.zero_shot import archive_offsets, classifier, logit_scale, probabilities, supported_attributes
+from voxdex.encoders.zero_shot import archive_offsets, classifier, heard_attributes, logit_scale, probabilities
 from voxdex.indexer.calibration import SAMPLE_CLIPS
 from voxdex.indexer.store.base import CLIP, KIND, Store
 from voxdex.search.caption_parser import has_words
@@ -116,7 +116,7 @@ def label_sets(
     Raises:
         QueryError, TextError: see label_set.
     """
-    names = attributes or (["label"] if labels else [attribute.name for attribute in supported_attributes(model)])
+    names = attributes or (["label"] if labels else [attribute.name for attribute in heard_attributes(model.card)])
     return [label_set(model, name, labels, templates) for name in names]
 
 

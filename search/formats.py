@@ -39,13 +39,16 @@ def clip_name(number: int, clip: ClipRecord) -> str:
     return f"{number:02d} {short_name(clip.recording)} {clip.start:g}-{clip.end:g}"
 
 
-def search_document(spec: QuerySpec, hits: Sequence[Hit], facets: Sequence[Facet] = ()) -> dict[str, Any]:
-    """Build the JSON document of a search: the query, its hits, and the facets if there are any.
+def search_document(
+    spec: QuerySpec, hits: Sequence[Hit], facets: Sequence[Facet] = (), notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Build the JSON document of a search: the query, notes on it, its hits, and the facets if there are any.
 
     The query has the form that POST /api/search takes.
     """
     document = {
         "query": {"caption": spec.captions[0] if len(spec.captions) == 1 else None} | spec.document(),
+        "notes": list(notes),
         "hits": [asdict(hit) for hit in hits],
     }
     counts = {facet.field: {"hits": dict(facet.hits), "all": dict(facet.total)} for facet in facets}

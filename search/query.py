@@ -199,7 +199,8 @@ class Hit(ClipRecord):
 
     rank: from 1. score: ranking score; without spoken text, the cosine less the term penalty. cosine: with the query vector,
     -1 to 1. percentile: share of the archive's clips that score lower, 0 to 100. matched: for each term of the captions,
-    whether the clip matches it. duplicates: number of folded duplicates. spoken: location of the spoken text.
+    whether the clip matches it; None for a term that the model does not hear. duplicates: number of folded duplicates.
+    spoken: location of the spoken text.
 
     In a search for spoken text alone, the score is the match of `spoken`, and there is no cosine or percentile.
     """
@@ -208,7 +209,7 @@ class Hit(ClipRecord):
     score: float
     cosine: float | None
     percentile: float | None
-    matched: dict[str, bool]
+    matched: dict[str, bool | None]
     duplicates: int
     spoken: SpokenMatch | None = None
 

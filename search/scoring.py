@@ -7,7 +7,7 @@ negative log probability of the captions' terms in the clip.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -16,12 +16,13 @@ import numpy as np
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import check_text, in_one_line, short
 from voxdex.encoders.model import Model
-from voxdex.encoders.zero_shot import PLAIN, Calibration, class_vectors, logit_scale, probabilities, supported_attributes
+from voxdex.encoders.zero_shot import PLAIN, Calibration, class_vectors, heard_attributes, logit_scale, probabilities
 from voxdex.indexer.calibration import read_calibration
 from voxdex.indexer.store.base import Store
 from voxdex.search.caption_parser import CaptionTerm, ParsedCaption, parse_caption
 from voxdex.search.embed import embed_recording
 from voxdex.search.query import NEGATIVE_WEIGHT, ClipId, Direction, Query, QueryError, QueryInput, Sound
+from voxdex.search.understanding import is_known, known_term
 
 TERM_PENALTY = 2.0
 """Penalty per nat of -log p(term | clip), in standard deviations of the archive's cosines. Of the first ten held-out clips,
@@ -34,7 +35,7 @@ COHORT_CLIPS = 1000
 MIN_COHORT_CLIPS, MIN_STD = 20, 1e-3
 """Smallest cohort and smallest standard deviation for which scores are normalised."""
 UPPER_THIRD = 100 * 2 / 3
-"""Percentile from which on unknown words are matched."""
+"""Percentile from which on words that are no label are matched."""
 log = logging.getLogger("voxdex")
 
 LONG_SOUND = 3
@@ -92,8 +93,9 @@ class QueryScorer:
         self._cohort = cohort
         captions = {caption: _checked_caption(caption) for caption in _captions_of(query)}
         terms = _terms_of(query, captions)
-        supported = {attribute.name: attribute for attribute in supported_attributes(model)}
-        self._terms = [_restricted(term, supported) for term in terms]
+        supported = {attribute.name: attribute for attribute in heard_attributes(model.card)}
+        self._terms = [known_term(term, model.card) for term in terms]
+        self._unknown = {term.name for term in terms if not is_known(term, model.card)}
 
         names = {name for term in self._terms for name, _ in term.labels}
         self._labels = {name: [label.name for label in supported[name].labels] for name in names}
@@ -102,15 +104,15 @@ class QueryScorer:
         prompts = {
             name: [supported[name].prompts(label) for label in supported[name].labels] for name in names if name not in known
         }
-        unknown_words = [term.words for term in self._terms if not term.labels]
+        plain_words = [term.words for term in self._terms if not term.labels and term.name not in self._unknown]
 
         texts = [text for caption in captions.values() for text in _texts_of(caption)]
         texts += [prompt for labels in prompts.values() for label in labels for prompt in label]
-        vectors = embed_texts([*texts, *unknown_words], model)
+        vectors = embed_texts([*texts, *plain_words], model)
 
         known |= {name: class_vectors(labels, vectors) for name, labels in prompts.items()}
         self._label_vectors = {name: known[name] for name in names}
-        self._word_vectors = {words: vectors[words] for words in unknown_words}
+        self._word_vectors = {words: vectors[words] for words in plain_words}
         inputs = _Inputs({caption: _caption_vector(parsed, vectors) for caption, parsed in captions.items()}, model, store)
         self.target = _query_vector(query, inputs, cohort, model.card.dimension)
         self._std = cohort.std(self.target)
@@ -123,14 +125,15 @@ class QueryScorer:
         """Return the share of the archive that scores lower, in percent, [clips] -> [clips]."""
         return self._cohort.percentiles(self.scores, scores)
 
-    def matched(self, vectors: np.ndarray) -> list[dict[str, bool]]:
+    def matched(self, vectors: np.ndarray) -> list[dict[str, bool | None]]:
         """Return for each clip whether each term is matched, by the term's name, [clips, dimension] -> [clips].
 
-        A label is matched where it is the most probable of its attribute, unknown words in the upper third of the archive.
+        A label is matched where it is the most probable of its attribute; a word that the model hears beside labels, in the
+        upper third of the archive. None stands for a term that the model does not hear.
         """
         probs = self._probabilities(vectors)
-        rows = {term.name: self._is_met(term, vectors, probs) == term.affirmed for term in self._terms}
-        return [{name: bool(row[clip]) for name, row in rows.items()} for clip in range(len(vectors))]
+        rows = {term.name: self._is_matched(term, vectors, probs) for term in self._terms}
+        return [{name: None if row is None else bool(row[clip]) for name, row in rows.items()} for clip in range(len(vectors))]
 
     def _penalty(self, vectors: np.ndarray) -> np.ndarray:
         """Mean -log probability of the terms with labels, in nats, [clips, dimension] -> [clips]."""
@@ -143,13 +146,17 @@ class QueryScorer:
                 found.append(best if term.affirmed else 1 - best)
         return -np.log(np.array(found) + MIN_PROBABILITY).mean(axis=0) if found else np.zeros(len(vectors))
 
-    def _is_met(self, term: CaptionTerm, vectors: np.ndarray, probs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _is_matched(self, term: CaptionTerm, vectors: np.ndarray, probs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        if term.name in self._unknown:
+            return None
         if term.labels:
             best = {name: probs[name].argmax(axis=1) for name, _ in term.labels}
             combine = np.all if term.together else np.any
-            return combine([best[name] == self._labels[name].index(label) for name, label in term.labels], axis=0)
-        word = self._word_vectors[term.words]
-        return self._cohort.percentiles(lambda clips: clips @ word, vectors @ word) >= UPPER_THIRD
+            applies = combine([best[name] == self._labels[name].index(label) for name, label in term.labels], axis=0)
+        else:
+            word = self._word_vectors[term.words]
+            applies = self._cohort.percentiles(lambda clips: clips @ word, vectors @ word) >= UPPER_THIRD
+        return applies == term.affirmed
 
     def _probabilities(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Probabilities [clips, labels] of the labels of each attribute that the terms name."""
@@ -157,12 +164,6 @@ class QueryScorer:
             name: probabilities(vectors, labels, self._scales[name], self._cohort.calibration.of(name, self._labels[name]))
             for name, labels in self._label_vectors.items()
         }
-
-
-def _restricted(term: CaptionTerm, supported: Collection[str]) -> CaptionTerm:
-    """Return a term with labels of supported attributes only; with none where the words imply a label of another, too."""
-    labels = tuple(pair for pair in term.labels if pair[0] in supported)
-    return replace(term, labels=() if term.together and len(labels) < len(term.labels) else labels)
 
 
 _LABEL_VECTORS: WeakKeyDictionary[Model, dict[str, np.ndarray]] = WeakKeyDictionary()

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from voxdex.encoders.paths import replaced
-from voxdex.encoders.zero_shot import supported_attributes
+from voxdex.encoders.zero_shot import heard_attributes
 from voxdex.indexer.store.base import CLIP, KIND, StoreError
 from voxdex.search.query import QueryError
 from voxdex.web.index_reader import IndexReader, IndexSnapshot
@@ -129,7 +129,7 @@ class EmbeddingMap:
             attribute.name: _colours(
                 [label.name for label in attribute.labels], [each.get(attribute.name) for each in predictions]
             )
-            for attribute in supported_attributes(index.model)
+            for attribute in heard_attributes(index.model.card)
         }
         return Map(list(ids), coordinates, method, colours)
 

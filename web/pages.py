@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
 from voxdex.encoders.errors import TextError
-from voxdex.encoders.zero_shot import supported_attributes
+from voxdex.encoders.zero_shot import heard_attributes
 from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import FilterError, group_fields
@@ -106,7 +106,7 @@ def routes(state: AppState) -> APIRouter:
     @pages.get("/map", response_class=HTMLResponse)
     def map_page(request: Request) -> HTMLResponse:
         with state.index.opened() as index:
-            return TEMPLATES.TemplateResponse(request, "map.html", {"attributes": supported_attributes(index.model)})
+            return TEMPLATES.TemplateResponse(request, "map.html", {"attributes": heard_attributes(index.model.card)})
 
     @pages.get("/status", response_class=HTMLResponse)
     def status(request: Request) -> HTMLResponse:
@@ -169,7 +169,7 @@ def facets(index: IndexSnapshot, hits: Sequence[Hit], form: SearchRequest) -> Ma
     """Count the values of text fields among the hits and all clips that match the filters, by field."""
     known = group_fields(key for key, kind in index.store.schema().items() if kind == "text")
     metadata = [name for name, keys in known.items() if keys[0].startswith("metadata.")]
-    attributes = [attribute.name for attribute in supported_attributes(index.model)]
+    attributes = [attribute.name for attribute in heard_attributes(index.model.card)]
     fields = [name for name in dict.fromkeys(metadata + attributes) if name in known][:MAX_FACETS]
     totals = index.values(fields, parse_filter(*form.spec().where))
     counted = (Facet(name, count_values(name, hits, index.store), totals[name]) for name in fields)
