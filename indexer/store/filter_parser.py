@@ -16,16 +16,18 @@ MOST_CHARACTERS, DEEPEST = 10_000, 40
 """Maximum length of all filters of a query, in characters, and maximum nesting of parentheses and "not"."""
 TOO_DEEP = f'nests parentheses and "not" more than {DEEPEST} deep; write it with fewer levels.'
 ORDER = ("<", ">", "<=", ">=")
-WORDS = r'(?i)(?!(?:not|and|or)\b)[^\s=<>!~:()",]+(?:[ \t]+(?!(?:not|and|or)\b)[^\s=<>!~:()",]+)*'
-VALUE = r'(?i)(?!(?:and|or)\b)[^\s,()"]+(?:[ \t]+(?!(?:and|or)\b)[^\s,()"]+)*'
+JOINED = r"(?:and|or|&&?|\|\|?)(?!\S)"
+WORDS = rf'(?i)(?!not\b|{JOINED})[^\s=<>!~:()",]+(?:[ \t]+(?!not\b|{JOINED})[^\s=<>!~:()",]+)*'
+VALUE = rf'(?i)(?!{JOINED})[^\s,()"]+(?:[ \t]+(?!{JOINED})[^\s,()"]+)*'
+"""Names and values without quotation marks: words between which there is no "and", "or", & or |."""
 
 
 def parse_filter(*texts: str) -> Filter:
     """Parse filters into one that requires all of them.
 
-    `field=value,value`, `!=`, `<`, `<=`, `>`, `>=`, `field:from..to`, `field~pattern`, or the word for a label that an
-    attribute has, such as `whispered`; joined by `not`, `and`, `or` and parentheses. Names and values that contain any
-    of these go in quotation marks.
+    `field=value,value`, `!=`, `<`, `<=`, `>`, `>=`, `field:from..to`, `field~pattern`, `field!~pattern`, or the word for a
+    label of an attribute, such as `whispered`; joined by `not`, `and` (&), `or` (|) and parentheses. Names and values that
+    contain any of these go in quotation marks, double or single.
 
     Raises:
         FilterError: a filter is not of that form, too long or too deep, or compares with neither number nor date.
@@ -84,17 +86,21 @@ def _depth(filter: Filter) -> int:
 def _grammar() -> "pp.ParserElement":
     import pyparsing as pp
 
-    quoted = pp.QuotedString('"')
+    quoted = pp.QuotedString('"') | pp.QuotedString("'")
     values = pp.Group(pp.DelimitedList(quoted | pp.Regex(VALUE)))
-    operator = pp.one_of("!= <= >= == = < > ~ :")
+    operator = pp.one_of("!= !~ <= >= == = < > ~ :")
+    both, either = (
+        pp.CaselessKeyword("and") | pp.Literal("&&") | pp.Literal("&"),
+        pp.CaselessKeyword("or") | pp.Literal("||") | pp.Literal("|"),
+    )
     compared = ((quoted | pp.Regex(WORDS)) + operator + values).set_parse_action(lambda found: _condition(*found))
     word = pp.Regex(WORDS).set_parse_action(lambda found: _label(found[0]))
     return pp.infix_notation(
         compared | word,
         [
             (pp.CaselessKeyword("not"), 1, pp.OpAssoc.RIGHT, lambda found: Not(found[0][1])),
-            (pp.CaselessKeyword("and"), 2, pp.OpAssoc.LEFT, lambda found: And(tuple(found[0][::2]))),
-            (pp.CaselessKeyword("or"), 2, pp.OpAssoc.LEFT, lambda found: Or(tuple(found[0][::2]))),
+            (both, 2, pp.OpAssoc.LEFT, lambda found: And(tuple(found[0][::2]))),
+            (either, 2, pp.OpAssoc.LEFT, lambda found: Or(tuple(found[0][::2]))),
         ],
     )
 
@@ -103,19 +109,31 @@ def _condition(field: str, operator: str, values: Iterable[str]) -> Filter:
     field, values = field.strip(), tuple(value.strip() for value in values)
     low, dots, high = values[0].partition("..")
     if operator in ("=", ":", "==") and dots and len(values) == 1 and (low or high):
-        return Condition(field, "..", tuple(_comparable(field, bound) if bound else "" for bound in (low, high)))
+        bounds = tuple(_comparable(field, bound) if bound else "" for bound in (low, high))
+        if all(bounds) and _is_after(*bounds):
+            raise FilterError(f"The range {low}..{high} of {short(field)} is empty; write {high}..{low}.")
+        return Condition(field, "..", bounds)
     if operator in ORDER:
         if len(values) > 1:
             raise _refusal(field, ",".join(values))
         return Condition(field, operator, (_comparable(field, values[0]),))
-    condition = Condition(field, "~" if operator == "~" else "=", values)
-    return Not(condition) if operator == "!=" else condition
+    condition = Condition(field, "~" if operator.endswith("~") else "=", values)
+    return Not(condition) if operator.startswith("!") else condition
 
 
 def _comparable(field: str, value: str) -> str:
     if as_number(value) is None and as_period(value) is None:
         raise _refusal(field, value)
     return value
+
+
+def _is_after(low: str, high: str) -> bool:
+    """Return whether a range ends before it begins, as numbers or as dates."""
+    first, last = as_number(low), as_number(high)
+    if first is not None and last is not None:
+        return first > last
+    begin, end = as_period(low), as_period(high)
+    return begin is not None and end is not None and begin[0] >= end[1]
 
 
 def _refusal(field: str, value: str) -> FilterError:

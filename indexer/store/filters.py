@@ -1,5 +1,6 @@
 """Filters on payload fields, in one form that every store renders into the terms of its engine."""
 
+import difflib
 import math
 import re
 from collections import Counter
@@ -198,10 +199,13 @@ def keys_of(field: str, schema: Mapping[str, str]) -> list[str]:
         FilterError: there is no such field; the message lists the fields.
     """
     names = group_fields(schema)
-    keys = names.get(ALIASES.get(field, field))
-    if not keys:
-        raise FilterError(f"This index has no field {short(field)}. It has: {', '.join(sorted(names))}.")
-    return keys
+    wanted = ALIASES.get(field.lower(), field)
+    keys = names.get(wanted) or next((names[name] for name in names if name.lower() == wanted.lower()), None)
+    if keys:
+        return keys
+    alike = difflib.get_close_matches(field.lower(), [*names, *ALIASES], n=3)
+    suggested = f" Did you mean {' or '.join(alike)}?" if alike else ""
+    raise FilterError(f"This index has no field {short(field)}.{suggested} It has: {', '.join(sorted({*names, *ALIASES}))}.")
 
 
 def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Term], also: str | None = None) -> Term | None:

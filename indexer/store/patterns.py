@@ -9,7 +9,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fnmatch import translate
 
 PATH, COPIES, PATH_TEXT = "recording", "copies", "path_text"
 """Payload keys of a clip's path, of the other paths of its content, and of their path_text(), which is internal to stores."""
@@ -21,8 +20,8 @@ disk and, during its build, 7 KB of memory per clip; a text in one path is found
 Substring match on keywords (servers from 1.20 on) takes 17 MB of disk, hardly any memory, and 10 and 50 ms."""
 MOST_TEXTS = 4
 """Maximum number of texts of a pattern that they do not decide; the longest are kept."""
-WILD = re.compile(r"(\*+|\?|\[!?+\]?+[^\]]*+\])")
-"""Wildcards of a pattern, as in fnmatch."""
+WILD = re.compile(r"(\*+|\?)")
+"""Wildcards of a pattern. All other characters stand for themselves."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,15 @@ class Form:
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Return a case-insensitive predicate for a pattern.
 
-    * stands for any text, ? for one character, [ab] and [!ab] for one of these or of others; the value, or its part after a
-    slash, must have that form. A pattern without wildcards may stand anywhere in the value.
+    * stands for any text, ? for one character; the value, or its part after a slash, must have that form. A pattern without
+    wildcards may stand anywhere in the value.
     """
     pattern = _folded(pattern)
-    if not re.search(r"[*?[]", pattern):
+    if not WILD.search(pattern):
         return lambda value: pattern in _folded(value)
-    whole, tail = (re.compile(translate(form)) for form in (pattern, f"*/{pattern}"))
-    return lambda value: bool(whole.match(_folded(value)) or tail.match(_folded(value)))
+    form = "".join({"*": ".*", "?": "."}.get(part[:1], re.escape(part)) for part in WILD.split(pattern))
+    matching = re.compile(rf"(?:.*/)?{form}", re.S)
+    return lambda value: bool(matching.fullmatch(_folded(value)))
 
 
 def forms(pattern: str) -> list[Form]:
@@ -51,7 +51,7 @@ def forms(pattern: str) -> list[Form]:
     pattern = _folded(pattern)
     if END in pattern:
         return [Form((), is_enough=False)]
-    if not re.search(r"[*?[]", pattern):
+    if not WILD.search(pattern):
         return [Form((pattern,) if pattern else (), is_enough=True)]
     first, *rest = WILD.split(pattern)
     starts = (END,) if not first and rest and rest[0].startswith("*") else (END, "/")

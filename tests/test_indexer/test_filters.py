@@ -52,6 +52,14 @@ from voxdex.indexer.store.filters import FilterError, render
         (["female or deep"], ["anna", "ben", "cleo", "dan"]),
         (["not low-pitched"], ["anna", "cleo"]),
         (['"speaker"="anna"'], ["anna"]),
+        (["'speaker'='anna'"], ["anna"]),
+        (["path~'interviews/*'"], ["ben", "dan"]),
+        (["path!~'interviews/*'"], ["anna", "cleo"]),
+        (["SPEAKER=anna and Path~tapes"], ["anna"]),
+        (["gender=female & age>60"], ["cleo"]),
+        (["gender=female && speaker=anna || speaker=dan"], ["anna", "dan"]),
+        (["gender=female | speaker=dan"], ["anna", "cleo", "dan"]),
+        (["path~[a-z]"], []),
     ],
 )
 def test_conditions(any_store, conditions, expected):
@@ -131,6 +139,9 @@ def test_conditions_use_the_payload_index_of_their_field(condition, ways):
         ("duration<nan", "compared with 'nan'"),
         ("duration:1..x", "compared with 'x'"),
         ("husky", "'husky' may mean"),
+        ("pitch_hz:140..100", "The range 140..100 of 'pitch_hz' is empty; write 100..140"),
+        ("recorded:2021..2019", "The range 2021..2019 of 'recorded' is empty"),
+        ("speaker=Simon & Garfunkel", "'& Garfunkel' is where it fails|is no label"),
     ],
 )
 def test_invalid_conditions(text, words):
@@ -141,7 +152,8 @@ def test_invalid_conditions(text, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("sex=female", r"no field 'sex'.*age, duration, gender, pitch, pitch_hz, recorded, recording, speaker"),
+        ("sex=female", r"no field 'sex'.*age, duration, gender, path, pitch, pitch_hz, recorded, recording, speaker"),
+        ("gendr=female", r"no field 'gendr'. Did you mean gender\?"),
         ("speaker>3", "'speaker' is text, which has no order"),
         ("duration>2019-05-03", "field 'duration' is a number, and '2019-05-03' is not a number"),
         ("duration=long", "field 'duration' is a number, and 'long' is not a number"),
