@@ -44,6 +44,7 @@ from voxdex.search.formats import span
 @click.option(
     "--template", "templates", multiple=True, help='A prompt template with {} for the label: "a {} voice"; repeatable.'
 )
+@click.option("--anyway", is_flag=True, help="Accept attributes and labels that the model does not hear; see `models`.")
 @click.option(
     "--min-probability",
     default=0.0,
@@ -67,6 +68,7 @@ def classify(
     attributes: tuple[str, ...],
     labels: str | None,
     templates: tuple[str, ...],
+    anyway: bool,
     min_probability: float,
     truth: Path | None,
     save: Path | None,
@@ -78,13 +80,13 @@ def classify(
 ) -> None:
     """Predict labels of clips, zero-shot.
 
-    Without --attribute and --labels, all attributes that the model supports are predicted. Labels of your own can be any words.
+    Without --attribute and --labels, all attributes that the model hears are predicted. Labels of your own are words that it hears.
 
     \b
     voxdex classify take1.wav take2.wav --attribute gender --attribute emotion
-    voxdex classify take1.wav --labels "bored,excited" --template "sounding {}"
+    voxdex classify take1.wav --labels "calm,excited" --template "sounding {}"
     voxdex classify ./takes --attribute emotion --save emotions.csv
-    voxdex classify --indexed --labels "laughing,crying" --save all.jsonl
+    voxdex classify --indexed --labels "laughing,crying" --anyway --save all.jsonl
     """
     choices = parse_labels(labels)
     if (choices or templates) and len(attributes) > 1:
@@ -99,11 +101,11 @@ def classify(
     if indexed:
         with location.read(for_long=True) as store:
             encoder = open_model(store.model)
-            sets = label_sets(encoder, attributes, choices, templates)
+            sets = label_sets(encoder, attributes, choices, templates, anyway=anyway)
             predictions = list(classify_index(encoder, store, sets))
     else:
         encoder = open_encoder(model, device)
-        sets = label_sets(encoder, attributes, choices, templates)
+        sets = label_sets(encoder, attributes, choices, templates, anyway=anyway)
         recordings, unlisted = recordings_in(files)
         predictions, unread, without_speech = each_file(
             recordings, lambda path: classify_file(encoder, path, sets, vad=not no_vad)

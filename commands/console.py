@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import in_one_line
+from voxdex.search.formats import span
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "collapse_padding": True}
 """Arguments of every table: a rule below the header, two spaces between columns."""
@@ -181,8 +182,8 @@ def short_path(path: str) -> str:
 
 
 def clip_place(recording: str, start: float, end: float) -> str:
-    """Return a clip in the notation of `search --like`: path:start-end in seconds."""
-    return f"{short_path(recording)}:{start:.2f}-{end:.2f}"
+    """Return a clip in the notation of `search --like`: path:start-end, in seconds or h:mm:ss."""
+    return f"{short_path(recording)}:{span(start, end, 2)}"
 
 
 def rounded(metrics: dict[str, float]) -> dict[str, float]:

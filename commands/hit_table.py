@@ -34,7 +34,7 @@ PLAYERS = (
 def print_hits(hits: Sequence[Hit]) -> None:
     """Print a line for each hit; the columns for terms and spoken text only where there are any."""
     if not hits:
-        return print_note("No clip meets these conditions.")
+        return
     has_terms, has_spoken = any(hit.matched for hit in hits), any(hit.spoken for hit in hits)
     columns = ["matched"] if has_terms else []
     columns += ["spoken at"] if has_spoken else []

@@ -20,7 +20,7 @@ from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import ClipId, Hit, QuerySpec, Sound
 from voxdex.search.query_parser import parse_query, parse_sound
-from voxdex.search.understanding import query_notes
+from voxdex.search.understanding import filter_notes, query_notes
 
 LAST_SEARCH = "last-search.json"
 """File in the user's data folder: clip ids of the last search's hits, by rank."""
@@ -97,13 +97,15 @@ def search(
         show_licence_once(model.card)
         hits = search_index(query, store, model)
         facets = count_facets(spec.facets, hits, store, query.where)
-    notes = query_notes(query, model.card)
+        notes = query_notes(query, model.card) + ([] if hits else filter_notes(query.where, store))
     remember_hits(hits)
     if json_output:
         print_json(search_document(spec, hits, facets, notes))
     else:
         for note in notes:
             print_note(note)
+        if not hits:
+            print_note(no_hits(spec))
         print_hits(hits)
         for facet in facets:
             print_facet(facet)
@@ -114,6 +116,15 @@ def search(
     failed = copy_hits(hits, copy_to) if copy_to else []
     failed += play_hits(hits) if play else []
     exit_with_failures(something_done=True, failed=failed)
+
+
+def no_hits(spec: QuerySpec) -> str:
+    """Return a sentence on why there are no hits."""
+    if spec.page > 1:
+        return f"There is no page {spec.page}: the clips end before it."
+    reasons = ["meets these conditions"] if spec.where else []
+    reasons += [f"scores {spec.min_score:g} or more"] if spec.min_score is not None else []
+    return f"No clip {' and '.join(reasons)}." if reasons else "The index holds no clip to show."
 
 
 def find_sound(text: str) -> ClipId | Sound:

@@ -14,9 +14,10 @@ from voxdex.encoders.model import Model
 from voxdex.encoders.zero_shot import archive_offsets, classifier, heard_attributes, logit_scale, probabilities
 from voxdex.indexer.calibration import SAMPLE_CLIPS
 from voxdex.indexer.store.base import CLIP, KIND, Store
-from voxdex.search.caption_parser import has_words
+from voxdex.search.caption_parser import has_words, parse_caption
 from voxdex.search.embed import embed_recording
 from voxdex.search.query import QueryError
+from voxdex.search.understanding import is_known
 
 TEMPLATES = ("{}", "a {} voice", "A person is speaking in a {} style.")
 """Prompt templates for labels of the user."""
@@ -109,15 +110,47 @@ def label_set(model: Model, name: str, labels: Sequence[str] = (), templates: Se
 
 
 def label_sets(
-    model: Model, attributes: Sequence[str] = (), labels: Sequence[str] = (), templates: Sequence[str] = ()
+    model: Model,
+    attributes: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    templates: Sequence[str] = (),
+    *,
+    anyway: bool = False,
 ) -> list[LabelSet]:
-    """Return a label set for each attribute; for labels alone one named "label", else one for each supported attribute.
+    """Return a label set for each attribute; for labels alone one named "label", else one for each attribute that is heard.
+
+    Args:
+        model, labels, templates: see label_set; without labels, those of an attribute are the ones that the model hears.
+        attributes: names of attributes.
+        anyway: accept attributes and labels that the model does not hear.
 
     Raises:
-        QueryError, TextError: see label_set.
+        QueryError: the model does not hear an attribute or a label; or see label_set.
+        TextError: see label_set.
     """
-    names = attributes or (["label"] if labels else [attribute.name for attribute in heard_attributes(model.card)])
-    return [label_set(model, name, labels, templates) for name in names]
+    heard = {attribute.name: attribute for attribute in heard_attributes(model.card)}
+    if not anyway:
+        _check_heard(model, [] if labels else attributes, labels)
+    names = attributes or (["label"] if labels else list(heard))
+    return [
+        label_set(model, name, labels or [label.name for label in heard[name].labels] if name in heard else labels, templates)
+        for name in names
+    ]
+
+
+def _check_heard(model: Model, attributes: Sequence[str], labels: Sequence[str]) -> None:
+    """Raise QueryError for an attribute or a label that a model does not hear."""
+    heard = [attribute.name for attribute in heard_attributes(model.card)]
+    for name in attributes:
+        if name in load_attributes() and name not in heard:
+            raise QueryError(f"{model.card.name} does not hear {name}; it hears {', '.join(heard)}. Ask anyway with --anyway.")
+    for label in labels:
+        unknown = [term.words for term in parse_caption(label).terms if not is_known(term, model.card)]
+        if unknown:
+            raise QueryError(
+                f"{model.card.name} does not hear {short(', '.join(unknown))}, so the label {short(label)} would be a guess. "
+                "Choose other labels, or ask anyway with --anyway."
+            )
 
 
 def _prompts(attribute: Attribute, names: Sequence[str]) -> list[list[str]]:

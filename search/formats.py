@@ -14,6 +14,10 @@ SUMMARY_ATTRIBUTES = ("gender", "emotion", "pitch", "phonation")
 """Attributes in a summary of a voice, in their order."""
 
 
+LONG = 3600.0
+"""Seconds from which on times are given in hours."""
+
+
 def summarise(attributes: Mapping[str, str]) -> str:
     """Summarise the predicted labels of a voice: "female, sad, low pitch"."""
     labels = {name: attributes[name] for name in SUMMARY_ATTRIBUTES if name in attributes}
@@ -24,9 +28,17 @@ def summarise(attributes: Mapping[str, str]) -> str:
     return ", ".join(labels.values())
 
 
-def span(start: float, end: float) -> str:
-    """Format a span in seconds: "3.5-7.0"."""
-    return f"{start:.1f}-{end:.1f}"
+def span(start: float, end: float, digits: int = 1) -> str:
+    """Format a span of a recording: in seconds, "3.5-7.0", or in hours, "1:02:03.5-1:02:07.0", where it ends after LONG."""
+    return "-".join(f"{time:.{digits}f}" if end < LONG else as_hours(time, digits) for time in (start, end))
+
+
+def as_hours(seconds: float, digits: int = 1) -> str:
+    """Format a time as h:mm:ss, with decimals."""
+    ticks = round(seconds * 10**digits)
+    minutes, ticks = divmod(ticks, 60 * 10**digits)
+    width = digits + 3 if digits else 2
+    return f"{minutes // 60}:{minutes % 60:02d}:{ticks / 10**digits:0{width}.{digits}f}"
 
 
 def short_name(recording: str) -> str:

@@ -15,6 +15,8 @@ from voxdex.search.query import NEGATIVE_WEIGHT, Direction, Query, QueryError, Q
 
 MAX_SECONDS = 1e9
 """Largest time in a recording: thirty years, in seconds."""
+TIME = r"(?:\d+:){0,2}\d+(?:\.\d+)?"
+"""A time in a recording: seconds, m:ss or h:mm:ss."""
 MAX_WEIGHT = 100
 """Largest weight of a term."""
 
@@ -86,7 +88,7 @@ def parse_direction(text: str) -> Direction:
 
 
 def parse_sound(text: str) -> Sound:
-    """Parse "take.wav" or "take.wav:3.5-7" (seconds); a URL likewise.
+    """Parse "take.wav", "take.wav:3.5-7" (seconds) or "tape.wav:1:02:03-1:02:07" (h:mm:ss); a URL likewise.
 
     Raises:
         QueryError: the span is invalid; see split_span.
@@ -98,20 +100,28 @@ def parse_sound(text: str) -> Sound:
 
 
 def split_span(text: str) -> tuple[str, float | None, float | None]:
-    """Split "NAME:3.5-7" into the name, the start and the end in seconds; None for no bound.
+    """Split "NAME:3.5-7" or "NAME:1:02:03.5-1:02:07" into the name, the start and the end in seconds; None for no bound.
 
     Raises:
         QueryError: the end is not after the start, or beyond MAX_SECONDS.
     """
-    part = re.fullmatch(r"(.+):(\d+(?:\.\d+)?)?-(\d+(?:\.\d+)?)?", text)
+    part = re.fullmatch(rf"(.+?):({TIME})?-({TIME})?", text)
     if not part:
         return text, None, None
-    start, end = (float(bound) if bound else None for bound in part.groups()[1:])
+    start, end = (_seconds(bound) if bound else None for bound in (part[2], part[3]))
     if max(start or 0, end or 0) > MAX_SECONDS:
         raise QueryError(f"{short(text)} lies beyond {MAX_SECONDS:g} s; write FILE:START-END in seconds.")
     if end is not None and end <= (start or 0):
         raise QueryError(f"{short(text)} ends before it starts; write FILE:START-END in seconds.")
     return part[1], start, end
+
+
+def _seconds(time: str) -> float:
+    """Return the seconds of h:mm:ss.s, m:ss.s or seconds alone."""
+    total = 0.0
+    for part in time.split(":"):
+        total = 60 * total + float(part)
+    return total
 
 
 def split_weight(text: str) -> tuple[str, float]:

@@ -4,7 +4,7 @@ import difflib
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -13,6 +13,8 @@ from typing import Any
 from voxdex.encoders.attributes import load_attributes, load_compounds
 from voxdex.encoders.model_card import ModelCard
 from voxdex.encoders.zero_shot import heard_attributes
+from voxdex.indexer.store.base import Store
+from voxdex.indexer.store.filters import And, Condition, Filter, FilterError, Or
 from voxdex.search.caption_parser import STOP_WORDS, CaptionTerm, parse_caption
 from voxdex.search.query import Query
 
@@ -20,6 +22,8 @@ NOT_SPEECH = "sounds that are not speech"
 """Topic of words that are unknown even if they also stand for a label, as laughing for happy."""
 SIMILARITY = 0.8
 """Least similarity of a word and the one that is suggested in its place, 0 to 1 (difflib)."""
+FEW = 5
+"""Most frequent values of a field that are named where none is alike."""
 LEAST_LETTERS = 4
 """Least length of a word for which another one is suggested."""
 
@@ -71,6 +75,34 @@ def caption_notes(captions: Iterable[str], card: ModelCard) -> list[str]:
     notes.append(f"{card.name} does not hear {_quoted(unknown)}: {counts} through the whole caption.")
     notes += [f"Did you mean '{meant}' by '{word}'?" for word in unknown if (meant := _similar(word, card))]
     return notes + [f"{hint[0].upper()}{hint[1:]}." for hint in _hints(unknown)]
+
+
+def filter_notes(where: Filter, store: Store) -> list[str]:
+    """Return sentences on the values of a filter that no clip of an index has, with those that are nearest."""
+    notes = []
+    for condition in _equalities(where):
+        try:
+            values = store.facet(condition.field)
+        except FilterError:  # numbers and dates
+            continue
+        for value in condition.values:
+            if value not in values:
+                alike = difflib.get_close_matches(value.lower(), {each.lower(): each for each in values}, n=3, cutoff=0.5)
+                named = [each for each in values if each.lower() in alike] or sorted(values, key=lambda each: -values[each])[
+                    :FEW
+                ]
+                notes.append(f"No clip has {condition.field} '{value}'; there is {', '.join(named) or 'no value'}.")
+    return notes
+
+
+def _equalities(where: Filter) -> Iterator[Condition]:
+    """Yield the conditions of a filter that ask for values."""
+    match where:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from _equalities(part)
+        case Condition(operator="="):
+            yield where
 
 
 def _quoted(words: Sequence[str]) -> str:

@@ -62,16 +62,17 @@ def routes(state: AppState) -> APIRouter:
     @router.post("/classify")
     def classify(
         files: Files,
-        attributes: Annotated[list[str], Form(description="Attributes; none for all that the model supports.")] = [],  # noqa: B006
+        attributes: Annotated[list[str], Form(description="Attributes; none for all that the model hears.")] = [],  # noqa: B006
         labels: Annotated[list[str], Form(description="Labels to choose from; none for those of the attribute.")] = [],  # noqa: B006
         templates: Annotated[list[str], Form(description="Prompt templates with {} for the label.")] = [],  # noqa: B006
         min_probability: Annotated[float, Form(ge=0, le=1, description="Probability below which the label is `unsure`.")] = 0.0,
+        anyway: Annotated[bool, Form(description="Accept attributes and labels that the model does not hear.")] = False,
     ) -> dict[str, Any]:
         """Predict labels of clips, for attributes or for labels of your own."""
         if len(labels) == 1:
             raise HTTPException(400, "One label leaves nothing to choose; give two or more.")
         with state.index.opened() as index, received(files, state) as paths:
-            chosen = label_sets(index.model, attributes, labels, templates)
+            chosen = label_sets(index.model, attributes, labels, templates, anyway=anyway)
             clips = [clip for path in paths for clip in classify_file(index.model, path, chosen)]
             return {
                 "results": [
