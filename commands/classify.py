@@ -80,7 +80,8 @@ def classify(
 ) -> None:
     """Predict labels of clips, zero-shot.
 
-    Without --attribute and --labels, all attributes that the model hears are predicted. Labels of your own are words that it hears.
+    Without --attribute and --labels, all attributes that the model hears are predicted. Labels of your own are words that it
+    hears.
 
     \b
     voxdex classify take1.wav take2.wav --attribute gender --attribute emotion

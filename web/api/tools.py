@@ -61,6 +61,7 @@ def routes(state: AppState) -> APIRouter:
 
     @router.post("/classify")
     def classify(
+        *,
         files: Files,
         attributes: Annotated[list[str], Form(description="Attributes; none for all that the model hears.")] = [],  # noqa: B006
         labels: Annotated[list[str], Form(description="Labels to choose from; none for those of the attribute.")] = [],  # noqa: B006
