@@ -13,6 +13,7 @@ from voxdex.commands.console import all_printed, print_note, reason_of
 from voxdex.commands.embed import embed
 from voxdex.commands.evaluate import evaluate
 from voxdex.commands.index import index
+from voxdex.commands.indexes import indexes
 from voxdex.commands.intelligibility import intelligibility
 from voxdex.commands.maintenance import check, export_index_vectors, pull, push, reindex, status
 from voxdex.commands.models import models
@@ -69,7 +70,7 @@ def main() -> None:
     """
 
 
-ARCHIVE = (index, reindex, status, check, push, pull, export_index_vectors)
+ARCHIVE = (index, reindex, status, check, indexes, push, pull, export_index_vectors)
 ANSWERS = (search, serve, caption, classify, rerank, intelligibility, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:

@@ -27,8 +27,13 @@ SEARCH_PATIENCE, RUN_PATIENCE = 2, 600
 def index_folder(name_or_folder: str) -> Path:
     """Return the folder of an index: for a name, in the user's data folder (see VOXDEX_HOME); for a path, the path itself."""
     if Path(name_or_folder).name == name_or_folder and name_or_folder not in (".", ".."):
-        return voxdex_home() / "indexes" / name_or_folder
+        return indexes_folder() / name_or_folder
     return Path(name_or_folder)
+
+
+def indexes_folder() -> Path:
+    """Return the folder of the indexes with a name, in the user's data folder."""
+    return voxdex_home() / "indexes"
 
 
 class IndexLocation(Protocol):

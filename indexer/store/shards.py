@@ -8,6 +8,7 @@ If index.json is lost, the shard with the highest turn is the index. If about.js
 the points of the shard.
 """
 
+import difflib
 import json
 import re
 import shutil
@@ -173,7 +174,10 @@ def undescribed_shards(folder: Path) -> list[Path]:
 def expect_index(folder: Path) -> None:
     """Raise StoreError where there is no index in a folder. Nothing is written or locked."""
     if read_description(folder) is None and not undescribed_shards(folder):
-        raise StoreError(f"There is no index at {folder}. Make one: voxdex index FOLDER_OF_RECORDINGS.")
+        others = [file.parent.name for file in folder.parent.glob(f"*/{INDEX}")] if folder.parent.is_dir() else []
+        alike = difflib.get_close_matches(folder.name, others, n=1)
+        meant = f" Did you mean {alike[0]}?" if alike else ""
+        raise StoreError(f"There is no index at {folder}.{meant} Make one: voxdex index FOLDER_OF_RECORDINGS.")
 
 
 def recover_description(folder: Path) -> Description:
