@@ -1,5 +1,6 @@
 """Patterns of paths: each store agrees with fnmatch."""
 
+import unicodedata
 import uuid
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
@@ -48,7 +49,7 @@ LETTERS = "aAbxX9./*?[]!-\\ _üİß音\n"
 
 def is_like(value, pattern):
     """Reference implementation of patterns."""
-    value, pattern = value.lower(), pattern.lower()
+    value, pattern = (unicodedata.normalize("NFC", text).lower() for text in (value, pattern))
     if not set("*?[") & set(pattern):
         return pattern in value
     return fnmatchcase(value, pattern) or fnmatchcase(value, f"*/{pattern}")
