@@ -47,7 +47,9 @@ def read_csv(file: Location) -> list[dict[str, str]]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         found = error.object[error.start : error.end].hex(" ")
-        raise TableError(f"{file} is not in UTF-8 (line {line} has the byte {found}). Save it as CSV in UTF-8.") from error
+        raise TableError(
+            f"{file} cannot be read as CSV: line {line} is not in UTF-8 (byte {found}). Save it in UTF-8."
+        ) from error
     except (OSError, csv.Error) as error:
         raise TableError(f"{file} cannot be read as CSV ({error}).") from error
 

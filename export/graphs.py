@@ -161,9 +161,9 @@ def _trace(
     for output, name in zip(model.graph.output, outputs, strict=True):
         output.name = name
     del model.graph.value_info[:]
-    known = {tensor.name.removesuffix(".T").removesuffix(".fp16") for tensor in model.graph.initializer}
+    known = {tensor.name.removesuffix(".T") for tensor in model.graph.initializer}
     for name, weight in graph.network.state_dict().items():
-        if name.startswith(graph.side) and name not in known:  # folded into others: training continues from it
+        if not half and name.startswith(graph.side) and name not in known:  # folded into others: training continues from it
             model.graph.initializer.append(from_array(weight.detach().cpu().float().numpy(), name))
     return model
 

@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def damage(file: Path, content: bytes | None) -> None:
     """Overwrite a file, or remove it where `content` is None."""
     if content is None:
-        file.unlink()
+        file.unlink(missing_ok=True)
     else:
         file.write_bytes(content)
 

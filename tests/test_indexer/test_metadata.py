@@ -180,7 +180,7 @@ def test_separators_and_encodings(tmp_path, separator, encoding):
 
 def test_what_a_table_lacks_is_said(tmp_path):
     (tmp_path / "sheet.csv").write_bytes("path,speaker\na.wav,Müller\n".encode("cp1252"))
-    with pytest.raises(TableError, match=r"is not in UTF-8 \(line 2 has the byte fc\)"):
+    with pytest.raises(TableError, match=r"line 2 is not in UTF-8 \(byte fc\)"):
         read_metadata(tmp_path / "sheet.csv")
     (tmp_path / "sheet.csv").write_text("filename;speaker\na.wav;Anna\n")
     with pytest.raises(TableError, match="has no column 'path' that names the recordings; it has: filename, speaker"):

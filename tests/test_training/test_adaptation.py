@@ -35,6 +35,10 @@ def fine_tune(folder, out, manifest="moods.csv", *changes):
     return train(load_recipe("fine-tune", changes), [folder / manifest], out, folder / "cache")
 
 
+def fine_tune_by_command(here, manifest, source, out):
+    return here("train", "fine-tune", manifest, "--out", out, "--init-from", source, "--cache", manifest.parent / "cache")
+
+
 @torch.inference_mode()
 def embedding(run) -> np.ndarray:
     """Embed a voice by the network of a run."""
@@ -89,17 +93,7 @@ def test_an_adapter_is_adapted_again(moods, small_run, tmp_path):
 
 
 def test_a_table_tells_that_there_is_no_gain(moods, small_run, here, tmp_path):
-    done = here(
-        "train",
-        "fine-tune",
-        moods / "random.csv",
-        "--out",
-        tmp_path / "run",
-        "--init-from",
-        small_run[1],
-        "--cache",
-        moods / "cache",
-    )
+    done = fine_tune_by_command(here, moods / "random.csv", small_run[1], tmp_path / "run")
     assert done.status == 0 and "No measurable gain" in done.err and "cross-validated" in " ".join(done.out.split())
 
 
@@ -113,17 +107,7 @@ def test_a_table_tells_that_there_is_no_gain(moods, small_run, here, tmp_path):
 )
 def test_manifests_that_teach_nothing(moods, small_run, here, tmp_path, rows, words):
     (moods / "odd.csv").write_text(f"path,speaker,emotion\n{rows}\n")
-    done = here(
-        "train",
-        "fine-tune",
-        moods / "odd.csv",
-        "--out",
-        tmp_path / "run",
-        "--init-from",
-        small_run[1],
-        "--cache",
-        moods / "cache",
-    )
+    done = fine_tune_by_command(here, moods / "odd.csv", small_run[1], tmp_path / "run")
     assert done.status == 2 and words in " ".join(done.err.split()) and "Traceback" not in done.err
 
 
