@@ -18,13 +18,14 @@ from voxdex.encoders.zero_shot import AttributeTagger, Prediction
 from voxdex.search.caption_parser import has_words
 from voxdex.search.embed import embed_recording
 from voxdex.search.query import QueryError
+from voxdex.search.understanding import is_understood
 
 BANK = Path(__file__).parent / "captions.txt"
 """The built-in bank."""
 MIN_PROBABILITY = 0.6
 """Probability from which on a label is in a composed caption."""
-ORDER = ("emotion", "texture", "brightness")
-"""Attributes whose adjectives come before the noun, in this order; those of other attributes follow it."""
+OF_VOICE = ("texture", "brightness", "pitch")
+"""Attributes whose adjectives stand before "voice", in this order; those of other attributes than emotion and age follow it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class CaptionBank:
 
     Args:
         model: embeds them; the embeddings are kept in the user's cache folder.
-        file: a caption a line, in UTF-8; None for the built-in bank.
+        file: a caption a line, in UTF-8; None for those of the built-in bank that are about what the model hears.
 
     Raises:
         QueryError: the file cannot be read, or has no captions.
@@ -48,7 +49,7 @@ class CaptionBank:
 
     def __init__(self, model: Model, file: Path | None = None) -> None:
         self._model = model
-        self.captions = _read(file or BANK)
+        self.captions = _read(file) if file else [each for each in _read(BANK) if is_understood(each, model.card)]
 
     @cached_property
     def _vectors(self) -> np.ndarray:
@@ -111,7 +112,7 @@ def _read(file: Path) -> list[str]:
 
 
 def compose(predictions: Mapping[str, Prediction]) -> str:
-    """Compose a caption from probable labels: "An angry woman with a low-pitched voice, fast and loud."
+    """Compose a caption from probable labels: "An angry woman with a dark, low-pitched voice, fast and loud."
 
     Args:
         predictions: by attribute, as from AttributeTagger.
@@ -123,12 +124,13 @@ def compose(predictions: Mapping[str, Prediction]) -> str:
         if each.probability >= MIN_PROBABILITY and each.label != attributes[name].unremarkable
         if (label := attributes[name].find(each.label))
     }
-    gender, age, pitch = (labels.pop(name, None) for name in ("gender", "age", "pitch"))
-    before = [labels.pop(name).adjectives[0] for name in ORDER if name in labels]
-    before += [age.adjectives[0]] if age else []
+    gender = labels.pop("gender", None)
+    person, of_voice = (
+        [label.adjectives[0] for name in names if (label := labels.pop(name, None))] for names in (("emotion", "age"), OF_VOICE)
+    )
     noun = gender.nouns[0].removeprefix("a ") if gender else "speaker"
-    caption = _with_article(" ".join([_listed(before), noun]).strip())
-    caption += f" with {_with_article(pitch.adjectives[0])} voice" if pitch else ""
+    caption = _with_article(" ".join([_listed(person), noun]).strip())
+    caption += f" with {_with_article(_listed(of_voice))} voice" if of_voice else ""
     after = [label.adjectives[0] for label in labels.values() if label.adjectives]
     caption += f", {_listed(after, ' and ')}" if after else ""
     return f"{caption[0].upper()}{caption[1:]}."

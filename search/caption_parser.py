@@ -22,10 +22,13 @@ STOP_WORDS = frozenset(
     "a about an and any are as at be being but by can clip clips do find for from give has have her him his i in is it its "
     "like me my of on or our over person please play recording said saying says she show so some somebody someone something "
     "sound sounding sounds speak speaker speaking speaks speech still such talk talker talking talks tell than that the their "
-    "them they this to tone very voice voices want was were what when where which while who whose with you your he".split()
+    "them they this to tone very voice voices want was were what when where which while who whose with you your he "
+    "conveying conveys deliver delivering delivers delivery express expressing expresses hear line manner narrate narrates "
+    "narrating narration read reading reads revealing reveals seem seeming seems sense style telling tells touch way word "
+    "words utter utters uttering utterance bit little quite rather slightly somewhat extremely really quality".split()
 )
 """Words that describe no voice and so are no terms."""
-WORD = re.compile(r"[\w'-]+")
+WORD = re.compile(r"\w(?:[\w'-]*\w)?")
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,13 @@ def _terms(text: str, *, affirmed: bool) -> list[CaptionTerm]:
     while position < len(words):
         for length in range(min(_max_label_words(), len(words) - position), 0, -1):
             phrase = text[words[position].start() : words[position + length - 1].end()]
-            together = _normalised(phrase) in _compounds_by_words()
-            labels = (_compounds_by_words() if together else _labels_by_words()).get(_normalised(phrase), ())
+            words_of = {_normalised(phrase), _normalised(phrase).removesuffix("'s")}
+            together = not words_of.isdisjoint(_compounds_by_words())
+            known = _compounds_by_words() if together else _labels_by_words()
+            labels = next((known[each] for each in sorted(words_of, key=len, reverse=True) if each in known), ())
             if labels or length == 1:
                 break
-        if labels or phrase.lower() not in STOP_WORDS:
+        if labels or phrase.lower().removesuffix("'s") not in STOP_WORDS:
             terms.setdefault(phrase.lower(), CaptionTerm(phrase, labels, affirmed, together))
         position += length
     return list(terms.values())

@@ -55,6 +55,11 @@ def is_known(term: CaptionTerm, card: ModelCard) -> bool:
     return len(labels) == len(term.labels) > 0 if term.together else bool(labels) or term.words.lower() in heard_words(card)
 
 
+def is_understood(caption: str, card: ModelCard) -> bool:
+    """Return whether a model hears everything that a caption says."""
+    return all(is_known(term, card) for term in parse_caption(caption).terms)
+
+
 def query_notes(query: Query, card: ModelCard) -> list[str]:
     """Return the caption_notes of a query."""
     return caption_notes([term.input for term in query.terms if isinstance(term.input, str) and term.weight], card)
