@@ -14,6 +14,7 @@ from voxdex.commands.options import (
     Fraction,
     as_json,
     at_index,
+    check_used,
     device_option,
     each_file,
     exit_with_failures,
@@ -97,6 +98,9 @@ def classify(
     if bool(files) == indexed:
         raise click.UsageError("Give recordings or folders, or --indexed for the clips of the index.")
 
+    for parameter in ("model", "device", "no_vad"):
+        check_used(parameter, "recordings, as an index has a model and clips of its own", used=not indexed)
+    check_used("index_name", "--indexed", used=indexed)
     failed: list[dict[str, str]] = []
     without_speech: list[str] = []
     if indexed:

@@ -17,6 +17,7 @@ from voxdex.commands.options import (
     announce_model,
     as_json,
     at_index,
+    check_used,
     device_option,
     exit_with_failures,
     show_licence_once,
@@ -118,6 +119,7 @@ def index(
     voxdex index ./audio
     voxdex index ./interviews --index oral-history --metadata catalogue.csv
     """
+    check_used("ray_address", "--backend ray", used=backend == "ray")
     rows = read_metadata(metadata) if metadata else None
     scan = find_recordings(paths)
     if part:

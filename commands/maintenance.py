@@ -14,6 +14,7 @@ from voxdex.commands.options import (
     announce_model,
     as_json,
     at_index,
+    check_used,
     device_option,
     exit_with_failures,
     index_option,
@@ -129,6 +130,8 @@ def check(location: IndexLocation, hashed: bool, repair: bool, no_vad: bool, dev
     voxdex check
     voxdex check --repair
     """
+    check_used("no_vad", "--repair", used=repair)
+    check_used("device", "--repair", used=repair)
     with location.read() as store:
         report = check_index(store, hashed=hashed)
     if repair and not report.is_sound:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from tqdm import tqdm
 
 from voxdex.commands.console import Waiting, print_note
@@ -103,6 +104,23 @@ SERVER_SETTINGS = {"shards": "qdrant_shards", "replicas": "qdrant_replicas", "pa
 """Fields of ServerIndex, and the options of commands that write."""
 
 
+def check_used(parameter: str, needs: str, *, used: bool) -> None:
+    """Refuse an option that was given and does nothing.
+
+    Args:
+        parameter: name of the command's parameter.
+        needs: what the option needs, as in "--group-by".
+        used: whether that is there.
+
+    Raises:
+        click.UsageError: the option was given without it.
+    """
+    context = click.get_current_context()
+    if not used and context.get_parameter_source(parameter) == ParameterSource.COMMANDLINE:
+        [option] = (each for each in context.command.params if each.name == parameter)
+        raise click.UsageError(f"{option.opts[0]} does nothing without {needs}.")
+
+
 def server_options(*, required: bool = False, writes: bool = False) -> Callable[[Command], Command]:
     """Add the options for an index on a Qdrant server; the command takes it as `server`, None without --url.
 
@@ -131,6 +149,7 @@ def server_options(*, required: bool = False, writes: bool = False) -> Callable[
             chosen = {name: options.pop(option) for name, option in SERVER_SETTINGS.items() if writes}
             if not urls and (chosen.get("shards") or chosen.get("replicas")):
                 raise click.UsageError("--qdrant-shards and --qdrant-replicas need a server: give its address with --url.")
+            check_used("collection", "--url", used=bool(urls))
             if not urls:
                 return command(*arguments, server=None, **options)
             if writes:

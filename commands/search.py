@@ -11,7 +11,15 @@ import click
 
 from voxdex.commands.console import print_json, print_note
 from voxdex.commands.hit_table import copy_hits, play_hits, print_facet, print_hits, save_hits, save_labels
-from voxdex.commands.options import Fraction, as_json, at_index, exit_with_failures, language_option, show_licence_once
+from voxdex.commands.options import (
+    Fraction,
+    as_json,
+    at_index,
+    check_used,
+    exit_with_failures,
+    language_option,
+    show_licence_once,
+)
 from voxdex.commands.output import RowsFile
 from voxdex.encoders.model import open_model
 from voxdex.encoders.paths import read_json, replace_file, voxdex_home
@@ -91,6 +99,8 @@ def search(
     voxdex search "whispering" --says "kids are talking by the door"
     """
     spec = QuerySpec(**fields)
+    check_used("per_group", "--group-by", used=spec.group_by is not None)
+    check_used("language", "--says", used=bool(spec.spoken_text))
     query = parse_query(spec, find_sound, find_hit)
     with location.read() as store:
         model = open_model(store.model)

@@ -97,3 +97,20 @@ def test_wrong_use(voxdex, indexed_recordings, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     ran = voxdex(*[argument.format(audio=indexed_recordings, empty=tmp_path / "empty") for argument in arguments])
     assert ran.status == 2 and message in ran.err and "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["search", "x", "--per-group", 2], "--per-group does nothing without --group-by"),
+        (["search", "x", "--language", "de"], "--language does nothing without --says"),
+        (["search", "x", "--collection", "y"], "--collection does nothing without --url"),
+        (["index", ".", "--ray-address", "local"], "--ray-address does nothing without --backend ray"),
+        (["check", "--no-vad"], "--no-vad does nothing without --repair"),
+        (["classify", "--indexed", "--model", "mini"], "--model does nothing without recordings"),
+        (["classify", "x.wav", "--index", "y"], "--index does nothing without --indexed"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(here, arguments, words):
+    refused = here(*arguments)
+    assert refused.status == 2 and words in " ".join(refused.err.split())
