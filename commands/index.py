@@ -171,17 +171,22 @@ def tracked_progress(
             write_progress(progress, location.path)
 
     publish(Progress(0, 0, 0, 0.0))
-    with tqdm(unit=" recordings", disable=None, dynamic_ncols=True) as bar, graceful_interrupts() as should_stop:
+    with (
+        tqdm(bar_format="{l_bar}{bar}| {remaining} left{postfix}", disable=None, dynamic_ncols=True) as bar,
+        graceful_interrupts() as should_stop,
+    ):
 
         def on_progress(progress: Progress) -> None:
             if progress.audio_seconds:
                 announce_once()
-            if bar.total is None:
-                bar.total, bar.initial = progress.total, progress.unchanged
-            speed = progress.audio_seconds / max(bar.format_dict["elapsed"], 1e-3)
+            speed = progress.heard_seconds / max(bar.format_dict["elapsed"], 1e-3)
             doing = "building search indexes" if progress.optimising else f"{speed:.0f}x real time"
-            bar.set_postfix_str(f"{progress.audio_seconds / 3600:.2f} h of audio, {doing}", refresh=progress.optimising)
-            bar.update(progress.done - bar.n)
+            bar.total = progress.total_seconds / 3600
+            hours = f"{progress.heard_seconds / 3600:.2f} of about {bar.total:.2f} h of sound"
+            bar.set_postfix_str(
+                f"{hours}, {progress.done} of {progress.total} recordings, {doing}", refresh=progress.optimising
+            )
+            bar.update(progress.heard_seconds / 3600 - bar.n)
             publish(progress)
 
         try:

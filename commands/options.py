@@ -207,7 +207,9 @@ def open_encoder(model: str, device: str) -> Model:
 def announce_model(encoder: Model) -> None:
     """Print the name and the device of a model, and its licence the first time."""
     show_licence_once(encoder.card)
-    print_note(f"Embedding with {encoder.card.name} on {encoder.start()}.")
+    device = encoder.start()
+    why = f" ({device.reason})" if device.is_surprising else ""
+    print_note(f"Embedding with {encoder.card.name} on {device.name}{why}.")
 
 
 def show_licence_once(card: ModelCard) -> None:

@@ -35,12 +35,20 @@ Item = TypeVar("Item", bound=Sized)
 Output = TypeVar("Output")
 
 
+NO_CUDA = "CUDA did not start"
+
+
 @dataclass(frozen=True)
 class Device:
     """The device that a session runs on, and the reason for the choice."""
 
     name: str
     reason: str
+
+    @property
+    def is_surprising(self) -> bool:
+        """Whether there is a better device that did not work."""
+        return self.reason == NO_CUDA
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
@@ -138,7 +146,7 @@ def _open(path: Path, device: DeviceSpec, threads: int, gpu: int) -> _Opened:
         )
     if device.kind == "cpu":
         return _Opened(session, Device("cpu", "requested"))
-    return _Opened(session, Device("cpu", "CUDA did not start" if has_cuda else "this ONNX Runtime is the CPU build"))
+    return _Opened(session, Device("cpu", NO_CUDA if has_cuda else "this ONNX Runtime is the CPU build"))
 
 
 def _cuda_options(gpu: int) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
             changed.append(path)
     writer.store_changes()
     statistics.skipped = statistics.unchanged
+    statistics.bytes_left = sum(file.size for path in changed if (file := scan.recordings[path]))
 
     if changed:
         flushed = time.perf_counter()

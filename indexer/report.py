@@ -11,6 +11,9 @@ from voxdex.encoders.errors import Failure
 from voxdex.encoders.machine import peak_memory, usable_cores
 from voxdex.indexer.pipeline.decoder import DecodeSummary
 
+USUAL_SECONDS, USUAL_BYTES = 60.0, 1_000_000
+"""Duration and size of a typical minute of compressed sound, from which a run estimates how much there is to decode."""
+
 
 @dataclass
 class StageSeconds:
@@ -57,7 +60,8 @@ class IndexReport:
 class Progress:
     """The progress of a run: recordings done, of a total, and those of them that were unchanged; seconds of audio embedded.
 
-    optimising: all recordings are done, and search indexes are being built.
+    optimising: all recordings are done, and search indexes are being built. heard_seconds: sound that was decoded, silence
+    included. total_seconds: sound that the run will decode, estimated from the sizes of the files.
     """
 
     done: int
@@ -65,6 +69,8 @@ class Progress:
     unchanged: int
     audio_seconds: float
     optimising: bool = False
+    heard_seconds: float = 0.0
+    total_seconds: float = 0.0
 
 
 @dataclass
@@ -72,7 +78,9 @@ class RunStatistics:
     """The running totals of a run; see IndexReport for the fields of the same names.
 
     total: recordings that the run will have done. skipped: recordings that were unchanged by size and modification time.
-    embedded_seconds: audio of the clips embedded so far. decoder_bytes: peak memory of a decoding process.
+    embedded_seconds: audio of the clips embedded so far. decoder_bytes: peak memory of a decoding process. bytes_left,
+    bytes_done: size of the files to decode. done_seconds: sound of those that are done. positions: seconds up to which others
+    are embedded, by path.
     """
 
     total: int = 0
@@ -88,6 +96,10 @@ class RunStatistics:
     without_speech: int = 0
     embedded_seconds: float = 0.0
     decoder_bytes: int = 0
+    bytes_left: int = 0
+    bytes_done: int = 0
+    done_seconds: float = 0.0
+    positions: dict[str, float] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
     damaged: list[Failure] = field(default_factory=list)
     stages: StageSeconds = field(default_factory=StageSeconds)
@@ -112,7 +124,20 @@ class RunStatistics:
     def progress(self, *, optimising: bool = False) -> Progress:
         """Return the progress so far."""
         done = self.indexed + self.unchanged + len(self.failed)
-        return Progress(done, self.total, self.skipped, self.embedded_seconds, optimising)
+        heard = self.done_seconds + sum(self.positions.values())
+        per_byte = (self.done_seconds + USUAL_SECONDS) / (self.bytes_done + USUAL_BYTES)
+        total = max(heard, self.done_seconds + self.bytes_left * per_byte)
+        return Progress(done, self.total, self.skipped, self.embedded_seconds, optimising, heard, total)
+
+    def add_position(self, path: str, seconds: float) -> None:
+        """Note up to where a recording is embedded."""
+        self.positions[path] = max(seconds, self.positions.get(path, 0.0))
+
+    def add_decoded(self, path: str, size: int, seconds: float) -> None:
+        """Note that a recording of this size and duration is done."""
+        self.positions.pop(path, None)
+        self.bytes_left, self.bytes_done = max(0, self.bytes_left - size), self.bytes_done + size
+        self.done_seconds += seconds
 
     @contextmanager
     def storing(self) -> Iterator[None]:

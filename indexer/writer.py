@@ -59,9 +59,11 @@ class Writer:
                 self._pending[event.path].append(event)
                 self._statistics.embedded_seconds += event.end - event.start
                 self._statistics.stages.embed += event.work_seconds
+                self._statistics.add_position(event.path, event.end)
             elif isinstance(event, EmbeddingFailure):
                 self._embedding_failures[event.path] = event.reason
             else:
+                self._statistics.add_decoded(event.path, event.file.size, event.summary.audio_seconds if event.summary else 0.0)
                 with self._statistics.storing():
                     self._finish(event, self._pending.pop(event.path, []), self._embedding_failures.pop(event.path, ""))
                     self.store_changes()
