@@ -22,7 +22,7 @@ from voxdex.commands.options import (
     exit_with_failures,
     show_licence_once,
 )
-from voxdex.encoders.audio.remote import Location
+from voxdex.encoders.audio.remote import Location, as_location
 from voxdex.encoders.model import Model
 from voxdex.indexer.index import index as index_archive
 from voxdex.indexer.location import (
@@ -39,6 +39,7 @@ from voxdex.indexer.pipeline.ray import embed_on_ray
 from voxdex.indexer.plan import IndexPlan, plan_index
 from voxdex.indexer.progress import write_progress
 from voxdex.indexer.report import IndexReport, Progress
+from voxdex.indexer.roots import read_roots
 from voxdex.indexer.scan import find_recordings, partition
 from voxdex.indexer.store.base import StoreError
 
@@ -76,7 +77,7 @@ vad_option = click.option(
 
 
 @click.command(cls=PruneCommand)
-@click.argument("paths", nargs=-1, required=True, type=RECORDING, metavar="PATH...")
+@click.argument("paths", nargs=-1, type=RECORDING, metavar="[PATH]...")
 @at_index(writes=True)
 @click.option("--model", metavar="NAME_OR_FOLDER", help="Model of a new index; see `models`.  [default: mini, or VOXDEX_MODEL]")
 @click.option("--metadata", type=FILE, help="Metadata of the recordings: a .csv, .jsonl or .xlsx file with a column `path`.")
@@ -113,7 +114,8 @@ def index(
 ) -> None:
     """Index the recordings in folders, in files or at URLs.
 
-    A later run embeds only new and changed recordings. URLs may begin with s3://, gs://, https:// and others (fsspec).
+    A later run embeds only new and changed recordings; without PATH, it brings all that was indexed before up to date. URLs
+    may begin with s3://, gs://, https:// and others (fsspec).
 
     \b
     voxdex index ./audio
@@ -121,6 +123,7 @@ def index(
     """
     check_used("ray_address", "--backend ray", used=backend == "ray")
     rows = read_metadata(metadata) if metadata else None
+    paths = paths or known_roots(location)
     scan = find_recordings(paths)
     if part:
         scan = partition(scan, *part)
@@ -152,6 +155,17 @@ def index(
     if not (report.recordings or report.removed or report.missing):
         raise StoreError(f"{nothing_found(paths)}.")
     finish(report, location, clips, profile=profile, json_output=json_output)
+
+
+def known_roots(location: IndexLocation) -> tuple[Location, ...]:
+    """Return the paths that an index was made of."""
+    roots: list[str] = []
+    if location.exists():
+        with location.read() as store:
+            roots = read_roots(store)
+    if not roots:
+        raise click.UsageError(f"The index {location} remembers no paths yet: name the recordings, as in voxdex index ./audio.")
+    return tuple(map(as_location, roots))
 
 
 @contextmanager
@@ -238,7 +252,7 @@ def report_lines(report: IndexReport, location: IndexLocation, clips: int | None
             f"{silence / 60:.1f} min of silence, {report.non_speech_seconds / 60:.1f} min of music and noise; "
             f"{report.without_speech} recordings without speech"
         )
-    lines["index"] = f"{location}: {'' if clips is None else f'{clips} clips '}of the space {report.space}"
+    lines["index"] = f"{location}: {'' if clips is None else f'{clips} clips, '}space {report.space}"
     if report.unmatched_metadata or report.without_metadata:
         lines["metadata"] = (
             f"{report.unmatched_metadata} rows name no indexed recording, {report.without_metadata} recordings have no row"

@@ -105,6 +105,15 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
         "clips": f"{found.clips}, {found.speech_seconds / 3600:.2f} h; {found.without_speech} recordings without speech, "
         f"{found.non_speech_seconds / 3600:.2f} h of music and noise",
     }
+    if found.roots:
+        lines["roots"] = ", ".join(found.roots)
+    by_kind = {
+        kind: [name for name, each in found.fields.items() if each == kind and not name.startswith("probabilities.")]
+        for kind in ("text", "number", "date")
+    }
+    for kind, names in by_kind.items():
+        if names:
+            lines[f"{kind} fields"] = ", ".join(names)
     if found.missing:
         lines["missing"] = f"{found.missing} files no longer exist (index --prune drops them)"
     print_lines(lines)

@@ -14,6 +14,7 @@ from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.pipeline.embedder import EmbedBackend, EmbedJob
 from voxdex.indexer.pipeline.local import embed_locally
 from voxdex.indexer.report import IndexReport, Progress, RunStatistics
+from voxdex.indexer.roots import add_roots, new_roots, read_roots
 from voxdex.indexer.scan import ScanResult, is_gone, lies_under
 from voxdex.indexer.statistics import cache_statistics
 from voxdex.indexer.store.base import CLIP, RECORDING, Store
@@ -107,6 +108,7 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
     writer.store_changes()
     writer.delete_orphans()
     writer.drop_empty_fields()
+    add_roots(store, scan.roots)
     if not catalog.is_cached:
         on_progress(statistics.progress(optimising=True))
         if should_stop():
@@ -126,7 +128,12 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
 def _failures_if_up_to_date(scan: ScanResult, store: Store) -> list[Failure] | None:
     """Return the failures of a scan that a former run found up to date; None where anything has changed since."""
     known = None if scan.absent or scan.failed else store.cache_get(UP_TO_DATE.format(scan.digest()))
-    if not known or known["points"] != [store.count(RECORDING), store.count(CLIP)] or known["fields"] != store.schema():
+    if (
+        not known
+        or new_roots(read_roots(store), scan.roots)
+        or known["points"] != [store.count(RECORDING), store.count(CLIP)]
+        or known["fields"] != store.schema()
+    ):
         return None
     return [Failure(*failure) for failure in known["failures"]]
 

@@ -18,6 +18,7 @@ from voxdex.indexer.integrity import CheckReport
 from voxdex.indexer.location import IndexLocation, model_reference, open_phonetic_encoder
 from voxdex.indexer.metadata import stored_metadata
 from voxdex.indexer.report import IndexReport, Progress
+from voxdex.indexer.roots import add_roots, read_roots
 from voxdex.indexer.scan import FileState, ScanResult, is_gone
 from voxdex.indexer.statistics import cache_statistics
 from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Payload, PhoneticSpace, Store, StoreError
@@ -60,7 +61,7 @@ def rebuild_index(  # noqa: PLR0913, RUF100  # keyword-only but for two
         if former.space == model.card.space and former.phonetic == phonetic:
             spaces = f"{former.space} and {phonetic.space}" if phonetic else former.space
             raise StoreError(f"The index {location} holds embeddings of {spaces} already.")
-        catalog = Catalog(former)
+        catalog, roots = Catalog(former), read_roots(former)
         metadata, paths = stored_metadata(former), sorted(catalog.paths)
         with_clips = set(filter(catalog.has_clips, paths))
     missing = [path for path in paths if is_gone(path)]
@@ -70,6 +71,7 @@ def rebuild_index(  # noqa: PLR0913, RUF100  # keyword-only but for two
         scan.add(path, partial(FileState.of, path))
     with _staging(location, model, phonetic) as store:
         _drop_others(store, scan)
+        add_roots(store, roots)
         report = index(
             scan, store, model, metadata,
             phonetic_model=open_phonetic_encoder(store), vad=vad, retry_failed=True,

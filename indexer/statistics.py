@@ -9,9 +9,11 @@ from typing import Any
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import Failure
 from voxdex.indexer.catalog import COUNTS, Catalog
+from voxdex.indexer.roots import read_roots
 from voxdex.indexer.scan import missing_files
 from voxdex.indexer.store.base import CLIP, RECORDING, Store
 from voxdex.indexer.store.edge import EdgeStore
+from voxdex.indexer.store.filters import group_fields
 
 SECONDS = ("audio_seconds", "speech_seconds", "non_speech_seconds")
 KEYS = ("files", "failure", *COUNTS)
@@ -27,6 +29,7 @@ class IndexStatistics:
     all recordings. without_speech: recordings without clips. audio_seconds: of recordings. speech_seconds: of clips.
     non_speech_seconds: of sound without speech. missing: local files that no longer exist, None where that was not checked.
     bytes: on disk, of an embedded index. phonetic: phonetic space, "" for none. formats: recordings by container and codec.
+    roots: paths that runs were given. fields: names that filters can use, with their kinds.
     """
 
     space: str
@@ -43,6 +46,8 @@ class IndexStatistics:
     bytes: int = 0
     phonetic: str = ""
     formats: dict[str, int] = field(default_factory=dict)
+    roots: list[str] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
     damaged: list[Failure] = field(default_factory=list)
 
@@ -60,6 +65,9 @@ def index_statistics(store: Store, *, check_files: bool = False) -> IndexStatist
     failures = {name: [Failure(*failure) for failure in counted[name]] for name in ("failed", "damaged")}
     statistics = IndexStatistics(store.space, store.model, **(counted | failures))
     statistics.phonetic, statistics.clips = store.phonetic.space if store.phonetic else "", store.count(CLIP)
+    statistics.roots = read_roots(store)
+    schema = store.schema()
+    statistics.fields = {name: schema[keys[0]] for name, keys in sorted(group_fields(schema).items())}
     statistics.missing = None if paths is None else len(missing_files(paths))
     if isinstance(store, EdgeStore):
         statistics.bytes = sum(file.stat().st_blocks * 512 for file in store.folder.rglob("*") if file.is_file())
