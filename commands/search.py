@@ -28,7 +28,7 @@ from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import ClipId, Hit, QuerySpec, Sound
 from voxdex.search.query_parser import parse_query, parse_sound
-from voxdex.search.understanding import filter_notes, query_notes
+from voxdex.search.understanding import search_notes
 
 LAST_SEARCH = "last-search.json"
 """File in the user's data folder: clip ids of the last search's hits, by rank."""
@@ -107,7 +107,7 @@ def search(
         show_licence_once(model.card)
         hits = search_index(query, store, model)
         facets = count_facets(spec.facets, hits, store, query.where)
-        notes = query_notes(query, model.card) + ([] if hits else filter_notes(query.where, store))
+        notes = search_notes(query, hits, card=model.card, store=store)
     remember_hits(hits)
     if json_output:
         print_json(search_document(spec, hits, facets, notes))

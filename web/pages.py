@@ -70,7 +70,7 @@ def routes(state: AppState) -> APIRouter:
         spec = form.spec()
         empty = not any((spec.captions, spec.like, spec.move, spec.liked, spec.spoken_text))
         page: dict[str, Any] = {"spec": spec, "region": form.region, "fields": form.model_dump(by_alias=True), "error": ""}
-        page |= {"examples": EXAMPLES, "empty": empty, "hits": [], "facets": {}, "more": False}
+        page |= {"examples": EXAMPLES, "empty": empty, "hits": [], "facets": {}, "more": False, "notes": []}
         first = (spec.page - 1) * PAGE_HITS
         with state.index.opened() as index:
             try:
@@ -81,6 +81,7 @@ def routes(state: AppState) -> APIRouter:
                     "found": len(hits),
                     "more": len(hits) > first + PAGE_HITS,
                     "facets": facets(index, hits, form),
+                    "notes": [] if empty else state.notes(index, spec, hits[first : first + PAGE_HITS]),
                 }
             except (QueryError, FilterError, TextError) as error:
                 page["error"] = str(error)

@@ -88,6 +88,7 @@ class SearchAnswer(BaseModel):
     """The document that `search --json` prints."""
 
     query: dict[str, Any]
+    notes: list[str]
     hits: list[Hit]
     facets: dict[str, dict[str, dict[str, int]]] = Field(default_factory=dict)
 

@@ -1,5 +1,6 @@
 """State of a server: the open index, uploads, caches and metrics, and the operations on them that requests share."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -10,8 +11,9 @@ from voxdex.indexer.location import IndexLocation
 from voxdex.indexer.store.base import CLIP, KIND
 from voxdex.indexer.store.filters import And, HasId
 from voxdex.search.engine import search_index
-from voxdex.search.query import ClipId, ClipRecord, Hit, QueryError, QueryInput, QuerySpec, clip_fields
+from voxdex.search.query import ClipId, ClipRecord, Hit, Query, QueryError, QueryInput, QuerySpec, clip_fields
 from voxdex.search.query_parser import parse_query
+from voxdex.search.understanding import search_notes
 from voxdex.web.clip_audio import ClipAudioCache
 from voxdex.web.embedding_map import EmbeddingMap
 from voxdex.web.index_reader import IndexReader, IndexSnapshot
@@ -61,10 +63,16 @@ class AppState:
         Raises:
             QueryError, TextError, FilterError, StoreError: see search_index.
         """
-        query = parse_query(spec, self._find_sound, parse_clip_id)
-        if region:
-            query = replace(query, where=And((query.where, HasId(tuple(self.map.region(region))))))
+        query = self._query(spec, region)
         return search_index(query, index.store, index.model, cohort=index.cohort, open_phonetic=lambda: index.phonetic_model)
+
+    def notes(self, index: IndexSnapshot, spec: QuerySpec, hits: Sequence[Hit]) -> list[str]:
+        """Return sentences for the user on the answer to a query; see search_notes."""
+        return search_notes(self._query(spec), hits, card=index.model.card, store=index.store)
+
+    def _query(self, spec: QuerySpec, region: str | None = None) -> Query:
+        query = parse_query(spec, self._find_sound, parse_clip_id)
+        return replace(query, where=And((query.where, HasId(tuple(self.map.region(region)))))) if region else query
 
     def clip(self, index: IndexSnapshot, id: str) -> ClipRecord:
         """Return a clip by its id.

@@ -19,7 +19,8 @@ def routes(state: AppState) -> APIRouter:
         spec = request.spec()
         with state.index.opened() as index:
             hits = state.search(index, spec, request.region)
-            return search_document(spec, hits, count_facets(spec.facets, hits, index.store, parse_filter(*spec.where)))
+            facets = count_facets(spec.facets, hits, index.store, parse_filter(*spec.where))
+            return search_document(spec, hits, facets, state.notes(index, spec, hits))
 
     @router.post("/search", response_model=SearchAnswer)
     def search(request: SearchRequest) -> dict[str, Any]:
