@@ -13,7 +13,7 @@ from voxdex.encoders.audio.container import AudioError, audio_errors, audio_stre
 from voxdex.encoders.audio.remote import Location, on_disk
 from voxdex.encoders.audio.sources import find_sources
 from voxdex.encoders.audio.timeline import TOLERANCE_SECONDS, Placed, Timed, Timeline
-from voxdex.encoders.audio.track import has_too_many_planes, timed_frames
+from voxdex.encoders.audio.track import has_too_many_planes, tick_seconds, timed_frames
 from voxdex.encoders.worker import idle_worker
 
 PLAYED = ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le")
@@ -112,9 +112,10 @@ def _placed(timeline: Timeline[av.AudioFrame], frames: Iterable[Timed[av.AudioFr
 
 def _frames(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Timed[av.AudioFrame]]:
     """Decode frames; packets that the decoder rejects are left out, as in indexing."""
+    tick = tick_seconds(stream)
     for packet in source.demux(stream):
         with suppress(av.error.FFmpegError):
-            yield from timed_frames(packet.decode(), packet)
+            yield from timed_frames(packet.decode(), packet, tick)
 
 
 def _tick(stream: av.AudioStream) -> Fraction:

@@ -72,16 +72,18 @@ def embed_recording(
 def _clips(path: Location, segmentation: Segmentation, start: float, end: float) -> Iterator[Clip]:
     """Yield the clips of a part of a recording, cut to the part."""
     with audio_errors(path), on_disk(path) as file, idle_worker() as worker:
+        failure = ""
         for event in worker.run("voxdex.indexer.pipeline.decoder_worker:decode", str(path), file, segmentation):
-            if isinstance(event, DecodeSummary):
-                if event.failure:
-                    raise AudioError(event.failure)
+            if isinstance(event, DecodeSummary):  # the last one; leaving the loop at it would end the worker
+                failure = event.failure
                 if event.damage:
                     log.warning("Damaged: %s: %s.", path, event.damage)
-                return
+                continue
             clip = event.clip
             if clip.start >= end:
                 return
             first, last = (round((edge - clip.start) * SAMPLE_RATE) for edge in (max(start, clip.start), min(end, clip.end)))
             if last > first:
                 yield replace(clip, start=max(start, clip.start), end=min(end, clip.end), samples=clip.samples[first:last])
+        if failure:
+            raise AudioError(failure)

@@ -50,7 +50,7 @@ class TrackDecoder:
         self.begin: float | None = None
         self._timeline: Timeline[av.AudioFrame] = Timeline(container, is_continuous=is_continuous)
         self._resampler: _Resampler | None = None
-        self._position, self._end = 0, 0.0
+        self._position, self._end, self._tick = 0, 0.0, tick_seconds(stream)
 
     @property
     def seconds(self) -> float:
@@ -65,7 +65,7 @@ class TrackDecoder:
             self.rejected += bytes(packet)[:3] not in TAGS
             return
         self.frames += len(frames)
-        for timed in timed_frames(frames, packet):
+        for timed in timed_frames(frames, packet, self._tick):
             if placed := self._timeline.push(timed):
                 yield from self._take(placed)
 
@@ -135,13 +135,22 @@ class _Resampler:
         return self._resampler.resample(frame) if self._resampler else [frame]
 
 
-def timed_frames(frames: Iterable[av.AudioFrame], packet: "av.Packet[Any]") -> Iterator[Timed[av.AudioFrame]]:
-    """Yield the frames of a packet with their times; some decoders leave the time of the first one to the packet."""
+def tick_seconds(stream: av.AudioStream) -> float:
+    """Return the length of a tick of a stream's clock in seconds, 0 for a stream without one."""
+    return float(stream.time_base or 0)
+
+
+def timed_frames(frames: Iterable[av.AudioFrame], packet: "av.Packet[Any]", second: float) -> Iterator[Timed[av.AudioFrame]]:
+    """Yield the frames of a packet with their times; some decoders leave the time of the first one to the packet.
+
+    second: length of a tick of the stream's clock in seconds, 0 for a stream without one; see tick_seconds.
+    """
     time = packet.pts
-    for frame in filter(lambda frame: frame.samples, frames):
-        time, base = (time, packet.time_base) if frame.pts is None else (frame.pts, frame.time_base or packet.time_base)
-        yield Timed(None if time is None or base is None else float(time * base), frame.samples / frame.sample_rate, frame)
-        time = None
+    for frame in frames:
+        if frame.samples:
+            time = time if frame.pts is None else frame.pts
+            yield Timed(time * second if time is not None and second else None, frame.samples / frame.sample_rate, frame)
+            time = None
 
 
 def has_too_many_planes(frame: av.AudioFrame) -> bool:
