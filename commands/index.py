@@ -132,7 +132,7 @@ def index(
         raise StoreError("; ".join(reasons or [nothing_found(paths)]) + ".")
     if dry_run:
         if location.exists():
-            with location.read() as store:
+            with location.read(for_long=True) as store:  # new files are hashed
                 space = phonetic_space().space if phonetic and not store.phonetic else ""
                 plan = plan_index(scan, store, phonetic=space, retry_failed=retry_failed)
         else:

@@ -141,7 +141,7 @@ def check(location: IndexLocation, hashed: bool, repair: bool, no_vad: bool, dev
     """
     check_used("no_vad", "--repair", used=repair)
     check_used("device", "--repair", used=repair)
-    with location.read() as store:
+    with location.read(for_long=True) as store:
         report = check_index(store, hashed=hashed)
     if repair and not report.is_sound:
         store, encoder = open_index(location, device=device)

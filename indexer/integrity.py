@@ -1,7 +1,7 @@
 """The integrity of an index: what its points, its fields and the files they are of should be, and are not."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from voxdex.encoders.errors import Failure, VoxdexError
 from voxdex.encoders.paths import file_sha256
 from voxdex.indexer.scan import FileState
 from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Point, Store
-from voxdex.indexer.store.filters import LAYERS, as_period, key_in
+from voxdex.indexer.store.filters import LAYERS, is_day, key_in
 
 LENGTH_TOLERANCE = 1e-2
 """Difference from 1 that the length of a stored vector may have; phonetic vectors are float16."""
@@ -40,18 +40,17 @@ class CheckReport:
         return not (self.broken or self.fields)
 
 
-def check_index(store: Store, *, hashed: bool = False, on_clip: Callable[[], object] = lambda: None) -> CheckReport:
+def check_index(store: Store, *, hashed: bool = False) -> CheckReport:
     """Look at every point of an index, and at the files that it is of.
 
     Args:
         store: the index.
         hashed: read all files, and compare what they contain with what was indexed.
-        on_clip: called after each clip.
 
     Raises:
         StoreError: the engine fails.
     """
-    recordings = {payload["content"]: payload for payload in (point.payload for point in store.points({KIND: RECORDING}))}
+    recordings = {point.payload["content"]: point.payload for point in store.points({KIND: RECORDING})}
     clips: Counter[str] = Counter()
     reasons: dict[str, str] = {}
     kinds: dict[str, str] = {}
@@ -63,7 +62,6 @@ def check_index(store: Store, *, hashed: bool = False, on_clip: Callable[[], obj
         _add_kinds(kinds, clip.payload)
         if reason := _fault_of(clip, has_phonetic=bool(recordings.get(content, {}).get("phonetic"))):
             reasons.setdefault(content, reason)
-        on_clip()
     for content, recording in recordings.items():
         paths.setdefault(content, str(recording.get("recording", "")))
         if clips[content] != (expected := recording.get("clips") or 0):
@@ -85,7 +83,8 @@ def _fault_of(clip: Point, *, has_phonetic: bool) -> str:
     start, end = clip.payload.get("start"), clip.payload.get("end")
     if not (isinstance(start, (int, float)) and isinstance(end, (int, float)) and 0 <= start < end):
         return f"a clip has the times {start} to {end}"
-    for name, vector in (("vector", clip.vector), ("phonetic vector", clip.phonetic_vector if has_phonetic else clip.vector)):
+    vectors = {"vector": clip.vector} | ({"phonetic vector": clip.phonetic_vector} if has_phonetic else {})
+    for name, vector in vectors.items():
         if vector is None:
             return f"a clip has lost its {name}"
         if not abs(float(np.linalg.norm(vector)) - 1) <= LENGTH_TOLERANCE:  # NaN as well
@@ -100,8 +99,8 @@ def _add_kinds(kinds: dict[str, str], payload: Mapping[str, Any]) -> None:
         values |= {key_in(layer, name): value for name, value in (payload.get(layer) or {}).items()}
     for key, value in values.items():
         if isinstance(value, str):
-            is_date = key.startswith("metadata.") and value.count("-") == 2 and as_period(value) is not None
-            kinds[key] = "date" if is_date and kinds.get(key, "date") == "date" else "text"
+            is_date = key.startswith("metadata.") and is_day(value) and kinds.get(key, "date") == "date"
+            kinds[key] = "date" if is_date else "text"
         elif isinstance(value, (int, float)):
             kinds.setdefault(key, "number")
 

@@ -14,7 +14,7 @@ from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.tables import TableError, read_csv
 from voxdex.indexer.scan import beside
 from voxdex.indexer.store.base import RECORDING, Store
-from voxdex.indexer.store.filters import as_period, key_in
+from voxdex.indexer.store.filters import is_day, key_in
 
 KEY = "path"
 """Column with the paths of the recordings."""
@@ -184,7 +184,7 @@ def _typed(cells: Sequence[str]) -> tuple[str, list[Any]]:
         return "number", list(map(float, cells))
     if all(re.fullmatch(r"-?(0|[1-9]\d{0,14})(,(\d{1,2}|\d{4,9}))?", cell) for cell in cells):  # 1,500 may mean 1500
         return "number", [float(cell.replace(",", ".")) for cell in cells]
-    if all(cell.count("-") == 2 and as_period(cell) for cell in cells):
+    if all(map(is_day, cells)):
         return "date", list(cells)
     read = [dates for form in DATE_FORMS if (dates := _dates(cells, form))]
     return ("date", read[0]) if len(read) == 1 else ("text", list(cells))  # 4/5/2019 alone may be in April or in May

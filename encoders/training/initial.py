@@ -155,10 +155,12 @@ def pretrained_speech(source: str, **options: Any) -> dict[str, Any]:
 
 
 def pretrained_description(source: str, changes: dict[str, Any] | None) -> dict[str, Any]:
-    """Return to_dict() of a transformers config, from a folder or the hub, with changes."""
+    """Return to_dict() of a transformers config, from a folder or the hub, with changes; without the place it was read from."""
     from transformers import AutoConfig
 
-    return _from_hub(source, AutoConfig.from_pretrained, "config.json").to_dict() | (changes or {})
+    description = _from_hub(source, AutoConfig.from_pretrained, "config.json").to_dict() | (changes or {})
+    description.pop("_name_or_path", None)
+    return description
 
 
 def pretrained_tokenizer(source: str) -> Tokenizer:

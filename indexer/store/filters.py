@@ -305,6 +305,11 @@ def as_period(text: str) -> tuple[datetime, datetime] | None:
         return begin, datetime.max.replace(tzinfo=UTC)
 
 
+def is_day(text: str) -> bool:
+    """Return whether a text is a day or a second of one, as fields of the kind "date" hold."""
+    return text.count("-") == 2 and as_period(text) is not None
+
+
 def key_in(layer: str, name: str) -> str:
     """Return the payload key of a field in a layer, with quotation marks where the engine needs them."""
     return f"{layer}.{name}" if re.fullmatch(r"[\w-]+", name) else f'{layer}."{name}"'

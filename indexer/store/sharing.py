@@ -33,7 +33,7 @@ log = logging.getLogger("voxdex")
 CACHE = ".cache.json"
 """End of the name of a file of cached data, in the folder of the index."""
 WANTED = "wanted"
-SNAPSHOT = re.compile(r"snapshot-(\d+)")
+SNAPSHOT = re.compile(r"snapshot-\d+")
 PRIVATE = "snapshots"
 """Folder of private copies, in the user's data folder."""
 READ_SECONDS = 60.0
@@ -68,8 +68,11 @@ def lock_for_reading(folder: Path) -> tuple[Path, FileLock]:
 
 def snapshots(folder: Path) -> list[Path]:
     """Return the snapshots of an index, oldest first."""
-    found = [path for path in folder.glob("snapshot-*") if SNAPSHOT.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+    return sorted((path for path in folder.glob("snapshot-*") if SNAPSHOT.fullmatch(path.name)), key=_number)
+
+
+def _number(snapshot: Path) -> int:
+    return int(snapshot.name.partition("-")[2])
 
 
 def remove_snapshots(folder: Path, *, keep: int = 0) -> None:
@@ -96,20 +99,21 @@ class Publisher:
         self._thread = Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def publish(self) -> None:
-        """Make a snapshot of the present state, unless there is a fresh one."""
-        wanted = self._folder / WANTED
-        with self._exclusive:
-            if time.monotonic() - self._made >= STALE_SECONDS and _is_index(self._folder):
-                check_free_space(self._folder)
-                self._flush()
-                number = max((int(path.name.partition("-")[2]) for path in snapshots(self._folder)), default=0) + 1
-                new = self._folder / f"snapshot-{number}{NEW}"
-                copy_index_folder(self._folder, new)
-                new.rename(self._folder / f"snapshot-{number}")
-                self._made = time.monotonic()
-        wanted.unlink(missing_ok=True)
-        remove_snapshots(self._folder, keep=1)
+    def publish(self) -> bool:
+        """Make a snapshot of the present state, unless there is a fresh one.
+
+        Return whether that worked: without a snapshot, as on a full disk, readers wait for the end of the run.
+        """
+        try:
+            with self._exclusive:
+                if time.monotonic() - self._made >= STALE_SECONDS and _is_index(self._folder):
+                    self._copy()
+            (self._folder / WANTED).unlink(missing_ok=True)
+            remove_snapshots(self._folder, keep=1)
+        except (StoreError, OSError) as error:
+            log.debug("No snapshot of %s: %s", self._folder, error)
+            return False
+        return True
 
     def close(self) -> None:
         """End the sharing. The lock is still held."""
@@ -119,14 +123,19 @@ class Publisher:
         with suppress(OSError):
             (self._folder / WANTED).unlink(missing_ok=True)
 
+    def _copy(self) -> None:
+        check_free_space(self._folder)
+        self._flush()
+        number = max(map(_number, snapshots(self._folder)), default=0) + 1
+        new = self._folder / f"snapshot-{number}{NEW}"
+        copy_index_folder(self._folder, new)
+        new.rename(self._folder / f"snapshot-{number}")
+        self._made = time.monotonic()
+
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
-            if (self._folder / WANTED).exists():
-                try:
-                    self.publish()
-                except (StoreError, OSError) as error:
-                    log.debug("No snapshot of %s: %s", self._folder, error)
-                    self._ended.wait(STALE_SECONDS)
+            if (self._folder / WANTED).exists() and not self.publish():
+                self._ended.wait(STALE_SECONDS)
 
 
 def copy_index_folder(folder: Path, to: Path) -> None:
