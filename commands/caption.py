@@ -16,6 +16,7 @@ from voxdex.commands.options import (
     no_vad_option,
     open_encoder,
     recordings_in,
+    width_option,
 )
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.zero_shot import AttributeTagger
@@ -39,6 +40,7 @@ from voxdex.search.formats import span
 @model_option
 @device_option
 @as_json
+@width_option
 def caption(
     files: tuple[Location, ...],
     bank: Path | None,

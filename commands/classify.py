@@ -23,6 +23,7 @@ from voxdex.commands.options import (
     open_encoder,
     parse_labels,
     recordings_in,
+    width_option,
 )
 from voxdex.commands.output import RowsFile, save_rows
 from voxdex.encoders.audio.remote import Location, as_location
@@ -63,6 +64,7 @@ from voxdex.search.formats import span
 @no_vad_option
 @at_index
 @as_json
+@width_option
 def classify(
     files: tuple[Location, ...],
     indexed: bool,
@@ -141,7 +143,7 @@ def print_predictions(results: Sequence[dict[str, Any]]) -> None:
         for name in [name for name in result if name not in ("recording", "start", "end")]:
             (_, best), (second, less), *_ = sorted(result[name]["scores"].items(), key=lambda item: -item[1])
             rows.append([name, result[name]["label"], f"{best:.0%}", f"{second} {less:.0%}", *location])
-    print_rows(columns, rows, text=["runner-up", "label"], paths=["recording"])
+    print_rows(columns, rows, text=["runner-up", "label"], paths=["recording"], optional=["runner-up"])
 
 
 def compare(predictions: Iterable[ClipPrediction], truth: Path) -> list[ClassificationResult]:

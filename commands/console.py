@@ -4,9 +4,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import product
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ from voxdex.search.formats import span
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "collapse_padding": True}
 """Arguments of every table: a rule below the header, two spaces between columns."""
-COLUMN_GAP, MIN_COLUMN = 2, (24, 10)
-"""Characters between the columns of a table, and widths to which columns are cut: first all to the one, then to the other."""
+COLUMN_GAP = 2
+"""Characters between the columns of a table."""
+GOOD_TEXT, GOOD_PATH, MIN_COLUMN = 20, 36, 10
+"""Characters to which columns of text and of paths are cut as long as optional columns can be left out, and at most."""
+WIDTH = "voxdex.width"
+"""Key of --width in the context of a command."""
 UNLIMITED_WIDTH = 1_000_000
 """Columns of a table that is printed to a file or pipe."""
 
@@ -131,46 +135,87 @@ def new_table(*columns: str) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print a table, as wide as the terminal; without a terminal, rows are never wrapped."""
-    width = None if sys.stdout.isatty() else UNLIMITED_WIDTH
-    Console(markup=False, emoji=False, highlight=False, width=width).print(table)
+    """Print a table, as wide as the terminal or --width; without either, rows are never wrapped."""
+    Console(markup=False, emoji=False, highlight=False, width=_width() or UNLIMITED_WIDTH).print(table)
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]) -> None:
-    """Print a table with one line for each row.
+def print_rows(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text: Sequence[str],
+    paths: Sequence[str],
+    optional: Sequence[str] = (),
+) -> None:
+    """Print a table with one line for each row, as wide as the terminal or --width; without either, nothing is shortened.
 
     Args:
         columns: names of the columns.
         rows: cells in the order of the columns.
-        text: columns that lose the ends of their cells where the terminal is too narrow.
-        paths: columns that lose the beginnings of their cells.
+        text: columns that lose the ends of their cells where there is too little room.
+        paths: columns that lose their common folder, and then the middle of their cells.
+        optional: columns that are left out where there is too little room, the least important first.
     """
-    table = Table(*(Column(name, no_wrap=True) for name in columns), **STYLE)
-    for row in _shortened(columns, rows, text=text, paths=paths) if sys.stdout.isatty() else rows:
+    cells = {name: [row[position] for row in rows] for position, name in enumerate(columns)}
+    width = _width()
+    if width is not None:
+        cells = _fitted(cells, width, text=text, paths=paths, optional=optional)
+    table = Table(*(Column(name, no_wrap=True) for name in cells), **STYLE)
+    for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     print_table(table)
 
 
-def _shortened(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], paths: Sequence[str]
-) -> list[list[str]]:
-    """Cut the cells of columns until all rows fit in the terminal, one column after another, text before paths."""
-    widths = {name: max(map(cell_len, cells)) for name, cells in zip(columns, zip(columns, *rows, strict=True), strict=True)}
-    excess = sum(widths.values()) + COLUMN_GAP * (len(columns) - 1) - Console().width
-    flexible = [name for name in (*text, *paths) if name in widths]
-    for least, name in product(MIN_COLUMN, flexible):
-        cut_by = min(max(0, excess), max(0, widths[name] - least))
-        widths[name] -= cut_by
-        excess -= cut_by
+def _width() -> int | None:
+    """Return the characters of a line: those of --width, or of the terminal; None for no limit."""
+    context = click.get_current_context(silent=True)
+    chosen: int | None = context.meta.get(WIDTH) if context else None
+    return chosen or (Console().width if sys.stdout.isatty() else None)
 
-    def cut(name: str, cell: str) -> str:
-        if cell_len(cell) <= widths[name]:
-            return cell
-        if name in text:
-            return set_cell_size(cell, widths[name] - 1) + "…"
-        return "…" + set_cell_size(cell[::-1], widths[name] - 1)[::-1]
 
-    return [[cut(name, cell) for name, cell in zip(columns, row, strict=True)] for row in rows]
+def _fitted(
+    cells: dict[str, list[str]], width: int, *, text: Sequence[str], paths: Sequence[str], optional: Sequence[str]
+) -> dict[str, list[str]]:
+    """Shorten the columns of a table, and leave out optional ones, until its rows have `width` characters."""
+    widths = _widths(cells)
+    if _total(widths) > width:
+        cells = {name: _without_common_folder(column) if name in paths else column for name, column in cells.items()}
+        widths = _widths(cells)
+    good = dict.fromkeys(paths, GOOD_PATH) | dict.fromkeys(text, GOOD_TEXT)
+    for name in optional:
+        if _total({each: min(wide, good.get(each, wide)) for each, wide in widths.items()}) > width:
+            widths.pop(name, None)
+    for name, least in (*good.items(), *dict.fromkeys((*text, *paths), MIN_COLUMN).items()):
+        if name in widths:
+            widths[name] -= min(max(0, _total(widths) - width), max(0, widths[name] - least))
+    return {
+        name: [_cut(cell, most, in_the_middle=name in paths) if name in good else cell for cell in cells[name]]
+        for name, most in widths.items()
+    }
+
+
+def _widths(cells: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    return {name: max(map(cell_len, (name, *column))) for name, column in cells.items()}
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + COLUMN_GAP * (len(widths) - 1)
+
+
+def _without_common_folder(paths: Sequence[str]) -> list[str]:
+    """Replace the folder that all of some paths lie in by "…"."""
+    folders = [path.split("/")[:-1] for path in paths]
+    common = "/".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False)))
+    return [f"…{path[len(common) :]}" for path in paths] if len(common) > 1 else list(paths)
+
+
+def _cut(cell: str, width: int, *, in_the_middle: bool) -> str:
+    """Cut a cell to a width: its end, or its middle, where the name of a file is kept before its folders."""
+    if cell_len(cell) <= width:
+        return cell
+    name = cell_len(cell.rpartition("/")[2]) + 1
+    last = max(min(name, width - 1), 2 * width // 3) if in_the_middle else 0
+    return set_cell_size(cell, width - 1 - last) + "…" + (set_cell_size(cell[::-1], last)[::-1] if last else "")
 
 
 def short_path(path: str) -> str:

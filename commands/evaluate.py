@@ -25,6 +25,7 @@ from voxdex.commands.options import (
 )
 from voxdex.encoders.metrics import Classification, Metric
 from voxdex.encoders.model import Model, open_model
+from voxdex.encoders.packages import missing_package
 from voxdex.encoders.phonetic.model import open_phonetic_model
 from voxdex.encoders.tables import read_manifest
 from voxdex.indexer.location import IndexLocation
@@ -52,7 +53,7 @@ class ImageFile(click.Path):
         try:
             from matplotlib.backend_bases import FigureCanvasBase
         except ImportError:
-            self.fail("Plots need matplotlib: pip install matplotlib in the same environment.", param, ctx)
+            self.fail(f"{missing_package('A plot', 'matplotlib', 'plot')}.", param, ctx)
         suffixes = [f".{form}" for form in sorted(FigureCanvasBase.get_supported_filetypes())]
         if file.suffix.lower() not in suffixes:
             self.fail(f"{file} must end with one of {', '.join(suffixes)}.", param, ctx)

@@ -48,7 +48,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
         duplicates = f" (+{hit.duplicates} alike)" if hit.duplicates else ""
         clip = clip_place(hit.recording, hit.start, hit.end) + duplicates
         rows.append([str(hit.rank), f"{hit.score:.3f}", percentile, *cells, summarise(hit.attributes), clip])
-    print_rows(columns, rows, text=["predicted", "matched"], paths=["clip"])
+    print_rows(columns, rows, text=["predicted", "matched"], paths=["clip"], optional=["percentile", "predicted"])
 
 
 def print_facet(facet: Facet) -> None:

@@ -15,6 +15,7 @@ from voxdex.commands.options import (
     exit_with_failures,
     language_option,
     phonetic_model_option,
+    width_option,
 )
 from voxdex.commands.output import RowsFile, save_rows
 from voxdex.encoders.audio.remote import Location
@@ -32,6 +33,7 @@ from voxdex.search.intelligibility import IntelligibilityScore, Utterance, read_
 @phonetic_model_option
 @device_option
 @as_json
+@width_option
 def intelligibility(
     files: tuple[Location, ...],
     text: str | None,

@@ -21,6 +21,7 @@ from voxdex.commands.options import (
     server_options,
 )
 from voxdex.encoders.model import open_model
+from voxdex.encoders.packages import missing_package
 from voxdex.indexer.integrity import CheckReport, check_index
 from voxdex.indexer.location import (
     RUN_PATIENCE,
@@ -190,7 +191,7 @@ def export_index_vectors(out: Path, location: IndexLocation) -> None:
         try:
             clips = export_vectors(store, out)
         except ModuleNotFoundError as error:
-            raise StoreError(f"A .parquet file needs the package {error.name}: pip install {error.name}.") from error
+            raise StoreError(f"{missing_package('A .parquet file', error.name, 'parquet')}.") from error
         except OSError as error:
             raise StoreError(f"{out} cannot be written ({error.strerror}).") from error
     print_note(f"{clips} clips in {out}.")

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from voxdex.commands.console import Waiting, print_note
+from voxdex.commands.console import WIDTH, Waiting, print_note
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.audio.remote import Location, as_location, is_folder, is_url
 from voxdex.encoders.model import Model, open_model
@@ -44,6 +44,11 @@ RECORDING = RecordingPath(path_type=Path)
 
 no_vad_option = click.option("--no-vad", is_flag=True, help="Use all sound, not only speech: screams, breaths, effects.")
 as_json = click.option("--json", "json_output", is_flag=True, help="Print one JSON document instead of a table.")
+width_option = click.option(
+    "--width", type=click.IntRange(40), metavar="CHARACTERS", expose_value=False,
+    callback=lambda context, _, width: context.meta.__setitem__(WIDTH, width),
+    help="Width of the table, in which long paths and texts are shortened.  [default: that of the terminal]",
+)  # fmt: skip
 model_option = click.option(
     "--model", default=default_model, metavar="NAME_OR_FOLDER",
     help="The model: a name of `models`, or a folder.  [default: mini, or VOXDEX_MODEL]",

@@ -19,6 +19,7 @@ from voxdex.commands.options import (
     language_option,
     model_option,
     open_encoder,
+    width_option,
 )
 from voxdex.commands.output import make_folder, write_text
 from voxdex.encoders.phonetic.model import open_phonetic_model
@@ -55,6 +56,7 @@ from voxdex.search.rerank import RankedTakes, Reward, TakeSet, keep_best, rank, 
 @model_option
 @device_option
 @as_json
+@width_option
 def rerank(
     caption: str,
     takes: tuple[Path, ...],
@@ -131,4 +133,4 @@ def print_ranked(ranked: Sequence[RankedTakes]) -> None:
             if several:
                 cells = [each.take_set.caption, *cells, f"{each.takes[1][1]:.3f}" if len(each.takes) > 1 else ""]
             rows.append([*cells, short_path(str(take))])
-    print_rows(columns, rows, text=["caption"], paths=["recording"])
+    print_rows(columns, rows, text=["caption"], paths=["recording"], optional=["runner-up"])

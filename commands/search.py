@@ -19,6 +19,7 @@ from voxdex.commands.options import (
     exit_with_failures,
     language_option,
     show_licence_once,
+    width_option,
 )
 from voxdex.commands.output import RowsFile
 from voxdex.encoders.model import open_model
@@ -78,6 +79,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--play", is_flag=True, help="Play the clips one after another.")
 @at_index
 @as_json
+@width_option
 def search(
     save: Path | None,
     labels_to: Path | None,
@@ -108,15 +110,18 @@ def search(
         hits = search_index(query, store, model)
         facets = count_facets(spec.facets, hits, store, query.where)
         notes = search_notes(query, hits, card=model.card, store=store)
+        clips = store.count(where=query.where)
     remember_hits(hits)
     if json_output:
-        print_json(search_document(spec, hits, facets, notes))
+        print_json(search_document(spec, hits, clips=clips, facets=facets, notes=notes))
     else:
         for note in notes:
             print_note(note)
         if not hits:
             print_note(no_hits(spec))
         print_hits(hits)
+        if hits:
+            print_note(hits_shown(hits, clips, spec))
         for facet in facets:
             print_facet(facet)
     if save:
@@ -126,6 +131,13 @@ def search(
     failed = copy_hits(hits, copy_to) if copy_to else []
     failed += play_hits(hits) if play else []
     exit_with_failures(something_done=True, failed=failed)
+
+
+def hits_shown(hits: Sequence[Hit], clips: int, spec: QuerySpec) -> str:
+    """Return a sentence on which of the clips are shown, and how to see more."""
+    among = "clips that meet the conditions" if spec.where else "clips"
+    more = f"; --page {spec.page + 1} shows more" if len(hits) == spec.limit and hits[-1].rank < clips else ""
+    return f"Hits {hits[0].rank} to {hits[-1].rank} of {clips} {among}{more}."
 
 
 def no_hits(spec: QuerySpec) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from voxdex.encoders.machine import usable_cores
 from voxdex.encoders.model_card import ModelError
+from voxdex.encoders.packages import install_command
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -169,9 +170,9 @@ def _gpu_advice() -> str:
     if len(installed) == len(BUILDS):
         return (
             "Both builds are installed, and they overwrite each other: pip uninstall onnxruntime onnxruntime-gpu && "
-            "pip install 'voxdex[gpu]'."
+            f"{install_command('gpu')}."
         )
-    return "Install the GPU build: pip uninstall onnxruntime && pip install 'voxdex[gpu]'."
+    return f"Install the GPU build: pip uninstall onnxruntime && {install_command('gpu')}."
 
 
 def map_by_length(

@@ -13,7 +13,8 @@ from voxdex.encoders.errors import Failure, VoxdexError
 from voxdex.encoders.paths import file_sha256
 from voxdex.indexer.scan import FileState
 from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Point, Store
-from voxdex.indexer.store.filters import LAYERS, is_day, key_in
+from voxdex.indexer.store.filters import LAYERS, key_in
+from voxdex.indexer.store.values import is_day
 
 LENGTH_TOLERANCE = 1e-2
 """Difference from 1 that the length of a stored vector may have; phonetic vectors are float16."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from voxdex.encoders.model import Model, open_model
 from voxdex.encoders.model_card import default_model, find_models, locate, read_card
+from voxdex.encoders.packages import missing_package
 from voxdex.encoders.paths import voxdex_home
 from voxdex.encoders.phonetic.model import PHONETIC, PhoneticModel, open_phonetic_model
 from voxdex.indexer.store.base import PhoneticSpace, Store, StoreError
@@ -156,7 +157,7 @@ class ServerIndex:
             from voxdex.indexer.store.qdrant_connection import connect
             from voxdex.indexer.store.qdrant_server import ServerStore
         except ModuleNotFoundError as error:
-            raise StoreError(f"A server needs the package {error.name}: pip install '.[cpu,server]'.") from error
+            raise StoreError(f"{missing_package('A server', error.name, 'server')}.") from error
         return ServerStore, connect(self.url, self.api_key, self.patience, self.on_wait)
 
 

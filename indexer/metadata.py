@@ -14,7 +14,8 @@ from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.tables import TableError, read_csv
 from voxdex.indexer.scan import beside
 from voxdex.indexer.store.base import RECORDING, Store
-from voxdex.indexer.store.filters import is_day, key_in
+from voxdex.indexer.store.filters import key_in
+from voxdex.indexer.store.values import is_day
 
 KEY = "path"
 """Column with the paths of the recordings."""

@@ -52,15 +52,16 @@ def clip_name(number: int, clip: ClipRecord) -> str:
 
 
 def search_document(
-    spec: QuerySpec, hits: Sequence[Hit], facets: Sequence[Facet] = (), notes: Sequence[str] = ()
+    spec: QuerySpec, hits: Sequence[Hit], *, clips: int, facets: Sequence[Facet] = (), notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Build the JSON document of a search: the query, notes on it, its hits, and the facets if there are any.
 
-    The query has the form that POST /api/search takes.
+    The query has the form that POST /api/search takes. `clips` is the number of clips that meet its filters.
     """
     document = {
         "query": {"caption": spec.captions[0] if len(spec.captions) == 1 else None} | spec.document(),
         "notes": list(notes),
+        "clips": clips,
         "hits": [asdict(hit) for hit in hits],
     }
     counts = {facet.field: {"hits": dict(facet.hits), "all": dict(facet.total)} for facet in facets}

@@ -36,8 +36,8 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
     """
     if spec.min_score is not None and not math.isfinite(spec.min_score):
         raise QueryError("The lowest score must be a finite number.")
-    wanted = [*_terms(spec.captions, str), *_terms(spec.like, find_sound), *_terms(spec.move, parse_direction)]
-    unwanted = [*_terms(spec.without, str), *_terms(spec.unlike, find_sound)]
+    wanted = [*_terms(spec.captions, parse_caption_text), *_terms(spec.like, find_sound), *_terms(spec.move, parse_direction)]
+    unwanted = [*_terms(spec.without, parse_caption_text), *_terms(spec.unlike, find_sound)]
     return Query(
         terms=[*wanted, *(QueryTerm(term.input, -NEGATIVE_WEIGHT * term.weight) for term in unwanted)],
         where=parse_filter(*spec.where),
@@ -54,6 +54,17 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
         limit=spec.limit,
         skip=(spec.page - 1) * spec.limit,
     )
+
+
+def parse_caption_text(text: str) -> str:
+    """Return a caption without its weight, unchanged.
+
+    Raises:
+        QueryError: what follows "::" is no weight.
+    """
+    if has_words(text) and "::" in text:
+        raise QueryError(f"The weight of {short(text)} is no number; write it as in 'a woman::2'.")
+    return text
 
 
 def parse_phonemes(text: str, language: str) -> str:

@@ -16,7 +16,7 @@ from voxdex.indexer.progress import read_progress
 from voxdex.indexer.report import Progress
 from voxdex.indexer.statistics import IndexStatistics, index_statistics
 from voxdex.indexer.store.base import Store, StoreError
-from voxdex.indexer.store.filters import Filter
+from voxdex.indexer.store.filters import MATCH_ALL, Filter
 from voxdex.search.scoring import ScoreCohort
 from voxdex.web.batching import SharedModel
 
@@ -51,6 +51,10 @@ class IndexSnapshot:
     def statistics(self) -> IndexStatistics:
         """Statistics of the index, counted once."""
         return index_statistics(self.store)
+
+    def count(self, where: Filter) -> int:
+        """Return the number of clips that match a filter."""
+        return self.clips if where == MATCH_ALL else self.store.count(where=where)
 
     def values(self, fields: Sequence[str], where: Filter) -> Mapping[str, Mapping[str, int]]:
         """Count approximately the clips that match a filter for each value of fields, by field; counts are cached."""

@@ -75,13 +75,16 @@ def routes(state: AppState) -> APIRouter:
         with state.index.opened() as index:
             try:
                 all_hits = form.model_copy(update={"limit": FACET_HITS, "page": 1}).spec()
-                hits = [] if empty else state.search(index, all_hits, form.region)
+                query = state.parse(all_hits, form.region)
+                hits = [] if empty else state.search(index, query)
+                shown = hits[first : first + PAGE_HITS]
                 page |= {
-                    "hits": hits[first : first + PAGE_HITS],
+                    "hits": shown,
                     "found": len(hits),
+                    "among": index.count(query.where),
                     "more": len(hits) > first + PAGE_HITS,
                     "facets": facets(index, hits, form),
-                    "notes": [] if empty else state.notes(index, spec, hits[first : first + PAGE_HITS]),
+                    "notes": [] if empty else state.notes(index, query, shown),
                 }
             except (QueryError, FilterError, TextError) as error:
                 page["error"] = str(error)

@@ -89,6 +89,7 @@ class SearchAnswer(BaseModel):
 
     query: dict[str, Any]
     notes: list[str]
+    clips: int
     hits: list[Hit]
     facets: dict[str, dict[str, dict[str, int]]] = Field(default_factory=dict)
 

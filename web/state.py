@@ -57,20 +57,24 @@ class AppState:
             metrics=metrics,
         )
 
-    def search(self, index: IndexSnapshot, spec: QuerySpec, region: str | None = None) -> list[Hit]:
-        """Answer a query, best first. region: a polygon of the map that all hits are in; None for the whole archive.
+    def search(self, index: IndexSnapshot, query: Query) -> list[Hit]:
+        """Answer a query, best first.
 
         Raises:
             QueryError, TextError, FilterError, StoreError: see search_index.
         """
-        query = self._query(spec, region)
         return search_index(query, index.store, index.model, cohort=index.cohort, open_phonetic=lambda: index.phonetic_model)
 
-    def notes(self, index: IndexSnapshot, spec: QuerySpec, hits: Sequence[Hit]) -> list[str]:
+    def notes(self, index: IndexSnapshot, query: Query, hits: Sequence[Hit]) -> list[str]:
         """Return sentences for the user on the answer to a query; see search_notes."""
-        return search_notes(self._query(spec), hits, card=index.model.card, store=index.store)
+        return search_notes(query, hits, card=index.model.card, store=index.store)
 
-    def _query(self, spec: QuerySpec, region: str | None = None) -> Query:
+    def parse(self, spec: QuerySpec, region: str | None = None) -> Query:
+        """Parse a query. region: a polygon of the map that all hits are in; None for the whole archive.
+
+        Raises:
+            QueryError, TextError, FilterError: see parse_query.
+        """
         query = parse_query(spec, self._find_sound, parse_clip_id)
         return replace(query, where=And((query.where, HasId(tuple(self.map.region(region)))))) if region else query
 

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
+from voxdex.encoders.packages import missing_package
+
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
@@ -120,7 +122,7 @@ def open_filesystem(url: str) -> Iterator[tuple["AbstractFileSystem", str]]:
 
         yield fsspec.url_to_fs(url, **_settings(url))
     except ModuleNotFoundError as error:
-        raise FetchError(f"URLs need the package {error.name}: pip install 'voxdex[cpu,remote]'") from error
+        raise FetchError(missing_package("Reading a URL", error.name, "remote")) from error
     except FileNotFoundError as error:
         cause = error.__cause__
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in GONE:

@@ -16,6 +16,7 @@ from tokenizers import Regex, Tokenizer
 from tokenizers.normalizers import NFD, Replace
 
 from voxdex.encoders.errors import VoxdexError, check_text
+from voxdex.encoders.packages import missing_package
 from voxdex.encoders.tables import ManifestError
 
 SYNCHRONOUS, CHARS_UTF8, POSITION_CHARACTER = 2, 1, 1
@@ -23,7 +24,6 @@ RATE, PITCH, RANGE = 1, 3, 4
 """Constants of espeak-ng's speak_lib.h."""
 ALIASES = {"en": "en-us", "english": "en-us", "fr": "fr-fr", "nl-be": "nl"}
 """Common codes of languages, and espeak-ng's codes for them."""
-MISSING = "needs the package {}, which is not installed: pip install 'voxdex[phonetic]'"
 _LOCK = Lock()
 """Guards espeak-ng, which is not thread-safe."""
 
@@ -131,7 +131,7 @@ def _backend(language: str) -> Any:
         from phonemizer.backend import EspeakBackend
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
     except ModuleNotFoundError as error:
-        raise EspeakError(f"Text to phonemes {MISSING.format('phonemizer')}.") from error
+        raise EspeakError(f"{missing_package('Text to phonemes', 'phonemizer', 'phonetic')}.") from error
     EspeakWrapper.set_library(loader.get_library_path())
     EspeakWrapper.set_data_path(loader.get_data_path())
     quiet = logging.getLogger("voxdex.phonemes")
@@ -147,7 +147,7 @@ def _loader() -> Any:
     try:
         import espeakng_loader
     except ModuleNotFoundError as error:
-        raise EspeakError(f"espeak-ng {MISSING.format('espeakng-loader')}.") from error
+        raise EspeakError(f"{missing_package('Text to phonemes', 'espeakng-loader', 'phonetic')}.") from error
     return espeakng_loader
 
 

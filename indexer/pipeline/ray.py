@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from voxdex.encoders.model import open_model
 from voxdex.encoders.onnx_session import parse_device
+from voxdex.encoders.packages import missing_package
 from voxdex.encoders.phonetic.model import open_phonetic_model
 from voxdex.encoders.zero_shot import Calibration
 from voxdex.indexer.location import model_reference
@@ -179,7 +180,7 @@ def _connect(address: str) -> ModuleType:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise StoreError(f"--backend ray needs the package {error.name}: pip install 'voxdex[cpu,server,ray]'.") from error
+        raise StoreError(f"{missing_package('--backend ray', error.name, 'ray')}.") from error
     host = urlsplit(address if "//" in address else f"//{address}")
     try:
         if host.port:  # Ray itself would wait for minutes

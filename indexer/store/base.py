@@ -324,8 +324,12 @@ class Store(Protocol):
     def cache_get(self, name: str) -> Any:
         """Return cached data; None where there is none, or the index has changed."""
 
-    def count(self, kind: str = CLIP) -> int:
-        """Return the number of clips, or of recordings."""
+    def count(self, kind: str = CLIP, where: Filter = MATCH_ALL) -> int:
+        """Return the number of clips, or of recordings, that meet a filter.
+
+        Raises:
+            FilterError: the filter names an unknown field, or orders a field that has no order.
+        """
 
     def promote(self) -> None:
         """Replace the index that this store was staged beside, in one step, and delete the former one."""

@@ -414,8 +414,9 @@ class EdgeStore:
             return None
         return json.loads(text) if digest == _digest(text) else None
 
-    def count(self, kind: str = CLIP) -> int:
-        return self._engine.call(lambda shard: shard.count(edge.CountRequest(filter=equals({KIND: kind}), exact=True)))
+    def count(self, kind: str = CLIP, where: Filter = MATCH_ALL) -> int:
+        among = equals({KIND: kind}) if where == MATCH_ALL else edge.Filter(must=[equals({KIND: kind}), self._render(where)])
+        return self._engine.call(lambda shard: shard.count(edge.CountRequest(filter=among, exact=True)))
 
     def close(self) -> None:
         lock, self._lock = self._lock, None

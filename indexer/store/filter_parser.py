@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.errors import check_text, short
-from voxdex.indexer.store.filters import MATCH_ALL, And, Condition, Filter, FilterError, Not, Or, as_number, as_period
+from voxdex.indexer.store.filters import MATCH_ALL, And, Condition, Filter, FilterError, Not, Or
+from voxdex.indexer.store.values import as_number, as_period
 
 if TYPE_CHECKING:
     import pyparsing as pp

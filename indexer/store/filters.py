@@ -1,16 +1,17 @@
 """Filters on payload fields, in one form that every store renders into the terms of its engine."""
 
 import difflib
-import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from voxdex.encoders.errors import VoxdexError, short
 from voxdex.indexer.store.patterns import COPIES, PATH, any_matcher, forms
+from voxdex.indexer.store.values import as_number, as_period, as_tag_period
 
 LAYERS = ("metadata", "attributes", "measured", "tags")
 """Payload objects whose fields are named without the object; the first one that a point has counts."""
@@ -134,7 +135,7 @@ def render(filter: Filter, schema: Mapping[str, str], backend: FilterBackend[Ter
                 f"The field {filter.field!r} is not text, so it has no patterns; ask for a value or a range of it."
             )
     elif filter.operator != "=":
-        keys = [key for key in keys if schema[key] != "text"]
+        keys = [key for key in keys if schema[key] != "text" or _is_ordered(key, backend)]
         if not keys:
             raise FilterError(f"The field {filter.field!r} is text, which has no order; use = or ~.")
     _check_values(filter, {schema[key] for key in keys})
@@ -218,6 +219,9 @@ def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Te
     if condition.operator == "~":
         return _patterns(key, values, backend, also)
     if condition.operator == "=":
+        if kind == "text" and _is_date(key):
+            dates = [value for value in values if as_period(value)]
+            values += [text for date in dates for text in _texts_within("..", [date, date], key, backend)]
         if kind == "text" or not values:
             return _any_of(key, values, backend, also) if values else None
         if kind == "number":
@@ -227,10 +231,46 @@ def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Te
         return backend.join(should=[backend.dated(key, {"gte": begin, "lt": end}) for begin, end in periods])
     if len(values) < len(condition.values):
         return None
+    if kind == "text":
+        return backend.one_of(key, _texts_within(condition.operator, values, key, backend))
     if kind == "date":
         return backend.dated(key, _bounds(condition.operator, [as_period(value) for value in values], until="lt", beyond="gte"))
     spans = [None if number is None else (number, number) for number in map(as_number, values)]
     return backend.within(key, _bounds(condition.operator, spans, until="lte", beyond="gt"))
+
+
+def _is_date(key: str) -> bool:
+    """Return whether a key is that of a tag with dates, by its name: date, year, creation_time."""
+    return key.startswith("tags.") and re.search(r"date|year|time", key, re.I) is not None
+
+
+def _is_ordered(key: str, backend: FilterBackend[Any]) -> bool:
+    """Return whether a key of text holds dates or numbers, as tags do, whose values are all text."""
+    texts = backend.values(key, backend.join(must=[]))
+    return any(as_tag_period(text) is not None or as_number(text) is not None for text in texts)
+
+
+def _texts_within(comparison: str, values: Sequence[str], key: str, backend: FilterBackend[Any]) -> list[str]:
+    """Return those texts at a key that read as dates or numbers, and compare so with the values of a condition."""
+    periods = [as_period(value) for value in values if value]
+    numbers = [as_number(value) for value in values if value]
+    dated = _bounds(comparison, [as_period(value) for value in values], until="lt", beyond="gte") if all(periods) else None
+    spans = [None if (number := as_number(value)) is None else (number, number) for value in values]
+    counted = _bounds(comparison, spans, until="lte", beyond="gt") if None not in numbers else None
+
+    def is_within(text: str) -> bool:
+        period, number = as_tag_period(text), as_number(text)
+        if dated is not None and period is not None:
+            return _meets(period[0], dated)
+        return counted is not None and number is not None and _meets(number, counted)
+
+    return list(filter(is_within, backend.values(key, backend.join(must=[]))))
+
+
+def _meets(value: Any, bounds: Mapping[str, Any]) -> bool:
+    """Return whether a value is within bounds ("gt", "gte", "lt", "lte")."""
+    compare = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+    return all(compare[name](value, bound) for name, bound in bounds.items())
 
 
 def _any_of(key: str, values: Sequence[str], backend: FilterBackend[Term], also: str | None) -> Term:
@@ -275,39 +315,6 @@ def _bounds(operator: str, spans: Sequence[tuple[Bound, Bound] | None], *, until
     """
     ends = {"<": [("lt", 0)], ">=": [("gte", 0)], "<=": [(until, 1)], ">": [(beyond, 1)], "..": [("gte", 0), (until, 1)]}
     return {name: span[end] for (name, end), span in zip(ends[operator], spans, strict=True) if span is not None}
-
-
-def as_number(text: str) -> float | None:
-    """Parse a finite number; None where the text is none."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def as_period(text: str) -> tuple[datetime, datetime] | None:
-    """Parse the time span of a date, end excluded: a year, month, day or second in UTC; None where the text is none."""
-    parts = re.fullmatch(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d:\d\d:\d\d)Z?)?)?)?", text)
-    if not parts:
-        return None
-    year, month, day, time = parts.groups()
-    try:
-        begin = datetime.fromisoformat(f"{year}-{month or '01'}-{day or '01'}T{time or '00:00:00'}+00:00")
-    except ValueError:
-        return None
-    try:
-        if time or day:
-            return begin, begin + (timedelta(seconds=1) if time else timedelta(days=1))
-        months = begin.year * 12 + begin.month - 1 + (1 if month else 12)
-        return begin, datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
-    except (OverflowError, ValueError):  # the last of all times
-        return begin, datetime.max.replace(tzinfo=UTC)
-
-
-def is_day(text: str) -> bool:
-    """Return whether a text is a day or a second of one, as fields of the kind "date" hold."""
-    return text.count("-") == 2 and as_period(text) is not None
 
 
 def key_in(layer: str, name: str) -> str:

@@ -369,9 +369,11 @@ class ServerStore:
         mark, text = (description.get(CACHED) or {}).get(name, (None, ""))
         return json.loads(text) if mark and mark == description.get(WRITTEN) else None
 
-    def count(self, kind: str = CLIP) -> int:
-        of_kind, exact = equals({KIND: kind}), self._fields.limits.is_exact
-        return self._server.ask(lambda client: client.count(self._collection, count_filter=of_kind, exact=exact)).count
+    def count(self, kind: str = CLIP, where: Filter = MATCH_ALL) -> int:
+        among, exact = equals({KIND: kind}), self._fields.limits.is_exact
+        if where != MATCH_ALL:
+            among = models.Filter(must=[among, self._render(where)])
+        return self._server.ask(lambda client: client.count(self._collection, count_filter=among, exact=exact)).count
 
     def close(self) -> None:
         self._server.close()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import PATIENCE, ROOT, Ran
 from tests.fakes.library import find_recording
+from voxdex.commands.console import _fitted
 
 
 @pytest.fixture
@@ -49,6 +50,36 @@ def test_a_hit_takes_one_line_of_a_terminal(library, columns):
 def test_piped_hits_are_not_wrapped(search):
     lines = search("a sad, whispering, breathy old woman with a low-pitched voice", "-n", "3").out.splitlines()
     assert len(lines) == 5 and len(lines[2]) > 160 and "…" not in lines[2]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_hits_in_a_width(search, width):
+    lines = search(
+        "a sad, whispering, breathy old woman with a low-pitched voice", "-n", "3", "--width", width
+    ).out.splitlines()
+    assert len(lines) == 5 and max(map(len, lines)) <= width
+    assert ("predicted" in lines[0]) == (width > 80)
+
+
+def test_long_paths_lose_their_common_folder_and_then_their_middle():
+    folder = "/mnt/archive/tapes/1987"
+    cells = {
+        "score": ["0.5", "0.4"],
+        "clip": [f"{folder}/reel 17/interview with the mayor.wav:3.50-7.20", f"{folder}/a.wav:0-1"],
+    }
+    wide, narrow = (_fitted(cells, width, text=[], paths=["clip"], optional=[])["clip"] for width in (60, 46))
+    assert wide == ["…/reel 17/interview with the mayor.wav:3.50-7.20", "…/a.wav:0-1"]
+    assert narrow == ["…/interview with the mayor.wav:3.50-7.20", "…/a.wav:0-1"]
+
+
+def test_pages_tell_how_many_clips_there_are(search):
+    everything = search("a woman", "--where", "duration>0", "-n", "10000", "--fold", "1", "--json").json
+    clips = everything["clips"]
+    assert clips == len(everything["hits"]) > 6
+    assert f"Hits 1 to 3 of {clips} clips; --page 2 shows more." in search("a woman", "-n", "3").err
+    assert f"Hits 4 to 6 of {clips} clips; --page 3 shows more." in search("a woman", "-n", "3", "--page", "2").err
+    longest = search("a woman", "--where", "duration>0", "-n", "10000", "--fold", "1")
+    assert f"Hits 1 to {clips} of {clips} clips that meet the conditions." in longest.err
 
 
 def test_hits_of_the_last_search(search):

@@ -87,6 +87,36 @@ def test_fields_with_text_and_numbers(any_store):
     ]
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("date:1980..1990", ["anna", "ben"]),
+        ("date<1990", ["anna", "ben"]),
+        ("date<=1987-05", ["anna"]),
+        ("date>1987", ["ben", "cleo"]),
+        ("date>=1987-05-03", ["ben", "cleo"]),
+        ("date=1987", ["anna"]),
+        ("date=1987-05,2019", ["anna", "cleo"]),
+        ("date!=1987", ["ben", "cleo", "dan"]),
+        ("date=unknown", ["dan"]),
+        ("bpm>90", ["ben"]),
+        ("bpm:60..90", ["anna"]),
+        ("not date>1987", ["anna", "dan"]),
+    ],
+)
+def test_texts_of_tags_compare_as_dates_and_numbers(any_store, condition, expected):
+    any_store.ensure_fields({"tags.date": "text", "tags.bpm": "text"})
+    tags = {
+        "anna": {"date": "1987-05-02T10:00:00.000Z", "bpm": "62.5"},
+        "ben": {"date": "1988:01:31 10:00", "bpm": "120"},
+        "cleo": {"date": "31.5.2019"},
+        "dan": {"date": "unknown"},
+    }
+    for speaker, tag in tags.items():
+        any_store.set_payload({"content": speaker}, {"tags": tag})
+    assert matching_speakers(any_store, condition) == expected
+
+
 class KeyRecorder:
     """Record which keys are used in which way."""
 

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.search.engine import count_facets
 from voxdex.search.formats import search_document
 from voxdex.web.schemas import SearchAnswer, SearchRequest
@@ -18,9 +17,11 @@ def routes(state: AppState) -> APIRouter:
     def answer(request: SearchRequest) -> dict[str, Any]:
         spec = request.spec()
         with state.index.opened() as index:
-            hits = state.search(index, spec, request.region)
-            facets = count_facets(spec.facets, hits, index.store, parse_filter(*spec.where))
-            return search_document(spec, hits, facets, state.notes(index, spec, hits))
+            query = state.parse(spec, request.region)
+            hits = state.search(index, query)
+            facets = count_facets(spec.facets, hits, index.store, query.where)
+            notes = state.notes(index, query, hits)
+            return search_document(spec, hits, clips=index.count(query.where), facets=facets, notes=notes)
 
     @router.post("/search", response_model=SearchAnswer)
     def search(request: SearchRequest) -> dict[str, Any]:

