@@ -34,6 +34,7 @@ from voxdex.indexer.scan import absolute, beside
 from voxdex.search.classify import ClipPrediction, classify_file, classify_index, label_sets
 from voxdex.search.evaluation import ClassificationResult
 from voxdex.search.formats import span
+from voxdex.search.query import QueryError
 
 
 @click.command()
@@ -152,9 +153,7 @@ def compare(predictions: Iterable[ClipPrediction], truth: Path) -> list[Classifi
     labelled = [(clip, row) for clip in predictions if (row := rows.get(absolute(as_location(clip.recording))))]
     names = [name for name in (labelled[0][0].probabilities if labelled else ()) if any(row.get(name) for _, row in labelled)]
     if not names:
-        raise click.ClickException(
-            f"{truth} has no true label of these recordings in a column named like a classified attribute."
-        )
+        raise QueryError(f"{truth} has no true label of these recordings in a column named like a classified attribute.")
     compared = []
     for name in names:
         labels = tuple(labelled[0][0].probabilities[name])

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from voxdex.commands.console import new_table, print_json, print_note, print_table
 from voxdex.commands.options import FILE, FOLDER, as_json, check_folder_of, exit_with_failures
 from voxdex.encoders.attributes import load_attributes
+from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.packages import missing_package
 from voxdex.encoders.tables import write_csv
 from voxdex.indexer.scan import find_recordings
@@ -42,11 +43,11 @@ def training_packages() -> Iterator[None]:
         import safetensors  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
-        raise click.ClickException(f"{missing_package('Training', error.name, 'train')}.") from error
+        raise VoxdexError(f"{missing_package('Training', error.name, 'train')}.") from error
     try:
         yield
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{missing_package('Training', error.name, 'train')}.") from error
+        raise VoxdexError(f"{missing_package('Training', error.name, 'train')}.") from error
 
 
 @click.command()

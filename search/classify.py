@@ -9,7 +9,7 @@ import numpy as np
 
 from voxdex.encoders.attributes import Attribute, load_attributes
 from voxdex.encoders.audio.remote import Location
-from voxdex.encoders.errors import short
+from voxdex.encoders.errors import check_text, short
 from voxdex.encoders.model import Model
 from voxdex.encoders.zero_shot import archive_offsets, classifier, heard_attributes, logit_scale, probabilities
 from voxdex.indexer.calibration import SAMPLE_CLIPS
@@ -144,7 +144,7 @@ def _check_heard(model: Model, attributes: Sequence[str], labels: Sequence[str])
     for name in attributes:
         if name in load_attributes() and name not in heard:
             raise QueryError(f"{model.card.name} does not hear {name}; it hears {', '.join(heard)}. Ask anyway with --anyway.")
-    for label in labels:
+    for label in map(check_text, labels):
         unknown = [term.words for term in parse_caption(label).terms if not is_known(term, model.card)]
         if unknown:
             raise QueryError(

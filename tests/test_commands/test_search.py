@@ -67,7 +67,7 @@ def test_long_paths_lose_their_common_folder_and_then_their_middle():
         "score": ["0.5", "0.4"],
         "clip": [f"{folder}/reel 17/interview with the mayor.wav:3.50-7.20", f"{folder}/a.wav:0-1"],
     }
-    wide, narrow = (_fitted(cells, width, text=[], paths=["clip"], optional=[])["clip"] for width in (60, 46))
+    wide, narrow = (_fitted(cells, width, text=[], paths=["clip"], optional=[])["clip"] for width in (60, 47))
     assert wide == ["…/reel 17/interview with the mayor.wav:3.50-7.20", "…/a.wav:0-1"]
     assert narrow == ["…/interview with the mayor.wav:3.50-7.20", "…/a.wav:0-1"]
 
