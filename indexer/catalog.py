@@ -13,7 +13,9 @@ from voxdex.indexer.scan import FileState, is_gone
 from voxdex.indexer.store.base import CLIP, KIND, PHONETIC, RECORDING, Payload, Store
 from voxdex.indexer.store.patterns import COPIES, PATH
 
-COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", "origin", "damage")
+BROKEN = "broken"
+"""Payload key of a recording: why files that held it cannot be read any more, by path."""
+COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", "origin", "damage", BROKEN)
 """Payload keys of a recording that statistics are computed from."""
 KEYS = ("content", "files", "failure", PHONETIC, "file_metadata", *COUNTS)
 CACHE = "recordings"
@@ -24,11 +26,11 @@ CACHE = "recordings"
 class Entry:
     """An indexed content.
 
-    files: with this content; none of an orphan. failure: why it has no clips, "" for none. phonetic: its phonetic space, "" for
-    none. metadata: the user's metadata by path. counts: values of COUNTS.
+    files: those with this content, by path; none of an orphan. failure: why it has no clips, "" for none. phonetic: its
+    phonetic space, "" for none. metadata: the user's metadata by path. counts: values of COUNTS.
     """
 
-    files: list[FileState]
+    files: dict[str, FileState]
     failure: str
     phonetic: str
     metadata: dict[str, dict[str, Any]]
@@ -37,7 +39,12 @@ class Entry:
     @property
     def shown_metadata(self) -> dict[str, Any]:
         """The metadata that filters see: that of the first file that has any."""
-        return next(filter(None, (self.metadata.get(file.path) for file in self.files)), {})
+        return next(filter(None, map(self.metadata.get, self.files)), {})
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Why files that held the content cannot be read any more, by path; the clips are kept."""
+        return self.counts.get(BROKEN) or {}
 
 
 class Catalog:
@@ -62,23 +69,25 @@ class Catalog:
         self._content_of: dict[str, str] = {}
         self._phonetic = phonetic or (store.phonetic.space if store.phonetic else "")
         self._retried: set[str] = set()
+        self._retry_failed = retry_failed
+        self._looked_for: set[str] = set()
         self._changed: dict[str, None] = {}
         self.broken: frozenset[str] = frozenset()
-        rows = store.cache_get(CACHE) or list(map(_row, store.payloads(RECORDING, KEYS)))
+        rows = store.cache_get(CACHE) or list(map(row_of, store.payloads(RECORDING, KEYS)))
         if not (store.is_shared or _agrees(rows, store)):
             rows, self.broken = _sound_rows(store)
         for content, files, *rest in rows:
-            entry = self._entries[content] = Entry(list(map(FileState._make, files)), *rest)
+            entry = self._entries[content] = Entry({path: FileState(path, *state) for path, *state in files}, *rest)
             if retry_failed and entry.failure:
                 self._retried.add(content)
-            for file in entry.files:
+            for file in list(entry.files.values()):
                 if self._content_of.setdefault(file.path, content) != content:
                     self._resolve(file, content)
 
     def _resolve(self, file: FileState, content: str) -> None:
         """Keep the newer of two contents of a file: a run was killed after it stored one and before it removed the other."""
         other = self._content_of[file.path]
-        earlier = next(state for state in self._entries[other].files if state.path == file.path)
+        earlier = self._entries[other].files[file.path]
         stale, fresh = (content, other) if earlier.mtime > file.mtime else (other, content)
         self._release(stale, file.path)
         self._content_of[file.path] = fresh
@@ -100,7 +109,8 @@ class Catalog:
 
     def recordings(self) -> Iterator[dict[str, Any]]:
         """Yield COUNTS, "files" and "failure" of each content."""
-        return ({"files": entry.files, "failure": entry.failure} | entry.counts for entry in self._entries.values())
+        for entry in self._entries.values():
+            yield {"files": list(entry.files.values()), "failure": entry.failure} | entry.counts
 
     @property
     def is_cached(self) -> bool:
@@ -109,16 +119,20 @@ class Catalog:
 
     def save_cache(self) -> None:
         """Cache the catalog in the store until the index changes, so that it is read at once."""
-        self._store.cache_put(CACHE, lambda: [[content, *vars(entry).values()] for content, entry in self._entries.items()])
+        self._store.cache_put(CACHE, lambda: list(map(self._row, self._entries)))
 
     def knows(self, file: FileState) -> bool:
         """Return whether a file is unchanged, by size and modification time."""
         content = self._content_of.get(file.path)
-        return content is not None and file in self._entries[content].files and self.holds(content)
+        if content is None or not self.holds(content):
+            return False
+        entry = self._entries[content]
+        return entry.files.get(file.path) == file and not (self._retry_failed and file.path in entry.broken)
 
     def failure_of(self, path: str) -> str:
-        """Return why an indexed file has no clips; "" where it has."""
-        return self._entries[self._content_of[path]].failure
+        """Return why an indexed file has no clips, or is no longer what its clips were cut from; "" for neither."""
+        entry = self._entries[self._content_of[path]]
+        return entry.failure or entry.broken.get(path, "")
 
     def failure_of_content(self, content: str) -> str:
         """Return why an indexed content has no clips; "" where it has."""
@@ -130,7 +144,8 @@ class Catalog:
 
     def has_clips(self, path: str) -> bool:
         """Return whether a file is indexed and did not fail."""
-        return path in self._content_of and not self.failure_of(path)
+        content = self._content_of.get(path)
+        return content is not None and not self._entries[content].failure
 
     def has_content(self, content: str) -> bool:
         """Return whether the store has points of a content, in whatever state."""
@@ -170,6 +185,14 @@ class Catalog:
         """The columns in which a file has metadata."""
         return {column for entry in self._entries.values() for row in entry.metadata.values() for column in row}
 
+    def add_broken(self, file: FileState, reason: str) -> None:
+        """Note that an indexed file cannot be read any more, in this state; its clips are kept."""
+        content = self._content_of[file.path]
+        entry = self._entries[content]
+        entry.files[file.path] = file
+        entry.counts[BROKEN] = entry.broken | {file.path: reason}
+        self._changed[content] = None
+
     def add_path(self, file: FileState, content: str) -> None:
         """Add a file with an indexed content: a copy, a moved file, or a file with a new modification time.
 
@@ -179,14 +202,22 @@ class Catalog:
         if self._content_of.get(file.path) != content:
             self.remove_path(file.path)
         entry = self._entries[content]
-        others = [other for other in entry.files if other.path != file.path]
-        for other in filter(lambda other: is_gone(other.path), others):
-            del self._content_of[other.path]
-            metadata = metadata or entry.metadata.pop(other.path, {})
-        entry.files = [*(other for other in others if other.path in self._content_of), file]
-        entry.metadata = {each.path: entry.metadata.get(each.path, {}) for each in entry.files} | {file.path: metadata}
+        entry.files.pop(file.path, None)
+        for gone in self._gone_files(content):
+            del self._content_of[gone], entry.files[gone]
+            moved = entry.metadata.pop(gone, {})
+            metadata = metadata or moved
+        entry.files[file.path], entry.metadata[file.path] = file, metadata
+        entry.broken.pop(file.path, None)
         self._content_of[file.path] = content
         self._changed[content] = None
+
+    def _gone_files(self, content: str) -> list[str]:
+        """Return the files of a content that no longer exist; they are looked for once, as folders may hold thousands of it."""
+        if content in self._looked_for:
+            return []
+        self._looked_for.add(content)
+        return list(filter(is_gone, self._entries[content].files))
 
     def remove_path(self, path: str) -> None:
         """Remove a file that is gone or has another content."""
@@ -199,12 +230,12 @@ class Catalog:
         if self._content_of.get(file.path) != content:
             self.remove_path(file.path)
         former = self._entries.get(content)
-        copies = [copy for copy in former.files if copy.path != file.path] if former else []
+        copies = {path: copy for path, copy in former.files.items() if path != file.path} if former else {}
         metadata = {file.path: recording["metadata"]}
         if former:
-            metadata |= {copy.path: former.metadata.get(copy.path, {}) for copy in copies}
+            metadata |= {path: former.metadata.get(path, {}) for path in copies}
         counts = {key: recording[key] for key in COUNTS}
-        self._entries[content] = Entry([file, *copies], recording["failure"], self._phonetic, metadata, counts)
+        self._entries[content] = Entry({file.path: file} | copies, recording["failure"], self._phonetic, metadata, counts)
         self._content_of[file.path] = content
         self._retried.discard(content)
         if copies:
@@ -222,9 +253,9 @@ class Catalog:
         for content in self._changed:
             entry, of_content = self._entries[content], {"content": content}
             if entry.files:
-                first, *copies = (file.path for file in entry.files)
+                first, *copies = entry.files
                 changes.append((of_content, {PATH: first, COPIES: copies, "metadata": entry.shown_metadata}))
-            files = {"files": [[*file] for file in entry.files], "file_metadata": entry.metadata}
+            files = {"files": [[*file] for file in entry.files.values()], "file_metadata": entry.metadata, BROKEN: entry.broken}
             changes.append((of_content | {KIND: RECORDING}, files))
         self._changed.clear()
         return changes
@@ -233,10 +264,16 @@ class Catalog:
         """Take a file from a content; if no copy has metadata, the first one inherits the file's."""
         entry = self._entries[content]
         metadata = entry.metadata.pop(path, {})
-        entry.files = [file for file in entry.files if file.path != path]
+        entry.files.pop(path, None)
+        entry.broken.pop(path, None)
         if metadata and entry.files and not entry.shown_metadata:
-            entry.metadata[entry.files[0].path] = metadata
+            entry.metadata[next(iter(entry.files))] = metadata
         self._changed[content] = None
+
+    def _row(self, content: str) -> list[Any]:
+        """Return a content and the fields of its entry, as JSON values; see row_of."""
+        entry = self._entries[content]
+        return [content, [[*file] for file in entry.files.values()], *list(vars(entry).values())[1:]]
 
 
 def _agrees(rows: Sequence[Sequence[Any]], store: Store) -> bool:
@@ -246,14 +283,14 @@ def _agrees(rows: Sequence[Sequence[Any]], store: Store) -> bool:
 
 def _sound_rows(store: Store) -> tuple[list[tuple[Any, ...]], frozenset[str]]:
     """Return the rows of the recordings that have all their clips, and the other contents."""
-    rows = list(map(_row, store.payloads(RECORDING, KEYS)))
+    rows = list(map(row_of, store.payloads(RECORDING, KEYS)))
     clips = Counter(payload["content"] for payload in store.payloads(CLIP, ["content"]))
     sound = [row for row in rows if clips[row[0]] == (row[-1]["clips"] or 0)]
     return sound, frozenset(row[0] for row in rows).union(clips).difference(row[0] for row in sound)
 
 
-def _row(payload: Payload) -> tuple[Any, ...]:
-    """Return a content and the fields of its Entry."""
+def row_of(payload: Payload) -> tuple[Any, ...]:
+    """Return a content and the fields of its entry, from the payload of its recording."""
     files, metadata = payload.get("files") or [], payload.get("file_metadata") or {}
     counts = {key: payload.get(key) for key in COUNTS}
     return payload["content"], files, payload.get("failure", ""), payload.get(PHONETIC, ""), metadata, counts

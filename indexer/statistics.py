@@ -8,7 +8,7 @@ from typing import Any
 
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import Failure
-from voxdex.indexer.catalog import COUNTS, Catalog
+from voxdex.indexer.catalog import BROKEN, COUNTS, Catalog
 from voxdex.indexer.roots import read_roots
 from voxdex.indexer.scan import missing_files
 from voxdex.indexer.store.base import CLIP, RECORDING, Store
@@ -93,6 +93,8 @@ def _counted(recordings: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], l
         if recording["failure"]:
             failed += [(path, recording["failure"]) for path in paths]
         elif paths:
+            broken = recording.get(BROKEN) or {}
+            failed += [(path, f"{reason}; the clips of what it held before are kept") for path, reason in broken.items()]
             counts.update(
                 recordings=1, files=len(paths), duplicates=len(paths) - 1, without_speech=int(recording["clips"] == 0)
             )

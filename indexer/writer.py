@@ -10,7 +10,7 @@ from typing import Any
 from voxdex.encoders.audio.acoustics import AcousticMeasures
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.ctc import pack_posteriorgram
-from voxdex.indexer.catalog import Catalog
+from voxdex.indexer.catalog import BROKEN, Catalog
 from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.pipeline.decoder import DecodeSummary, RecordingDone
 from voxdex.indexer.pipeline.embedder import EmbeddedClip, EmbeddingFailure, EmbedEvent
@@ -66,7 +66,8 @@ class Writer:
                 self._statistics.add_decoded(event.path, event.file.size, event.summary.audio_seconds if event.summary else 0.0)
                 with self._statistics.storing():
                     self._finish(event, self._pending.pop(event.path, []), self._embedding_failures.pop(event.path, ""))
-                    self.store_changes()
+        with self._statistics.storing():
+            self.store_changes()
 
     def keep(self, path: str) -> None:
         """Count a recording that is indexed already, and update its metadata."""
@@ -152,8 +153,10 @@ class Writer:
         """Count a failed recording; store that, unless it may pass or the file still has the clips of its former content."""
         self._statistics.failed.append(Failure(done.path, summary.failure))
         self._unstored[done.content] = summary
-        if summary.is_passing or self._catalog.has_clips(done.path):
+        if summary.is_passing:
             return
+        if self._catalog.has_clips(done.path):
+            return self._catalog.add_broken(done.file, summary.failure)
         recording = self._recording_point(done, summary, [])
         with suppress(PointError):
             self._store.upsert([recording])
@@ -206,6 +209,7 @@ class Writer:
             "origin": {key: value for key, value in origin.items() if key != "tags"},
             "failure": summary.failure,
             "damage": summary.damage or "",
+            BROKEN: {},
             PHONETIC: self._store.phonetic.space if self._store.phonetic else "",
         }
         return Point(identity(f"{done.content}@{self._store.space}"), None, payload)

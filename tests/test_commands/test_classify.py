@@ -32,7 +32,7 @@ def test_confusion_with_true_labels(here, takes, tmp_path):
     assert as_json["truth"]["pitch"]["UAR"] == 100 and sum(map(sum, as_json["truth"]["pitch"]["confusion"])) == 2
     truth.write_text("path,gender\nother.wav,male\n")
     refused = here("classify", *takes, "--attribute", "gender", "--truth", truth)
-    assert refused.status == 1 and "has no true label of these recordings" in refused.err
+    assert refused.status == 2 and "has no true label of these recordings" in refused.err
 
 
 def test_classify(process, voxdex, two_recordings):

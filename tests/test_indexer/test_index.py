@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fakes.archives import index_paths, spans_by_name, write_speaker_sheet
+from tests.fakes.archives import failed_names, index_paths, spans_by_name, write_speaker_sheet
 from tests.fakes.sounds import voice, write_sound
 from voxdex.indexer.metadata import read_metadata
 from voxdex.indexer.pipeline.embedder import EmbedJob
@@ -152,6 +152,26 @@ def test_changed_recording_that_fails_keeps_its_clips(store, three_recordings, m
     for _ in range(2):
         assert len(index_paths([three_recordings], store, mini).failed) == 1
         assert store.count() == CLIPS
+
+
+def test_status_names_recordings_that_were_good_and_are_broken_now(store, three_recordings, mini, monkeypatch):
+    path = three_recordings / "a.wav"
+    good = path.read_bytes()
+    index_paths([three_recordings], store, mini)
+    clips = store.count()
+    path.write_bytes(b"nonsense" * 99)
+    index_paths([three_recordings], store, mini)
+    with monkeypatch.context() as patched:  # it is not read again
+        patched.setattr("voxdex.indexer.pipeline.decoder.Decoder.read", lambda *_: pytest.fail("was read again"))
+        again = index_paths([three_recordings], store, mini)
+    assert failed_names(again.failed) == ["a.wav"] and store.count() == clips
+    [broken] = index_statistics(store).failed
+    assert broken.path == str(path) and "the clips of what it held before are kept" in broken.reason
+    assert failed_names(index_paths([three_recordings], store, mini, retry_failed=True).failed) == ["a.wav"]
+
+    path.write_bytes(good)
+    assert index_paths([three_recordings], store, mini).failed == [] and index_statistics(store).failed == []
+    assert store.count() == clips
 
 
 def test_failures_are_stored_and_reported_again(store, three_recordings, mini):
