@@ -41,6 +41,7 @@ from voxdex.indexer.progress import write_progress
 from voxdex.indexer.report import IndexReport, Progress
 from voxdex.indexer.roots import read_roots
 from voxdex.indexer.scan import find_recordings, partition
+from voxdex.indexer.statistics import IndexStatistics
 from voxdex.indexer.store.base import StoreError
 
 
@@ -241,6 +242,13 @@ def finish(report: IndexReport, location: IndexLocation, clips: int | None, *, p
     exit_with_failures(report.recordings > len(report.failed), [asdict(failure) for failure in report.failed])
 
 
+def left_out(counted: IndexReport | IndexStatistics) -> str:
+    """Return what of tracks and channels was left out; "" for nothing."""
+    parts = [f"{counted.repeated_clips} clips whose speech another track or channel has"] if counted.repeated_clips else []
+    parts += [f"{counted.unused_tracks} tracks (--no-vad takes the first alone)"] if counted.unused_tracks else []
+    return "; ".join(parts)
+
+
 def report_lines(report: IndexReport, location: IndexLocation, clips: int | None, *, profile: bool) -> dict[str, str]:
     """Return the rows of a report's table."""
     lines = {"recordings": f"{report.indexed} indexed, {report.unchanged} unchanged, {len(report.failed)} failed"}
@@ -252,6 +260,8 @@ def report_lines(report: IndexReport, location: IndexLocation, clips: int | None
             f"{silence / 60:.1f} min of silence, {report.non_speech_seconds / 60:.1f} min of music and noise; "
             f"{report.without_speech} recordings without speech"
         )
+    if left := left_out(report):
+        lines["left out"] = left
     lines["index"] = f"{location}: {'' if clips is None else f'{clips} clips, '}space {report.space}"
     if report.unmatched_metadata or report.without_metadata:
         lines["metadata"] = (

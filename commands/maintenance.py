@@ -9,7 +9,7 @@ import click
 from tqdm import tqdm
 
 from voxdex.commands.console import Waiting, print_json, print_lines, print_note
-from voxdex.commands.index import PruneCommand, finish, prune_option, tracked_progress, vad_option
+from voxdex.commands.index import PruneCommand, finish, left_out, prune_option, tracked_progress, vad_option
 from voxdex.commands.options import (
     announce_model,
     as_json,
@@ -106,6 +106,8 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
         "clips": f"{found.clips}, {found.speech_seconds / 3600:.2f} h; {found.without_speech} recordings without speech, "
         f"{found.non_speech_seconds / 3600:.2f} h of music and noise",
     }
+    if left := left_out(found):
+        lines["left out"] = left
     if found.roots:
         lines["roots"] = ", ".join(found.roots)
     by_kind = {

@@ -15,7 +15,9 @@ from voxdex.indexer.store.patterns import COPIES, PATH
 
 BROKEN = "broken"
 """Payload key of a recording: why files that held it cannot be read any more, by path."""
-COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", "origin", "damage", BROKEN)
+LEFT_OUT = ("repeated_clips", "unused_tracks")
+"""Payload keys of a recording that count what of it was left out; see DecodeSummary."""
+COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", *LEFT_OUT, "origin", "damage", BROKEN)
 """Payload keys of a recording that statistics are computed from."""
 KEYS = ("content", "files", "failure", PHONETIC, "file_metadata", *COUNTS)
 CACHE = "recordings"

@@ -30,9 +30,10 @@ class IndexReport:
 
     recordings: found under the paths; each is one of indexed, unchanged and failed. removed, missing: indexed recordings that
     no longer exist, dropped and kept. clips, audio_seconds, speech_seconds, non_speech_seconds (sound without speech),
-    without_speech (recordings without clips): of the recordings indexed in this run. seconds: wall time. peak_bytes: upper
-    bound of the memory of all processes, None on Windows. unmatched_metadata: metadata rows that name no indexed recording.
-    without_metadata: indexed recordings without a row. ignored: skipped files by suffix.
+    without_speech (recordings without clips), repeated_clips and unused_tracks (see DecodeSummary): of the recordings indexed
+    in this run. seconds: wall time. peak_bytes: upper bound of the memory of all processes, None on Windows.
+    unmatched_metadata: metadata rows that name no indexed recording. without_metadata: indexed recordings without a row.
+    ignored: skipped files by suffix.
     """
 
     space: str
@@ -46,6 +47,8 @@ class IndexReport:
     speech_seconds: float = 0.0
     non_speech_seconds: float = 0.0
     without_speech: int = 0
+    repeated_clips: int = 0
+    unused_tracks: int = 0
     seconds: float = 0.0
     peak_bytes: int | None = None
     unmatched_metadata: int = 0
@@ -94,6 +97,8 @@ class RunStatistics:
     speech_seconds: float = 0.0
     non_speech_seconds: float = 0.0
     without_speech: int = 0
+    repeated_clips: int = 0
+    unused_tracks: int = 0
     embedded_seconds: float = 0.0
     decoder_bytes: int = 0
     bytes_left: int = 0
@@ -113,6 +118,8 @@ class RunStatistics:
         self.speech_seconds += sum(clip_seconds)
         self.non_speech_seconds += summary.non_speech_seconds
         self.without_speech += not clip_seconds
+        self.repeated_clips += summary.repeated_clips
+        self.unused_tracks += summary.unused_tracks
 
     def add_known(self, path: str, failure: str) -> None:
         """Count a recording that was indexed before, with the failure that was stored of it."""
@@ -165,6 +172,8 @@ class RunStatistics:
             speech_seconds=self.speech_seconds,
             non_speech_seconds=self.non_speech_seconds,
             without_speech=self.without_speech,
+            repeated_clips=self.repeated_clips,
+            unused_tracks=self.unused_tracks,
             seconds=time.perf_counter() - self.started,
             peak_bytes=None if sys.platform == "win32" else peak_memory() + usable_cores() * self.decoder_bytes,
             unmatched_metadata=unmatched_metadata,

@@ -206,6 +206,8 @@ class Writer:
             "speech_seconds": round(sum(clip.end - clip.start for clip in clips), 3),
             "non_speech_seconds": round(summary.non_speech_seconds, 3),
             "clips": len(clips),
+            "repeated_clips": summary.repeated_clips,
+            "unused_tracks": summary.unused_tracks,
             "origin": {key: value for key, value in origin.items() if key != "tags"},
             "failure": summary.failure,
             "damage": summary.damage or "",

@@ -23,9 +23,10 @@ def decode(path: str, file: Path, segmentation: Segmentation) -> Iterator[Segmen
     """Yield the clips of the recording at `path`, from a local file, and its DecodeSummary at the end."""
     started, decoder = time.process_time(), AudioDecoder(file, is_first_only=not segmentation.vad)
     segmenters: dict[Source, Segmenter] = {}
+    overlaps = Overlaps()
     failure, is_passing = "", False
     try:
-        for clip in _clips(decoder, segmentation, segmenters):
+        for clip in _clips(decoder, segmentation, segmenters, overlaps):
             yield SegmentedClip(path, clip, measure(clip.samples))
     except AudioError as error:
         failure, is_passing = str(error), isinstance(error, PassingAudioError)
@@ -34,6 +35,8 @@ def decode(path: str, file: Path, segmentation: Segmentation) -> Iterator[Segmen
     yield DecodeSummary(
         audio_seconds=max((each.seconds for each in segmenters.values()), default=0.0),
         non_speech_seconds=min((each.non_speech_seconds for each in segmenters.values()), default=0.0),
+        repeated_clips=overlaps.copies,
+        unused_tracks=0 if segmentation.vad else max(0, decoder.tracks - 1),
         origin=decoder.origin,
         failure=failure,
         is_passing=is_passing,
@@ -43,9 +46,10 @@ def decode(path: str, file: Path, segmentation: Segmentation) -> Iterator[Segmen
     )
 
 
-def _clips(decoder: AudioDecoder, segmentation: Segmentation, segmenters: dict[Source, Segmenter]) -> Iterator[Clip]:
+def _clips(
+    decoder: AudioDecoder, segmentation: Segmentation, segmenters: dict[Source, Segmenter], overlaps: Overlaps
+) -> Iterator[Clip]:
     """Yield the clips of all sources; the same speech in several sources once."""
-    overlaps = Overlaps()
     for source, part in decoder:
         segmenter = segmenters.get(source) or segmenters.setdefault(source, _segmenter(segmentation))
         for clip in segmenter.push(part):

@@ -45,6 +45,16 @@ def test_copies_of_the_same_speech_in_several_tracks_are_one_clip(index):
     assert len(index(Track(SPEECH[None]), Track(0.5 * SPEECH[None]), Track(noisy[None]))) == 2
 
 
+def test_what_was_left_out_is_said(voxdex, tmp_path):
+    write_media(tmp_path / "film.mkv", [Track(SPEECH[None]), Track(0.5 * SPEECH[None])], "flac")
+    run = voxdex("index", tmp_path / "film.mkv", "--index", tmp_path / "speech")
+    assert "2 clips whose speech another track or channel has" in run.out
+    assert voxdex("status", "--index", tmp_path / "speech", "--json").json["repeated_clips"] == 2
+    run = voxdex("index", tmp_path / "film.mkv", "--no-vad", "--index", tmp_path / "all")
+    assert "1 tracks (--no-vad takes the first alone)" in run.out
+    assert "1 tracks (--no-vad" in voxdex("status", "--index", tmp_path / "all").out
+
+
 def test_channels_that_differ_are_read_by_themselves(index):
     found = index(Track(np.stack([SPEECH, OTHER])), name="two.wav", codec="pcm_s16le")
     assert [(round(start), channel) for start, _, _, channel in found] == [(2, 1), (3, 2), (7, 1)]
