@@ -28,10 +28,10 @@ class StageSeconds:
 class IndexReport:
     """The result of a run.
 
-    recordings: found under the paths; each is one of indexed, unchanged and failed. removed, missing: indexed recordings that
-    no longer exist, dropped and kept. clips, audio_seconds, speech_seconds, non_speech_seconds (sound without speech),
-    without_speech (recordings without clips), repeated_clips and unused_tracks (see DecodeSummary): of the recordings indexed
-    in this run. seconds: wall time. peak_bytes: upper bound of the memory of all processes, None on Windows.
+    recordings: found under the paths; each is one of indexed, unchanged and failed. removed, missing: indexed recordings
+    that no longer exist, dropped and kept. clips, audio_seconds, speech_seconds, non_speech_seconds (sound without speech),
+    without_speech (recordings without clips), repeated_clips and unused_tracks (see DecodeSummary): of the recordings
+    indexed in this run. seconds: wall time. peak_bytes: upper bound of the memory of all processes, None on Windows.
     unmatched_metadata: metadata rows that name no indexed recording. without_metadata: indexed recordings without a row.
     ignored: skipped files by suffix.
     """

@@ -25,11 +25,12 @@ COUNTED, PATHS = "statistics", "paths"
 class IndexStatistics:
     """The contents of an index.
 
-    recordings: contents that did not fail. files: that hold them. duplicates: files beyond the first of a content. clips: of
-    all recordings. without_speech: recordings without clips. repeated_clips, unused_tracks: see DecodeSummary. audio_seconds: of
-    recordings. speech_seconds: of clips. non_speech_seconds: of sound without speech. missing: local files that no longer exist,
-    None where that was not checked. bytes: on disk, of an embedded index. phonetic: phonetic space, "" for none. formats:
-    recordings by container and codec. roots: paths that runs were given. fields: names that filters can use, with their kinds.
+    recordings: contents that did not fail. files: that hold them. duplicates: files beyond the first of a content. clips:
+    of all recordings. without_speech: recordings without clips. repeated_clips, unused_tracks: see DecodeSummary.
+    audio_seconds: of recordings. speech_seconds: of clips. non_speech_seconds: of sound without speech. missing: local
+    files that no longer exist, None where that was not checked. bytes: on disk, of an embedded index. phonetic: phonetic
+    space, "" for none. formats: recordings by container and codec. roots: paths that runs were given. fields: names that
+    filters can use, with their kinds.
     """
 
     space: str
