@@ -22,6 +22,7 @@ from voxdex.commands.search import search
 from voxdex.commands.serve import serve
 from voxdex.commands.train import annotate, export, train
 from voxdex.encoders.errors import VoxdexError, in_one_line
+from voxdex.encoders.machine import MORE_MEMORY, is_out_of_memory
 
 
 class RefusalError(click.ClickException):
@@ -31,7 +32,7 @@ class RefusalError(click.ClickException):
 
 
 class Commands(click.Group):
-    """Turns a VoxdexError, or an OSError, into a sentence and exit status 2, and Ctrl-C into 130.
+    """Turns a VoxdexError, an OSError, or a lack of memory into a sentence and exit status 2, and Ctrl-C into 130.
 
     Any other exception is a defect and shows its traceback.
     """
@@ -52,6 +53,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except VoxdexError as error:
             raise RefusalError(in_one_line(error.sentence)) from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RefusalError(MORE_MEMORY) from error
         except KeyboardInterrupt:
             print_note("Stopped. What is done is kept: run the same command again to go on.")
             sys.exit(130)

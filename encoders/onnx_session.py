@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxdex.encoders.machine import usable_cores
+from voxdex.encoders.machine import MORE_MEMORY, is_out_of_memory, usable_cores
 from voxdex.encoders.model_card import ModelError
 from voxdex.encoders.packages import install_command
 
@@ -137,6 +137,8 @@ def _open(path: Path, device: DeviceSpec, threads: int, gpu: int) -> _Opened:
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
+        if is_out_of_memory(error):
+            raise ModelError(f"{path} cannot be opened. {MORE_MEMORY}") from error
         raise ModelError(f"{path} cannot be opened by ONNX Runtime ({error}). Export the model again.") from error
     if session.get_providers()[0] == CUDA:
         return _Opened(session, Device(f"cuda:{gpu}", "requested" if device.kind == "cuda" else "a CUDA device works"))

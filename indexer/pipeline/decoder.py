@@ -27,10 +27,10 @@ class SegmentedClip:
 class DecodeSummary:
     """The result of decoding a recording.
 
-    audio_seconds: duration. non_speech_seconds: duration of sound without speech. repeated_clips: clips left out because another
-    track or channel has the same speech. unused_tracks: audio tracks that were not read. failure: why it has no clips, "" for none.
-    is_passing: whether the machine caused the failure, so that another run may succeed. damage: what is missing of it.
-    work_seconds: processor time. peak_bytes: peak memory of the decoding process, None on Windows.
+    audio_seconds: duration. non_speech_seconds: duration of sound without speech. repeated_clips: clips left out because
+    another track or channel has the same speech. unused_tracks: audio tracks that were not read. failure: why it has no
+    clips, "" for none. is_passing: whether the machine caused the failure, so that another run may succeed. damage: what is
+    missing of it. work_seconds: processor time. peak_bytes: peak memory of the decoding process, None on Windows.
     """
 
     audio_seconds: float = 0.0

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
+from voxdex.encoders.machine import MORE_MEMORY, is_out_of_memory
 from voxdex.encoders.model_card import ModelError, find_models, read_card
 from voxdex.encoders.paths import NEW, replace_file, sync, voxdex_home
 from voxdex.indexer.store.base import (
@@ -336,6 +337,8 @@ def engine_errors(folder: Path, advice: str = ADVICE) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
+        if is_out_of_memory(error):
+            raise StoreError(f"The engine failed on the index at {folder}. {MORE_MEMORY}") from error
         raise StoreError(f"The engine failed on the index at {folder} ({error}). {advice}") from error
 
 

@@ -117,3 +117,13 @@ def test_wrong_use(voxdex, indexed_recordings, tmp_path, arguments, message):
 def test_options_that_would_do_nothing_are_refused(here, arguments, words):
     refused = here(*arguments)
     assert refused.status == 2 and words in " ".join(refused.err.split())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_too_little_memory_is_a_sentence(here, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("voxdex.commands.models.find_models", fail)
+    failed = here("models")
+    assert failed.status == 2 and "There is too little memory" in failed.err
