@@ -121,9 +121,9 @@ def test_options_that_would_do_nothing_are_refused(here, arguments, words):
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
 def test_too_little_memory_is_a_sentence(here, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("voxdex.commands.models.find_models", fail)
-    failed = here("models")
+    monkeypatch.setattr("voxdex.indexer.location.LocalIndex.read", fail)
+    failed = here("status")
     assert failed.status == 2 and "There is too little memory" in failed.err
