@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from voxdex.indexer.scan import lies_under
-from voxdex.indexer.store.base import KIND, Payload, Point, Store, identity
+from voxdex.indexer.store.base import KIND, Point, Store, identity
 
 ROOTS = "roots"
 """Kind of the point that holds the roots."""
@@ -11,8 +11,7 @@ ROOTS = "roots"
 
 def read_roots(store: Store) -> list[str]:
     """Return the roots of an index, in the order in which they were first indexed; [] where they are unknown."""
-    payload: Payload | None = next(store.payloads(ROOTS, (ROOTS,)), None)
-    return list(payload[ROOTS]) if payload else []
+    return [root for point in store.retrieve([_id(store)]) for root in point.payload[ROOTS]]
 
 
 def new_roots(known: Sequence[str], roots: Iterable[str]) -> list[str]:
@@ -25,4 +24,8 @@ def add_roots(store: Store, roots: Iterable[str]) -> None:
     known = read_roots(store)
     if new := new_roots(known, roots):
         payload = {KIND: ROOTS, ROOTS: [*known, *new], "space": store.space}
-        store.upsert([Point(identity(f"{ROOTS}@{store.space}"), None, payload)])
+        store.upsert([Point(_id(store), None, payload)])
+
+
+def _id(store: Store) -> str:
+    return identity(f"{ROOTS}@{store.space}")

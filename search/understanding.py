@@ -112,10 +112,9 @@ def _filter_notes(where: Filter, store: Store) -> list[str]:
             continue
         for value in condition.values:
             if value not in values:
-                alike = difflib.get_close_matches(value.lower(), {each.lower(): each for each in values}, n=3, cutoff=0.5)
-                named = [each for each in values if each.lower() in alike] or sorted(values, key=lambda each: -values[each])[
-                    :FEW
-                ]
+                lower = {each.lower(): each for each in values}
+                alike = difflib.get_close_matches(value.lower(), lower, n=3, cutoff=0.5)
+                named = [lower[each] for each in alike] or sorted(values, key=lambda each: -values[each])[:FEW]
                 notes.append(f"No clip has {condition.field} '{value}'; there is {', '.join(named) or 'no value'}.")
     return notes
 

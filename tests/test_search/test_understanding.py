@@ -104,14 +104,14 @@ def test_values_that_no_clip_has(voxdex, demo_library):
     told = voxdex("search", "a voice", "--where", "gender=femle")
     assert told.status == 0 and "No clip has gender 'femle'; there is female" in told.err
     assert "No clip meets these conditions." in told.err
-    assert "Did you mean gender?" in voxdex("search", "a voice", "--where", "gendr=female").err
+    assert "Did you mean gender" in voxdex("search", "a voice", "--where", "gendr=female").err
     assert "There is no page 9" in voxdex("search", "a voice", "--page", 9, "-n", 100).err
     assert "No clip scores 2 or more." in voxdex("search", "a voice", "--min-score", 2).err
 
 
 def test_labels_that_are_not_heard_are_refused(voxdex, takes, tmp_path):
     refused = voxdex("classify", takes[0], "--labels", "laughing,crying")
-    assert refused.status == 2 and "mini does not hear laughing" in refused.err and "--anyway" in refused.err
+    assert refused.status == 2 and "mini does not hear 'laughing'" in refused.err and "--anyway" in refused.err
     assert voxdex("classify", takes[0], "--labels", "laughing,crying", "--anyway").status == 0
     assert "mini does not hear noise" in voxdex("classify", takes[0], "--attribute", "noise").err
     assert voxdex("classify", takes[0], "--labels", "happy,furious").status == 0
