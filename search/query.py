@@ -186,11 +186,16 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class SpokenMatch:
-    """The location of the spoken text in a clip. start, end: seconds in the recording. match: 0 to 1."""
+    """The location of the spoken text in a clip.
+
+    start, end: seconds in the recording. match: 0 to 1. deviations: of the logarithm of the match from the median of the
+    archive's, in robust standard deviations; None for fewer clips than tell them.
+    """
 
     start: float
     end: float
     match: float
+    deviations: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

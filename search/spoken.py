@@ -1,6 +1,9 @@
 """Candidates of a search for spoken text: clips by how well a part of their speech matches phonemes."""
 
+import math
 from dataclasses import replace
+
+import numpy as np
 
 from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.indexer.store.base import POSTERIORGRAM, ScoredPoint, Store
@@ -9,6 +12,14 @@ from voxdex.search.query import QueryError, SpokenMatch
 
 MAX_CLIPS = 20_000
 """Clips whose posteriorgrams are searched: the nearest to the phonemes by their phonetic vectors."""
+
+
+LEAST_MATCH = 1e-9
+"""Added to matches before the logarithm."""
+LEAST_CLIPS = 20
+"""Clips from which on their matches tell what is usual."""
+NORMAL = 1.4826
+"""Standard deviations of a normal distribution in its median absolute deviation."""
 
 
 class SpokenText:
@@ -29,6 +40,7 @@ class SpokenText:
         if store.phonetic.space != model.card.space:
             raise QueryError(f"The index holds phonetic vectors of {store.phonetic.space}, not of {model.card.space}.")
         self._phonemes, self._store, self._model = phonemes, store, model
+        self._usual: tuple[float, float] | None = None
 
     def candidates(self, where: Filter) -> list[ScoredPoint]:
         """Return clips that match a filter, with their vectors, best first; the score is the match, 0 to 1.
@@ -43,6 +55,7 @@ class SpokenText:
         vector = next(self._model.embed_phonemes([self._phonemes])).vector
         nearest = self._store.query(vector, MAX_CLIPS, where, vectors=True, phonetic=True)
         matches = self._model.match(self._phonemes, [clip.payload[POSTERIORGRAM] for clip in nearest])
+        self._usual = _median_and_deviation(np.log(matches + LEAST_MATCH))
         clips = [replace(clip, score=float(match)) for clip, match in zip(nearest, matches, strict=True)]
         return sorted(clips, key=lambda clip: -clip.score)
 
@@ -50,4 +63,17 @@ class SpokenText:
         """Return the location of the phonemes in a candidate."""
         begin, end = self._model.locate(self._phonemes, clip.payload[POSTERIORGRAM])
         first, last = clip.payload["start"], clip.payload["end"]
-        return SpokenMatch(round(first + begin, 3), round(min(first + end, last), 3), match)
+        deviations = None
+        if self._usual:
+            median, deviation = self._usual
+            deviations = round((math.log(match + LEAST_MATCH) - median) / deviation, 2)
+        return SpokenMatch(round(first + begin, 3), round(min(first + end, last), 3), match, deviations)
+
+
+def _median_and_deviation(logs: np.ndarray) -> tuple[float, float] | None:
+    """Return the median and the scaled median absolute deviation of log matches [clips]; None for too few or equal ones."""
+    if len(logs) < LEAST_CLIPS:
+        return None
+    median = float(np.median(logs))
+    deviation = NORMAL * float(np.median(np.abs(logs - median)))
+    return (median, deviation) if deviation else None

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from tests.fakes.qdrant.double import qdrant_double
 from tests.fakes.spoken import HARBOUR
 from voxdex.encoders.phonetic.g2p import to_phonemes
+from voxdex.search.spoken import _median_and_deviation
 
 
 def test_search_by_spoken_text(voxdex, spoken_index):
@@ -23,6 +27,21 @@ def test_search_by_caption_and_spoken_text(voxdex, spoken_index):
     assert Path(found["recording"]).stem == "en-us-f2-2" and found["percentile"] > 0
     shown = voxdex("search", "a woman", "--says", HARBOUR)
     assert shown.status == 0 and "spoken at" in shown.out
+
+
+def test_what_nobody_says(voxdex, spoken_index):
+    said = voxdex("search", "--says", HARBOUR, "--json").json
+    assert said["notes"] == [] and said["hits"][0]["spoken"]["deviations"] is None  # too few clips to tell
+    told = voxdex("search", "--says", "quarterly inflation forecasts disappoint the treasury")
+    assert told.status == 0 and "Probably nobody says this" in told.err
+    assert "Probably" not in voxdex("search", "--says", "zoo").err  # too short to tell
+
+
+def test_matches_are_compared_with_those_of_the_archive():
+    rng = np.random.default_rng(1)
+    usual = _median_and_deviation(np.log(rng.lognormal(-4, 0.5, 500)))
+    assert usual == pytest.approx((-4, 0.5), abs=0.1)
+    assert _median_and_deviation(np.log(np.full(500, 0.1))) is None and _median_and_deviation(np.zeros(5)) is None
 
 
 def test_phonetic_embeddings_are_added_to_an_index(voxdex, spoken_archive):
