@@ -24,6 +24,8 @@ ANY_TAGS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"
 """Options of av.open to read tags that are not UTF-8, which PyAV 19 reads by default."""
 TECHNICAL_TAGS = frozenset("encoder encoded_by handler_name vendor_id major_brand minor_version compatible_brands".split())
 """Tags about the program that wrote a file, which are dropped."""
+BROADCAST_TAGS = {"comment": "description", "encoded_by": "originator", "creation_time": "origination_time"}
+"""FFmpeg's names of fields of a broadcast wave, and those of its standard (EBU Tech 3285)."""
 LONGEST_PAGE = 65_307
 """Maximum size of an Ogg page, in bytes."""
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)
@@ -186,7 +188,10 @@ def _probing(head: bytes) -> dict[str, str]:
 def origin_of(container: av.container.InputContainer, stream: av.AudioStream) -> Origin:
     """Return the format and tags of a file."""
     tags: dict[str, str] = {}
-    for name, value in {**stream.metadata, **container.metadata}.items():
+    found = {**stream.metadata, **container.metadata}
+    names = BROADCAST_TAGS if "time_reference" in found else {}  # every broadcast wave has one
+    for name, value in found.items():
+        name = names.get(name, name)
         name, value = _text(name).strip().lower().translate(TAG_MARKS)[:LONGEST_TAG_NAME], _text(value).strip()
         if name and value and name not in TECHNICAL_TAGS and len(tags) < MOST_TAGS:
             tags[name] = value[:LONGEST_TAG]

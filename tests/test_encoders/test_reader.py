@@ -1,6 +1,7 @@
 """Decoding of audio files: formats, channels, tags, and damaged or foreign files."""
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_tags_that_are_not_utf8_are_read_as_latin_text(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"Gr@@e", b"Gr\xfc\xdfe"))
     reader = AudioReader(path)
     assert sum(map(len, reader)) == 8000 and reader.origin.tags == {"title": "Grüße"}
+
+
+def test_tags_of_broadcast_waves_have_the_names_of_their_standard(tmp_path):
+    texts = b"".join(text.ljust(size, b"\0") for text, size in ((b"The mayor", 256), (b"Radio One", 32), (b"R1", 32)))
+    bext = texts + b"1987-05-02" + b"10:20:30" + struct.pack("<QH", 16000 * 60, 1) + bytes(254)
+    path = write_sound(tmp_path / "plain.wav", tone(0.5))
+    riff = path.read_bytes()
+    chunk = b"bext" + struct.pack("<I", len(bext)) + bext
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(riff) - 8 + len(chunk)) + b"WAVE" + chunk + riff[12:])
+    reader = AudioReader(tmp_path / "a.wav")
+    assert list(reader)
+    tags = {"description": "The mayor", "originator": "Radio One", "date": "1987-05-02", "origination_time": "10:20:30"}
+    assert reader.origin.tags == tags | {"originator_reference": "R1", "time_reference": str(16000 * 60)}
 
 
 def test_names_of_tags_become_names_of_fields(tmp_path):
