@@ -121,12 +121,7 @@ def train(
             }
         )
     else:
-        print_table(summary_table(result))
-        if result.has_gain is False:
-            print_note(
-                "No measurable gain: on clips of other speakers the adapted model is not surely better than before. Give more "
-                "clips, of more speakers."
-            )
+        print_summary(result)
         curves = f"Curves: {out / 'curves.png'}. " if result.steps else ""
         print_note(f"{curves}Use it: voxdex index FOLDER --model {out / 'model'} --index NAME")
     exit_with_failures(bool(result.after), failed)
@@ -230,6 +225,16 @@ def labels_table(rows: list[dict[str, str]]) -> Table:
         if counts:
             table.add_row(column, ", ".join(f"{label} {count}" for label, count in counts.most_common()))
     return table
+
+
+def print_summary(result: "Result") -> None:
+    """Print the metrics before and after training, and whether there is no gain."""
+    print_table(summary_table(result))
+    if result.has_gain is False:
+        print_note(
+            "No measurable gain: on clips of other speakers the adapted model is not surely better than before. Give more "
+            "clips, of more speakers."
+        )
 
 
 def summary_table(result: "Result") -> Table:
