@@ -15,7 +15,8 @@ from voxdex.commands.console import can_print, clip_place, new_table, print_note
 from voxdex.commands.output import make_folder, save_rows, write_text
 from voxdex.encoders.audio.container import AudioError
 from voxdex.search.clip_audio import extract_clip
-from voxdex.search.formats import as_labels, as_playlist, clip_name, short_name, span, summarise
+from voxdex.search.editor_formats import MARKERS, TIMELINES, as_timeline, marks_by_recording
+from voxdex.search.formats import as_playlist, clip_name, short_name, span, summarise
 from voxdex.search.query import Facet, Hit
 
 MAX_VALUES = 20
@@ -36,14 +37,17 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         return
     has_terms, has_spoken = any(hit.matched for hit in hits), any(hit.spoken for hit in hits)
+    has_timecode = any(hit.timecode for hit in hits)
     columns = ["matched"] if has_terms else []
     columns += ["spoken at"] if has_spoken else []
+    columns += ["timecode"] if has_timecode else []
     columns = ["#", "score", "percentile", *columns, "predicted", "clip"]
     rows = []
     marks = {True: "✓", False: "✗", None: "?"} if can_print("✓✗") else {True: "yes", False: "no", None: "?"}
     for hit in hits:
         cells = [", ".join(f"{term} {marks[matched]}" for term, matched in hit.matched.items())] if has_terms else []
         cells += [_spoken_at(hit)] if has_spoken else []
+        cells += [hit.timecode or ""] if has_timecode else []
         percentile = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
         duplicates = f" (+{hit.duplicates} alike)" if hit.duplicates else ""
         clip = clip_place(hit.recording, hit.start, hit.end) + duplicates
@@ -62,23 +66,36 @@ def print_facet(facet: Facet) -> None:
         print_note(f"{len(values) - MAX_VALUES} more values of {facet.field}; --json has all.")
 
 
-def save_hits(hits: Sequence[Hit], file: Path) -> None:
-    """Write hits as CSV (.csv), JSON Lines (.jsonl), or a playlist (.m3u8)."""
-    if file.suffix.lower() == ".m3u8":
-        write_text(file, as_playlist(hits, hits[0].rank if hits else 1))
-        print_note(f"{len(hits)} hits in {file}.")
+def save_hits(hits: Sequence[Hit], file: Path, *, frame_rate: float | None = None) -> None:
+    """Write hits as CSV (.csv), JSON Lines (.jsonl), a playlist (.m3u8), or a timeline (see TIMELINES).
+
+    Raises:
+        EditorFormatError: see as_timeline.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".m3u8":
+        text = as_playlist(hits, hits[0].rank if hits else 1)
+    elif suffix in TIMELINES:
+        text = as_timeline(hits, suffix, name=file.stem, rate=frame_rate)
     else:
-        save_rows([asdict(hit) for hit in hits], file)
+        return save_rows([asdict(hit) for hit in hits], file)
+    write_text(file, text)
+    return print_note(f"{len(hits)} hits in {file}.")
 
 
-def save_labels(hits: Sequence[Hit], folder: Path) -> None:
-    """Write a label track for Audacity for each recording with hits."""
+def save_labels(hits: Sequence[Hit], folder: Path, form: str) -> None:
+    """Write the hits of each recording into a file of their own. form: of MARKERS.
+
+    Raises:
+        EditorFormatError: the packages of the form are missing.
+    """
+    suffix, write = MARKERS[form]
+    texts = {recording: write(marks) for recording, marks in marks_by_recording(hits).items()}
     make_folder(folder)
     taken: set[str] = set()
-    tracks = as_labels(hits)
-    for recording, labels in tracks.items():
-        write_text(folder / f"{_unused(short_name(recording), taken)}.txt", labels)
-    print_note(f"Labels of {len(tracks)} recordings in {folder}.")
+    for recording, text in texts.items():
+        write_text(folder / f"{_unused(short_name(recording), taken)}{suffix}", text)
+    print_note(f"Labels of {len(texts)} recordings in {folder}.")
 
 
 def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:

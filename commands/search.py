@@ -25,6 +25,7 @@ from voxdex.commands.output import RowsFile
 from voxdex.encoders.model import open_model
 from voxdex.encoders.paths import read_json, replace_file, voxdex_home
 from voxdex.indexer.location import IndexLocation
+from voxdex.search.editor_formats import MARKERS, TIMELINES, with_handles
 from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import ClipId, Hit, QuerySpec, Sound
@@ -73,8 +74,23 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--min-score", type=float, help="Leave out hits with a lower score.")
 @click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Number of hits.")
 @click.option("--page", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Page of hits to show.")
-@click.option("--save", type=RowsFile(".m3u8"), help="Write the hits to a .csv, .jsonl or .m3u8 file.")
-@click.option("--labels-to", type=FOLDER, help="Write a label track for Audacity for each recording into this folder.")
+@click.option(
+    "--save",
+    type=RowsFile(".m3u8", *TIMELINES),
+    help="Write the hits to a .csv, .jsonl or .m3u8 file, or as a timeline: .otio, .edl, .fcpxml or .xml (Premiere).",
+)
+@click.option("--labels-to", type=FOLDER, help="Write the hits of each recording as labels or markers into this folder.")
+@click.option(
+    "--labels-as", default="audacity", show_default=True, type=click.Choice(sorted(MARKERS)), help="The form of --labels-to."
+)
+@click.option(
+    "--handles", default=0.0, metavar="SECONDS", type=click.FloatRange(0, 60),
+    help="Time that clips are longer at both ends, in files and copies and when played.",
+)  # fmt: skip
+@click.option(
+    "--frame-rate", metavar="FPS", type=click.FloatRange(1, 120),
+    help="Frame rate of a timeline.  [default: that of the recordings, or 25]",
+)  # fmt: skip
 @click.option("--copy-to", type=FOLDER, help="Cut the clips out of their recordings into this folder.")
 @click.option("--play", is_flag=True, help="Play the clips one after another.")
 @at_index
@@ -83,6 +99,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 def search(
     save: Path | None,
     labels_to: Path | None,
+    labels_as: str,
+    handles: float,
+    frame_rate: float | None,
     copy_to: Path | None,
     play: bool,
     location: IndexLocation,
@@ -103,6 +122,9 @@ def search(
     spec = QuerySpec(**fields)
     check_used("per_group", "--group-by", used=spec.group_by is not None)
     check_used("language", "--says", used=bool(spec.spoken_text))
+    check_used("labels_as", "--labels-to", used=labels_to is not None)
+    check_used("handles", "--save, --labels-to, --copy-to or --play", used=bool(save or labels_to or copy_to or play))
+    check_used("frame_rate", "--save and a timeline", used=save is not None and save.suffix.lower() in TIMELINES)
     query = parse_query(spec, find_sound, find_hit)
     with location.read() as store:
         model = open_model(store.model)
@@ -124,12 +146,13 @@ def search(
             print_note(hits_shown(hits, clips, spec))
         for facet in facets:
             print_facet(facet)
+    longer = with_handles(hits, handles)
     if save:
-        save_hits(hits, save)
+        save_hits(longer, save, frame_rate=frame_rate)
     if labels_to:
-        save_labels(hits, labels_to)
-    failed = copy_hits(hits, copy_to) if copy_to else []
-    failed += play_hits(hits) if play else []
+        save_labels(longer, labels_to, labels_as)
+    failed = copy_hits(longer, copy_to) if copy_to else []
+    failed += play_hits(longer) if play else []
     exit_with_failures(something_done=True, failed=failed)
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from voxdex.encoders.audio.acoustics import AcousticMeasures
+from voxdex.encoders.audio.timecode import timecode_at
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.ctc import pack_posteriorgram
 from voxdex.indexer.catalog import BROKEN, Catalog
@@ -188,6 +189,9 @@ class Writer:
         }
         place = {name: number for name, number in (("track", clip.track), ("channel", clip.channel)) if number is not None}
         payload |= place
+        if summary.origin and summary.origin.timecode:
+            start, rate = summary.origin.timecode, summary.origin.timecode_rate
+            payload |= {"timecode": timecode_at(clip.start, start, rate), "timecode_rate": rate}
         suffix = "".join(f"/{name}{number}" for name, number in place.items())
         id = identity(f"{done.content}#{clip.start}-{clip.end}{suffix}@{self._store.space}")
         if clip.phonetic is None:

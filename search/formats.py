@@ -1,7 +1,6 @@
 """Answers in other formats: text for people, JSON documents, tables, playlists, and label tracks."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -79,14 +78,6 @@ def as_playlist(clips: Sequence[ClipRecord], first: int = 1) -> str:
             clip.recording,
         ]
     return "\n".join(lines) + "\n"
-
-
-def as_labels(hits: Sequence[Hit]) -> dict[str, str]:
-    """Write label tracks for Audacity, by recording."""
-    lines = defaultdict(list)
-    for hit in sorted(hits, key=lambda hit: hit.start):
-        lines[hit.recording].append(f"{hit.start:.3f}\t{hit.end:.3f}\t#{hit.rank} {hit.score:.3f} {summarise(hit.attributes)}")
-    return {recording: "\n".join(labels) + "\n" for recording, labels in lines.items()}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

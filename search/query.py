@@ -168,7 +168,8 @@ class ClipRecord:
     """The stored description of a clip.
 
     id: point id in the index. start, end: seconds in the recording. track: number of its audio track, from 1, in a recording
-    with several. channel: number of its channel, from 1, where channels of a track differ.
+    with several. channel: number of its channel, from 1, where channels of a track differ. timecode: of the start, where the
+    recording has one; timecode_rate: its frames a second, or "ms" for a time of day.
     """
 
     id: str
@@ -182,6 +183,8 @@ class ClipRecord:
     tags: dict[str, str]
     track: int | None = None
     channel: int | None = None
+    timecode: str | None = None
+    timecode_rate: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from voxdex.encoders.audio.remote import FetchError, Location, is_folder
+from voxdex.encoders.audio.timecode import start_of
 from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.worker import WorkerError
 
@@ -90,7 +91,7 @@ class Origin:
     """Format and tags of a file.
 
     format, codec: FFmpeg's names. sample_rate: Hz. channels: of the stream that is read. tags: of ID3, Vorbis comments, MP4,
-    RIFF and Broadcast Wave, by lower-case name.
+    RIFF and Broadcast Wave, by lower-case name. timecode, timecode_rate: of the first moment; see timecode.start_of.
     """
 
     format: str
@@ -98,6 +99,8 @@ class Origin:
     sample_rate: int
     channels: int
     tags: dict[str, str]
+    timecode: str = ""
+    timecode_rate: str = ""
 
 
 class AudioError(VoxdexError):
@@ -196,7 +199,8 @@ def origin_of(container: av.container.InputContainer, stream: av.AudioStream) ->
         if name and value and name not in TECHNICAL_TAGS and len(tags) < MOST_TAGS:
             tags[name] = value[:LONGEST_TAG]
     codec = stream.codec_context
-    return Origin(container.format.name.split(",")[0], codec.name, codec.sample_rate, codec.channels, tags)
+    name = container.format.name.split(",")[0]
+    return Origin(name, codec.name, codec.sample_rate, codec.channels, tags, *start_of(container, stream))
 
 
 def _text(tag: str) -> str:

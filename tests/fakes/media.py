@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.fakes.sounds import RATE
 
-PICTURES_A_SECOND = 25
+PICTURES_A_SECOND = Fraction(25)
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,20 @@ def write_media(
     picture: str = "",
     container: str | None = None,
     options: dict[str, str] | None = None,
+    timecode: str = "",
+    pictures: Fraction = PICTURES_A_SECOND,
 ) -> Path:
     """Write tracks, and a picture by the codec `picture` from the beginning to the end of the longest."""
     with av.open(str(path), "w", format=container, options=options or {}) as out:
-        film = out.add_stream(picture, rate=PICTURES_A_SECOND, width=64, height=48, pix_fmt="yuv420p") if picture else None
+        film = out.add_stream(picture, rate=pictures, width=64, height=48, pix_fmt="yuv420p") if picture else None
+        if timecode:
+            out.metadata["timecode"] = timecode
         packets = [packet for track in tracks for packet in _encoded(out, track, codec, rate)]
         seconds = max(track.late + track.sound.shape[1] / RATE for track in tracks)
         if film:
-            for number in range(int(seconds * PICTURES_A_SECOND)):
+            for number in range(int(seconds * pictures)):
                 frame = av.VideoFrame(64, 48, "yuv420p")
-                frame.pts, frame.time_base = number, Fraction(1, PICTURES_A_SECOND)
+                frame.pts, frame.time_base = number, 1 / pictures
                 packets += film.encode(frame)
             packets += film.encode(None)
         for packet in sorted(packets, key=lambda packet: float((packet.dts or 0) * packet.time_base)):

@@ -250,6 +250,10 @@ def test_playlists(server, whispering_hits):
     assert lines[0] == "#EXTM3U" and lines[4::4] == [hit.recording for hit in whispering_hits[:3]]
     rows = server.get("/api/playlist.csv", params={"clips": ids}).text.splitlines()
     assert len(rows) == 4 and "attributes.gender" in rows[0]
+    timeline = server.get("/api/playlist.otio", params={"clips": ids}).json()
+    clips = timeline["tracks"]["children"][0]["children"]
+    assert [clip["metadata"]["voxdex"]["id"] for clip in clips] == ids
+    assert b"<asset-clip" in server.post("/api/playlist.fcpxml", json={"clips": ids}).content
     assert server.post("/api/playlist.zip", json={"clips": []}).status_code == 400
 
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
+from voxdex.search.editor_formats import TIMELINES, as_timeline
 from voxdex.search.formats import as_csv, as_playlist, clip_name
 from voxdex.search.query import ClipRecord
 from voxdex.web.clip_audio import MAX_CONTEXT_SECONDS, MEDIA_TYPES, is_playable, recording_of
@@ -61,7 +62,7 @@ def routes(state: AppState) -> APIRouter:
 
     @router.post("/playlist.{form}", response_class=FileResponse)
     def playlist(form: str, request: PlaylistRequest) -> Response:
-        """Download clips: playlist.zip has their audio, playlist.m3u8 and playlist.csv list them."""
+        """Download clips: playlist.zip has their audio, .m3u8 and .csv list them, .otio, .edl, .xml and .fcpxml are timelines."""
         return download(form, request.clips)
 
     @router.get("/playlist.{form}", response_class=FileResponse)
@@ -74,12 +75,15 @@ def routes(state: AppState) -> APIRouter:
             clips = state.clips(index, ids)
         if form == "zip":
             return zip_of([(clip_name(number, clip), state.clip_audio.file(clip)) for number, clip in enumerate(clips, 1)])
-        if form not in ("m3u8", "csv"):
-            raise HTTPException(404, f"There is no playlist.{form}: ask for zip, m3u8 or csv.")
         headers = {"Content-Disposition": f'attachment; filename="voxdex.{form}"'}
         if form == "m3u8":
             return Response(as_playlist(clips), media_type="audio/mpegurl", headers=headers)
-        return Response(as_csv(list(map(asdict, clips))), media_type="text/csv", headers=headers)
+        if form == "csv":
+            return Response(as_csv(list(map(asdict, clips))), media_type="text/csv", headers=headers)
+        if f".{form}" in TIMELINES:
+            return Response(as_timeline(clips, f".{form}"), media_type="application/octet-stream", headers=headers)
+        forms = ", ".join(("zip", "m3u8", "csv", *(suffix[1:] for suffix in TIMELINES)))
+        raise HTTPException(404, f"There is no playlist.{form}: ask for one of {forms}.")
 
     return router
 
