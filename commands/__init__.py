@@ -17,6 +17,7 @@ from voxdex.commands.indexes import indexes
 from voxdex.commands.intelligibility import intelligibility
 from voxdex.commands.maintenance import check, export_index_vectors, pull, push, reindex, status
 from voxdex.commands.models import models
+from voxdex.commands.report import report
 from voxdex.commands.rerank import rerank
 from voxdex.commands.search import search
 from voxdex.commands.serve import serve
@@ -75,7 +76,7 @@ def main() -> None:
     """
 
 
-ARCHIVE = (index, reindex, status, check, indexes, push, pull, export_index_vectors)
+ARCHIVE = (index, reindex, status, check, report, indexes, push, pull, export_index_vectors)
 ANSWERS = (search, serve, caption, classify, rerank, intelligibility, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:

@@ -87,6 +87,38 @@ def write_csv(file: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
     replace_file(file, csv_text(rows, columns).encode("utf-8", "backslashreplace"))
 
 
+def write_excel(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows to the first sheet of an Excel workbook, atomically, with the columns in order of appearance.
+
+    Text stays text, even if it looks like a formula; characters that no workbook may hold are left out.
+    """
+    import openpyxl
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+    from openpyxl.styles import Font
+
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("Voxdex")
+    sheet.freeze_panes = "B2"
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+
+    def cell(value: Any) -> Any:
+        made = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", value) if isinstance(value, str) else value)
+        if isinstance(value, str):
+            made.data_type = "s"
+        return made
+
+    header = list(map(cell, columns))
+    for each in header:
+        each.font = Font(bold=True)
+    sheet.append(header)
+    for row in rows:
+        sheet.append([cell(row.get(name)) for name in columns])
+    out = io.BytesIO()
+    book.save(out)
+    replace_file(file, out.getvalue())
+
+
 def read_manifest(path: Path, column: str | None = None) -> list[dict[str, str]]:
     """Read the rows of a manifest that have a value in `path` and, if given, in `column`; names of columns in any case.
 

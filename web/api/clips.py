@@ -62,7 +62,7 @@ def routes(state: AppState) -> APIRouter:
 
     @router.post("/playlist.{form}", response_class=FileResponse)
     def playlist(form: str, request: PlaylistRequest) -> Response:
-        """Download clips: playlist.zip has their audio, .m3u8 and .csv list them, .otio, .edl, .xml and .fcpxml are timelines."""
+        """Download clips: playlist.zip has their audio, .m3u8 and .csv list them, the rest are timelines (.otio, .edl ...)."""
         return download(form, request.clips)
 
     @router.get("/playlist.{form}", response_class=FileResponse)
