@@ -11,13 +11,14 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_rows, print_table
+from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_rows, print_table, short_path
 from voxdex.commands.output import make_folder, save_rows, write_text
 from voxdex.encoders.audio.container import AudioError
 from voxdex.search.clip_audio import extract_clip
 from voxdex.search.editor_formats import MARKERS, TIMELINES, as_timeline, marks_by_recording
 from voxdex.search.formats import as_playlist, clip_name, short_name, span, summarise
 from voxdex.search.query import Facet, Hit
+from voxdex.search.recordings import RecordingHit
 
 MAX_VALUES = 20
 """Values of a facet that are printed."""
@@ -53,6 +54,19 @@ def print_hits(hits: Sequence[Hit]) -> None:
         clip = clip_place(hit.recording, hit.start, hit.end) + duplicates
         rows.append([str(hit.rank), f"{hit.score:.3f}", percentile, *cells, summarise(hit.attributes), clip])
     print_rows(columns, rows, text=["predicted", "matched"], paths=["clip"], optional=["percentile", "predicted"])
+
+
+def print_recordings(hits: Sequence[RecordingHit]) -> None:
+    """Print a line for each recording."""
+    rows = []
+    for hit in hits:
+        matched = "" if hit.matched is None else f"{hit.matched:.0%}"
+        best = f"{span(hit.best['start'], hit.best['end'])} s ({hit.best['score']:.3f})"
+        rows.append(
+            [str(hit.rank), f"{hit.score:.3f}", matched, f"{hit.speech_seconds / 60:.1f} min", best, short_path(hit.recording)]
+        )
+    columns = ["#", "score", "matched", "speech", "best clip", "recording"]
+    print_rows(columns, rows, text=[], paths=["recording"], optional=["best clip", "speech"])
 
 
 def print_facet(facet: Facet) -> None:

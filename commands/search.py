@@ -4,14 +4,16 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from voxdex.commands.console import print_json, print_note
-from voxdex.commands.hit_table import copy_hits, play_hits, print_facet, print_hits, save_hits, save_labels
+from voxdex.commands.hit_table import copy_hits, play_hits, print_facet, print_hits, print_recordings, save_hits, save_labels
 from voxdex.commands.options import (
+    RECORDING,
     Fraction,
     as_json,
     at_index,
@@ -25,15 +27,31 @@ from voxdex.commands.output import RowsFile
 from voxdex.encoders.model import open_model
 from voxdex.encoders.paths import read_json, replace_file, voxdex_home
 from voxdex.indexer.location import IndexLocation
+from voxdex.indexer.scan import absolute
 from voxdex.search.editor_formats import MARKERS, TIMELINES, with_handles
 from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import ClipId, Hit, QuerySpec, Sound
 from voxdex.search.query_parser import parse_query, parse_sound
+from voxdex.search.recordings import RecordingHit, rank_recordings
 from voxdex.search.understanding import search_notes
 
 LAST_SEARCH = "last-search.json"
 """File in the user's data folder: clip ids of the last search's hits, by rank."""
+CLIPS_ONLY = (
+    "liked",
+    "disliked",
+    "spoken_text",
+    "facets",
+    "group_by",
+    "diverse",
+    "fold",
+    "save",
+    "labels_to",
+    "copy_to",
+    "play",
+)
+"""Parameters that do nothing with --recordings."""
 SOUND = "FILE[:START-END] or @HIT"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -61,6 +79,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Filter the clips: gender=female, duration>2, path~'tapes/*', not whispered ...; repeatable.",
 )  # fmt: skip
 @click.option(
+    "--within", multiple=True, type=RECORDING, metavar="FILE", help="Find clips of this recording only; repeatable.",
+    callback=lambda _context, _option, files: tuple(map(absolute, files)),
+)  # fmt: skip
+@click.option(
     "--facet", "facets", multiple=True, metavar="FIELD",
     help="Count the values of a field among the hits and in the whole index; repeatable.",
 )  # fmt: skip
@@ -72,6 +94,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Cosine similarity from which on clips are shown once; 1 shows all.",
 )  # fmt: skip
 @click.option("--min-score", type=float, help="Leave out hits with a lower score.")
+@click.option("--recordings", is_flag=True, help="Rank whole recordings, by the mean score of their speech, instead of clips.")
 @click.option("-n", "limit", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Number of hits.")
 @click.option("--page", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Page of hits to show.")
 @click.option(
@@ -104,6 +127,7 @@ def search(
     frame_rate: float | None,
     copy_to: Path | None,
     play: bool,
+    recordings: bool,
     location: IndexLocation,
     json_output: bool,
     **fields: Any,
@@ -122,6 +146,9 @@ def search(
     spec = QuerySpec(**fields)
     check_used("per_group", "--group-by", used=spec.group_by is not None)
     check_used("language", "--says", used=bool(spec.spoken_text))
+    if recordings:
+        for parameter in CLIPS_ONLY:
+            check_used(parameter, "single clips: leave out --recordings", used=False)
     check_used("labels_as", "--labels-to", used=labels_to is not None)
     check_used("handles", "--save, --labels-to, --copy-to or --play", used=bool(save or labels_to or copy_to or play))
     check_used("frame_rate", "--save and a timeline", used=save is not None and save.suffix.lower() in TIMELINES)
@@ -129,6 +156,8 @@ def search(
     with location.read() as store:
         model = open_model(store.model)
         show_licence_once(model.card)
+        if recordings:
+            return show_recordings(rank_recordings(query, store, model), spec, json_output=json_output)
         hits = search_index(query, store, model)
         facets = count_facets(spec.facets, hits, store, query.where)
         notes = search_notes(query, hits, card=model.card, store=store)
@@ -153,12 +182,21 @@ def search(
         save_labels(longer, labels_to, labels_as)
     failed = copy_hits(longer, copy_to) if copy_to else []
     failed += play_hits(longer) if play else []
-    exit_with_failures(something_done=True, failed=failed)
+    return exit_with_failures(something_done=True, failed=failed)
+
+
+def show_recordings(hits: Sequence[RecordingHit], spec: QuerySpec, *, json_output: bool) -> None:
+    """Print whole recordings, as a table or as JSON."""
+    if json_output:
+        return print_json({"query": spec.document(), "recordings": [asdict(hit) for hit in hits]})
+    if not hits:
+        return print_note(no_hits(spec))
+    return print_recordings(hits)
 
 
 def hits_shown(hits: Sequence[Hit], clips: int, spec: QuerySpec) -> str:
     """Return a sentence on which of the clips are shown, and how to see more."""
-    among = "clips that meet the conditions" if spec.where else "clips"
+    among = "clips that meet the conditions" if spec.where or spec.within else "clips"
     more = f"; --page {spec.page + 1} shows more" if len(hits) == spec.limit and hits[-1].rank < clips else ""
     return f"Hits {hits[0].rank} to {hits[-1].rank} of {clips} {among}{more}."
 
@@ -167,6 +205,8 @@ def no_hits(spec: QuerySpec) -> str:
     """Return a sentence on why there are no hits."""
     if spec.page > 1:
         return f"There is no page {spec.page}: the clips end before it."
+    if spec.within and not spec.where:
+        return f"The index holds no clip of {' or '.join(spec.within)}."
     reasons = ["meets these conditions"] if spec.where else []
     reasons += [f"scores {spec.min_score:g} or more"] if spec.min_score is not None else []
     return f"No clip {' and '.join(reasons)}." if reasons else "The index holds no clip to show."

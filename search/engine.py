@@ -53,7 +53,7 @@ def search_index(
         FilterError: a filter names an unknown field, or compares values without an order.
     """
     cohort = cohort or ScoreCohort.of(store)
-    _check(store, model, cohort)
+    check_index(store, model, cohort)
     spoken = None
     if query.phonemes:
         spoken = SpokenText(query.phonemes, store, open_phonetic() if open_phonetic else open_phonetic_encoder(store))
@@ -76,7 +76,8 @@ def search_index(
     return [replace(hit, spoken=spoken.locate(each.clip, matches[hit.id])) for hit, each in zip(hits, selected, strict=True)]
 
 
-def _check(store: Store, model: Model, cohort: ScoreCohort) -> None:
+def check_index(store: Store, model: Model, cohort: ScoreCohort) -> None:
+    """Raise QueryError for an index of another model, or without clips."""
     if model.card.space != store.space:
         raise QueryError(
             f"The index belongs to the space {store.space}, but the model is {model.card.space}. "

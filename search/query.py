@@ -34,6 +34,7 @@ class QuerySpec:
         spoken_text: words to find in the speech, or their phonemes (IPA) between slashes: "/kɪdz/".
         language: language of the spoken text, by its espeak-ng name.
         where: filter expressions that every hit must match; see parse_filter.
+        within: recordings that the hits must be in, by their paths as hits have them; () for all.
         facets: text fields whose values are counted.
         group_by: field of which each value is shown at most `per_group` times.
         per_group: hits shown of each group.
@@ -56,6 +57,7 @@ class QuerySpec:
     spoken_text: str = ""
     language: str = "en-us"
     where: Sequence[str] = ()
+    within: Sequence[str] = ()
     facets: Sequence[str] = ()
     group_by: str | None = None
     per_group: int = 1

@@ -10,6 +10,7 @@ from voxdex.encoders.audio.remote import as_location
 from voxdex.encoders.errors import short
 from voxdex.encoders.phonetic.g2p import EspeakError, to_phonemes
 from voxdex.indexer.store.filter_parser import parse_filter
+from voxdex.indexer.store.filters import And, Condition, Filter
 from voxdex.search.caption_parser import has_words
 from voxdex.search.query import NEGATIVE_WEIGHT, Direction, Query, QueryError, QueryInput, QuerySpec, QueryTerm, Ranking, Sound
 
@@ -40,7 +41,7 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
     unwanted = [*_terms(spec.without, parse_caption_text), *_terms(spec.unlike, find_sound)]
     return Query(
         terms=[*wanted, *(QueryTerm(term.input, -NEGATIVE_WEIGHT * term.weight) for term in unwanted)],
-        where=parse_filter(*spec.where),
+        where=_filter(spec),
         liked=list(map(find_clip, spec.liked)),
         disliked=list(map(find_clip, spec.disliked)),
         phonemes=parse_phonemes(spec.spoken_text, spec.language),
@@ -54,6 +55,11 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
         limit=spec.limit,
         skip=(spec.page - 1) * spec.limit,
     )
+
+
+def _filter(spec: QuerySpec) -> Filter:
+    where = parse_filter(*spec.where)
+    return And((where, Condition("recording", "=", tuple(spec.within)))) if spec.within else where
 
 
 def parse_caption_text(text: str) -> str:
