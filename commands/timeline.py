@@ -22,8 +22,8 @@ def timeline(recording: Location, location: IndexLocation, json_output: bool) ->
     """Print the clips of an indexed recording in the order of time.
 
     \b
-    voxdex timeline tape.wav
-    voxdex timeline tape.wav --json
+    voxdex timeline audio/tape.wav
+    voxdex timeline audio/tape.wav --json
     """
     with location.read() as store:
         clips = clips_of_recording(absolute(recording), store)

@@ -79,6 +79,7 @@ def prepared(once, demo_archive) -> Path:
         waves = sorted(demo_archive.glob("*.wav"), key=lambda path: -path.stat().st_size)
         for name, wave in zip(("reference", "take1", "take2", "take3"), waves, strict=False):
             shutil.copy(wave, folder / f"{name}.wav")
+        shutil.copy(waves[0], folder / "audio" / "tape.wav")
         (folder / "styles.txt").write_text("a woman whispering\na man with a deep voice\n")
         rows = [
             {"path": f"audio/{path.name}", "speaker": path.name.split("-")[0], "recorded": "2019-05-31"} for path in recordings
@@ -168,6 +169,7 @@ def test_commands_of_examples_exist(page):
 
 @pytest.mark.parametrize("page", shells(), ids=title)
 def test_commands_of_examples_run(voxdex, desk, page):
+    assert voxdex("index", "audio", cwd=desk).status == 0  # the copies of the prepared files are known by their content
     for left_out, block in SHELL.findall(page.read_text(encoding="utf-8")):
         for words in [] if left_out else commands(block):
             if words[0] not in ENDLESS:
