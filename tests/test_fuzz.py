@@ -147,7 +147,7 @@ def test_queries(store, mini, captions, without, move, where, like, says, group,
             group_by=group, fold=fold, min_score=least, limit=3,
         )  # fmt: skip
         hits = search_index(parse_query(spec, parse_sound, str), store, mini)
-        json.dumps(search_document(spec, hits), allow_nan=False).encode()
+        json.dumps(search_document(spec, hits, clips=len(hits)), allow_nan=False).encode()
     except REFUSALS as refused:
         assert is_sentence(str(refused))
 

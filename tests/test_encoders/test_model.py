@@ -132,7 +132,7 @@ def test_errors_of_open_model(mini, tmp_path):
 
 def test_cuda_is_used_or_refused(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(ModelError, match=r"voxdex\[gpu\]"):
+    with pytest.raises(ModelError, match=r"\[gpu\]"):
         open_model("mini", device="cuda").start()
     assert open_model("mini", device="auto").start().name == "cpu"
     assert "CPU build" in open_model("mini", device="auto").start().reason
