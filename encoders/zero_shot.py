@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -11,6 +12,20 @@ from voxdex.encoders.model_card import ModelCard
 
 MIN_SAMPLE = 20
 """Smallest number of clips from which the offsets of an archive are estimated."""
+
+
+LABEL_VECTORS: WeakKeyDictionary[Model, dict[str, np.ndarray]] = WeakKeyDictionary()
+"""Vectors [labels, dimension] of the labels of attributes, by model and name; see label_vectors."""
+
+
+def label_vectors(model: Model, attributes: Sequence[Attribute]) -> list[np.ndarray]:
+    """Return unit vectors [labels, dimension] of the labels of each attribute; a model embeds their prompts once."""
+    known = LABEL_VECTORS.setdefault(model, {})
+    prompts = {each.name: [each.prompts(label) for label in each.labels] for each in attributes if each.name not in known}
+    texts = list(dict.fromkeys(prompt for labels in prompts.values() for label in labels for prompt in label))
+    vectors = dict(zip(texts, model.embed_text(texts), strict=True)) if texts else {}
+    known |= {name: class_vectors(labels, vectors) for name, labels in prompts.items()}
+    return [known[each.name] for each in attributes]
 
 
 def classifier(model: Model, prompts: Sequence[Sequence[str]]) -> np.ndarray:
@@ -131,9 +146,7 @@ class AttributeTagger:
     def __init__(self, model: Model, calibration: Calibration = PLAIN) -> None:
         self._card, self.calibration = model.card, calibration
         self._attributes = heard_attributes(model.card)
-        self._labels = [
-            classifier(model, [attribute.prompts(label) for label in attribute.labels]) for attribute in self._attributes
-        ]
+        self._labels = label_vectors(model, self._attributes)
 
     @property
     def names(self) -> list[str]:

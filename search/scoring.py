@@ -9,14 +9,21 @@ negative log probability of the captions' terms in the clip.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import check_text, in_one_line, short
 from voxdex.encoders.model import Model
-from voxdex.encoders.zero_shot import PLAIN, Calibration, class_vectors, heard_attributes, logit_scale, probabilities
+from voxdex.encoders.zero_shot import (
+    LABEL_VECTORS,
+    PLAIN,
+    Calibration,
+    class_vectors,
+    heard_attributes,
+    logit_scale,
+    probabilities,
+)
 from voxdex.indexer.calibration import read_calibration
 from voxdex.indexer.store.base import Store
 from voxdex.search.caption_parser import CaptionTerm, ParsedCaption, parse_caption
@@ -100,7 +107,7 @@ class QueryScorer:
         names = {name for term in self._terms for name, _ in term.labels}
         self._labels = {name: [label.name for label in supported[name].labels] for name in names}
         self._scales = {name: logit_scale(model.card, name) for name in names}
-        known = _LABEL_VECTORS.setdefault(model, {})
+        known = LABEL_VECTORS.setdefault(model, {})
         prompts = {
             name: [supported[name].prompts(label) for label in supported[name].labels] for name in names if name not in known
         }
@@ -164,10 +171,6 @@ class QueryScorer:
             name: probabilities(vectors, labels, self._scales[name], self._cohort.calibration.of(name, self._labels[name]))
             for name, labels in self._label_vectors.items()
         }
-
-
-_LABEL_VECTORS: WeakKeyDictionary[Model, dict[str, np.ndarray]] = WeakKeyDictionary()
-"""Label vectors [labels, dimension] of the attributes that were asked for, by model."""
 
 
 def embed_texts(texts: Iterable[str], model: Model) -> dict[str, np.ndarray]:

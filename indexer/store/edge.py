@@ -77,6 +77,10 @@ FEW = 1000
 """Maximum number of clips whose ids stand for a filter while values are counted. Longer lists take more time than they save."""
 
 
+SOON_OPTIMISED = 5_000
+"""Clips up to which readers rather wait while an index is optimised, than that it is copied for them."""
+
+
 class EdgeStore:
     """An index in a folder. Use create(), open() or read(), and close() it, or use it as a context manager.
 
@@ -392,10 +396,10 @@ class EdgeStore:
 
     def optimise(self) -> None:
         check_free_space(self.folder)
-        if self._publisher:
+        if self._publisher and self.count() > SOON_OPTIMISED:
             self._publisher.publish()  # for those who read meanwhile
         with self._engine.exclusive:
-            self._engine.call(lambda shard: shard.optimize())
+            self._engine.optimise()
             self._fields.index_deferred()
 
     def cache_put(self, name: str, derive: Callable[[], Any], *, is_small: bool = False) -> None:

@@ -58,6 +58,7 @@ class EdgeEngine:
     ) -> None:
         self.folder, self.shard, self.exclusive = folder, shard, RLock()
         self._config, self._on_start, self._on_change = config, on_start, on_change
+        self._is_flushed = False
 
     @cached_property
     def _loaded(self) -> edge.EdgeShard:
@@ -88,6 +89,7 @@ class EdgeEngine:
         check_free_space(self.shard)
         with self.exclusive, engine_errors(self.folder):
             self._on_change()
+            self._is_flushed = False
             self._loaded.update(operation)
 
     def scroll(self, where: Mapping[str, str], **wanted: Any) -> Iterator[edge.Record]:
@@ -103,9 +105,17 @@ class EdgeEngine:
         return self.call(lambda shard: shard.scroll(request))
 
     def flush(self) -> None:
-        """Write everything to disk."""
+        """Write everything to disk that was not written yet."""
         with self.exclusive:
-            self.call(lambda shard: shard.flush())
+            if not self._is_flushed:
+                self.call(lambda shard: shard.flush())
+                self._is_flushed = True
+
+    def optimise(self) -> None:
+        """Build the search indexes."""
+        with self.exclusive:
+            self._is_flushed = False
+            self.call(lambda shard: shard.optimize())
 
     def close(self) -> None:
         """Write everything to disk and end the engine, if it was started."""
