@@ -18,6 +18,7 @@ from voxdex.indexer.roots import add_roots, new_roots, read_roots
 from voxdex.indexer.scan import ScanResult, is_gone, lies_under
 from voxdex.indexer.statistics import cache_statistics
 from voxdex.indexer.store.base import CLIP, RECORDING, Store
+from voxdex.indexer.taught import read_taught
 from voxdex.indexer.writer import Writer
 
 FLUSH_SECONDS = 10.0
@@ -93,8 +94,8 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
     statistics.bytes_left = sum(file.size for path in changed if (file := scan.recordings[path]))
 
     if changed:
-        flushed = time.perf_counter()
-        for batch in backend(EmbedJob(changed, catalog.hashes, model, phonetic_model, vad, read_calibration(store))):
+        flushed, predictors = time.perf_counter(), (read_calibration(store), tuple(read_taught(store).values()))
+        for batch in backend(EmbedJob(changed, catalog.hashes, model, phonetic_model, vad, *predictors)):
             writer.write(batch)
             if time.perf_counter() - flushed > FLUSH_SECONDS:
                 store.flush()

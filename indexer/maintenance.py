@@ -22,6 +22,7 @@ from voxdex.indexer.roots import add_roots, read_roots
 from voxdex.indexer.scan import FileState, ScanResult, is_gone
 from voxdex.indexer.statistics import cache_statistics
 from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Payload, PhoneticSpace, Store, StoreError
+from voxdex.indexer.taught import forget_taught, read_taught, write_taught
 
 VECTOR_SUFFIXES = (".npz", ".parquet")
 
@@ -175,6 +176,16 @@ class CopyReport:
     dropped: int = 0
 
 
+def _copy_taught(source: Store, target: Store, *, mirror: bool) -> None:
+    """Copy taught labels that the target lacks or has in another form; `mirror` removes those that only it has."""
+    labels, existing = read_taught(source), read_taught(target)
+    for name, label in labels.items():
+        if name not in existing or existing[name].document() != label.document():
+            write_taught(target, label)
+    for name in existing.keys() - labels.keys() if mirror else ():
+        forget_taught(target, name)
+
+
 def copy_index(
     source: Store, target: IndexLocation, *, mirror: bool = False, on_recording: Callable[[int], object] = lambda _: None
 ) -> CopyReport:
@@ -221,6 +232,7 @@ def copy_index(
                 report.dropped += 1
         if not is_calibrated_alike:
             write_calibration(store, calibration)
+        _copy_taught(source, store, mirror=mirror)
         store.optimise()
         catalog = Catalog(store)
         catalog.save_cache()

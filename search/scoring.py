@@ -8,7 +8,7 @@ negative log probability of the captions' terms in the clip.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from voxdex.encoders.zero_shot import (
 )
 from voxdex.indexer.calibration import read_calibration
 from voxdex.indexer.store.base import Store
+from voxdex.indexer.taught import TaughtLabel, read_taught
 from voxdex.search.caption_parser import CaptionTerm, ParsedCaption, parse_caption
 from voxdex.search.embed import embed_recording
 from voxdex.search.query import NEGATIVE_WEIGHT, ClipId, Direction, Query, QueryError, QueryInput, Sound
@@ -45,6 +46,8 @@ UPPER_THIRD = 100 * 2 / 3
 """Percentile from which on words that are no label are matched."""
 log = logging.getLogger("voxdex")
 
+EVEN = 0.5
+"""Probability from which on a taught label is matched."""
 LONG_SOUND = 3
 """Clips of a sound in a query from which on its user is told that it counts by their mean."""
 MAX_CAPTION = 2000
@@ -55,16 +58,17 @@ MAX_CAPTION = 2000
 class ScoreCohort:
     """A random sample of an archive, for score normalisation (S-norm), and the calibration of label scores on the archive.
 
-    vectors: float32 [clips, dimension].
+    vectors: float32 [clips, dimension]. taught: labels that were taught to the index, by name.
     """
 
     vectors: np.ndarray
     calibration: Calibration = PLAIN
+    taught: Mapping[str, TaughtLabel] = field(default_factory=dict)
 
     @classmethod
     def of(cls, store: Store) -> "ScoreCohort":
         """Sample an index; the same clips each time."""
-        return cls(store.sample_vectors(COHORT_CLIPS), read_calibration(store))
+        return cls(store.sample_vectors(COHORT_CLIPS), read_calibration(store), read_taught(store))
 
     def std(self, vector: np.ndarray) -> float:
         """Return the standard deviation of the archive's cosines with a vector; 1 for an archive too small to estimate it."""
@@ -102,7 +106,8 @@ class QueryScorer:
         terms = _terms_of(query, captions)
         supported = {attribute.name: attribute for attribute in heard_attributes(model.card)}
         self._terms = [known_term(term, model.card) for term in terms]
-        self._unknown = {term.name for term in terms if not is_known(term, model.card)}
+        self._taught = {term.name: cohort.taught[word] for term in terms if (word := term.words.lower()) in cohort.taught}
+        self._unknown = {term.name for term in terms if not is_known(term, model.card)}.difference(self._taught)
 
         names = {name for term in self._terms for name, _ in term.labels}
         self._labels = {name: [label.name for label in supported[name].labels] for name in names}
@@ -111,7 +116,9 @@ class QueryScorer:
         prompts = {
             name: [supported[name].prompts(label) for label in supported[name].labels] for name in names if name not in known
         }
-        plain_words = [term.words for term in self._terms if not term.labels and term.name not in self._unknown]
+        plain_words = [
+            term.words for term in self._terms if not (term.labels or term.name in self._unknown or term.name in self._taught)
+        ]
 
         texts = [text for caption in captions.values() for text in _texts_of(caption)]
         texts += [prompt for labels in prompts.values() for label in labels for prompt in label]
@@ -147,7 +154,10 @@ class QueryScorer:
         probs = self._probabilities(vectors)
         found = []
         for term in self._terms:
-            if term.labels:
+            if term.name in self._taught:
+                best = self._taught[term.name].probabilities(vectors)
+                found.append(best if term.affirmed else 1 - best)
+            elif term.labels:
                 combine = np.min if term.together else np.max
                 best = combine([probs[name][:, self._labels[name].index(label)] for name, label in term.labels], axis=0)
                 found.append(best if term.affirmed else 1 - best)
@@ -156,7 +166,9 @@ class QueryScorer:
     def _is_matched(self, term: CaptionTerm, vectors: np.ndarray, probs: Mapping[str, np.ndarray]) -> np.ndarray | None:
         if term.name in self._unknown:
             return None
-        if term.labels:
+        if term.name in self._taught:
+            applies = self._taught[term.name].probabilities(vectors) >= EVEN
+        elif term.labels:
             best = {name: probs[name].argmax(axis=1) for name, _ in term.labels}
             combine = np.all if term.together else np.any
             applies = combine([best[name] == self._labels[name].index(label) for name, label in term.labels], axis=0)

@@ -4,7 +4,7 @@ import difflib
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -15,6 +15,7 @@ from voxdex.encoders.model_card import ModelCard
 from voxdex.encoders.zero_shot import heard_attributes
 from voxdex.indexer.store.base import Store
 from voxdex.indexer.store.filters import And, Condition, Filter, FilterError, Or
+from voxdex.indexer.taught import read_taught
 from voxdex.search.caption_parser import STOP_WORDS, CaptionTerm, parse_caption
 from voxdex.search.query import Hit, Query
 
@@ -62,7 +63,9 @@ def is_understood(caption: str, card: ModelCard) -> bool:
     return all(is_known(term, card) for term in parse_caption(caption).terms)
 
 
-def search_notes(query: Query, hits: Sequence[Hit], *, card: ModelCard, store: Store) -> list[str]:
+def search_notes(
+    query: Query, hits: Sequence[Hit], *, card: ModelCard, store: Store, taught: Collection[str] | None = None
+) -> list[str]:
     """Return sentences for the user on the answer to a query: what the model does not hear, and where nothing fits.
 
     Args:
@@ -70,20 +73,25 @@ def search_notes(query: Query, hits: Sequence[Hit], *, card: ModelCard, store: S
         hits: its answer.
         card: of the model of the index.
         store: the index.
+        taught: names of its taught labels, for repeated searches; None reads them.
     """
     captions = [term.input for term in query.terms if isinstance(term.input, str) and term.weight]
-    notes = caption_notes(captions, card)
+    notes = caption_notes(captions, card, taught=read_taught(store) if captions and taught is None else taught or ())
     return notes + ([*_fit_notes(hits), *_spoken_notes(query, hits)] if hits else _filter_notes(query.where, store))
 
 
-def caption_notes(captions: Iterable[str], card: ModelCard) -> list[str]:
-    """Return sentences for the user on what of some captions a model does not understand; [] where it understands all."""
+def caption_notes(captions: Iterable[str], card: ModelCard, *, taught: Collection[str] = ()) -> list[str]:
+    """Return sentences for the user on what of some captions a model does not understand; [] where it understands all.
+
+    `taught` are names of labels that it was taught.
+    """
     notes, unknown = [], []
     for caption in captions:
         if language := _other_language(caption):
             notes.append(f"{_quoted([caption])} is {language}, it seems: captions are understood in English.")
             continue
-        unknown += [term.words for term in parse_caption(caption).terms if not is_known(term, card)]
+        terms = (term for term in parse_caption(caption).terms if term.words.lower() not in taught)
+        unknown += [term.words for term in terms if not is_known(term, card)]
     unknown = list(dict.fromkeys(unknown))
     if not unknown:
         return notes

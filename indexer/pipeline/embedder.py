@@ -1,7 +1,7 @@
 """Embedding of segmented clips: voice vectors, predicted attributes and, if wanted, phonetic vectors."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -14,6 +14,7 @@ from voxdex.encoders.phonetic.ctc import PhoneticEmbedding
 from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.encoders.zero_shot import PLAIN, AttributeTagger, Calibration, Prediction
 from voxdex.indexer.pipeline.decoder import RecordingDone, SegmentedClip
+from voxdex.indexer.taught import TaughtLabel, predict_taught
 
 BATCH_CLIPS = 64
 """Events in a batch."""
@@ -55,7 +56,8 @@ class EmbedJob:
     """What a back end is to embed, and how.
 
     paths: of the recordings. known_hashes: SHA-256 of contents that are indexed already. model: for voices. phonetic_model: for
-    phonetic vectors; None for none. vad: make clips of speech only. calibration: of the predicted labels.
+    phonetic vectors; None for none. vad: make clips of speech only. calibration: of the predicted labels. taught: labels that
+    were taught to the index.
     """
 
     paths: Sequence[str]
@@ -64,6 +66,7 @@ class EmbedJob:
     phonetic_model: PhoneticModel | None = None
     vad: bool = True
     calibration: Calibration = PLAIN
+    taught: tuple[TaughtLabel, ...] = ()
 
 
 class EmbedBackend(Protocol):
@@ -83,14 +86,24 @@ class Embedder:
         model: for voices.
         phonetic_model: for phonetic vectors; None for none.
         calibration: of the predicted labels.
+        taught: labels that were taught to the index.
     """
 
-    def __init__(self, model: Model, phonetic_model: PhoneticModel | None = None, calibration: Calibration = PLAIN) -> None:
-        self._model, self._phonetic_model, self._calibration = model, phonetic_model, calibration
+    def __init__(
+        self,
+        model: Model,
+        phonetic_model: PhoneticModel | None = None,
+        calibration: Calibration = PLAIN,
+        taught: Sequence[TaughtLabel] = (),
+    ) -> None:
+        self._model, self._phonetic_model, self._calibration, self._taught = model, phonetic_model, calibration, taught
 
     @cached_property
-    def _predict(self) -> Callable[[np.ndarray], list[dict[str, Prediction]]]:
+    def _tagger(self) -> AttributeTagger:
         return AttributeTagger(self._model, self._calibration)
+
+    def _predict(self, vectors: np.ndarray) -> list[dict[str, Prediction]]:
+        return [{**one, **own} for one, own in zip(self._tagger(vectors), predict_taught(self._taught, vectors), strict=True)]
 
     def __call__(self, events: Sequence[SegmentedClip | RecordingDone]) -> list[EmbedEvent]:
         """Return the same events with embedded clips in place of segmented ones."""

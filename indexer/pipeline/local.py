@@ -18,7 +18,7 @@ ReadQueue = Queue[ReadEvent]
 
 def embed_locally(job: EmbedJob) -> Iterator[list[EmbedEvent]]:
     """Decode and embed recordings on this machine; see EmbedBackend."""
-    embed = Embedder(job.model, job.phonetic_model, job.calibration)
+    embed = Embedder(job.model, job.phonetic_model, job.calibration, job.taught)
     events = Reader(job.known_hashes, Segmentation(job.model.card.max_seconds, job.vad), ahead=2 * BATCH_CLIPS).read(job.paths)
     with ThreadPoolExecutor(1) as pool:
         embedded: deque[Future[list[EmbedEvent]]] = deque()

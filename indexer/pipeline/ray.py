@@ -21,6 +21,7 @@ from voxdex.indexer.location import model_reference
 from voxdex.indexer.pipeline.decoder import Decoder, RecordingDone, Segmentation, read_recording
 from voxdex.indexer.pipeline.embedder import BATCH_CLIPS, Embedder, EmbedEvent, EmbedJob
 from voxdex.indexer.store.base import StoreError
+from voxdex.indexer.taught import TaughtLabel
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Environment of Ray: no usage reports, no log of errors that are reported here anyway."""
@@ -116,11 +117,14 @@ class EmbedderActor:
         phonetic_model: the same of a phonetic model; None for none.
         device: see open_model.
         calibration: of the predicted labels.
+        taught: labels that were taught to the index.
     """
 
-    def __init__(self, model: str, phonetic_model: str | None, device: str, calibration: Calibration) -> None:
+    def __init__(
+        self, model: str, phonetic_model: str | None, device: str, calibration: Calibration, taught: Sequence[TaughtLabel] = ()
+    ) -> None:
         phonetic = open_phonetic_model(phonetic_model, device, bulk=True) if phonetic_model else None
-        self._embed = Embedder(open_model(model, device, bulk=True), phonetic, calibration)
+        self._embed = Embedder(open_model(model, device, bulk=True), phonetic, calibration, taught)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         events = self._embed([pickle.loads(event) for event in batch["event"]])
@@ -143,7 +147,7 @@ def _run(ray: ModuleType, job: EmbedJob, plan: ActorPlan) -> Iterator[tuple[Embe
             )
             .map_batches(
                 EmbedderActor,
-                fn_constructor_args=(model_reference(job.model), phonetic, plan.device, job.calibration),
+                fn_constructor_args=(model_reference(job.model), phonetic, plan.device, job.calibration, job.taught),
                 batch_size=BATCH_CLIPS,
                 concurrency=(1, plan.embedders),
                 **resources,
