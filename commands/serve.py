@@ -55,6 +55,7 @@ KEEP_ALIVE_SECONDS = 60
     type=click.IntRange(1),
     help="Maximum number of requests a minute from one address.",
 )
+@click.option("--allow-teaching", is_flag=True, help="Let requests teach the index words of their own.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @device_option
 def serve(
@@ -65,6 +66,7 @@ def serve(
     max_upload_mb: int,
     max_audio_seconds: int,
     rate_limit: int,
+    allow_teaching: bool,
     open_page: bool,
     device: str,
 ) -> None:
@@ -92,6 +94,7 @@ def serve(
         max_upload_bytes=max_upload_mb * 1_000_000,
         max_audio_seconds=float(max_audio_seconds),
         requests_per_minute=rate_limit,
+        allows_teaching=allow_teaching,
     )
     listening = listen(host, port)
     state = AppState.of(location, settings, device)

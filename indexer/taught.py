@@ -110,7 +110,8 @@ def check_name(name: str) -> str:
 
 def read_taught(store: Store) -> dict[str, TaughtLabel]:
     """Return the taught labels of an index by name."""
-    labels = (TaughtLabel.of(payload["label"]) for payload in store.payloads(TAUGHT, ("label",)))
+    documents = store.cache_get(TAUGHT)
+    labels = map(TaughtLabel.of, _documents(store) if documents is None else documents)
     return {label.name: label for label in sorted(labels, key=lambda label: label.name)}
 
 
@@ -134,7 +135,7 @@ def write_taught(store: Store, label: TaughtLabel) -> None:
             changes["probabilities", prediction.probability].append(point.id)
         for (key, value), ids in changes.items():
             store.update_payload(ids, key, {label.name: value})
-    store.flush()
+    _save(store)
 
 
 def forget_taught(store: Store, name: str) -> None:
@@ -147,7 +148,7 @@ def forget_taught(store: Store, name: str) -> None:
         raise TeachError(f"The index has no taught label {name!r}.")
     store.delete({KIND: TAUGHT, "name": name})
     store.remove_fields([f"attributes.{name}", f"probabilities.{name}"])
-    store.flush()
+    _save(store)
 
 
 def predict_taught(labels: Iterable[TaughtLabel], vectors: np.ndarray) -> list[dict[str, Prediction]]:
@@ -157,3 +158,13 @@ def predict_taught(labels: Iterable[TaughtLabel], vectors: np.ndarray) -> list[d
         for clip, prediction in zip(found, label.predictions(vectors), strict=True):
             clip[label.name] = prediction
     return found
+
+
+def _save(store: Store) -> None:
+    """Write all changes to disk, with a cache by which servers that read the index notice them."""
+    store.flush()
+    store.cache_put(TAUGHT, lambda: _documents(store), is_small=True)
+
+
+def _documents(store: Store) -> list[Any]:
+    return [payload["label"] for payload in store.payloads(TAUGHT, ("label",))]

@@ -26,8 +26,8 @@ from voxdex.search.scoring import clip_vectors
 TEMPLATES = ("a {} voice", "a person with a {} voice", "someone speaking in a {} way", "{}")
 """Prompts of a word."""
 SHRINKAGE = 0.5
-"""Weight of the identity, scaled to the mean variance, against the covariance of a large archive; a sample of fewer clips than
-dimensions weighs less than half as much. Of 0.3 to 0.9 it is best, or as good, with 3 to 60 examples (docs/results/model-log.md)."""
+"""Weight of the identity, scaled to the mean variance, against the covariance of a large archive; that of fewer clips than
+dimensions weighs less than half as much. Of 0.3 to 0.9 it is best, or as good, with 3 to 60 examples (model log)."""
 WORD_WEIGHT, WORD_EXAMPLES = 0.6, 60
 """Length of the word's direction beside that of the examples, which is 1; with WORD_EXAMPLES examples it is half."""
 SAMPLE_CLIPS = 2000

@@ -94,6 +94,11 @@ class Client:
         answer = self._ask("POST", "/api/rerank", data={"captions": list(captions)}, files=_files(audios))
         return np.array(answer["rewards"], dtype=np.float32)
 
+    def teach(self, name: str, liked: Sequence[str], unliked: Sequence[str] = (), *, keep: bool = True) -> dict[str, Any]:
+        """Teach the index a word with clip ids, or only judge it; see search.teach.teach. The server must allow it."""
+        body = {"name": name, "liked": list(liked), "unliked": list(unliked), "keep": keep}
+        return self._ask("POST", "/api/teach", json=body)
+
     def status(self) -> dict[str, Any]:
         """Return the statistics of the index, and the progress of a run that writes it."""
         return self._ask("GET", "/api/status")

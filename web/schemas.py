@@ -110,6 +110,30 @@ class Rewards(BaseModel):
     results: list[dict[str, Any]]
 
 
+class TeachRequest(BaseModel):
+    """A word, and the ids of clips that sound so and of clips that do not. keep: store it, rather than only judge it."""
+
+    name: str = Field(max_length=40)
+    liked: list[str] = Field(max_length=1000)
+    unliked: list[str] = Field(default_factory=list, max_length=1000)
+    keep: bool = True
+
+
+class TaughtWord(BaseModel):
+    """A taught word. quality: as `teach --json` prints it. next: ids of the clips whose judgement would help most."""
+
+    name: str
+    quality: dict[str, float]
+    kept: bool = True
+    next: list[str] = Field(default_factory=list)
+
+
+class TaughtWords(BaseModel):
+    """The words that the index was taught."""
+
+    taught: list[TaughtWord]
+
+
 class PlaylistRequest(BaseModel):
     """Clip ids, in order."""
 

@@ -17,6 +17,7 @@ class Settings:
         max_upload_bytes: size of a request.
         max_audio_seconds: duration of an uploaded recording.
         requests_per_minute: limit for each client address.
+        allows_teaching: whether requests may teach the index words.
         uploads: folder of uploaded sounds.
 
     Raises:
@@ -28,6 +29,7 @@ class Settings:
     max_upload_bytes: int = 100_000_000
     max_audio_seconds: float = 600.0
     requests_per_minute: int = 6000
+    allows_teaching: bool = False
     uploads: Path = field(default_factory=lambda: voxdex_home() / "sounds")
 
     def __post_init__(self) -> None:

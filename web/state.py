@@ -1,14 +1,16 @@
 """State of a server: the open index, uploads, caches and metrics, and the operations on them that requests share."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
 from voxdex.encoders.model_card import ModelCard, find_models, read_card
 from voxdex.encoders.paths import voxdex_home
 from voxdex.indexer.location import IndexLocation
-from voxdex.indexer.store.base import CLIP, KIND
+from voxdex.indexer.store.base import CLIP, KIND, Store
 from voxdex.indexer.store.filters import And, HasId
 from voxdex.search.engine import search_index
 from voxdex.search.query import ClipId, ClipRecord, Hit, Query, QueryError, QueryInput, QuerySpec, clip_fields
@@ -38,6 +40,7 @@ class AppState:
     clip_audio: ClipAudioCache
     map: EmbeddingMap
     metrics: Metrics
+    _write_lock: Lock = field(default_factory=Lock, repr=False)
 
     @classmethod
     def of(cls, location: IndexLocation, settings: Settings, device: str = "auto") -> "AppState":
@@ -77,6 +80,16 @@ class AppState:
         """
         query = parse_query(spec, self._find_sound, parse_clip_id)
         return replace(query, where=And((query.where, HasId(tuple(self.map.region(region)))))) if region else query
+
+    @contextmanager
+    def writing(self) -> Iterator[Store]:
+        """Open the index for a change, one at a time.
+
+        Raises:
+            StoreError: a run is writing it.
+        """
+        with self._write_lock, self.index.location.open() as store:
+            yield store
 
     def clip(self, index: IndexSnapshot, id: str) -> ClipRecord:
         """Return a clip by its id.

@@ -48,7 +48,7 @@ def test_a_taught_word_is_predicted_for_all_clips(voxdex, archive):
 
     assert voxdex("taught", "list", "--json").json["taught"][0]["name"] == "boomy"
     assert "boomy" in voxdex("taught", "list").out
-    assert voxdex("taught", "forget", "boomy").status == 0
+    assert voxdex("taught", "forget", "boomy").status == 0 and voxdex("taught", "list", "--json").json == {"taught": []}
     assert "no field 'boomy'" in voxdex("search", "a voice", "--where", "boomy=yes").err
 
 

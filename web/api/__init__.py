@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from voxdex.web.api import clips, search, status, tools
+from voxdex.web.api import clips, search, status, teaching, tools
 from voxdex.web.schemas import ErrorResponse
 from voxdex.web.state import AppState
 
@@ -10,6 +10,6 @@ from voxdex.web.state import AppState
 def routes(state: AppState) -> APIRouter:
     """Return all routes under /api."""
     api = APIRouter(prefix="/api", tags=["api"], responses={400: {"model": ErrorResponse}, 503: {"model": ErrorResponse}})
-    for router in (search.routes(state), tools.routes(state), clips.routes(state), status.routes(state)):
-        api.include_router(router)
+    for module in (search, tools, clips, teaching, status):
+        api.include_router(module.routes(state))
     return api
