@@ -57,43 +57,42 @@ class TrackDecoder:
         """The length of what was decoded, with holes, in seconds."""
         return (self._timeline.end or 0.0) - (self.begin or 0.0)
 
-    def push(self, packet: "av.Packet[Any]") -> Iterator[np.ndarray | Hole]:
+    def push(self, packet: "av.Packet[Any]") -> list[np.ndarray | Hole]:
         """Decode a packet. Packets that the decoder rejects are counted, and leave a hole."""
         try:
             frames: list[Any] = list(packet.decode())
         except av.error.FFmpegError:
             self.rejected += bytes(packet)[:3] not in TAGS
-            return
+            return []
         self.frames += len(frames)
-        for timed in timed_frames(frames, packet, self._tick):
-            if placed := self._timeline.push(timed):
-                yield from self._take(placed)
+        placed = map(self._timeline.push, timed_frames(frames, packet, self._tick))
+        return [part for each in placed if each for part in self._take(each)]
 
-    def finish(self) -> Iterator[np.ndarray | Hole]:
-        """Yield what is left after the last packet."""
-        if placed := self._timeline.finish():
-            yield from self._take(placed)
-        yield from self._flush()
+    def finish(self) -> list[np.ndarray | Hole]:
+        """Return what is left after the last packet."""
+        placed = self._timeline.finish()
+        return [*(self._take(placed) if placed else []), *self._flush()]
 
-    def _take(self, placed: Placed[av.AudioFrame]) -> Iterator[np.ndarray | Hole]:
+    def _take(self, placed: Placed[av.AudioFrame]) -> list[np.ndarray | Hole]:
         start, frame = placed
+        found: list[np.ndarray | Hole] = []
         if self.begin is None:
             self.begin = start
         if start - self._end > TOLERANCE_SECONDS:
-            yield from self._flush()
+            found += self._flush()
             if (missing := round(start * SAMPLE_RATE) - self._position) > 0:
                 self._position += missing
-                yield Hole(missing)
+                found.append(Hole(missing))
         self._end = start + frame.samples / frame.sample_rate
         if self._resampler is None or self._resampler.form != _form(frame):
-            yield from self._flush()
+            found += self._flush()
             self._resampler = _Resampler(frame)
-        yield from map(self._checked, self._resampler.push(frame))
+        found += map(self._checked, self._resampler.push(frame))
+        return found
 
-    def _flush(self) -> Iterator[np.ndarray]:
+    def _flush(self) -> list[np.ndarray]:
         resampler, self._resampler = self._resampler, None
-        if resampler:
-            yield from map(self._checked, resampler.finish())
+        return list(map(self._checked, resampler.finish())) if resampler else []
 
     def _checked(self, frame: av.AudioFrame) -> np.ndarray:
         block = _channels(frame)
@@ -110,24 +109,22 @@ class _Resampler:
     """
 
     def __init__(self, frame: av.AudioFrame) -> None:
-        self.form = form, _, channels, rate, is_too_many = _form(frame)
+        self.form = form, _, rate = _form(frame)
+        channels, is_too_many = frame.layout.nb_channels, has_too_many_planes(frame)
         if channels > MOST_CHANNELS:
             raise AudioError(f"it has {channels} channels, of which at most {MOST_CHANNELS} can be read")
         self._rate, self._waiting = rate, av.AudioFifo()
         is_right = rate == SAMPLE_RATE and form in format_dtypes and not is_too_many
         self._resampler = None if is_right else av.AudioResampler(format="flt", rate=SAMPLE_RATE)
 
-    def push(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
+    def push(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
         frame.pts = None
         self._waiting.write(frame)
-        if self._waiting.samples >= self._rate:
-            yield from self._resampled(self._waiting.read())
+        return self._resampled(self._waiting.read()) if self._waiting.samples >= self._rate else []
 
-    def finish(self) -> Iterator[av.AudioFrame]:
-        if rest := self._waiting.read():
-            yield from self._resampled(rest)
-        if self._resampler:
-            yield from self._resampler.resample(None)
+    def finish(self) -> list[av.AudioFrame]:
+        rest = self._resampled(self._waiting.read())
+        return [*rest, *self._resampler.resample(None)] if self._resampler else rest
 
     def _resampled(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
         if frame is None:
@@ -158,10 +155,9 @@ def has_too_many_planes(frame: av.AudioFrame) -> bool:
     return frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES
 
 
-def _form(frame: av.AudioFrame) -> tuple[str, str, int, int, bool]:
-    """Return the properties of a frame that a resampler depends on."""
-    layout = frame.layout
-    return frame.format.name, layout.name, layout.nb_channels, frame.sample_rate, has_too_many_planes(frame)
+def _form(frame: av.AudioFrame) -> tuple[str, str, int]:
+    """Return the properties of a frame that a resampler depends on; the name of a layout tells its channels."""
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _channels(frame: av.AudioFrame) -> np.ndarray:
