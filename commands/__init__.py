@@ -24,6 +24,7 @@ from voxdex.commands.serve import serve
 from voxdex.commands.teach import taught, teach
 from voxdex.commands.timeline import timeline
 from voxdex.commands.train import annotate, export, train
+from voxdex.commands.watch import watch
 from voxdex.encoders.errors import VoxdexError, in_one_line
 from voxdex.encoders.machine import MORE_MEMORY, is_out_of_memory
 
@@ -78,7 +79,7 @@ def main() -> None:
     """
 
 
-ARCHIVE = (index, reindex, status, check, report, teach, taught, indexes, push, pull, export_index_vectors)
+ARCHIVE = (index, watch, reindex, status, check, report, teach, taught, indexes, push, pull, export_index_vectors)
 ANSWERS = (search, timeline, serve, caption, classify, rerank, intelligibility, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:

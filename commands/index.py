@@ -32,7 +32,7 @@ from voxdex.indexer.location import (
     open_phonetic_encoder,
     phonetic_space,
 )
-from voxdex.indexer.metadata import read_metadata
+from voxdex.indexer.metadata import Metadata, read_metadata
 from voxdex.indexer.pipeline.embedder import EmbedBackend
 from voxdex.indexer.pipeline.local import embed_locally
 from voxdex.indexer.pipeline.ray import embed_on_ray
@@ -40,7 +40,7 @@ from voxdex.indexer.plan import IndexPlan, plan_index
 from voxdex.indexer.progress import write_progress
 from voxdex.indexer.report import IndexReport, Progress
 from voxdex.indexer.roots import read_roots
-from voxdex.indexer.scan import find_recordings, partition
+from voxdex.indexer.scan import ScanResult, find_recordings, partition
 from voxdex.indexer.statistics import IndexStatistics
 from voxdex.indexer.store.base import StoreError
 
@@ -139,9 +139,33 @@ def index(
         else:
             plan = plan_index(scan, None)
         return show_plan(plan, prunes=prune is not None, json_output=json_output)
+    report, clips = run_index(
+        scan, location, rows,
+        model=model, device=device, phonetic=phonetic, no_vad=no_vad, prune=prune, retry_failed=retry_failed,
+        ray_address=ray_address if backend == "ray" else None,
+    )  # fmt: skip
+    if not (report.recordings or report.removed or report.missing):
+        raise StoreError(f"{nothing_found(paths)}.")
+    finish(report, location, clips, profile=profile, json_output=json_output)
+
+
+def run_index(  # noqa: PLR0913, RUF100  # keyword-only but for three
+    scan: ScanResult,
+    location: IndexLocation,
+    rows: Metadata | None,
+    *,
+    model: str | None,
+    device: str,
+    phonetic: bool,
+    no_vad: bool,
+    prune: str | None = None,
+    retry_failed: bool = False,
+    ray_address: str | None = None,
+) -> tuple[IndexReport, int | None]:
+    """Bring an index up to date with a scan, and show the progress; return the report, and the clips of a changed index."""
     embed: EmbedBackend = embed_locally
     announce, here = announce_model, device
-    if backend == "ray":  # the machines of the cluster open the model on the device
+    if ray_address:  # the machines of the cluster open the model on the device
         embed, here = partial(embed_on_ray, address=ray_address, device=device), "cpu"
         announce = partial(announce_ray, device=device)
     store, encoder = open_index(location, model, here, phonetic_space() if phonetic else None)
@@ -152,10 +176,7 @@ def index(
             prune=prune is not None, prune_all=prune == "all", retry_failed=retry_failed,
             on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
-        clips = store.count() if report.indexed or report.removed else None
-    if not (report.recordings or report.removed or report.missing):
-        raise StoreError(f"{nothing_found(paths)}.")
-    finish(report, location, clips, profile=profile, json_output=json_output)
+        return report, store.count() if report.indexed or report.removed else None
 
 
 def known_roots(location: IndexLocation) -> tuple[Location, ...]:

@@ -23,7 +23,7 @@ TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", RO
 PYTHON = re.compile(r"```python\n(.*?)```", re.S)
 SHELL = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```sh\n(.*?)```", re.S)
 ELSEWHERE = {"serving.md": "tests/test_web/test_client.py runs its Python beside a server"}
-ENDLESS = {"serve"}
+ENDLESS = {"serve", "watch"}
 """Commands that do not end, whose examples are not run."""
 WOMEN = ("anna", "bella", "clara", "dora", "julia")
 """Speakers of the sample archive."""
