@@ -42,9 +42,9 @@ def wait_for(voxdex, seconds):
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         state = voxdex("status", "--json")
-        if state.status == 0 and state.json["recordings"] == len(seconds):
-            if state.json["audio_seconds"] == pytest.approx(sum(seconds), abs=0.01):
-                return state.json
+        is_indexed = state.status == 0 and state.json["recordings"] == len(seconds)
+        if is_indexed and state.json["audio_seconds"] == pytest.approx(sum(seconds), abs=0.01):
+            return state.json
         time.sleep(0.3)
     raise AssertionError(f"the index does not have {len(seconds)} recordings: {state.out or state.err}")
 
