@@ -23,7 +23,7 @@ def indexes(context: click.Context, json_output: bool) -> None:
     \b
     voxdex indexes
     voxdex indexes rename default oral-history
-    voxdex indexes delete trial
+    voxdex indexes delete trial --yes
     """
     if context.invoked_subcommand:
         return
@@ -84,7 +84,7 @@ def delete(name: str, yes: bool) -> None:
     """Delete an index; the recordings stay.
 
     \b
-    voxdex indexes delete trial
+    voxdex indexes delete trial --yes
     """
     folder = index_folder(name)
     with LocalIndex(folder).open() as store:
