@@ -28,7 +28,7 @@ from voxdex.encoders.model import open_model
 from voxdex.encoders.paths import read_json, replace_file, voxdex_home
 from voxdex.indexer.location import IndexLocation
 from voxdex.indexer.scan import absolute
-from voxdex.search.editor_formats import MARKERS, TIMELINES, with_handles
+from voxdex.search.editor_formats import MARKERS, TIMELINES, check_packages, with_handles
 from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
 from voxdex.search.query import ClipId, Hit, QuerySpec, Sound
@@ -152,6 +152,7 @@ def search(
     check_used("labels_as", "--labels-to", used=labels_to is not None)
     check_used("handles", "--save, --labels-to, --copy-to or --play", used=bool(save or labels_to or copy_to or play))
     check_used("frame_rate", "--save and a timeline", used=save is not None and save.suffix.lower() in TIMELINES)
+    check_packages(save.suffix.lower() if save else "", labels_as if labels_to else "")
     query = parse_query(spec, find_sound, find_hit)
     with location.read() as store:
         model = open_model(store.model)

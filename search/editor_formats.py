@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree
@@ -38,6 +39,18 @@ class Mark:
     timecode: float | None = None
 
 
+def check_packages(suffix: str = "", form: str = "") -> None:
+    """Look for the packages that a timeline of a suffix, or markers of a form, need, before they are written.
+
+    Raises:
+        EditorFormatError: one is missing.
+    """
+    needed = ["opentimelineio"] if suffix in ADAPTERS else ["pysubs2"] if form in ("srt", "vtt") else []
+    for package in needed:
+        if find_spec(package) is None:
+            raise EditorFormatError(f"{missing_package(f'Writing {suffix or form}', package, 'editors')}.")
+
+
 def with_handles(clips: Sequence[AnyClip], seconds: float) -> list[AnyClip]:
     """Return clips that begin earlier and end later by some seconds, though not before their recording begins."""
     found: list[AnyClip] = []
@@ -66,11 +79,9 @@ def as_timeline(clips: Sequence[ClipRecord], suffix: str, *, name: str = "Voxdex
     rate = rate or next(own, USUAL_RATE)
     if suffix == ".fcpxml":
         return _as_fcpxml(clips, name, rate)
-    try:
-        import opentimelineio as otio
-        from opentimelineio.opentime import RationalTime, TimeRange
-    except ModuleNotFoundError as error:
-        raise EditorFormatError(f"{missing_package(f'A {suffix} file', error.name, 'editors')}.") from error
+    check_packages(suffix)
+    import opentimelineio as otio
+    from opentimelineio.opentime import RationalTime, TimeRange
 
     def time(seconds: float) -> Any:
         return RationalTime(round(seconds * rate), rate)
@@ -210,10 +221,9 @@ def as_subtitles(marks: Sequence[Mark], form: str) -> str:
     Raises:
         EditorFormatError: the packages of the extra `editors` are missing.
     """
-    try:
-        import pysubs2
-    except ModuleNotFoundError as error:
-        raise EditorFormatError(f"{missing_package('Subtitles', error.name, 'editors')}.") from error
+    check_packages(form=form)
+    import pysubs2
+
     events = [pysubs2.SSAEvent(pysubs2.make_time(s=mark.start), pysubs2.make_time(s=mark.end), mark.name) for mark in marks]
     subtitles = pysubs2.SSAFile()
     subtitles.events = events

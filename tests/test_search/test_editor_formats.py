@@ -138,6 +138,13 @@ def test_handles_make_copies_longer(voxdex, films, tmp_path):
     assert seconds(tmp_path / "whole", "--handles", "60") == pytest.approx(6, abs=0.01)
 
 
+@pytest.mark.parametrize("arguments", [("--save", "x.edl"), ("--labels-to", "x", "--labels-as", "srt")])
+def test_missing_packages_are_told_before_the_search(here, monkeypatch, arguments):
+    monkeypatch.setattr("voxdex.search.editor_formats.find_spec", lambda _: None)
+    refused = here("search", "a man", *arguments)
+    assert refused.status == 2 and not refused.out and "[editors]" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
