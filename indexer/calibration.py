@@ -1,12 +1,13 @@
 """Calibration of predicted labels on an index's own archive: offsets of scores, which language and recordings shift."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
 
 from voxdex.encoders.model import Model
-from voxdex.encoders.zero_shot import PLAIN, AttributeTagger, Calibration
+from voxdex.encoders.zero_shot import PLAIN, AttributeTagger, Calibration, Prediction
 from voxdex.indexer.store.base import CLIP, KIND, Payload, Point, Store, identity
 
 CALIBRATION = "calibration"
@@ -41,18 +42,18 @@ def calibrate(store: Store, model: Model) -> bool:
         return False
     tagger = AttributeTagger(model)
     tagger.calibration = tagger.calibrated(store.sample_vectors(SAMPLE_CLIPS), clips)
-    predict_again(store, tagger)
+    if names := tagger.calibration.offsets.keys():
+        predict_again(store, lambda vectors: tagger(vectors, names))
     write_calibration(store, tagger.calibration)
     return True
 
 
-def predict_again(store: Store, tagger: AttributeTagger) -> None:
-    """Predict the labels of calibrated attributes again, from the stored vectors."""
-    names = tagger.calibration.offsets.keys()
-    points = iter(store.points({KIND: CLIP})) if names else iter(())
+def predict_again(store: Store, predict: Callable[[np.ndarray], list[dict[str, Prediction]]]) -> None:
+    """Store predictions for all clips, from their stored vectors. predict: [clips, dimension] -> predictions by name."""
+    points = iter(store.points({KIND: CLIP}))
     while batch := list(islice(points, BATCH_CLIPS)):
         changes: dict[tuple[str, str, str | float], list[str]] = defaultdict(list)
-        predicted = tagger(np.array([point.vector for point in batch], np.float32), names)
+        predicted = predict(np.array([point.vector for point in batch], np.float32))
         for point, predictions in zip(batch, predicted, strict=True):
             for name, each in predictions.items():
                 changes["attributes", name, each.label].append(point.id)

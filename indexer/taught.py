@@ -1,10 +1,8 @@
 """Labels of one's own: a linear head on the vectors of an index, kept with it and predicted for every clip."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,14 +10,13 @@ import numpy as np
 from voxdex.encoders.attributes import load_attributes
 from voxdex.encoders.errors import VoxdexError, short
 from voxdex.encoders.zero_shot import Prediction
-from voxdex.indexer.store.base import CLIP, KIND, Point, Store, identity
+from voxdex.indexer.calibration import predict_again
+from voxdex.indexer.store.base import KIND, Point, Store, identity
 
 TAUGHT = "taught"
 """Kind of the points that hold taught labels."""
 YES, NO = "yes", "no"
 """Values of the attribute that a taught label becomes."""
-BATCH_CLIPS = 1000
-"""Clips whose labels are predicted at a time."""
 NAME = re.compile(r"[^\W\d_][\w-]{0,39}")
 """Names of taught labels: a word of at most 40 letters, digits, hyphens or underscores that begins with a letter."""
 
@@ -126,15 +123,7 @@ def write_taught(store: Store, label: TaughtLabel) -> None:
     payload = {KIND: TAUGHT, "name": label.name, "label": label.document(), "space": store.space}
     store.upsert([Point(identity(f"{TAUGHT}/{label.name}@{store.space}"), None, payload)])
     store.ensure_fields({f"attributes.{label.name}": "text", f"probabilities.{label.name}": "number"})
-    points = iter(store.points({KIND: CLIP}))
-    while batch := list(islice(points, BATCH_CLIPS)):
-        changes: dict[tuple[str, Any], list[str]] = defaultdict(list)
-        vectors = np.array([point.vector for point in batch], np.float32)
-        for point, prediction in zip(batch, label.predictions(vectors), strict=True):
-            changes["attributes", prediction.label].append(point.id)
-            changes["probabilities", prediction.probability].append(point.id)
-        for (key, value), ids in changes.items():
-            store.update_payload(ids, key, {label.name: value})
+    predict_again(store, lambda vectors: predict_taught([label], vectors))
     _save(store)
 
 

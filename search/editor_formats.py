@@ -13,7 +13,7 @@ from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.audio.timecode import MILLISECONDS, RATES, frames_per_second, seconds_of, timecode_at
 from voxdex.encoders.errors import VoxdexError
 from voxdex.encoders.packages import missing_package
-from voxdex.search.formats import summarise
+from voxdex.search.formats import as_hours, summarise
 from voxdex.search.query import ClipRecord, Hit
 
 TIMELINES = (".otio", ".edl", ".xml", ".fcpxml")
@@ -175,7 +175,7 @@ def as_reaper(marks: Sequence[Mark]) -> str:
     """Write regions as REAPER's region manager imports them (CSV)."""
     lines = ["#,Name,Start,End,Length"]
     for number, mark in enumerate(marks, 1):
-        times = ",".join(_clock(seconds, ".", digits=3) for seconds in (mark.start, mark.end, mark.end - mark.start))
+        times = ",".join(as_hours(seconds, 3) for seconds in (mark.start, mark.end, mark.end - mark.start))
         lines.append(f'R{number},"{mark.name}",{times}')
     return "\n".join(lines) + "\n"
 
@@ -267,13 +267,6 @@ MARKERS: Mapping[str, tuple[str, Callable[[Sequence[Mark]], str]]] = {
     "xmp": (".xmp", as_xmp),
 }
 """Formats of the markers of one recording: the suffix of their files, and what writes them."""
-
-
-def _clock(seconds: float, mark: str, *, digits: int) -> str:
-    """Return h:mm:ss and thousandths."""
-    ticks = round(seconds * 10**digits)
-    whole, part = divmod(ticks, 10**digits)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}{mark}{part:0{digits}d}"
 
 
 def _frames(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from voxdex.encoders.model import Model
-from voxdex.indexer.store.base import ScoredPoint, Store
+from voxdex.indexer.store.base import CLIP, KIND, ScoredPoint, Store
 from voxdex.indexer.store.filters import Condition
 from voxdex.search.engine import check_index
 from voxdex.search.query import ClipRecord, Query, QueryError, clip_fields
@@ -76,10 +76,15 @@ def clips_of_recording(recording: str, store: Store) -> list[ClipRecord]:
         QueryError: the index has no clip of it.
     """
     where = Condition("recording", "=", (recording,))
-    if not (count := store.count(where=where)):
+    if not store.count(where=where):
         raise QueryError(f"The index holds no clip of {recording}.")
-    target = store.sample_vectors(1)[0]
-    clips = [ClipRecord(**clip_fields(clip)) for clip in store.query(target, count, where)]
+    [clip] = store.query(store.sample_vectors(1)[0], 1, where)
+    return clips_of_content(clip.payload["content"], store)
+
+
+def clips_of_content(content: str, store: Store) -> list[ClipRecord]:
+    """Return the clips of a content, by its SHA-256, in the order of time."""
+    clips = [ClipRecord(**clip_fields(point)) for point in store.points({KIND: CLIP, "content": content})]
     return sorted(clips, key=lambda clip: (clip.start, clip.track or 0, clip.channel or 0))
 
 

@@ -15,6 +15,7 @@ from voxdex.indexer.store.filters import And, HasId
 from voxdex.search.engine import search_index
 from voxdex.search.query import ClipId, ClipRecord, Hit, Query, QueryError, QueryInput, QuerySpec, clip_fields
 from voxdex.search.query_parser import parse_query
+from voxdex.search.recordings import clips_of_content
 from voxdex.search.understanding import search_notes
 from voxdex.web.clip_audio import ClipAudioCache
 from voxdex.web.embedding_map import EmbeddingMap
@@ -114,8 +115,7 @@ class AppState:
     def clips_of_recording(self, index: IndexSnapshot, clip: ClipRecord) -> list[ClipRecord]:
         """Return all clips of a clip's recording, in order of time."""
         [point] = index.store.retrieve([clip.id])
-        points = index.store.points({KIND: CLIP, "content": point.payload["content"]})
-        return sorted((ClipRecord(**clip_fields(each)) for each in points), key=lambda each: each.start)
+        return clips_of_content(point.payload["content"], index.store)
 
     def status(self, index: IndexSnapshot) -> dict[str, Any]:
         """Return the statistics of the index, its location, and the time when it was opened."""
