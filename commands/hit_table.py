@@ -41,6 +41,8 @@ def print_hits(hits: Sequence[Hit]) -> None:
     has_timecode = any(hit.timecode for hit in hits)
     columns = ["matched"] if has_terms else []
     columns += ["spoken at"] if has_spoken else []
+    has_transcript = any(hit.spoken and hit.spoken.transcript for hit in hits)
+    columns += ["transcript"] if has_transcript else []
     columns += ["timecode"] if has_timecode else []
     columns = ["#", "score", "percentile", *columns, "predicted", "clip"]
     rows = []
@@ -48,12 +50,13 @@ def print_hits(hits: Sequence[Hit]) -> None:
     for hit in hits:
         cells = [", ".join(f"{term} {marks[matched]}" for term, matched in hit.matched.items())] if has_terms else []
         cells += [_spoken_at(hit)] if has_spoken else []
+        cells += [(hit.spoken and hit.spoken.transcript) or ""] if has_transcript else []
         cells += [hit.timecode or ""] if has_timecode else []
         percentile = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
         duplicates = f" (+{hit.duplicates} alike)" if hit.duplicates else ""
         clip = clip_place(hit.recording, hit.start, hit.end) + duplicates
         rows.append([str(hit.rank), f"{hit.score:.3f}", percentile, *cells, summarise(hit.attributes), clip])
-    print_rows(columns, rows, text=["predicted", "matched"], paths=["clip"], optional=["percentile", "predicted"])
+    print_rows(columns, rows, text=["predicted", "matched", "transcript"], paths=["clip"], optional=["percentile", "predicted"])
 
 
 def print_recordings(hits: Sequence[RecordingHit]) -> None:

@@ -106,6 +106,8 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
         "clips": f"{found.clips}, {found.speech_seconds / 3600:.2f} h; {found.without_speech} recordings without speech, "
         f"{found.non_speech_seconds / 3600:.2f} h of music and noise",
     }
+    if found.transcripts:
+        lines["transcripts"] = f"beside {found.transcripts} recordings; `search --text` finds what they say"
     if left := left_out(found):
         lines["left out"] = left
     if found.roots:

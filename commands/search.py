@@ -42,6 +42,7 @@ CLIPS_ONLY = (
     "liked",
     "disliked",
     "spoken_text",
+    "text",
     "facets",
     "group_by",
     "diverse",
@@ -74,6 +75,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Find clips with this spoken text; phonemes (IPA) go between slashes.",
 )  # fmt: skip
 @language_option
+@click.option("--text", default="", metavar="WORDS", help="Find clips with these words in the transcripts beside recordings.")
 @click.option(
     "--where", multiple=True, metavar="EXPR",
     help="Filter the clips: gender=female, duration>2, path~'tapes/*', not whispered ...; repeatable.",
@@ -142,6 +144,7 @@ def search(
     voxdex search --like reference.wav:3.5-7 --move "calm -> angry"
     voxdex search "an old woman" --more @1 --less @4
     voxdex search "whispering" --says "kids are talking by the door"
+    voxdex search --text "by the door"
     """
     spec = QuerySpec(**fields)
     check_used("per_group", "--group-by", used=spec.group_by is not None)

@@ -39,7 +39,7 @@ def read_csv(file: Location) -> list[dict[str, str]]:
     if is_url(file):
         raise TableError(f"{file} is a URL, and tables are read from this machine only: download it and give the file.")
     try:
-        text = _decoded(Path(file).read_bytes())
+        text = decoded(Path(file).read_bytes())
         marked = re.match(r"sep=(.)\r?\n", text)  # as Excel writes it
         lines = io.StringIO(text[marked.end() :] if marked else text, newline="")
         rows = csv.DictReader(lines, delimiter=marked[1] if marked else _separator(lines), skipinitialspace=True)
@@ -54,10 +54,20 @@ def read_csv(file: Location) -> list[dict[str, str]]:
         raise TableError(f"{file} cannot be read as CSV ({error}).") from error
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes, *, fallback: str | None = None) -> str:
+    """Decode text in UTF-8, or in UTF-16 with a byte order mark, or else in an encoding that has a character for every byte.
+
+    Raises:
+        UnicodeDecodeError: it is in neither, and there is no `fallback`.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
-    return data.decode("utf-8-sig")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if fallback is None:
+            raise
+        return data.decode(fallback, "replace")
 
 
 def _separator(lines: io.StringIO) -> str:

@@ -17,7 +17,9 @@ BROKEN = "broken"
 """Payload key of a recording: why files that held it cannot be read any more, by path."""
 LEFT_OUT = ("repeated_clips", "unused_tracks")
 """Payload keys of a recording that count what of it was left out; see DecodeSummary."""
-COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", *LEFT_OUT, "origin", "damage", BROKEN)
+TRANSCRIPTS = "transcripts"
+"""Payload key of a recording: by path, the number of lines and the states of the transcripts beside it."""
+COUNTS = ("audio_seconds", "speech_seconds", "non_speech_seconds", "clips", *LEFT_OUT, "origin", "damage", BROKEN, TRANSCRIPTS)
 """Payload keys of a recording that statistics are computed from."""
 KEYS = ("content", "files", "failure", PHONETIC, "file_metadata", *COUNTS)
 CACHE = "recordings"
@@ -48,6 +50,16 @@ class Entry:
         """Why files that held the content cannot be read any more, by path; the clips are kept."""
         return self.counts.get(BROKEN) or {}
 
+    @property
+    def transcripts(self) -> dict[str, list[Any]]:
+        """The number of lines of the transcripts beside each file, and their states, by path."""
+        return self.counts.get(TRANSCRIPTS) or {}
+
+    @property
+    def transcribed(self) -> str | None:
+        """The first file with lines of a transcript, which are those of the clips; None where no file has any."""
+        return next((path for path in self.files if self.transcripts.get(path, [0])[0]), None)
+
 
 class Catalog:
     """The indexed files by path, and the paths that share a content.
@@ -74,6 +86,7 @@ class Catalog:
         self._retry_failed = retry_failed
         self._looked_for: set[str] = set()
         self._changed: dict[str, None] = {}
+        self._retranscribed: dict[str, None] = {}
         self.broken: frozenset[str] = frozenset()
         rows = store.cache_get(CACHE) or list(map(row_of, store.payloads(RECORDING, KEYS)))
         if not (store.is_shared or _agrees(rows, store)):
@@ -182,6 +195,27 @@ class Catalog:
             self.set_metadata(path, row)
         return sheet
 
+    def transcripts_of(self, path: str) -> list[FileState]:
+        """Return the states of the transcripts of a file when they were read."""
+        content = self._content_of.get(path)
+        _, *files = self._entries[content].transcripts.get(path, [0]) if content else [0]
+        return [FileState(*file) for file in files]
+
+    def set_transcripts(self, path: str, lines: int, files: Iterable[FileState]) -> None:
+        """Note the transcripts of an indexed file and their number of lines."""
+        content = self._content_of[path]
+        entry, former = self._entries[content], self._entries[content].transcribed
+        entry.counts[TRANSCRIPTS] = entry.transcripts | {path: [lines, *([*file] for file in files)]}
+        self._changed[content] = None
+        if path in (former, entry.transcribed):
+            self._retranscribed[content] = None
+
+    def take_retranscribed(self) -> list[tuple[str, list[FileState]]]:
+        """Return the contents whose clips get other lines, with the transcripts that hold them, and forget them."""
+        contents = [content for content in self._retranscribed if self._entries[content].files]
+        self._retranscribed.clear()
+        return [(content, self.transcripts_of(self._entries[content].transcribed or "")) for content in contents]
+
     @property
     def columns(self) -> set[str]:
         """The columns in which a file has metadata."""
@@ -208,6 +242,7 @@ class Catalog:
         for gone in self._gone_files(content):
             del self._content_of[gone], entry.files[gone]
             moved = entry.metadata.pop(gone, {})
+            self._forget_transcripts(content, gone)
             metadata = metadata or moved
         entry.files[file.path], entry.metadata[file.path] = file, metadata
         entry.broken.pop(file.path, None)
@@ -248,6 +283,7 @@ class Catalog:
         del self._entries[content]
         self._retried.discard(content)
         self._changed.pop(content, None)
+        self._retranscribed.pop(content, None)
 
     def take_changes(self) -> list[tuple[dict[str, str], Payload]]:
         """Return the payload changes that the store must make, as (condition, changes), and forget them."""
@@ -257,7 +293,8 @@ class Catalog:
             if entry.files:
                 first, *copies = entry.files
                 changes.append((of_content, {PATH: first, COPIES: copies, "metadata": entry.shown_metadata}))
-            files = {"files": [[*file] for file in entry.files.values()], "file_metadata": entry.metadata, BROKEN: entry.broken}
+            files = {"files": [[*file] for file in entry.files.values()], "file_metadata": entry.metadata}
+            files |= {BROKEN: entry.broken, TRANSCRIPTS: entry.transcripts}
             changes.append((of_content | {KIND: RECORDING}, files))
         self._changed.clear()
         return changes
@@ -268,9 +305,15 @@ class Catalog:
         metadata = entry.metadata.pop(path, {})
         entry.files.pop(path, None)
         entry.broken.pop(path, None)
+        self._forget_transcripts(content, path)
         if metadata and entry.files and not entry.shown_metadata:
             entry.metadata[next(iter(entry.files))] = metadata
         self._changed[content] = None
+
+    def _forget_transcripts(self, content: str, path: str) -> None:
+        """Take the transcripts of a file from a content."""
+        if self._entries[content].transcripts.pop(path, [0])[0]:
+            self._retranscribed[content] = None
 
     def _row(self, content: str) -> list[Any]:
         """Return a content and the fields of its entry, as JSON values; see row_of."""

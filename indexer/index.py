@@ -78,7 +78,7 @@ def index(  # noqa: PLR0913, RUF100  # keyword-only but for four
     store.ensure_fields(store.cache_get(FIELDS) or {})  # where the engine has lost some
     if metadata:
         metadata = catalog.join_metadata(metadata, scan.recordings)
-    writer = Writer(store, catalog, metadata, statistics)
+    writer = Writer(store, catalog, metadata, scan.transcripts, statistics)
     writer.delete_broken()
     statistics.failed += scan.failed + _absent_roots(scan, catalog, prune=prune)
     statistics.total = len(scan.recordings) + len(statistics.failed)

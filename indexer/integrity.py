@@ -15,6 +15,7 @@ from voxdex.indexer.scan import FileState
 from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Point, Store
 from voxdex.indexer.store.filters import LAYERS, key_in
 from voxdex.indexer.store.values import is_day
+from voxdex.indexer.transcripts import TRANSCRIPT, TRANSCRIPT_TEXT
 
 LENGTH_TOLERANCE = 1e-2
 """Difference from 1 that the length of a stored vector may have; phonetic vectors are float16."""
@@ -98,6 +99,8 @@ def _add_kinds(kinds: dict[str, str], payload: Mapping[str, Any]) -> None:
     values = {key: payload[key] for key in ("recording", "start", "end", "duration", "track", "channel") if key in payload}
     for layer in (*LAYERS, "probabilities"):
         values |= {key_in(layer, name): value for name, value in (payload.get(layer) or {}).items()}
+    if (payload.get(TRANSCRIPT) or {}).get("text"):
+        kinds[TRANSCRIPT_TEXT] = "words"
     for key, value in values.items():
         if isinstance(value, str):
             is_date = key.startswith("metadata.") and is_day(value) and kinds.get(key, "date") == "date"

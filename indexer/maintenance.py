@@ -70,6 +70,7 @@ def rebuild_index(  # noqa: PLR0913, RUF100  # keyword-only but for two
     scan = ScanResult([])
     for path in sorted(set(paths) - set(missing)):
         scan.add(path, partial(FileState.of, path))
+    scan.transcripts.update({path: files for path in scan.recordings if (files := catalog.transcripts_of(path))})
     with _staging(location, model, phonetic) as store:
         _drop_others(store, scan)
         add_roots(store, roots)
@@ -149,12 +150,13 @@ def repair_index(
     files = [path for payload in store.payloads(RECORDING, ("content", "files")) for path in _files_of(payload, report)]
     files += [failure.path for failure in report.broken.values() if failure.path not in files]
     store.ensure_fields(report.fields)
-    metadata = stored_metadata(store)
+    metadata, catalog = stored_metadata(store), Catalog(store)
     for content in report.broken:
         store.delete({"content": content})
     scan = ScanResult([])
     for path in filter(None, files):
         scan.add(path, partial(FileState.of, path))
+    scan.transcripts.update({path: found for path in scan.recordings if (found := catalog.transcripts_of(path))})
     return index(
         scan, store, model, metadata,
         phonetic_model=phonetic_model, vad=vad, retry_failed=True, on_progress=on_progress, should_stop=should_stop,

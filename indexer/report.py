@@ -32,7 +32,7 @@ class IndexReport:
     that no longer exist, dropped and kept. clips, audio_seconds, speech_seconds, non_speech_seconds (sound without speech),
     without_speech (recordings without clips), repeated_clips and unused_tracks (see DecodeSummary): of the recordings
     indexed in this run. seconds: wall time. peak_bytes: upper bound of the memory of all processes, None on Windows.
-    unmatched_metadata: metadata rows that name no indexed recording. without_metadata: indexed recordings without a row.
+    transcripts: recordings whose transcripts were read. unmatched_metadata: metadata rows that name no indexed recording. without_metadata: indexed recordings without a row.
     ignored: skipped files by suffix.
     """
 
@@ -49,6 +49,7 @@ class IndexReport:
     without_speech: int = 0
     repeated_clips: int = 0
     unused_tracks: int = 0
+    transcripts: int = 0
     seconds: float = 0.0
     peak_bytes: int | None = None
     unmatched_metadata: int = 0
@@ -99,6 +100,7 @@ class RunStatistics:
     without_speech: int = 0
     repeated_clips: int = 0
     unused_tracks: int = 0
+    transcripts: int = 0
     embedded_seconds: float = 0.0
     decoder_bytes: int = 0
     bytes_left: int = 0
@@ -174,6 +176,7 @@ class RunStatistics:
             without_speech=self.without_speech,
             repeated_clips=self.repeated_clips,
             unused_tracks=self.unused_tracks,
+            transcripts=self.transcripts,
             seconds=time.perf_counter() - self.started,
             peak_bytes=None if sys.platform == "win32" else peak_memory() + usable_cores() * self.decoder_bytes,
             unmatched_metadata=unmatched_metadata,

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -26,6 +26,8 @@ from voxdex.encoders.audio.remote import (
 )
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.paths import file_sha256
+from voxdex.indexer.transcripts import FORMATS as TRANSCRIPT_FORMATS
+from voxdex.indexer.transcripts import match_transcripts, suffix_of
 
 ABSENT = "there is no such file or folder"
 MOST_MTIME = 2**63 - 1
@@ -68,15 +70,18 @@ class ScanResult:
     """The recordings under some paths.
 
     roots: the paths, in the form of absolute(). recordings: state of each recording by path or URL, in a fixed order; None
-    where it is unknown. ignored: number of files that are not media by name, by suffix. absent: roots that do not exist.
-    failed: folders that cannot be listed, names that cannot be stored.
+    where it is unknown. transcripts: state of the transcripts beside each recording that has any. ignored: number of files that
+    are not media by name, by suffix. absent: roots that do not exist. failed: folders that cannot be listed, names that cannot
+    be stored. texts: functions that return the state of files that may be transcripts, by path.
     """
 
     roots: list[str]
     recordings: dict[str, FileState | None] = field(default_factory=dict)
+    transcripts: dict[str, list[FileState]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     absent: list[Failure] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    texts: dict[str, Callable[[], FileState]] = field(default_factory=dict, repr=False, compare=False)
 
     def add(self, path: str, look: Callable[[], FileState]) -> None:
         """Add a recording. look: returns its state."""
@@ -101,12 +106,31 @@ class ScanResult:
             self.ignored["hidden"] += 1
         elif suffix in MEDIA_SUFFIXES or (not suffix and not is_url(path) and begins_as_media(Path(path))):
             self.add(path, look)
+        elif suffix in TRANSCRIPT_FORMATS:
+            self.texts[path] = look
         else:
             self.ignored[suffix or "no suffix"] += 1
 
+    def match_transcripts(self) -> None:
+        """Match the transcripts that were found to the recordings, and count the other texts as ignored."""
+        matched = match_transcripts(self.texts, self.recordings)
+        states = {path: state for path in {path for paths in matched.values() for path in paths} if (state := self._state(path))}
+        for recording, paths in matched.items():
+            if found := [states[path] for path in sorted(paths) if path in states]:
+                self.transcripts[recording] = found
+        self.ignored.update(suffix_of(path) for path in self.texts if path not in states)
+
+    def _state(self, text: str) -> FileState | None:
+        """Return the state of a text; None where it is not accessible."""
+        try:
+            text.encode()
+            return self.texts[text]()
+        except (OSError, UnicodeEncodeError):
+            return None
+
     def digest(self) -> str:
-        """Return a hash that changes when a recording under the roots is added, removed or changed."""
-        return hashlib.sha256(repr((self.roots, [*self.recordings.values()])).encode()).hexdigest()
+        """Return a hash that changes when a recording under the roots, or a transcript, is added, removed or changed."""
+        return hashlib.sha256(repr((self.roots, [*self.recordings.values()], self.transcripts)).encode()).hexdigest()
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Return those of some paths under the roots that were not found and certainly do not exist."""
@@ -120,7 +144,7 @@ def find_recordings(paths: Iterable[Location]) -> ScanResult:
     """Scan folders, local or at URLs, for files that are media by name. Files among the paths are always included.
 
     Hidden files and folders are ignored, and links to folders are not followed. A folder that cannot be listed and a name that
-    is not UTF-8 are failures, not exceptions.
+    is not UTF-8 are failures, not exceptions. The transcripts beside recordings are found with them.
     """
     scan = ScanResult([absolute(path) for path in paths])
     for root in scan.roots:
@@ -132,6 +156,8 @@ def find_recordings(paths: Iterable[Location]) -> ScanResult:
             _scan_folder(root, root, scan)
         else:
             scan.add(root, partial(FileState.of, root))
+            _look_beside(root, scan)
+    scan.match_transcripts()
     return scan
 
 
@@ -171,6 +197,13 @@ def _scan_folder(folder: str, root: str, scan: ScanResult) -> None:
             folders.append(entry.path)
     for path in folders:
         _scan_folder(path, root, scan)
+
+
+def _look_beside(file: str, scan: ScanResult) -> None:
+    """Add the transcripts of a single file; a folder that cannot be listed has none."""
+    with suppress(OSError), os.scandir(os.path.dirname(file)) as found:
+        texts = {entry.path: partial(FileState.of_entry, entry) for entry in found if suffix_of(entry.name) in TRANSCRIPT_FORMATS}
+        scan.texts |= {path: texts[path] for path in match_transcripts(texts, [file])[file]}
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.errors import Failure
-from voxdex.indexer.catalog import BROKEN, COUNTS, LEFT_OUT, Catalog
+from voxdex.indexer.catalog import BROKEN, COUNTS, LEFT_OUT, TRANSCRIPTS, Catalog
 from voxdex.indexer.roots import read_roots
 from voxdex.indexer.scan import missing_files
 from voxdex.indexer.store.base import CLIP, RECORDING, Store
@@ -27,6 +27,7 @@ class IndexStatistics:
 
     recordings: contents that did not fail. files: that hold them. duplicates: files beyond the first of a content. clips:
     of all recordings. without_speech: recordings without clips. repeated_clips, unused_tracks: see DecodeSummary.
+    transcripts: recordings with a transcript beside them.
     audio_seconds: of recordings. speech_seconds: of clips. non_speech_seconds: of sound without speech. missing: local
     files that no longer exist, None where that was not checked. bytes: on disk, of an embedded index. phonetic: phonetic
     space, "" for none. formats: recordings by container and codec. roots: paths that runs were given. fields: names that
@@ -42,6 +43,7 @@ class IndexStatistics:
     without_speech: int = 0
     repeated_clips: int = 0
     unused_tracks: int = 0
+    transcripts: int = 0
     audio_seconds: float = 0.0
     speech_seconds: float = 0.0
     non_speech_seconds: float = 0.0
@@ -102,6 +104,7 @@ def _counted(recordings: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], l
                 recordings=1, files=len(paths), duplicates=len(paths) - 1, without_speech=int(recording["clips"] == 0)
             )
             counts.update({name: recording.get(name) or 0 for name in LEFT_OUT})
+            counts["transcripts"] += any(lines for lines, *_ in (recording.get(TRANSCRIPTS) or {}).values())
             for name in SECONDS:
                 seconds[name] = round(seconds[name] + recording[name], 3)
             origin = recording["origin"]

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
@@ -11,11 +11,12 @@ from voxdex.encoders.audio.acoustics import AcousticMeasures
 from voxdex.encoders.audio.timecode import timecode_at
 from voxdex.encoders.errors import Failure
 from voxdex.encoders.phonetic.ctc import pack_posteriorgram
-from voxdex.indexer.catalog import BROKEN, Catalog
+from voxdex.indexer.catalog import BROKEN, TRANSCRIPTS, Catalog
 from voxdex.indexer.metadata import Metadata
 from voxdex.indexer.pipeline.decoder import DecodeSummary, RecordingDone
 from voxdex.indexer.pipeline.embedder import EmbeddedClip, EmbeddingFailure, EmbedEvent
 from voxdex.indexer.report import RunStatistics
+from voxdex.indexer.scan import FileState
 from voxdex.indexer.store.base import (
     CLIP,
     KIND,
@@ -30,7 +31,10 @@ from voxdex.indexer.store.base import (
 )
 from voxdex.indexer.store.filters import key_in
 from voxdex.indexer.store.patterns import COPIES
+from voxdex.indexer.transcripts import TRANSCRIPT, TRANSCRIPT_TEXT, Transcript, read_transcript
 
+NO_TRANSCRIPT = Transcript(())
+NO_LINES = NO_TRANSCRIPT.payload(0.0, 0.0)
 log = logging.getLogger("voxdex")
 
 
@@ -41,11 +45,20 @@ class Writer:
         store: the index.
         catalog: of the store.
         metadata: the user's metadata, None for none; what is stored of other recordings is kept.
+        transcripts: states of the transcripts beside the recordings of the run.
         statistics: of the run.
     """
 
-    def __init__(self, store: Store, catalog: Catalog, metadata: Metadata | None, statistics: RunStatistics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        metadata: Metadata | None,
+        transcripts: Mapping[str, list[FileState]],
+        statistics: RunStatistics,
+    ) -> None:
         self._store, self._catalog, self._metadata, self._statistics = store, catalog, metadata, statistics
+        self._transcripts = transcripts
         self._pending: dict[str, list[EmbeddedClip]] = defaultdict(list)
         self._embedding_failures: dict[str, str] = {}
         self._unstored: dict[str, DecodeSummary] = {}
@@ -71,19 +84,34 @@ class Writer:
             self.store_changes()
 
     def keep(self, path: str) -> None:
-        """Count a recording that is indexed already, and update its metadata."""
+        """Count a recording that is indexed already, and update its metadata and its transcripts."""
         if self._metadata:
             self._catalog.set_metadata(path, self._metadata.of(path) or {})
+        if self._catalog.transcripts_of(path) != (files := self._transcripts.get(path, [])):
+            transcript = _read(files)
+            self._catalog.set_transcripts(path, len(transcript.lines), files)
+            self._statistics.transcripts += bool(transcript.lines)
         self._statistics.add_known(path, self._catalog.failure_of(path))
 
     def store_changes(self) -> None:
-        """Store the changes of the catalog."""
+        """Store the changes of the catalog; those of clips first, so that an interrupted run is made up for by the next."""
+        for content, files in self._catalog.take_retranscribed():
+            self._store_lines(content, _read(files))
         todo = self._catalog.take_changes()
         if any(changes.get(COPIES) for _, changes in todo):
             self._store.ensure_fields({COPIES: "text"})
         has_copies = bool(todo) and COPIES in self._store.schema()
         for where, changes in todo:
             self._store.set_payload(where, {key: value for key, value in changes.items() if key != COPIES or has_copies})
+
+    def _store_lines(self, content: str, transcript: Transcript) -> None:
+        """Give the clips of a content the lines of a transcript."""
+        if transcript.lines:
+            self._store.ensure_fields({TRANSCRIPT_TEXT: "words"})
+        for clip in list(self._store.points({KIND: CLIP, "content": content})):
+            lines = transcript.payload(clip.payload["start"], clip.payload["end"])
+            if lines != clip.payload.get(TRANSCRIPT, NO_LINES):
+                self._store.update_payload([clip.id], TRANSCRIPT, lines)
 
     def drop_empty_fields(self) -> None:
         """Remove the fields of metadata that no recording has any more."""
@@ -138,15 +166,17 @@ class Writer:
             self._statistics.damaged.append(Failure(done.path, summary.damage))
         if summary.failure:
             return self._fail(done, summary)
-        self._ensure_fields(summary, clips)
-        recording = self._recording_point(done, summary, clips)
+        transcript = _read(self._transcripts.get(done.path, []))
+        self._ensure_fields(summary, clips, transcript)
+        recording = self._recording_point(done, summary, clips, transcript)
         try:
             if self._catalog.has_content(done.content):  # its former clips may have other times
                 self._store.delete({"content": done.content})
-            self._store.upsert([*(self._clip_point(done, summary, clip) for clip in clips), recording])
+            self._store.upsert([*(self._clip_point(done, summary, clip, transcript) for clip in clips), recording])
         except PointError as error:
             return self._fail(done, replace(summary, failure=str(error), is_passing=True))
         self._catalog.put(done.file, done.content, recording.payload)
+        self._statistics.transcripts += bool(transcript.lines)
         self._statistics.add_indexed(summary, [clip.end - clip.start for clip in clips])
         return None
 
@@ -158,13 +188,15 @@ class Writer:
             return
         if self._catalog.has_clips(done.path):
             return self._catalog.add_broken(done.file, summary.failure)
-        recording = self._recording_point(done, summary, [])
+        recording = self._recording_point(done, summary, [], NO_TRANSCRIPT)
         with suppress(PointError):
             self._store.upsert([recording])
             self._catalog.put(done.file, done.content, recording.payload)
 
-    def _ensure_fields(self, summary: DecodeSummary, clips: Sequence[EmbeddedClip]) -> None:
+    def _ensure_fields(self, summary: DecodeSummary, clips: Sequence[EmbeddedClip], transcript: Transcript) -> None:
         """Make the fields of a recording available to filters."""
+        if transcript.lines:
+            self._store.ensure_fields({TRANSCRIPT_TEXT: "words"})
         if summary.origin:
             self._store.ensure_fields({key_in("tags", name): "text" for name in summary.origin.tags})
         if any(clip.track or clip.channel for clip in clips):
@@ -178,7 +210,7 @@ class Writer:
             self._store.ensure_fields(fields_by_use)  # a server may allow only the first of them
             self._has_clip_fields = True
 
-    def _clip_point(self, done: RecordingDone, summary: DecodeSummary, clip: EmbeddedClip) -> Point:
+    def _clip_point(self, done: RecordingDone, summary: DecodeSummary, clip: EmbeddedClip, transcript: Transcript) -> Point:
         payload = self._common_payload(done, summary, CLIP) | {
             "start": clip.start,
             "end": clip.end,
@@ -189,6 +221,8 @@ class Writer:
         }
         place = {name: number for name, number in (("track", clip.track), ("channel", clip.channel)) if number is not None}
         payload |= place
+        if transcript.lines:
+            payload[TRANSCRIPT] = transcript.payload(clip.start, clip.end)
         if summary.origin and summary.origin.timecode:
             start, rate = summary.origin.timecode, summary.origin.timecode_rate
             payload |= {"timecode": timecode_at(clip.start, start, rate), "timecode_rate": rate}
@@ -200,9 +234,11 @@ class Writer:
             id, clip.vector, payload | {POSTERIORGRAM: pack_posteriorgram(clip.phonetic.log_probs)}, clip.phonetic.vector
         )
 
-    def _recording_point(self, done: RecordingDone, summary: DecodeSummary, clips: Sequence[EmbeddedClip]) -> Point:
+    def _recording_point(
+        self, done: RecordingDone, summary: DecodeSummary, clips: Sequence[EmbeddedClip], transcript: Transcript
+    ) -> Point:
         """Return the point of a recording, from which the catalog is read."""
-        origin = vars(summary.origin) if summary.origin else {}
+        origin, files = vars(summary.origin) if summary.origin else {}, self._transcripts.get(done.path, [])
         payload = self._common_payload(done, summary, RECORDING) | {
             "files": [[*done.file]],
             "file_metadata": {done.path: self._metadata_of(done.path)},
@@ -216,6 +252,7 @@ class Writer:
             "failure": summary.failure,
             "damage": summary.damage or "",
             BROKEN: {},
+            TRANSCRIPTS: {done.path: [len(transcript.lines), *([*file] for file in files)]} if files else {},
             PHONETIC: self._store.phonetic.space if self._store.phonetic else "",
         }
         return Point(identity(f"{done.content}@{self._store.space}"), None, payload)
@@ -232,3 +269,7 @@ class Writer:
 
     def _metadata_of(self, path: str) -> dict[str, Any]:
         return (self._metadata.of(path) or {}) if self._metadata else self._catalog.metadata_of(path)
+
+
+def _read(files: Sequence[FileState]) -> Transcript:
+    return read_transcript([file.path for file in files])

@@ -12,9 +12,10 @@ from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.indexer.location import open_phonetic_encoder
 from voxdex.indexer.store.base import DiscoveryQuery, ScoredPoint, Store
 from voxdex.indexer.store.filters import MATCH_ALL, And, Filter, HasId, keys_of, value_at
-from voxdex.search.query import Facet, Hit, Query, QueryError, Ranking, clip_fields
+from voxdex.search.query import Facet, Hit, Query, QueryError, Ranking, SpokenMatch, clip_fields
 from voxdex.search.scoring import QueryScorer, ScoreCohort, clip_vectors
 from voxdex.search.spoken import SpokenText
+from voxdex.search.transcripts import TranscriptText
 
 CANDIDATES, GROWTH = 200, 4
 """Initial number of candidates, and the factor by which it grows while they make too few hits."""
@@ -35,9 +36,9 @@ def search_index(
 ) -> list[Hit]:
     """Answer a query, best first.
 
-    Without spoken text, the engine finds the clips nearest to the query vector, and they are ranked by the formula of
-    search.scoring. With spoken text, the clips that match it best are found, and ranked by the match; if the query describes a
-    voice too, the match and the score by the formula are fused.
+    Without a text to find, the engine finds the clips nearest to the query vector, and they are ranked by the formula of
+    search.scoring. With spoken text, or words of transcripts, the clips that match it best are found, and ranked by the match; if
+    the query describes a voice too, the match and the score by the formula are fused.
 
     Args:
         query: the query.
@@ -48,32 +49,52 @@ def search_index(
 
     Raises:
         QueryError: the query or the index is empty, a caption has no words or is too long, a sound cannot be read, the model
-            belongs to another space, or the index has no phonetic vectors for the spoken text.
+            belongs to another space, or the index has no phonetic vectors for the spoken text, or no transcripts.
         TextError: a caption is not valid text, or the model knows none of the phonemes.
         FilterError: a filter names an unknown field, or compares values without an order.
     """
     cohort = cohort or ScoreCohort.of(store)
     check_index(store, model, cohort)
-    spoken = None
+    texts: list[SpokenText | TranscriptText] = [TranscriptText(query.text, store)] if query.text else []
     if query.phonemes:
-        spoken = SpokenText(query.phonemes, store, open_phonetic() if open_phonetic else open_phonetic_encoder(store))
+        texts.append(SpokenText(query.phonemes, store, open_phonetic() if open_phonetic else open_phonetic_encoder(store)))
+    spoken = _AnyText(texts) if texts else None
     scorer = None
     if spoken is None or query.terms or query.liked or query.disliked:
         scorer = QueryScorer(query, model=model, cohort=cohort, store=store)
 
     if spoken is not None:
         clips = spoken.candidates(query.where)
-        matches = {clip.id: clip.score for clip in clips}
         candidates = _spoken_candidates(clips, query, scorer, store)
     else:
-        matches = {}
         assert scorer is not None
         candidates = _voice_candidates(query, scorer, store)
     selected = _select_enough(candidates, query, store, by_voice=scorer is not None)[query.skip :]
     hits = _as_hits(selected, query.skip + 1, scorer)
     if spoken is None:
         return hits
-    return [replace(hit, spoken=spoken.locate(each.clip, matches[hit.id])) for hit, each in zip(hits, selected, strict=True)]
+    return [replace(hit, spoken=spoken.locate(each.clip)) for hit, each in zip(hits, selected, strict=True)]
+
+
+class _AnyText:
+    """A search for texts by sound and in transcripts; each clip counts by the text that it matches best."""
+
+    def __init__(self, texts: Sequence[SpokenText | TranscriptText]) -> None:
+        self._texts = texts
+        self._best: dict[str, tuple[SpokenText | TranscriptText, ScoredPoint]] = {}
+
+    def candidates(self, where: Filter) -> list[ScoredPoint]:
+        """Return clips that match a filter, with their vectors, best first; the score is the match, 0 to 1."""
+        for text in self._texts:
+            for clip in text.candidates(where):
+                if clip.id not in self._best or clip.score > self._best[clip.id][1].score:
+                    self._best[clip.id] = text, clip
+        return sorted((clip for _, clip in self._best.values()), key=lambda clip: -clip.score)
+
+    def locate(self, clip: ScoredPoint) -> SpokenMatch:
+        """Return the location of the text in a candidate."""
+        text, candidate = self._best[clip.id]
+        return text.locate(candidate, candidate.score)
 
 
 def check_index(store: Store, model: Model, cohort: ScoreCohort) -> None:

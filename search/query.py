@@ -33,6 +33,7 @@ class QuerySpec:
         disliked: clips of an earlier answer to move away from.
         spoken_text: words to find in the speech, or their phonemes (IPA) between slashes: "/kɪdz/".
         language: language of the spoken text, by its espeak-ng name.
+        text: words to find in the transcripts beside the recordings.
         where: filter expressions that every hit must match; see parse_filter.
         within: recordings that the hits must be in, by their paths as hits have them; () for all.
         facets: text fields whose values are counted.
@@ -56,6 +57,7 @@ class QuerySpec:
     disliked: Sequence[str] = ()
     spoken_text: str = ""
     language: str = "en-us"
+    text: str = ""
     where: Sequence[str] = ()
     within: Sequence[str] = ()
     facets: Sequence[str] = ()
@@ -150,6 +152,7 @@ class Query:
         liked: ids of clips to move towards.
         disliked: ids of clips to move away from.
         phonemes: phonemes (IPA) to find in the speech; "" for any.
+        text: words to find in the transcripts; "" for any.
         ranking: selection among the candidates.
         limit: number of hits.
         skip: number of better hits left out, as they were shown before.
@@ -160,6 +163,7 @@ class Query:
     liked: Sequence[str] = ()
     disliked: Sequence[str] = ()
     phonemes: str = ""
+    text: str = ""
     ranking: Ranking = Ranking()
     limit: int = 10
     skip: int = 0
@@ -171,7 +175,8 @@ class ClipRecord:
 
     id: point id in the index. start, end: seconds in the recording. track: number of its audio track, from 1, in a recording
     with several. channel: number of its channel, from 1, where channels of a track differ. timecode: of the start, where the
-    recording has one; timecode_rate: its frames a second, or "ms" for a time of day.
+    recording has one; timecode_rate: its frames a second, or "ms" for a time of day. transcript: "text" and "lines" [start, end,
+    text] of the transcript beside the recording, where there is one.
     """
 
     id: str
@@ -187,20 +192,23 @@ class ClipRecord:
     channel: int | None = None
     timecode: str | None = None
     timecode_rate: str | None = None
+    transcript: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class SpokenMatch:
-    """The location of the spoken text in a clip.
+    """The location of a text in a clip, which was found by its sound or in a transcript.
 
     start, end: seconds in the recording. match: 0 to 1. deviations: of the logarithm of the match from the median of the
-    archive's, in robust standard deviations; None for fewer clips than tell them.
+    archive's, in robust standard deviations; None for fewer clips than tell them, and in a transcript. transcript: the lines
+    that have the text; None where it was found by its sound.
     """
 
     start: float
     end: float
     match: float
     deviations: float | None = None
+    transcript: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +218,9 @@ class Hit(ClipRecord):
     rank: from 1. score: ranking score; without spoken text, the cosine less the term penalty. cosine: with the query vector,
     -1 to 1. percentile: share of the archive's clips that score lower, 0 to 100. matched: for each term of the captions,
     whether the clip matches it; None for a term that the model does not hear. duplicates: number of folded duplicates.
-    spoken: location of the spoken text.
+    spoken: location of the spoken text, or of words of a transcript.
 
-    In a search for spoken text alone, the score is the match of `spoken`, and there is no cosine or percentile.
+    In a search for these alone, the score is the match of `spoken`, and there is no cosine or percentile.
     """
 
     rank: int

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from voxdex.encoders.audio.remote import as_location
-from voxdex.encoders.errors import short
+from voxdex.encoders.errors import check_text, short
 from voxdex.encoders.phonetic.g2p import EspeakError, to_phonemes
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import And, Condition, Filter
@@ -31,8 +31,8 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
         find_clip: returns the clip id of an item of `liked` and `disliked`.
 
     Raises:
-        QueryError: a weight, a span, a direction or the ranking is invalid, or the spoken text has no phonemes.
-        TextError: the spoken text is not valid text.
+        QueryError: a weight, a span, a direction or the ranking is invalid, or a text to find has no words or phonemes.
+        TextError: a text to find is not valid text.
         FilterError: a filter expression is invalid.
     """
     if spec.min_score is not None and not math.isfinite(spec.min_score):
@@ -45,6 +45,7 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
         liked=list(map(find_clip, spec.liked)),
         disliked=list(map(find_clip, spec.disliked)),
         phonemes=parse_phonemes(spec.spoken_text, spec.language),
+        text=parse_words(spec.text),
         ranking=Ranking(
             group_by=spec.group_by,
             per_group=spec.per_group,
@@ -90,6 +91,18 @@ def parse_phonemes(text: str, language: str) -> str:
     if phonemes:
         return phonemes
     raise QueryError(f"{short(text)} has no words to pronounce: give words, or IPA between slashes.")
+
+
+def parse_words(text: str) -> str:
+    """Return a text to find in transcripts, unchanged.
+
+    Raises:
+        QueryError: it has no words.
+        TextError: it is not valid text.
+    """
+    if text and not has_words(check_text(text)):
+        raise QueryError(f"{short(text)} has no words to find in transcripts.")
+    return text
 
 
 def parse_direction(text: str) -> Direction:

@@ -120,6 +120,8 @@ def _spoken_notes(query: Query, hits: Sequence[Hit]) -> list[str]:
     3 % of those that were found in clear English; for 23 to 44 % in that of learners (docs/results/model-log.md).
     """
     matches = [hit.spoken for hit in hits if hit.spoken]
+    if any(each.transcript is not None for each in matches):
+        return []
     is_short = sum(map(str.isalpha, query.phonemes)) < LEAST_PHONEMES
     if not matches or is_short or hits[0].rank > 1:
         return []

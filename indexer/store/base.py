@@ -257,7 +257,7 @@ class Store(Protocol):
         """Delete the points whose payload equals `where` at its keys."""
 
     def ensure_fields(self, fields: Mapping[str, str]) -> None:
-        """Make payload keys available to filters. fields: key -> "text", "number" or "date" (RFC 3339)."""
+        """Make payload keys available to filters. fields: key -> "text", "number", "date" (RFC 3339) or "words"."""
 
     def remove_fields(self, keys: Sequence[str]) -> None:
         """Take payload keys from filters; the payloads keep their values."""

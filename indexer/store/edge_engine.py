@@ -31,6 +31,12 @@ FIELD_INDEXES: "dict[str, tuple[edge.PayloadSchemaType, edge.PayloadSchemaParams
     "text": (edge.PayloadSchemaType.Keyword, edge.KeywordIndexParams(on_disk=True)),
     "number": (edge.PayloadSchemaType.Float, edge.FloatIndexParams(on_disk=True)),
     "date": (edge.PayloadSchemaType.Datetime, edge.DatetimeIndexParams(on_disk=True)),
+    "words": (
+        edge.PayloadSchemaType.Text,
+        edge.TextIndexParams(
+            tokenizer=edge.TokenizerType.Multilingual, lowercase=True, ascii_folding=True, phrase_matching=True, on_disk=True
+        ),
+    ),
 }
 """The engine's type and index of each kind of field. On disk: dozens of fields would fill the memory."""
 
@@ -213,6 +219,10 @@ class EdgeTerms:
         if key != PATH:
             return None
         return edge.Filter(must=[edge.FieldCondition(PATH_TEXT, match=edge.MatchSubstring(text))])
+
+    def saying(self, key: str, text: str, *, is_phrase: bool) -> edge.Filter:
+        match = edge.MatchPhrase(text) if is_phrase else edge.MatchText(text)
+        return edge.Filter(must=[edge.FieldCondition(key, match=match)])
 
     def one_of(self, key: str, values: Sequence[str]) -> edge.Filter:
         return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchAny(list(values)))])

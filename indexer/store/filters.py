@@ -32,7 +32,7 @@ class FilterError(VoxdexError):
 class Condition:
     """`field operator values`. A clip without the field never matches.
 
-    operator: "=" (one of the values), "~" (one of the patterns, with * and ?), "<", "<=", ">", ">=" (one number or date), ".."
+    operator: "=" (one of the values; of words: a phrase), "~" (one of the patterns, with * and ?; of words: all words), "<", "<=", ">", ">=" (one number or date), ".."
     (from the first value to the second, either of them "" for no bound).
     """
 
@@ -84,8 +84,8 @@ class FilterBackend(Protocol, Generic[Term]):
     """Constructors of an engine's filter terms.
 
     one_of: text equal to one of the values. within, dated: number or date within bounds ("gt", "gte", "lt", "lte"). containing:
-    path_text of the path at a key contains a text; None where the engine cannot search for it. values: the values of a payload
-    key among the points that match a term.
+    path_text of the path at a key contains a text; None where the engine cannot search for it. saying: words at a key have all
+    words of a text, next to one another in a phrase. values: the values of a payload key among the points that match a term.
     """
 
     def one_of(self, key: str, values: Sequence[str]) -> Term: ...
@@ -101,6 +101,7 @@ class FilterBackend(Protocol, Generic[Term]):
         must_not: Sequence[Term] | None = None,
     ) -> Term: ...
     def containing(self, key: str, text: str) -> Term | None: ...
+    def saying(self, key: str, text: str, *, is_phrase: bool) -> Term: ...
     def values(self, key: str, among: Term) -> Iterable[str]: ...
 
 
@@ -109,7 +110,7 @@ def render(filter: Filter, schema: Mapping[str, str], backend: FilterBackend[Ter
 
     Args:
         filter: the filter.
-        schema: payload key -> "text", "number" or "date".
+        schema: payload key -> "text", "number", "date" or "words".
         backend: constructors of the engine's terms.
 
     Raises:
@@ -129,13 +130,13 @@ def render(filter: Filter, schema: Mapping[str, str], backend: FilterBackend[Ter
             return backend.with_ids(ids)
     keys = keys_of(filter.field, schema)
     if filter.operator == "~":
-        keys = [key for key in keys if schema[key] == "text"]
+        keys = [key for key in keys if schema[key] in ("text", "words")]
         if not keys:
             raise FilterError(
                 f"The field {filter.field!r} is not text, so it has no patterns; ask for a value or a range of it."
             )
     elif filter.operator != "=":
-        keys = [key for key in keys if schema[key] != "text" or _is_ordered(key, backend)]
+        keys = [key for key in keys if schema[key] in ("number", "date") or _is_ordered(key, schema[key], backend)]
         if not keys:
             raise FilterError(f"The field {filter.field!r} is text, which has no order; use = or ~.")
     _check_values(filter, {schema[key] for key in keys})
@@ -188,7 +189,7 @@ def count_field(field: str, schema: Mapping[str, str], count: Callable[[str, Seq
     keys = [key for key in keys_of(field, schema) if schema[key] == "text"]
     if not keys:
         raise FilterError(
-            f"The field {field!r} is a number, and only values of text are counted; ask for a range with --where."
+            f"The values of the field {field!r} are not counted, as those of text are; ask for some of them with --where."
         )
     return sum((count(key, keys[:position]) for position, key in enumerate(keys)), Counter())
 
@@ -216,6 +217,9 @@ def _on_key(condition: Condition, key: str, kind: str, backend: FilterBackend[Te
     index answers.
     """
     values = [value for value in condition.values if not value or _is_of(kind, value)]
+    if kind == "words":
+        is_phrase = condition.operator == "="
+        return backend.join(should=[backend.saying(key, value, is_phrase=is_phrase) for value in values])
     if condition.operator == "~":
         return _patterns(key, values, backend, also)
     if condition.operator == "=":
@@ -244,8 +248,10 @@ def _is_date(key: str) -> bool:
     return key.startswith("tags.") and re.search(r"date|year|time", key, re.I) is not None
 
 
-def _is_ordered(key: str, backend: FilterBackend[Any]) -> bool:
+def _is_ordered(key: str, kind: str, backend: FilterBackend[Any]) -> bool:
     """Return whether a key of text holds dates or numbers, as tags do, whose values are all text."""
+    if kind == "words":
+        return False
     texts = backend.values(key, backend.join(must=[]))
     return any(as_tag_period(text) is not None or as_number(text) is not None for text in texts)
 
@@ -334,8 +340,8 @@ def group_fields(keys: Iterable[str]) -> dict[str, list[str]]:
                 names.setdefault(short, []).append(f"{layer}.{name}")
     for layer, _, name in parts:
         if layer not in LAYERS:
-            key = f"{layer}.{name}" if name else layer
-            names.setdefault(key, []).append(key)
+            field = layer if name in ("", "text") else f"{layer}.{name}"
+            names.setdefault(field, []).append(f"{layer}.{name}" if name else layer)
     return names
 
 

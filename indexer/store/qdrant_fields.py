@@ -33,7 +33,7 @@ class CollectionFields:
         self._server, self._collection, self._description = server, collection, description
 
     def schema(self) -> dict[str, str]:
-        """Return the kind of each field, "text", "number" or "date", by payload key."""
+        """Return the kind of each field, "text", "number", "date" or "words", by payload key."""
         indexed = {
             key: KINDS[info.data_type.value]
             for key, info in self._info.payload_schema.items()

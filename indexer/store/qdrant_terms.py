@@ -14,12 +14,20 @@ FIELD_INDEXES: dict[str, models.PayloadSchemaParams] = {
     "text": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
     "number": models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True),
     "date": models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True),
+    "words": models.TextIndexParams(
+        type=models.TextIndexType.TEXT,
+        tokenizer=models.TokenizerType.MULTILINGUAL,
+        lowercase=True,
+        ascii_folding=True,
+        phrase_matching=True,
+        on_disk=True,
+    ),
     PATH_TEXT: models.TextIndexParams(
         type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WHITESPACE, phrase_matching=True, on_disk=True
     ),
 }
 """Payload index of each kind of field. On disk: in memory they would take half of what a server needs."""
-KINDS = {"keyword": "text", "float": "number", "datetime": "date"}
+KINDS = {"keyword": "text", "float": "number", "datetime": "date", "text": "words"}
 """Kind of a field, by the engine's name of its payload index."""
 
 
@@ -107,6 +115,10 @@ class QdrantTerms:
         if key != PATH or len(text) < GRAM:
             return None
         return models.FieldCondition(key=PATH_TEXT, match=models.MatchPhrase(phrase=grams(text)))
+
+    def saying(self, key: str, text: str, *, is_phrase: bool) -> models.Condition:
+        match = models.MatchPhrase(phrase=text) if is_phrase else models.MatchText(text=text)
+        return models.FieldCondition(key=key, match=match)
 
     def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
         return _any_of([models.FieldCondition(key=key, match=models.MatchAny(any=part)) for part in self._portions(values)])
