@@ -284,6 +284,8 @@ def report_lines(report: IndexReport, location: IndexLocation, clips: int | None
     if left := left_out(report):
         lines["left out"] = left
     lines["index"] = f"{location}: {'' if clips is None else f'{clips} clips, '}space {report.space}"
+    if report.transcripts:
+        lines["transcripts"] = f"of {report.transcripts} recordings read; `search --text` finds what they say"
     if report.unmatched_metadata or report.without_metadata:
         lines["metadata"] = (
             f"{report.unmatched_metadata} rows name no indexed recording, {report.without_metadata} recordings have no row"

@@ -24,6 +24,7 @@ from voxdex.commands.options import (
     width_option,
 )
 from voxdex.commands.output import RowsFile
+from voxdex.encoders.errors import short
 from voxdex.encoders.model import open_model
 from voxdex.encoders.paths import read_json, replace_file, voxdex_home
 from voxdex.indexer.location import IndexLocation
@@ -211,7 +212,8 @@ def no_hits(spec: QuerySpec) -> str:
         return f"There is no page {spec.page}: the clips end before it."
     if spec.within and not spec.where:
         return f"The index holds no clip of {' or '.join(spec.within)}."
-    reasons = ["meets these conditions"] if spec.where else []
+    reasons = [f"has all words of {short(spec.text)} in its transcript"] if spec.text and not spec.spoken_text else []
+    reasons += ["meets these conditions"] if spec.where else []
     reasons += [f"scores {spec.min_score:g} or more"] if spec.min_score is not None else []
     return f"No clip {' and '.join(reasons)}." if reasons else "The index holds no clip to show."
 

@@ -198,8 +198,8 @@ class Catalog:
     def transcripts_of(self, path: str) -> list[FileState]:
         """Return the states of the transcripts of a file when they were read."""
         content = self._content_of.get(path)
-        _, *files = self._entries[content].transcripts.get(path, [0]) if content else [0]
-        return [FileState(*file) for file in files]
+        noted = self._entries[content].transcripts.get(path, []) if content else []
+        return [FileState(*file) for file in noted[1:]]
 
     def set_transcripts(self, path: str, lines: int, files: Iterable[FileState]) -> None:
         """Note the transcripts of an indexed file and their number of lines."""

@@ -32,8 +32,8 @@ class IndexReport:
     that no longer exist, dropped and kept. clips, audio_seconds, speech_seconds, non_speech_seconds (sound without speech),
     without_speech (recordings without clips), repeated_clips and unused_tracks (see DecodeSummary): of the recordings
     indexed in this run. seconds: wall time. peak_bytes: upper bound of the memory of all processes, None on Windows.
-    transcripts: recordings whose transcripts were read. unmatched_metadata: metadata rows that name no indexed recording. without_metadata: indexed recordings without a row.
-    ignored: skipped files by suffix.
+    transcripts: recordings whose transcripts were read. unmatched_metadata: metadata rows that name no indexed recording.
+    without_metadata: indexed recordings without a row. ignored: skipped files by suffix.
     """
 
     space: str

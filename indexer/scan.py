@@ -114,7 +114,8 @@ class ScanResult:
     def match_transcripts(self) -> None:
         """Match the transcripts that were found to the recordings, and count the other texts as ignored."""
         matched = match_transcripts(self.texts, self.recordings)
-        states = {path: state for path in {path for paths in matched.values() for path in paths} if (state := self._state(path))}
+        beside = {path for paths in matched.values() for path in paths}
+        states = {path: state for path in beside if (state := self._state(path))}
         for recording, paths in matched.items():
             if found := [states[path] for path in sorted(paths) if path in states]:
                 self.transcripts[recording] = found
@@ -201,9 +202,10 @@ def _scan_folder(folder: str, root: str, scan: ScanResult) -> None:
 
 def _look_beside(file: str, scan: ScanResult) -> None:
     """Add the transcripts of a single file; a folder that cannot be listed has none."""
-    with suppress(OSError), os.scandir(os.path.dirname(file)) as found:
-        texts = {entry.path: partial(FileState.of_entry, entry) for entry in found if suffix_of(entry.name) in TRANSCRIPT_FORMATS}
-        scan.texts |= {path: texts[path] for path in match_transcripts(texts, [file])[file]}
+    with suppress(OSError), os.scandir(Path(file).parent) as entries:
+        texts = {entry.path: entry for entry in entries if suffix_of(entry.name) in TRANSCRIPT_FORMATS}
+        for path in match_transcripts(texts, [file]).get(file, ()):
+            scan.texts[path] = partial(FileState.of_entry, texts[path])
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -56,7 +56,7 @@ class Transcript:
         """Return the value of TRANSCRIPT for the clip from `start` to `end`, in seconds."""
         begins, ends = self._times
         overlaps = np.minimum(ends, end) - np.maximum(begins, start)
-        found = [self.lines[row] for row in np.flatnonzero(overlaps >= np.minimum(LEAST_SECONDS, (ends - begins) / 2))]
+        found = [self.lines[row] for row in np.flatnonzero(overlaps >= np.minimum(LEAST_SECONDS, (ends - begins) / 2)).tolist()]
         return {
             "text": " ".join(line.text for line in found),
             "lines": [[round(line.start, 3), round(line.end, 3), line.text] for line in found],
@@ -153,7 +153,9 @@ def _text_grid(_: str, file: Path) -> Iterator[Line]:
     from praatio.utilities.errors import PraatioException
 
     try:
-        grid = textgrid.openTextgrid(str(file), includeEmptyIntervals=False, reportingMode="silence", duplicateNamesMode="rename")
+        grid = textgrid.openTextgrid(
+            str(file), includeEmptyIntervals=False, reportingMode="silence", duplicateNamesMode="rename"
+        )
     except (PraatioException, IndexError, AttributeError, TypeError) as error:
         raise TranscriptError(f"it holds no TextGrid: {error}") from error
     tiers = [tier for tier in grid.tiers if isinstance(tier, textgrid.IntervalTier)]

@@ -37,8 +37,8 @@ def search_index(
     """Answer a query, best first.
 
     Without a text to find, the engine finds the clips nearest to the query vector, and they are ranked by the formula of
-    search.scoring. With spoken text, or words of transcripts, the clips that match it best are found, and ranked by the match; if
-    the query describes a voice too, the match and the score by the formula are fused.
+    search.scoring. With spoken text, or words of transcripts, the clips that match it best are found, and ranked by the match;
+    if the query describes a voice too, the match and the score by the formula are fused.
 
     Args:
         query: the query.

@@ -175,8 +175,8 @@ class ClipRecord:
 
     id: point id in the index. start, end: seconds in the recording. track: number of its audio track, from 1, in a recording
     with several. channel: number of its channel, from 1, where channels of a track differ. timecode: of the start, where the
-    recording has one; timecode_rate: its frames a second, or "ms" for a time of day. transcript: "text" and "lines" [start, end,
-    text] of the transcript beside the recording, where there is one.
+    recording has one; timecode_rate: its frames a second, or "ms" for a time of day. transcript: "text" and "lines" [start,
+    end, text] of the transcript beside the recording, where there is one.
     """
 
     id: str

@@ -52,7 +52,9 @@ def rank_recordings(query: Query, store: Store, model: Model, *, cohort: ScoreCo
     cohort = cohort or ScoreCohort.of(store)
     check_index(store, model, cohort)
     if query.phonemes or query.text or query.liked or query.disliked:
-        raise QueryError("Whole recordings are ranked by captions and sounds only: leave out --says, --text, --more and --less.")
+        raise QueryError(
+            "Whole recordings are ranked by captions and sounds only: leave out --says, --text, --more and --less."
+        )
     scorer = QueryScorer(query, model=model, cohort=cohort, store=store)
     clips = store.query(scorer.target, max(1, store.count(where=query.where)), query.where, vectors=True)
     if not clips:

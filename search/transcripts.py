@@ -5,8 +5,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from voxdex.indexer.store.base import ScoredPoint, Store
 from voxdex.indexer.store.filters import And, Condition, Filter
 from voxdex.indexer.transcripts import TRANSCRIPT, TRANSCRIPT_TEXT
@@ -45,10 +43,10 @@ class TranscriptText:
             FilterError: the filter names an unknown field, or compares values without an order.
         """
         [any_vector, *_] = self._store.sample_vectors(1)
-        saying = [And((where, Condition(TRANSCRIPT, operator, (self._text,)))) for operator in ("=", "~")]
-        found = {clip.id: clip for clip in self._store.query(any_vector, MAX_CLIPS, saying[1], vectors=True)}
-        phrases = {clip.id for clip in self._store.query(any_vector, MAX_CLIPS, saying[0])} if len(_words(self._text)) > 1 else found
-        clips = [replace(clip, score=PHRASE if id in phrases else SCATTERED) for id, clip in found.items()]
+        phrase, words = (And((where, Condition(TRANSCRIPT, operator, (self._text,)))) for operator in ("=", "~"))
+        phrases = {clip.id for clip in self._store.query(any_vector, MAX_CLIPS, phrase)}
+        found = self._store.query(any_vector, MAX_CLIPS, words, vectors=True)
+        clips = [replace(clip, score=PHRASE if clip.id in phrases else SCATTERED) for clip in found]
         return sorted(clips, key=lambda clip: (-clip.score, clip.payload["recording"], clip.payload["start"]))
 
     def locate(self, clip: ScoredPoint, match: float) -> SpokenMatch:

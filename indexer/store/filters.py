@@ -32,8 +32,8 @@ class FilterError(VoxdexError):
 class Condition:
     """`field operator values`. A clip without the field never matches.
 
-    operator: "=" (one of the values; of words: a phrase), "~" (one of the patterns, with * and ?; of words: all words), "<", "<=", ">", ">=" (one number or date), ".."
-    (from the first value to the second, either of them "" for no bound).
+    operator: "=" (one of the values; of words: a phrase), "~" (one of the patterns, with * and ?; of words: all words), "<",
+    "<=", ">", ">=" (one number or date), ".." (from the first value to the second, either of them "" for no bound).
     """
 
     field: str
