@@ -21,6 +21,7 @@ from voxdex.commands.report import report
 from voxdex.commands.rerank import rerank
 from voxdex.commands.search import search
 from voxdex.commands.serve import serve
+from voxdex.commands.speakers import speakers
 from voxdex.commands.teach import taught, teach
 from voxdex.commands.timeline import timeline
 from voxdex.commands.train import annotate, export, train
@@ -79,7 +80,7 @@ def main() -> None:
     """
 
 
-ARCHIVE = (index, watch, reindex, status, check, report, teach, taught, indexes, push, pull, export_index_vectors)
+ARCHIVE = (index, watch, reindex, status, check, report, teach, taught, speakers, indexes, push, pull, export_index_vectors)
 ANSWERS = (search, timeline, serve, caption, classify, rerank, intelligibility, embed)
 MODELS = (models, evaluate, annotate, train, export)
 for command in ARCHIVE + ANSWERS + MODELS:

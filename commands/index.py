@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from voxdex.commands.options import (
 )
 from voxdex.encoders.audio.remote import Location, as_location
 from voxdex.encoders.model import Model
+from voxdex.encoders.speaker import open_speaker_model
 from voxdex.indexer.index import index as index_archive
 from voxdex.indexer.location import (
     IndexLocation,
@@ -38,11 +39,12 @@ from voxdex.indexer.pipeline.local import embed_locally
 from voxdex.indexer.pipeline.ray import embed_on_ray
 from voxdex.indexer.plan import IndexPlan, plan_index
 from voxdex.indexer.progress import write_progress
-from voxdex.indexer.report import IndexReport, Progress
+from voxdex.indexer.report import IndexReport, Progress, SpeakerReport
 from voxdex.indexer.roots import read_roots
 from voxdex.indexer.scan import ScanResult, find_recordings, partition
+from voxdex.indexer.speakers import check_packages, update_speakers
 from voxdex.indexer.statistics import IndexStatistics
-from voxdex.indexer.store.base import StoreError
+from voxdex.indexer.store.base import Store, StoreError
 
 
 class PruneCommand(click.Command):
@@ -76,6 +78,10 @@ vad_option = click.option(
     "--no-vad", is_flag=True, help="Make clips of all sound, not only of speech: screams, breaths, effects."
 )
 
+speakers_option = click.option(
+    "--speakers", is_flag=True, help="Find out who speaks, for `search --voice`; later runs go on with it. See `speakers`."
+)
+
 
 @click.command(cls=PruneCommand)
 @click.argument("paths", nargs=-1, type=RECORDING, metavar="[PATH]...")
@@ -86,6 +92,7 @@ vad_option = click.option(
 @click.option("--retry-failed", is_flag=True, help="Decode recordings that failed before again, even if they are unchanged.")
 @vad_option
 @click.option("--phonetic", is_flag=True, help="Store phonetic vectors, for `search --says`; later runs store them too.")
+@speakers_option
 @click.option("--dry-run", is_flag=True, help="Print what a run would do, without doing it.")
 @click.option("--partition", "part", type=Partition(), metavar="K/N", help="Index one of N partitions, on one of N machines.")
 @click.option(
@@ -105,6 +112,7 @@ def index(
     retry_failed: bool,
     no_vad: bool,
     phonetic: bool,
+    speakers: bool,
     dry_run: bool,
     part: tuple[int, int] | None,
     backend: str,
@@ -141,7 +149,7 @@ def index(
         return show_plan(plan, prunes=prune is not None, json_output=json_output)
     report, clips = run_index(
         scan, location, rows,
-        model=model, device=device, phonetic=phonetic, no_vad=no_vad, prune=prune, retry_failed=retry_failed,
+        model=model, device=device, phonetic=phonetic, speakers=speakers, no_vad=no_vad, prune=prune, retry_failed=retry_failed,
         ray_address=ray_address if backend == "ray" else None,
     )  # fmt: skip
     if not (report.recordings or report.removed or report.missing):
@@ -157,6 +165,7 @@ def run_index(  # noqa: PLR0913, RUF100  # keyword-only but for three
     model: str | None,
     device: str,
     phonetic: bool,
+    speakers: bool,
     no_vad: bool,
     prune: str | None = None,
     retry_failed: bool = False,
@@ -168,15 +177,27 @@ def run_index(  # noqa: PLR0913, RUF100  # keyword-only but for three
     if ray_address:  # the machines of the cluster open the model on the device
         embed, here = partial(embed_on_ray, address=ray_address, device=device), "cpu"
         announce = partial(announce_ray, device=device)
+    if speakers:
+        check_packages()
     store, encoder = open_index(location, model, here, phonetic_space() if phonetic else None)
-    with store, tracked_progress(location, partial(announce, encoder)) as (on_progress, should_stop):
-        report = index_archive(
-            scan, store, encoder, rows,
-            phonetic_model=open_phonetic_encoder(store, here), vad=not no_vad, backend=embed,
-            prune=prune is not None, prune_all=prune == "all", retry_failed=retry_failed,
-            on_progress=on_progress, should_stop=should_stop,
-        )  # fmt: skip
+    with store:
+        with tracked_progress(location, partial(announce, encoder)) as (on_progress, should_stop):
+            report = index_archive(
+                scan, store, encoder, rows,
+                phonetic_model=open_phonetic_encoder(store, here), vad=not no_vad, backend=embed,
+                prune=prune is not None, prune_all=prune == "all", retry_failed=retry_failed,
+                on_progress=on_progress, should_stop=should_stop,
+            )  # fmt: skip
+        if speakers or location.speakers.exists():
+            report = replace(report, speakers=run_speakers(store, location, device=device, vad=not no_vad))
         return report, store.count() if report.indexed or report.removed else None
+
+
+def run_speakers(store: Store, location: IndexLocation, *, device: str, vad: bool) -> SpeakerReport:
+    """Find out who speaks in the new recordings of an index, and show the progress."""
+    model = open_speaker_model(device=device)
+    with tqdm(unit=" clips", desc="Speakers", disable=None, dynamic_ncols=True) as bar, graceful_interrupts() as should_stop:
+        return update_speakers(store, location.speakers, model, vad=vad, on_clips=bar.update, should_stop=should_stop)
 
 
 def known_roots(location: IndexLocation) -> tuple[Location, ...]:
@@ -283,6 +304,8 @@ def report_lines(report: IndexReport, location: IndexLocation, clips: int | None
         )
     if left := left_out(report):
         lines["left out"] = left
+    if report.speakers:
+        lines["speakers"] = f"{report.speakers.speakers}, {report.speakers.new} of them new; see `speakers list`"
     lines["index"] = f"{location}: {'' if clips is None else f'{clips} clips, '}space {report.space}"
     if report.transcripts:
         lines["transcripts"] = f"of {report.transcripts} recordings read; `search --text` finds what they say"

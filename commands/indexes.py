@@ -1,6 +1,5 @@
 """The commands `indexes`, `indexes rename` and `indexes delete`."""
 
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -87,9 +86,10 @@ def delete(name: str, yes: bool) -> None:
     voxdex indexes delete trial --yes
     """
     folder = index_folder(name)
-    with LocalIndex(folder).open() as store:
+    location = LocalIndex(folder)
+    with location.open() as store:
         clips = store.count()
     if not yes:
         click.confirm(f"Delete the index {folder} of {clips} clips?", abort=True)
-    shutil.rmtree(folder)
+    location.delete()
     print_note(f"{folder} is deleted.")

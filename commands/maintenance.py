@@ -9,7 +9,7 @@ import click
 from tqdm import tqdm
 
 from voxdex.commands.console import Waiting, print_json, print_lines, print_note
-from voxdex.commands.index import PruneCommand, finish, left_out, prune_option, tracked_progress, vad_option
+from voxdex.commands.index import PruneCommand, finish, left_out, prune_option, run_speakers, tracked_progress, vad_option
 from voxdex.commands.options import (
     announce_model,
     as_json,
@@ -34,6 +34,7 @@ from voxdex.indexer.location import (
     phonetic_space,
 )
 from voxdex.indexer.maintenance import copy_index, export_vectors, rebuild_index, repair_index
+from voxdex.indexer.speakers import SPEAKER, copy_speakers
 from voxdex.indexer.statistics import index_statistics
 from voxdex.indexer.store.base import StoreError
 
@@ -78,6 +79,9 @@ def reindex(
             prune=prune is not None, prune_all=prune == "all", drop_failed=drop_failed,
             on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
+    if location.speakers.exists():
+        with location.open() as store:
+            report = replace(report, speakers=run_speakers(store, location, device=device, vad=not no_vad))
     finish(report, location, report.clips, profile=False, json_output=json_output)
 
 
@@ -94,8 +98,12 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
     """
     with location.read() as store:
         found, versions = index_statistics(store, check_files=check_files), dict(store.versions)
+    speakers = None
+    if location.speakers.exists():
+        with location.speakers.read() as store:
+            speakers = store.count(SPEAKER)
     if json_output:
-        return print_json(asdict(found) | {"versions": versions})
+        return print_json(asdict(found) | {"speakers": speakers, "versions": versions})
     formats = ", ".join(f"{count} {name}" for name, count in found.formats.items())
     lines = {
         "index": f"{location}" + (f", {found.bytes / 1e6:.1f} MB" if found.bytes else ""),
@@ -106,6 +114,8 @@ def status(location: IndexLocation, check_files: bool, json_output: bool) -> Non
         "clips": f"{found.clips}, {found.speech_seconds / 3600:.2f} h; {found.without_speech} recordings without speech, "
         f"{found.non_speech_seconds / 3600:.2f} h of music and noise",
     }
+    if speakers is not None:
+        lines["speakers"] = f"{speakers}; `speakers list` tells who speaks how long"
     if found.transcripts:
         lines["transcripts"] = f"beside {found.transcripts} recordings; `search --text` finds what they say"
     if left := left_out(found):
@@ -157,6 +167,9 @@ def check(location: IndexLocation, hashed: bool, repair: bool, no_vad: bool, dev
                 on_progress=on_progress, should_stop=should_stop,
             )  # fmt: skip
             left = check_index(store, hashed=hashed)
+        if location.speakers.exists():
+            with location.open() as store:
+                run_speakers(store, location, device=device, vad=not no_vad)
         print_note(f"{len(report.broken)} recordings were broken, {repaired.indexed} of them are embedded again.")
         report = left
     if json_output:
@@ -213,6 +226,8 @@ def show_copied(source: IndexLocation, target: IndexLocation, *, mirror: bool, j
             bar.update()
 
         report = copy_index(store, target, mirror=mirror, on_recording=on_recording)
+    if source.speakers.exists() and not copy_speakers(source, target, mirror=mirror):
+        print_note(f"{target} has speakers of its own, which stay; voxdex index --speakers finds those of the new recordings.")
     if json_output:
         return print_json(asdict(report))
     dropped = f", {report.dropped} dropped" if mirror else ""

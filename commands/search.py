@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from voxdex.encoders.model import open_model
 from voxdex.encoders.paths import read_json, replace_file, voxdex_home
 from voxdex.indexer.location import IndexLocation
 from voxdex.indexer.scan import absolute
+from voxdex.indexer.speakers import open_speakers
 from voxdex.search.editor_formats import MARKERS, TIMELINES, check_packages, with_handles
 from voxdex.search.engine import count_facets, search_index
 from voxdex.search.formats import search_document
@@ -44,6 +45,7 @@ CLIPS_ONLY = (
     "disliked",
     "spoken_text",
     "text",
+    "voice",
     "facets",
     "group_by",
     "diverse",
@@ -77,6 +79,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 )  # fmt: skip
 @language_option
 @click.option("--text", default="", metavar="WORDS", help="Find clips with these words in the transcripts beside recordings.")
+@click.option(
+    "--voice", multiple=True, metavar=SOUND, help="Find clips of the person who speaks in this recording or hit; repeatable."
+)
 @click.option(
     "--where", multiple=True, metavar="EXPR",
     help="Filter the clips: gender=female, duration>2, path~'tapes/*', not whispered ...; repeatable.",
@@ -146,6 +151,7 @@ def search(
     voxdex search "an old woman" --more @1 --less @4
     voxdex search "whispering" --says "kids are talking by the door"
     voxdex search --text "by the door"
+    voxdex search "angry" --voice @1
     """
     spec = QuerySpec(**fields)
     check_used("per_group", "--group-by", used=spec.group_by is not None)
@@ -158,14 +164,14 @@ def search(
     check_used("frame_rate", "--save and a timeline", used=save is not None and save.suffix.lower() in TIMELINES)
     check_packages(save.suffix.lower() if save else "", labels_as if labels_to else "")
     query = parse_query(spec, find_sound, find_hit)
-    with location.read() as store:
+    with location.read() as store, open_speakers(location) if query.voice else nullcontext() as speakers:
         model = open_model(store.model)
         show_licence_once(model.card)
         if recordings:
             return show_recordings(rank_recordings(query, store, model), spec, json_output=json_output)
-        hits = search_index(query, store, model)
+        hits = search_index(query, store, model, speakers=speakers)
         facets = count_facets(spec.facets, hits, store, query.where)
-        notes = search_notes(query, hits, card=model.card, store=store)
+        notes = search_notes(query, hits, card=model.card, store=store, speakers=speakers)
         clips = store.count(where=query.where)
     remember_hits(hits)
     if json_output:

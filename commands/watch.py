@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from voxdex.commands.console import print_note
-from voxdex.commands.index import known_roots, run_index, vad_option
+from voxdex.commands.index import known_roots, run_index, speakers_option, vad_option
 from voxdex.commands.options import FILE, RECORDING, at_index, device_option
 from voxdex.encoders.audio.remote import Location
 from voxdex.encoders.packages import missing_package
@@ -22,6 +22,7 @@ from voxdex.indexer.store.base import StoreError
 @click.option("--model", metavar="NAME_OR_FOLDER", help="Model of a new index; see `models`.  [default: mini, or VOXDEX_MODEL]")
 @click.option("--metadata", type=FILE, help="Metadata of the recordings, which is read again before each run; see `index`.")
 @click.option("--phonetic", is_flag=True, help="Store phonetic vectors, for `search --says`; later runs store them too.")
+@speakers_option
 @vad_option
 @click.option(
     "--settle", default=10.0, show_default=True, metavar="SECONDS", type=click.FloatRange(0.1, 3600),
@@ -38,6 +39,7 @@ def watch(
     model: str | None,
     metadata: Path | None,
     phonetic: bool,
+    speakers: bool,
     no_vad: bool,
     settle: float,
     every: float,
@@ -64,7 +66,10 @@ def watch(
             try:
                 if scan.recordings or location.exists():
                     rows = read_metadata(metadata) if metadata else None
-                    report, _ = run_index(scan, location, rows, model=model, device=device, phonetic=phonetic, no_vad=no_vad)
+                    report, _ = run_index(
+                        scan, location, rows,
+                        model=model, device=device, phonetic=phonetic, speakers=speakers, no_vad=no_vad,
+                    )  # fmt: skip
                     print_changes(report)
             except StoreError as error:  # another run is writing the index, a server is away, or the disk is full
                 print_note(f"{error.sentence} Trying again.")

@@ -137,7 +137,8 @@ def open_model(name_or_folder: str | Path = "mini", device: str = "auto", *, bul
     """
     model = Model(locate(name_or_folder), device, bulk=bulk)
     if model.card.text != "captions":
-        raise ModelError(f"The model {str(name_or_folder)!r} is for spoken text (--phonetic), not for captions. Use another.")
+        purpose = "spoken text (--phonetic)" if model.card.text == "phonemes" else "speakers (--speakers)"
+        raise ModelError(f"The model {str(name_or_folder)!r} is for {purpose}, not for captions. Use another.")
     return model
 
 

@@ -37,6 +37,18 @@ class Phonetics:
 
 
 @dataclass(frozen=True)
+class SpeakerThresholds:
+    """Fields of model.json of a speaker model: cosines from which on two voices are taken for one person's.
+
+    clip: of two clips. recording: of groups of clips in one recording. archive: of groups in two recordings.
+    """
+
+    clip: float
+    recording: float
+    archive: float
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """The content of model.json.
 
@@ -46,7 +58,8 @@ class ModelCard:
     architecture: the exported network, see networks.factory.build_network.
     hears: labels by attribute that the model tells apart on held-out speakers, see training.validation.heard_labels; empty for
     a model for which that was never measured. does_not_hear: what else people ask for that it does not hear, such as "singing".
-    text: input of the text side, "captions" or "phonemes" (IPA). phonetics: fields of a phonetic model.
+    text: input of the text side, "captions" or "phonemes" (IPA), or "none". phonetics: fields of a phonetic model. speakers:
+    fields of a speaker model.
     sha256: checksum of every other file of the folder. metrics: the evaluation (a list of metrics), parity and speed.
     """
 
@@ -71,6 +84,7 @@ class ModelCard:
     does_not_hear: list[str] = field(default_factory=list)
     text: str = "captions"
     phonetics: Phonetics | None = None
+    speakers: SpeakerThresholds | None = None
 
     @property
     def space(self) -> str:
@@ -114,10 +128,12 @@ def read_card(folder: Path) -> ModelCard:
     """
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        optional = {"scales", "hears", "does_not_hear", "text", "phonetics"} - raw.keys()
+        optional = {"scales", "hears", "does_not_hear", "text", "phonetics", "speakers"} - raw.keys()
         values = {field.name: raw[field.name] for field in fields(ModelCard) if field.name not in optional}
         if values.get("phonetics"):
             values["phonetics"] = Phonetics(**values["phonetics"])
+        if values.get("speakers"):
+            values["speakers"] = SpeakerThresholds(**values["speakers"])
         return ModelCard(**values)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / CARD} cannot be read ({error}). Export the model again.") from error

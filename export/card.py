@@ -101,8 +101,39 @@ correct phonemes that gives the same evidence in clear speech of held-out speake
 The cosine between the embeddings of a clip and of phonemes is faster to compute, and less reliable.
 """
 
+SPEAKERS = """
+## How to read a cosine
+
+The cosine of two clips' embeddings tells whether one person speaks in both. From {clip:.2f} on a clip is taken for the person's
+of a voice that is searched for; clips of one recording are one speaker's from a mean cosine of {recording:.2f} on, and
+speakers of two recordings one person from {archive:.2f} on. Short clips, whispers and strong emotions are told apart worse.
+"""
+
+EQUAL_ERRORS = """
+## Metrics
+
+Equal error rate in percent on held-out speakers, of all pairs of clips; those of one speaker are of two recordings, or of two
+emotions where it says so. `published`: before the last layer was trained.
+
+| set | speakers | clips | % | published |
+|---|---|---|---|---|
+{rows}
+"""
+
+EQUAL_ERROR_ROW = "| {set} | {speakers} | {clips} | {value} | {published} |"
+
 DATA_ROW = "| {name} | {licence} | {clips} | {hours} | {speakers} |"
 METRIC_ROW = "| {name} | {set} | {clips} | {value} | {low}-{high} | {chance} |"
+
+
+def speaker_card(card: ModelCard, towers: str) -> str:
+    """Return the card of a speaker model as Markdown. towers: prose on where its network comes from."""
+    assert card.speakers is not None
+    fields = {name: getattr(card, name) for name in card.__dataclass_fields__} | {"space": card.space, "text": "no text"}
+    rows = "\n".join(EQUAL_ERROR_ROW.format(**row) for row in card.metrics["evaluation"])
+    data = "\n".join(DATA_ROW.format(**row) for row in card.trained_on)
+    parts = [HEAD.format(**fields), TRAINED_ON.format(data=data), f"\n{towers.strip()}\n", EQUAL_ERRORS.format(rows=rows)]
+    return "".join([*parts, SPEAKERS.format(**vars(card.speakers))])
 
 
 def model_card(card: ModelCard, notes: str = "", towers: str = "") -> str:

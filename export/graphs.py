@@ -15,6 +15,7 @@ from torch import Tensor, cat, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from voxdex.encoders.model_card import PHONEMES, SPEECH, TEXT
+from voxdex.encoders.networks.campplus import SpeakerNetwork
 from voxdex.encoders.networks.dual_encoder import DualEncoder
 from voxdex.encoders.networks.scraps import PhonemeTower, acoustic_tower
 from voxdex.export.precision import (
@@ -41,6 +42,19 @@ class Graph(nn.Module):
     def __init__(self, network: DualEncoder) -> None:
         super().__init__()
         self.network = network
+
+
+class SpeakerGraph(nn.Module):
+    """waveform float32 [1, samples] -> embedding float32 [1, dimension]."""
+
+    side = "\0"  # weights that were folded into others are left out
+
+    def __init__(self, network: SpeakerNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.network(waveform)
 
 
 class SpeechGraph(Graph):
@@ -96,12 +110,12 @@ def trace_graphs(network: DualEncoder, *, half: bool = False) -> Graphs:
     text_shapes = ({0: batch, 1: tokens},) * 2
     if not isinstance(network.text_tower, PhonemeTower):
         return {
-            SPEECH: _trace(SpeechGraph(network), sound, shapes, half=half),
-            TEXT: _trace(TextGraph(network), text, text_shapes, half=half),
+            SPEECH: trace(SpeechGraph(network), sound, shapes, half=half),
+            TEXT: trace(TextGraph(network), text, text_shapes, half=half),
         }
     return {
-        SPEECH: _trace(PhoneticSpeechGraph(network), sound, shapes, ("embedding", "log_probs"), half=half),
-        PHONEMES: _trace(PhonemeGraph(network), text, text_shapes, ("embedding", "states"), half=half),
+        SPEECH: trace(PhoneticSpeechGraph(network), sound, shapes, ("embedding", "log_probs"), half=half),
+        PHONEMES: trace(PhonemeGraph(network), text, text_shapes, ("embedding", "states"), half=half),
     }
 
 
@@ -124,14 +138,23 @@ def write_graphs(
             quantise(folder / name, calibration if name == SPEECH else ())
 
 
-def _trace(
-    graph: Graph,
+def trace(
+    graph: Graph | SpeakerGraph,
     inputs: dict[str, Tensor],
     dynamic: tuple[dict[int, Any], ...],
     outputs: tuple[str, ...] = ("embedding",),
     *,
-    half: bool,
+    half: bool = False,
 ) -> onnx.ModelProto:
+    """Trace a graph.
+
+    Args:
+        graph: the module.
+        inputs: example of each input, by name.
+        dynamic: the dimensions of each input that vary.
+        outputs: names of the outputs.
+        half: trace torch's mixed precision.
+    """
     with _quiet(), torch.autocast("cpu", torch.float16, enabled=half):
         program = torch.onnx.export(
             graph,

@@ -161,14 +161,14 @@ def _describe(
         does_not_hear=info.does_not_hear,
         **_text_side(model, info),
     )
-    _write_card(card, folder)
+    write_card(card, folder)
     on_stage(f"comparing {len(sounds)} clips with torch")
     exported = Model(folder, device="cpu")
     parity = measure_parity(model.network, exported, kind, sounds)
     card = replace(card, metrics=card.metrics | {"parity": asdict(parity), "speed": asdict(measure_speed(exported))})
     prose = model_card(card, info.notes, info.towers)
     (folder / README).write_text(prose, encoding="utf-8")
-    _write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)
+    write_card(replace(card, sha256=card.sha256 | {README: file_sha256(folder / README)}), folder)
     return parity
 
 
@@ -180,7 +180,8 @@ def _text_side(model: TrainingBundle, info: ModelInfo) -> dict[str, Any]:
     return {"text": "phonemes", "phonetics": Phonetics(frame_seconds, info.phoneme_prior, info.intelligibility)}
 
 
-def _write_card(card: ModelCard, folder: Path) -> None:
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write model.json."""
     (folder / CARD).write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,9 @@
 """Locations of indexes, and the models that belong to them."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +12,7 @@ from voxdex.encoders.model_card import default_model, find_models, locate, read_
 from voxdex.encoders.packages import missing_package
 from voxdex.encoders.paths import voxdex_home
 from voxdex.encoders.phonetic.model import PHONETIC, PhoneticModel, open_phonetic_model
+from voxdex.encoders.speaker import SpeakerModel
 from voxdex.indexer.store.base import PhoneticSpace, Store, StoreError
 from voxdex.indexer.store.edge import EdgeStore
 from voxdex.indexer.store.qdrant_address import is_exposed
@@ -58,6 +60,13 @@ class IndexLocation(Protocol):
     def revision(self) -> tuple[Any, ...]:
         """Return a value that changes when a run changes the index or another one takes its place; () where there is none."""
 
+    def delete(self) -> None:
+        """Delete the existing index."""
+
+    @property
+    def speakers(self) -> "IndexLocation":
+        """Location of the speakers of the index; see indexer.speakers."""
+
 
 @dataclass(frozen=True)
 class LocalIndex:
@@ -85,6 +94,15 @@ class LocalIndex:
 
     def revision(self) -> tuple[int, ...]:
         return EdgeStore.revision(self.path)
+
+    def delete(self) -> None:
+        with self.open():  # no other process has it open
+            pass
+        shutil.rmtree(self.path)
+
+    @property
+    def speakers(self) -> "LocalIndex":
+        return LocalIndex(self.path / "speakers")
 
 
 @dataclass(frozen=True)
@@ -138,6 +156,13 @@ class ServerIndex:
     def revision(self) -> tuple[Any, ...]:
         with self.open() as store:
             return store.revision()
+
+    def delete(self) -> None:
+        self.open().delete_index()
+
+    @property
+    def speakers(self) -> "ServerIndex":
+        return replace(self, name=f"{self.name}-speakers")
 
     def _layout(self) -> "ClusterLayout":
         from voxdex.indexer.store.qdrant_collections import ClusterLayout
@@ -225,6 +250,6 @@ def open_index(
     return store, encoder
 
 
-def model_reference(model: Model | PhoneticModel) -> str:
+def model_reference(model: Model | PhoneticModel | SpeakerModel) -> str:
     """Return the name of an installed model, or its folder; an index stores it."""
     return model.folder.name if model.folder in find_models().values() else str(model.folder.absolute())

@@ -12,6 +12,7 @@ from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.paths import replace_file
 from voxdex.indexer.catalog import BROKEN, COUNTS
 from voxdex.indexer.scan import is_gone
+from voxdex.indexer.speakers import ATTRIBUTE
 from voxdex.indexer.store.base import CLIP, RECORDING, Payload, Store
 from voxdex.indexer.store.filters import FilterError
 
@@ -51,7 +52,7 @@ def recording_rows(store: Store, *, shares: Sequence[str] = ()) -> Iterator[dict
     A row has `path`, `copies` (of the same content), `status` ("ok", "damaged", "broken", "failed", "no speech") and its
     `reason`, `seconds`, `speech_seconds`, `clips`, the format, for each predicted attribute the label that most of the
     speech has, its share of the speech (0 to 1) and its mean probability, medians of measured values, the metadata and the
-    tags.
+    tags; and where the speakers are known, their number and `spoken by`, who speaks how long.
 
     Args:
         store: the index.
@@ -110,13 +111,17 @@ def _row(recording: Payload, paths: Sequence[str], voices: _Voices, shares: Mapp
         "channels": origin.get("channels"),
         "timecode": origin.get("timecode") or None,
     }
+    if speakers := voices.seconds.pop(ATTRIBUTE, None):
+        told = (f"{name} {seconds / 60:.1f} min" for name, seconds in speakers.most_common())
+        row |= {"speakers": len(speakers), "spoken by": ", ".join(told)}
     for name, seconds in sorted(voices.seconds.items()):
         [(label, most)] = seconds.most_common(1)
         share, probability = most / sum(seconds.values()), voices.certainty[name][label] / most
         row |= {name: label, f"{name} share": _rounded(share), f"{name} probability": _rounded(probability)}
     for name, labels in shares.items():
-        total = sum(voices.seconds[name].values()) or 1.0
-        row |= {f"{name}: {label}": _rounded(voices.seconds[name][label] / total) for label in labels}
+        of_label = speakers if name == ATTRIBUTE and speakers else voices.seconds[name]
+        total = sum(of_label.values()) or 1.0
+        row |= {f"{name}: {label}": _rounded(of_label[label] / total) for label in labels}
     row |= {name: _rounded(median(values)) for name, values in sorted(voices.measured.items())}
     return (
         row

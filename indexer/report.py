@@ -25,6 +25,15 @@ class StageSeconds:
 
 
 @dataclass(frozen=True)
+class SpeakerReport:
+    """The result of a search for speakers. clips: whose voices were embedded. speakers, new: of the index, and of this run."""
+
+    clips: int
+    speakers: int
+    new: int
+
+
+@dataclass(frozen=True)
 class IndexReport:
     """The result of a run.
 
@@ -33,7 +42,8 @@ class IndexReport:
     without_speech (recordings without clips), repeated_clips and unused_tracks (see DecodeSummary): of the recordings
     indexed in this run. seconds: wall time. peak_bytes: upper bound of the memory of all processes, None on Windows.
     transcripts: recordings whose transcripts were read. unmatched_metadata: metadata rows that name no indexed recording.
-    without_metadata: indexed recordings without a row. ignored: skipped files by suffix.
+    without_metadata: indexed recordings without a row. ignored: skipped files by suffix. speakers: None where the index has
+    none.
     """
 
     space: str
@@ -57,6 +67,7 @@ class IndexReport:
     failed: list[Failure] = field(default_factory=list)
     damaged: list[Failure] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
+    speakers: SpeakerReport | None = None
     stages: StageSeconds = field(default_factory=StageSeconds)
 
 

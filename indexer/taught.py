@@ -128,7 +128,7 @@ def write_taught(store: Store, label: TaughtLabel) -> None:
 
 
 def forget_taught(store: Store, name: str) -> None:
-    """Remove a taught label from an index, and from what filters see of its clips.
+    """Remove a taught label from an index and its clips.
 
     Raises:
         TeachError: the index has no such label.
@@ -136,7 +136,9 @@ def forget_taught(store: Store, name: str) -> None:
     if name not in read_taught(store):
         raise TeachError(f"The index has no taught label {name!r}.")
     store.delete({KIND: TAUGHT, "name": name})
-    store.remove_fields([f"attributes.{name}", f"probabilities.{name}"])
+    for field in (f"attributes.{name}", f"probabilities.{name}"):
+        store.remove_fields([field])
+        store.delete_values(field)
     _save(store)
 
 

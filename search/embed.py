@@ -11,6 +11,7 @@ from voxdex.encoders.audio.container import AudioError, audio_errors
 from voxdex.encoders.audio.reader import SAMPLE_RATE
 from voxdex.encoders.audio.remote import Location, on_disk
 from voxdex.encoders.model import Model
+from voxdex.encoders.speaker import SpeakerModel
 from voxdex.encoders.worker import idle_worker
 from voxdex.indexer.pipeline.clips import Clip
 from voxdex.indexer.pipeline.decoder import DecodeSummary, Segmentation
@@ -37,7 +38,7 @@ class EmbeddedRecording:
 
 
 def embed_recording(
-    model: Model, path: Location, start: float | None = None, end: float | None = None, *, vad: bool = True
+    model: Model | SpeakerModel, path: Location, start: float | None = None, end: float | None = None, *, vad: bool = True
 ) -> EmbeddedRecording:
     """Cut a recording into clips of speech, as an index does, and embed them. Damage is logged as a warning.
 

@@ -10,9 +10,11 @@ import numpy as np
 from voxdex.encoders.model import Model
 from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.indexer.location import open_phonetic_encoder
+from voxdex.indexer.speakers import NO_SPEAKERS, SpeakerSpace
 from voxdex.indexer.store.base import DiscoveryQuery, ScoredPoint, Store
 from voxdex.indexer.store.filters import MATCH_ALL, And, Filter, HasId, keys_of, value_at
 from voxdex.search.query import Facet, Hit, Query, QueryError, Ranking, SpokenMatch, clip_fields
+from voxdex.search.same_speaker import SameSpeaker
 from voxdex.search.scoring import QueryScorer, ScoreCohort, clip_vectors
 from voxdex.search.spoken import SpokenText
 from voxdex.search.transcripts import TranscriptText
@@ -33,12 +35,14 @@ def search_index(
     *,
     cohort: ScoreCohort | None = None,
     open_phonetic: Callable[[], PhoneticModel | None] | None = None,
+    speakers: SpeakerSpace | None = None,
 ) -> list[Hit]:
     """Answer a query, best first.
 
     Without a text to find, the engine finds the clips nearest to the query vector, and they are ranked by the formula of
     search.scoring. With spoken text, or words of transcripts, the clips that match it best are found, and ranked by the match;
-    if the query describes a voice too, the match and the score by the formula are fused.
+    if the query describes a voice too, the match and the score by the formula are fused. A query for one person's voice (see
+    SameSpeaker) has only clips of that person, ranked by all this, or else those nearest to the voice.
 
     Args:
         query: the query.
@@ -46,6 +50,7 @@ def search_index(
         model: the model of the index.
         cohort: sample of the index, for repeated searches; None draws one.
         open_phonetic: returns the phonetic model of the index, for repeated searches; None opens it.
+        speakers: speakers of the index, for a query for a person's voice; see indexer.speakers.open_speakers.
 
     Raises:
         QueryError: the query or the index is empty, a caption has no words or is too long, a sound cannot be read, the model
@@ -55,25 +60,38 @@ def search_index(
     """
     cohort = cohort or ScoreCohort.of(store)
     check_index(store, model, cohort)
+    same = SameSpeaker.of(query.voice, store, _needed(speakers)) if query.voice else None
     texts: list[SpokenText | TranscriptText] = [TranscriptText(query.text, store)] if query.text else []
     if query.phonemes:
         texts.append(SpokenText(query.phonemes, store, open_phonetic() if open_phonetic else open_phonetic_encoder(store)))
     spoken = _AnyText(texts) if texts else None
     scorer = None
-    if spoken is None or query.terms or query.liked or query.disliked:
+    is_described = bool(query.terms or query.liked or query.disliked)
+    if same and (spoken or is_described):
+        query = replace(query, where=same.filter(query.where))
+    if is_described or (spoken is None and same is None):
         scorer = QueryScorer(query, model=model, cohort=cohort, store=store)
 
     if spoken is not None:
         clips = spoken.candidates(query.where)
-        candidates = _spoken_candidates(clips, query, scorer, store)
+        candidates = _ranked_candidates(clips, query, scorer, store)
+    elif scorer is None:
+        assert same is not None
+        candidates = _ranked_candidates(same.candidates(query.where, store), query, scorer, store)
     else:
-        assert scorer is not None
         candidates = _voice_candidates(query, scorer, store)
     selected = _select_enough(candidates, query, store, by_voice=scorer is not None)[query.skip :]
     hits = _as_hits(selected, query.skip + 1, scorer)
-    if spoken is None:
-        return hits
-    return [replace(hit, spoken=spoken.locate(each.clip)) for hit, each in zip(hits, selected, strict=True)]
+    if spoken is not None:
+        hits = [replace(hit, spoken=spoken.locate(each.clip)) for hit, each in zip(hits, selected, strict=True)]
+    return [replace(hit, same_voice=same.cosines[hit.id]) for hit in hits] if same else hits
+
+
+def _needed(speakers: SpeakerSpace | None) -> SpeakerSpace:
+    """Return the speakers of an index; raises QueryError where it has none."""
+    if speakers is None:
+        raise QueryError(NO_SPEAKERS)
+    return speakers
 
 
 class _AnyText:
@@ -130,10 +148,10 @@ def _voice_candidates(query: Query, scorer: QueryScorer, store: Store) -> Iterat
             return
 
 
-def _spoken_candidates(
+def _ranked_candidates(
     clips: list[ScoredPoint], query: Query, scorer: QueryScorer | None, store: Store
 ) -> Iterator[list[ScoredPoint]]:
-    """Growing lists of the clips that match the spoken text best, in the order of the match or, with a voice, of the fusion."""
+    """Growing lists of the clips that match a text or a voice best, ranked by the match or, with a caption, by the fusion."""
     for count in _counts(query):
         yield clips[:count] if scorer is None else _fused(clips[:count], query, scorer, store)
         if len(clips) <= count:

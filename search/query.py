@@ -34,6 +34,7 @@ class QuerySpec:
         spoken_text: words to find in the speech, or their phonemes (IPA) between slashes: "/kɪdz/".
         language: language of the spoken text, by its espeak-ng name.
         text: words to find in the transcripts beside the recordings.
+        voice: recordings, clip ids or uploads of the person who speaks in the hits.
         where: filter expressions that every hit must match; see parse_filter.
         within: recordings that the hits must be in, by their paths as hits have them; () for all.
         facets: text fields whose values are counted.
@@ -58,6 +59,7 @@ class QuerySpec:
     spoken_text: str = ""
     language: str = "en-us"
     text: str = ""
+    voice: Sequence[str] = ()
     where: Sequence[str] = ()
     within: Sequence[str] = ()
     facets: Sequence[str] = ()
@@ -153,6 +155,7 @@ class Query:
         disliked: ids of clips to move away from.
         phonemes: phonemes (IPA) to find in the speech; "" for any.
         text: words to find in the transcripts; "" for any.
+        voice: clips and sounds of the person who speaks in the hits; () for anybody.
         ranking: selection among the candidates.
         limit: number of hits.
         skip: number of better hits left out, as they were shown before.
@@ -164,6 +167,7 @@ class Query:
     disliked: Sequence[str] = ()
     phonemes: str = ""
     text: str = ""
+    voice: Sequence[ClipId | Sound] = ()
     ranking: Ranking = Ranking()
     limit: int = 10
     skip: int = 0
@@ -218,9 +222,10 @@ class Hit(ClipRecord):
     rank: from 1. score: ranking score; without spoken text, the cosine less the term penalty. cosine: with the query vector,
     -1 to 1. percentile: share of the archive's clips that score lower, 0 to 100. matched: for each term of the captions,
     whether the clip matches it; None for a term that the model does not hear. duplicates: number of folded duplicates.
-    spoken: location of the spoken text, or of words of a transcript.
+    spoken: location of the spoken text, or of words of a transcript. same_voice: cosine of the speaker vectors of the clip and
+    of the voice asked for, -1 to 1.
 
-    In a search for these alone, the score is the match of `spoken`, and there is no cosine or percentile.
+    In a search for a text or a voice alone, the score is the match of `spoken`, and there is no cosine or percentile.
     """
 
     rank: int
@@ -230,6 +235,7 @@ class Hit(ClipRecord):
     matched: dict[str, bool | None]
     duplicates: int
     spoken: SpokenMatch | None = None
+    same_voice: float | None = None
 
 
 def clip_fields(point: Point | ScoredPoint) -> dict[str, Any]:

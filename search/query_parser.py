@@ -12,7 +12,18 @@ from voxdex.encoders.phonetic.g2p import EspeakError, to_phonemes
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import And, Condition, Filter
 from voxdex.search.caption_parser import has_words
-from voxdex.search.query import NEGATIVE_WEIGHT, Direction, Query, QueryError, QueryInput, QuerySpec, QueryTerm, Ranking, Sound
+from voxdex.search.query import (
+    NEGATIVE_WEIGHT,
+    ClipId,
+    Direction,
+    Query,
+    QueryError,
+    QueryInput,
+    QuerySpec,
+    QueryTerm,
+    Ranking,
+    Sound,
+)
 
 MAX_SECONDS = 1e9
 """Largest time in a recording: thirty years, in seconds."""
@@ -46,6 +57,7 @@ def parse_query(spec: QuerySpec, find_sound: Callable[[str], QueryInput], find_c
         disliked=list(map(find_clip, spec.disliked)),
         phonemes=parse_phonemes(spec.spoken_text, spec.language),
         text=parse_words(spec.text),
+        voice=[sound for sound in map(find_sound, spec.voice) if isinstance(sound, (ClipId, Sound))],
         ranking=Ranking(
             group_by=spec.group_by,
             per_group=spec.per_group,

@@ -40,20 +40,20 @@ def rank_recordings(query: Query, store: Store, model: Model, *, cohort: ScoreCo
     All of these clips are scored, so it takes seconds for 100,000.
 
     Args:
-        query: the query, without a text to find and without clips to move towards or away from.
+        query: the query, without a text or a voice to find and without clips to move towards or away from.
         store: the index.
         model: the model of the index.
         cohort: sample of the index, for repeated searches; None draws one.
 
     Raises:
-        QueryError: see search_index; or the query has a text to find, or clips to move towards or away from.
+        QueryError: see search_index; or the query has a text or a voice to find, or clips to move towards or away from.
         FilterError: a filter names an unknown field, or compares values without an order.
     """
     cohort = cohort or ScoreCohort.of(store)
     check_index(store, model, cohort)
-    if query.phonemes or query.text or query.liked or query.disliked:
+    if query.phonemes or query.text or query.voice or query.liked or query.disliked:
         raise QueryError(
-            "Whole recordings are ranked by captions and sounds only: leave out --says, --text, --more and --less."
+            "Whole recordings are ranked by captions and sounds only: leave out --says, --text, --voice, --more and --less."
         )
     scorer = QueryScorer(query, model=model, cohort=cohort, store=store)
     clips = store.query(scorer.target, max(1, store.count(where=query.where)), query.where, vectors=True)

@@ -13,6 +13,7 @@ from typing import Any
 from voxdex.encoders.attributes import load_attributes, load_compounds
 from voxdex.encoders.model_card import ModelCard
 from voxdex.encoders.zero_shot import heard_attributes
+from voxdex.indexer.speakers import SpeakerSpace
 from voxdex.indexer.store.base import Store
 from voxdex.indexer.store.filters import And, Condition, Filter, FilterError, Or
 from voxdex.indexer.taught import read_taught
@@ -64,7 +65,13 @@ def is_understood(caption: str, card: ModelCard) -> bool:
 
 
 def search_notes(
-    query: Query, hits: Sequence[Hit], *, card: ModelCard, store: Store, taught: Collection[str] | None = None
+    query: Query,
+    hits: Sequence[Hit],
+    *,
+    card: ModelCard,
+    store: Store,
+    taught: Collection[str] | None = None,
+    speakers: SpeakerSpace | None = None,
 ) -> list[str]:
     """Return sentences for the user on the answer to a query: what the model does not hear, and where nothing fits.
 
@@ -74,10 +81,13 @@ def search_notes(
         card: of the model of the index.
         store: the index.
         taught: names of its taught labels, for repeated searches; None reads them.
+        speakers: its speakers, of a query for a person's voice.
     """
     captions = [term.input for term in query.terms if isinstance(term.input, str) and term.weight]
     notes = caption_notes(captions, card, taught=read_taught(store) if captions and taught is None else taught or ())
-    return notes + ([*_fit_notes(hits), *_spoken_notes(query, hits)] if hits else _filter_notes(query.where, store))
+    if not hits:
+        return notes + _filter_notes(query.where, store)
+    return [*notes, *_fit_notes(hits), *_spoken_notes(query, hits), *(_voice_notes(hits, speakers) if speakers else ())]
 
 
 def caption_notes(captions: Iterable[str], card: ModelCard, *, taught: Collection[str] = ()) -> list[str]:
@@ -128,6 +138,13 @@ def _spoken_notes(query: Query, hits: Sequence[Hit]) -> list[str]:
     if any(each.match >= SAID or (each.deviations or 0) >= SAID_DEVIATIONS for each in matches):
         return []
     return ["Probably nobody says this: no clip matches it better than what is not said."]
+
+
+def _voice_notes(hits: Sequence[Hit], speakers: SpeakerSpace) -> list[str]:
+    """Return a sentence on the hits that are probably not of the person asked for."""
+    threshold = speakers.model.thresholds.clip
+    others = [hit.rank for hit in hits if hit.same_voice is not None and hit.same_voice < threshold]
+    return [f"From hit {others[0]} on, it is probably someone else who speaks."] if others else []
 
 
 def _filter_notes(where: Filter, store: Store) -> list[str]:

@@ -60,7 +60,8 @@ class Client:
 
     def search(self, query: QuerySpec) -> list[Hit]:
         """Answer a query, best first. Recordings in `like` and `unlike` are uploaded; clip ids are sent as they are."""
-        body = query.document() | {name: list(map(self._uploaded, getattr(query, name))) for name in ("like", "unlike")}
+        sounds = {name: list(map(self._uploaded, getattr(query, name))) for name in ("like", "unlike", "voice")}
+        body = query.document() | sounds
         hits = self._ask("POST", "/api/search", json=body)["hits"]
         return [Hit(**hit | {"spoken": SpokenMatch(**hit["spoken"]) if hit["spoken"] else None}) for hit in hits]
 

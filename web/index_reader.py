@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -14,6 +14,7 @@ from voxdex.encoders.phonetic.model import PhoneticModel
 from voxdex.indexer.location import IndexLocation, LocalIndex, open_phonetic_encoder
 from voxdex.indexer.progress import read_progress
 from voxdex.indexer.report import Progress
+from voxdex.indexer.speakers import SpeakerSpace, open_speakers
 from voxdex.indexer.statistics import IndexStatistics, index_statistics
 from voxdex.indexer.store.base import Store, StoreError
 from voxdex.indexer.store.filters import MATCH_ALL, Filter
@@ -30,7 +31,8 @@ REFRESH_SECONDS = 2.0
 
 @dataclass
 class IndexSnapshot:
-    """An open state of an index, with what searches of it need. users: number of requests that use it."""
+    """An open state of an index, with what searches of it need. users: number of requests that use it.
+    opened: what is closed with it."""
 
     store: Store
     model: SharedModel
@@ -40,12 +42,26 @@ class IndexSnapshot:
     since: datetime = field(default_factory=datetime.now)
     users: int = 0
     is_replaced: bool = False
+    location: IndexLocation | None = None
+    opened: ExitStack = field(default_factory=ExitStack, repr=False)
     _values: dict[tuple[tuple[str, ...], Filter], Mapping[str, Mapping[str, int]]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def phonetic_model(self) -> PhoneticModel | None:
         """The phonetic model of the index; None if it has no phonetic vectors."""
         return open_phonetic_encoder(self.store)
+
+    @cached_property
+    def speakers(self) -> SpeakerSpace | None:
+        """The speakers of the index; None where it has none."""
+        if self.location is None or not self.location.speakers.exists():
+            return None
+        return self.opened.enter_context(open_speakers(self.location))
+
+    def close(self) -> None:
+        """Close the index and its speakers."""
+        self.opened.close()
+        self.store.close()
 
     @cached_property
     def statistics(self) -> IndexStatistics:
@@ -121,7 +137,7 @@ class IndexReader:
             model = former.model
         else:
             model = SharedModel(locate(store.model), self._device, self._on_batch)
-        fresh = IndexSnapshot(store, model, ScoreCohort.of(store), store.count(), revision)
+        fresh = IndexSnapshot(store, model, ScoreCohort.of(store), store.count(), revision, location=self.location)
         with self._lock:
             self._opened = fresh
             if former:
@@ -155,4 +171,4 @@ class IndexReader:
     @staticmethod
     def _close_if_unused(opened: IndexSnapshot) -> None:
         if opened.is_replaced and not opened.users:
-            opened.store.close()
+            opened.close()

@@ -68,7 +68,7 @@ def routes(state: AppState) -> APIRouter:
     def search(request: Request, form: Annotated[SearchRequest, Query()]) -> HTMLResponse:
         form = drop_empty(form)
         spec = form.spec()
-        empty = not any((spec.captions, spec.like, spec.move, spec.liked, spec.spoken_text, spec.text))
+        empty = not any((spec.captions, spec.like, spec.move, spec.liked, spec.spoken_text, spec.text, spec.voice))
         page: dict[str, Any] = {"spec": spec, "region": form.region, "fields": form.model_dump(by_alias=True), "error": ""}
         page |= {"examples": EXAMPLES, "empty": empty, "hits": [], "facets": {}, "more": False, "notes": []}
         first = (spec.page - 1) * PAGE_HITS

@@ -20,6 +20,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "spoken_text": {"max_length": 2000, "description": "Spoken text to find, or phonemes (IPA) between slashes."},
     "language": {"max_length": 40, "description": "Language of `says`, as an espeak-ng code."},
     "text": {"max_length": 2000, "description": "Words to find in the transcripts beside the recordings."},
+    "voice": {"description": "Clips or uploaded sounds of the person who speaks in the hits."},
     "where": {"description": "Filters, as in `duration>2`; a hit matches all of them."},
     "facets": {"description": "Text fields whose values are counted."},
     "group_by": {"description": "Field of which each value has at most `per_group` hits."},

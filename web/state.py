@@ -67,11 +67,15 @@ class AppState:
         Raises:
             QueryError, TextError, FilterError, StoreError: see search_index.
         """
-        return search_index(query, index.store, index.model, cohort=index.cohort, open_phonetic=lambda: index.phonetic_model)
+        return search_index(
+            query, index.store, index.model,
+            cohort=index.cohort, open_phonetic=lambda: index.phonetic_model, speakers=index.speakers if query.voice else None,
+        )  # fmt: skip
 
     def notes(self, index: IndexSnapshot, query: Query, hits: Sequence[Hit]) -> list[str]:
         """Return sentences for the user on the answer to a query; see search_notes."""
-        return search_notes(query, hits, card=index.model.card, store=index.store)
+        speakers = index.speakers if query.voice else None
+        return search_notes(query, hits, card=index.model.card, store=index.store, speakers=speakers)
 
     def parse(self, spec: QuerySpec, region: str | None = None) -> Query:
         """Parse a query. region: a polygon of the map that all hits are in; None for the whole archive.

@@ -210,7 +210,7 @@ class _MaskedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         segments = nn.functional.avg_pool1d(x, SEGMENT, SEGMENT, ceil_mode=True)
-        local = segments.repeat_interleave(SEGMENT, dim=2)[:, :, : x.shape[2]]
+        local = segments[..., None].expand(-1, -1, -1, SEGMENT).flatten(2)[:, :, : x.shape[2]]
         context = x.mean(dim=2, keepdim=True) + local
         mask = torch.sigmoid(self.linear2(torch.relu(self.linear1(context))))
         return self.linear_local(x) * mask

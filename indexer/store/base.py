@@ -253,6 +253,9 @@ class Store(Protocol):
     def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
         """Overwrite values of the object at a payload key of points, such as those of "attributes"; other values are kept."""
 
+    def delete_values(self, key: str) -> None:
+        """Delete the values at a payload key, as "attributes.speaker", from all points."""
+
     def delete(self, where: Mapping[str, str]) -> None:
         """Delete the points whose payload equals `where` at its keys."""
 

@@ -302,6 +302,9 @@ class EdgeStore:
     def update_payload(self, ids: Sequence[str], key: str, changes: Payload) -> None:
         self._engine.update(edge.UpdateOperation.set_payload(list(ids), changes, key))
 
+    def delete_values(self, key: str) -> None:
+        self._engine.update(edge.UpdateOperation.delete_payload_by_filter(edge.Filter(), [key]))
+
     def delete(self, where: Mapping[str, str]) -> None:
         self._engine.update(edge.UpdateOperation.delete_points_by_filter(equals(where)))
 

@@ -139,6 +139,12 @@ def take_alias(server: QdrantConnection, name: str, collection: str) -> str | No
     return former
 
 
+def drop_alias(server: QdrantConnection, name: str) -> None:
+    """Delete an alias; its collection stays."""
+    change = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name))
+    server.ask(lambda client: client.update_collection_aliases([change]))
+
+
 def set_description(server: QdrantConnection, collection: str, changes: Mapping[str, Any], key: str | None = None) -> None:
     """Change the description of a collection, or the object at a key of it; concurrent changes of other keys are kept."""
     server.ask(lambda client: client.set_payload(collection, dict(changes), points=[DESCRIPTION_ID], key=key, wait=True))

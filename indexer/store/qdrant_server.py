@@ -45,6 +45,7 @@ from voxdex.indexer.store.qdrant_collections import (
     check_name,
     collection_name,
     describe,
+    drop_alias,
     list_aliases,
     list_collections,
     make_collection,
@@ -189,6 +190,12 @@ class ServerStore:
             )
         return cls(server, name, collection, description)
 
+    def delete_index(self) -> None:
+        """Delete the index, and close it."""
+        drop_alias(self._server, self.name)
+        self._delete_collection(self._collection)
+        self.close()
+
     @staticmethod
     def exists(server: QdrantConnection, name: str) -> bool:
         """Return whether there is an index of that name."""
@@ -237,6 +244,11 @@ class ServerStore:
 
     def _update_payload(self, ids: list[models.ExtendedPointId], key: str, changes: Payload) -> None:
         self._server.ask(lambda client: client.set_payload(self._collection, changes, ids, key, wait=True))
+
+    def delete_values(self, key: str) -> None:
+        self._begin_writing()
+        every = models.FilterSelector(filter=models.Filter())
+        self._server.ask(lambda client: client.delete_payload(self._collection, [key], every, wait=True))
 
     def delete(self, where: Mapping[str, str]) -> None:
         self._begin_writing()
