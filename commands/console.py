@@ -108,7 +108,10 @@ class Waiting:
 
 @contextmanager
 def graceful_interrupts() -> Iterator[Callable[[], bool]]:
-    """Defer SIGINT and SIGTERM: the yielded function returns whether one has come. A second signal interrupts at once."""
+    """Defer SIGINT and SIGTERM: the yielded function returns whether one has come. A second signal interrupts at once.
+
+    One that nobody has asked for interrupts at the end of the block.
+    """
     requests: list[bool] = []
 
     def request(*_: object) -> None:
@@ -123,6 +126,8 @@ def graceful_interrupts() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+    if requests:
+        raise KeyboardInterrupt
 
 
 def print_json(document: Any) -> None:

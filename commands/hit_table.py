@@ -11,15 +11,19 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_rows, print_table, short_path
+from voxdex.commands.console import can_print, clip_place, new_table, print_note, print_rows, print_table, reason_of, short_path
 from voxdex.commands.output import make_folder, save_rows, write_text
 from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.remote import on_disk
 from voxdex.search.clip_audio import extract_clip
 from voxdex.search.editor_formats import MARKERS, TIMELINES, as_timeline, marks_by_recording
 from voxdex.search.formats import as_playlist, clip_name, short_name, span, summarise
 from voxdex.search.query import Facet, Hit
 from voxdex.search.recordings import RecordingHit
+from voxdex.search.wave_cues import copy_with_cues
 
+CUES = "bwf"
+"""Form of labels that are cue points in copies of wave files."""
 MAX_VALUES = 20
 """Values of a facet that are printed."""
 PLAYERS = (
@@ -100,19 +104,24 @@ def save_hits(hits: Sequence[Hit], file: Path, *, frame_rate: float | None = Non
     return print_note(f"{len(hits)} hits in {file}.")
 
 
-def save_labels(hits: Sequence[Hit], folder: Path, form: str) -> None:
-    """Write the hits of each recording into a file of their own. form: of MARKERS.
-
-    Raises:
-        EditorFormatError: the packages of the form are missing.
-    """
-    suffix, write = MARKERS[form]
-    texts = {recording: write(marks) for recording, marks in marks_by_recording(hits).items()}
+def save_labels(hits: Sequence[Hit], folder: Path, form: str) -> list[dict[str, str]]:
+    """Write the hits of each recording into a file of their own; return the failures. form: of MARKERS, or CUES."""
+    suffix, write = MARKERS.get(form, (".wav", None))
+    marks, failed = marks_by_recording(hits), []
     make_folder(folder)
     taken: set[str] = set()
-    for recording, text in texts.items():
-        write_text(folder / f"{_unused(short_name(recording), taken)}{suffix}", text)
-    print_note(f"Labels of {len(texts)} recordings in {folder}.")
+    for recording, of_recording in marks.items():
+        file = folder / f"{_unused(short_name(recording), taken)}{suffix}"
+        if write:
+            write_text(file, write(of_recording))
+            continue
+        try:
+            with on_disk(recording) as local:
+                copy_with_cues(local, of_recording, file)
+        except (AudioError, OSError) as error:
+            failed.append({"path": recording, "reason": str(error) if isinstance(error, AudioError) else reason_of(error)})
+    print_note(f"Labels of {len(marks) - len(failed)} recordings in {folder}.")
+    return failed
 
 
 def copy_hits(hits: Sequence[Hit], folder: Path) -> list[dict[str, str]]:

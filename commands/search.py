@@ -11,7 +11,16 @@ from typing import Any
 import click
 
 from voxdex.commands.console import print_json, print_note
-from voxdex.commands.hit_table import copy_hits, play_hits, print_facet, print_hits, print_recordings, save_hits, save_labels
+from voxdex.commands.hit_table import (
+    CUES,
+    copy_hits,
+    play_hits,
+    print_facet,
+    print_hits,
+    print_recordings,
+    save_hits,
+    save_labels,
+)
 from voxdex.commands.options import (
     RECORDING,
     Fraction,
@@ -112,7 +121,11 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--labels-to", type=FOLDER, help="Write the hits of each recording as labels or markers into this folder.")
 @click.option(
-    "--labels-as", default="audacity", show_default=True, type=click.Choice(sorted(MARKERS)), help="The form of --labels-to."
+    "--labels-as",
+    default="audacity",
+    show_default=True,
+    type=click.Choice(sorted([*MARKERS, CUES])),
+    help="The form of --labels-to; bwf copies wave files with cue points.",
 )
 @click.option(
     "--handles", default=0.0, metavar="SECONDS", type=click.FloatRange(0, 60),
@@ -162,7 +175,7 @@ def search(
     check_used("labels_as", "--labels-to", used=labels_to is not None)
     check_used("handles", "--save, --labels-to, --copy-to or --play", used=bool(save or labels_to or copy_to or play))
     check_used("frame_rate", "--save and a timeline", used=save is not None and save.suffix.lower() in TIMELINES)
-    check_packages(save.suffix.lower() if save else "", labels_as if labels_to else "")
+    check_packages(save.suffix.lower() if save else "")
     query = parse_query(spec, find_sound, find_hit)
     with location.read() as store, open_speakers(location) if query.voice else nullcontext() as speakers:
         model = open_model(store.model)
@@ -189,9 +202,8 @@ def search(
     longer = with_handles(hits, handles)
     if save:
         save_hits(longer, save, frame_rate=frame_rate)
-    if labels_to:
-        save_labels(longer, labels_to, labels_as)
-    failed = copy_hits(longer, copy_to) if copy_to else []
+    failed = save_labels(longer, labels_to, labels_as) if labels_to else []
+    failed += copy_hits(longer, copy_to) if copy_to else []
     failed += play_hits(longer) if play else []
     return exit_with_failures(something_done=True, failed=failed)
 

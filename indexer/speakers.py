@@ -174,7 +174,7 @@ def find_speaker(store: Store, name_or_number: str) -> Speaker:
     for speaker in list_speakers(store):
         if wanted in (str(speaker.number), speaker.name.lower()):
             return speaker
-    raise SpeakerError(f"The index has no speaker {short(name_or_number)}: `voxdex speakers` lists them.")
+    raise SpeakerError(f"The index has no speaker {short(name_or_number)}: `voxdex speakers list` names them.")
 
 
 def name_speaker(index: Store, store: Store, who: str, name: str) -> Speaker:

@@ -28,6 +28,8 @@ LEAST_SECONDS = 0.3
 """Part of a line, or half of it where that is shorter, that must lie in a clip."""
 WORD_TIERS, OTHER_TIERS = re.compile(r"word|\bort", re.I), re.compile("phon|seg|syll|mau|kan|tone|pitch", re.I)
 """Names of the tiers of a TextGrid that hold words, and of those that hold no text."""
+OWN_LABEL = re.compile(r"#\d+ ")
+"""Beginning of the subtitles that `search --labels-to` writes, which are no transcript."""
 SILENCE = frozenset({"", "sil", "sp", "spn", "<p:>", "<p>", "<eps>", "<sil>", "#", "_"})
 """Labels of pauses."""
 log = logging.getLogger("voxdex")
@@ -132,9 +134,9 @@ def _subtitles(text: str, _: Path) -> Iterator[Line]:
         if not text.strip():
             return
         raise TranscriptError(f"it holds no subtitles: {error}") from error
-    for event in subtitles:
-        if not event.is_comment:
-            yield Line(event.start / 1000, event.end / 1000, event.plaintext)
+    events = [event for event in subtitles if not event.is_comment]
+    if not all(OWN_LABEL.match(event.plaintext) for event in events):
+        yield from (Line(event.start / 1000, event.end / 1000, event.plaintext) for event in events)
 
 
 def _ctm(text: str, file: Path) -> Iterator[Line]:

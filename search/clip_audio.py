@@ -104,10 +104,8 @@ def _write(
 
 def _placed(timeline: Timeline[av.AudioFrame], frames: Iterable[Timed[av.AudioFrame]]) -> Iterator[Placed[av.AudioFrame]]:
     for frame in frames:
-        if placed := timeline.push(frame):
-            yield placed
-    if placed := timeline.finish():
-        yield placed
+        yield from timeline.push(frame)
+    yield from timeline.finish()
 
 
 def _frames(source: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Timed[av.AudioFrame]]:

@@ -39,16 +39,14 @@ class Mark:
     timecode: float | None = None
 
 
-def check_packages(suffix: str = "", form: str = "") -> None:
-    """Look for the packages that a timeline of a suffix, or markers of a form, need, before they are written.
+def check_packages(suffix: str) -> None:
+    """Look for the packages that a timeline of a suffix needs, before it is written.
 
     Raises:
         EditorFormatError: one is missing.
     """
-    needed = ["opentimelineio"] if suffix in ADAPTERS else ["pysubs2"] if form in ("srt", "vtt") else []
-    for package in needed:
-        if find_spec(package) is None:
-            raise EditorFormatError(f"{missing_package(f'Writing {suffix or form}', package, 'editors')}.")
+    if suffix in ADAPTERS and find_spec("opentimelineio") is None:
+        raise EditorFormatError(f"{missing_package(f'Writing {suffix}', 'opentimelineio', 'editors')}.")
 
 
 def with_handles(clips: Sequence[AnyClip], seconds: float) -> list[AnyClip]:
@@ -216,12 +214,7 @@ def as_resolve(marks: Sequence[Mark]) -> str:
 
 
 def as_subtitles(marks: Sequence[Mark], form: str) -> str:
-    """Write subtitles. form: "srt" or "vtt".
-
-    Raises:
-        EditorFormatError: the packages of the extra `editors` are missing.
-    """
-    check_packages(form=form)
+    """Write subtitles. form: "srt" or "vtt"."""
     import pysubs2
 
     events = [pysubs2.SSAEvent(pysubs2.make_time(s=mark.start), pysubs2.make_time(s=mark.end), mark.name) for mark in marks]

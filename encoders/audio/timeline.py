@@ -57,30 +57,30 @@ class Timeline(Generic[Item]):
         """Return the time in the stream of a second of the recording."""
         return seconds + self._zero
 
-    def push(self, frame: Timed[Item]) -> Placed[Item] | None:
-        """Take the next frame or packet, and return the one before it with its start, in seconds."""
-        former, self._waiting = self._waiting, frame
-        return former and self._place(former, frame)
-
-    def finish(self) -> Placed[Item] | None:
-        """Return the last frame or packet with its start."""
+    def push(self, frame: Timed[Item]) -> list[Placed[Item]]:
+        """Take the next frame or packet; return those whose starts are certain now, usually this one."""
         former, self._waiting = self._waiting, None
-        return former and self._place(former, None)
+        if former is not None:
+            return [self._place(former, frame), *self.push(frame)]
+        if self.end is None or frame.time is None or abs(frame.time - self._zero - self.end) <= TOLERANCE_SECONDS:
+            return [self._place(frame, None)]
+        self._waiting = frame  # the one after it tells whether its time is wrong
+        return []
+
+    def finish(self) -> list[Placed[Item]]:
+        """Return the last frame or packet, if its start was not certain."""
+        former, self._waiting = self._waiting, None
+        return [] if former is None else [self._place(former, None)]
 
     def _place(self, frame: Timed[Item], following: Timed[Item] | None) -> Placed[Item]:
-        start = self._start(frame, following)
+        start, end = self.end or 0.0, self.end
+        if frame.time is not None:
+            at = frame.time - self._zero
+            follows = end is not None and abs(at - end) <= TOLERANCE_SECONDS
+            if not follows and (end is None or _agree(frame.time + frame.seconds, following)):
+                start = self._moved(end, at)
         self.end = start + frame.seconds
         return Placed(start, frame.item)
-
-    def _start(self, frame: Timed[Item], following: Timed[Item] | None) -> float:
-        if frame.time is None:
-            return self.end or 0.0
-        at = frame.time - self._zero
-        if self.end is not None and (
-            abs(at - self.end) <= TOLERANCE_SECONDS or not _agree(frame.time + frame.seconds, following)
-        ):
-            return self.end
-        return self._moved(self.end, at)
 
     def _moved(self, expected: float | None, at: float) -> float:
         """Return where a frame at `at` begins: there, after a hole; or as expected, and the clock was set anew."""

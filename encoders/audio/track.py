@@ -60,22 +60,27 @@ class TrackDecoder:
     def push(self, packet: "av.Packet[Any]") -> list[np.ndarray | Hole]:
         """Decode a packet. Packets that the decoder rejects are counted, and leave a hole."""
         try:
-            frames: list[Any] = list(packet.decode())
+            frames: list[Any] = packet.decode()
         except av.error.FFmpegError:
             self.rejected += bytes(packet)[:3] not in TAGS
             return []
         self.frames += len(frames)
-        placed = map(self._timeline.push, timed_frames(frames, packet, self._tick))
-        return [part for each in placed if each for part in self._take(each)]
+        found: list[np.ndarray | Hole] = []
+        for frame in timed_frames(frames, packet, self._tick):
+            for placed in self._timeline.push(frame):
+                self._take(placed, found)
+        return found
 
     def finish(self) -> list[np.ndarray | Hole]:
         """Return what is left after the last packet."""
-        placed = self._timeline.finish()
-        return [*(self._take(placed) if placed else []), *self._flush()]
-
-    def _take(self, placed: Placed[av.AudioFrame]) -> list[np.ndarray | Hole]:
-        start, frame = placed
         found: list[np.ndarray | Hole] = []
+        for placed in self._timeline.finish():
+            self._take(placed, found)
+        return [*found, *self._flush()]
+
+    def _take(self, placed: Placed[av.AudioFrame], found: list[np.ndarray | Hole]) -> None:
+        """Resample a frame, and add the blocks and the hole that are complete."""
+        start, frame = placed
         if self.begin is None:
             self.begin = start
         if start - self._end > TOLERANCE_SECONDS:
@@ -84,11 +89,11 @@ class TrackDecoder:
                 self._position += missing
                 found.append(Hole(missing))
         self._end = start + frame.samples / frame.sample_rate
-        if self._resampler is None or self._resampler.form != _form(frame):
+        if self._resampler is None or not self._resampler.takes(frame):
             found += self._flush()
             self._resampler = _Resampler(frame)
-        found += map(self._checked, self._resampler.push(frame))
-        return found
+        if blocks := self._resampler.push(frame):
+            found += map(self._checked, blocks)
 
     def _flush(self) -> list[np.ndarray]:
         resampler, self._resampler = self._resampler, None
@@ -109,18 +114,27 @@ class _Resampler:
     """
 
     def __init__(self, frame: av.AudioFrame) -> None:
-        self.form = form, _, rate = _form(frame)
-        channels, is_too_many = frame.layout.nb_channels, has_too_many_planes(frame)
-        if channels > MOST_CHANNELS:
-            raise AudioError(f"it has {channels} channels, of which at most {MOST_CHANNELS} can be read")
-        self._rate, self._waiting = rate, av.AudioFifo()
-        is_right = rate == SAMPLE_RATE and form in format_dtypes and not is_too_many
+        self._format, self._rate, self._channels = frame.format.name, frame.sample_rate, frame.layout.nb_channels
+        if self._channels > MOST_CHANNELS:
+            raise AudioError(f"it has {self._channels} channels, of which at most {MOST_CHANNELS} can be read")
+        self._waiting, self._samples = av.AudioFifo(), 0
+        is_right = self._rate == SAMPLE_RATE and self._format in format_dtypes and not has_too_many_planes(frame)
         self._resampler = None if is_right else av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+
+    def takes(self, frame: av.AudioFrame) -> bool:
+        """Return whether a frame has the format of those before it."""
+        return (
+            frame.sample_rate == self._rate and frame.layout.nb_channels == self._channels and frame.format.name == self._format
+        )
 
     def push(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
         frame.pts = None
         self._waiting.write(frame)
-        return self._resampled(self._waiting.read()) if self._waiting.samples >= self._rate else []
+        self._samples += frame.samples
+        if self._samples < self._rate:
+            return []
+        self._samples = 0
+        return self._resampled(self._waiting.read())
 
     def finish(self) -> list[av.AudioFrame]:
         rest = self._resampled(self._waiting.read())
@@ -153,11 +167,6 @@ def timed_frames(frames: Iterable[av.AudioFrame], packet: "av.Packet[Any]", seco
 def has_too_many_planes(frame: av.AudioFrame) -> bool:
     """Return whether PyAV would crash converting a frame to an array."""
     return frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES
-
-
-def _form(frame: av.AudioFrame) -> tuple[str, str, int]:
-    """Return the properties of a frame that a resampler depends on; the name of a layout tells its channels."""
-    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _channels(frame: av.AudioFrame) -> np.ndarray:

@@ -4,11 +4,14 @@ import csv
 import struct
 import xml.etree.ElementTree as ElementTree
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import opentimelineio as otio
 import pytest
+import soundfile
 import srt
+import wavinfo
 import webvtt
 
 from tests.fakes.media import Track, write_media
@@ -127,9 +130,25 @@ def test_labels_of_recordings(voxdex, films, tmp_path):
 FORMS = ("audacity", "srt", "vtt", "reaper", "premiere", "resolve", "xmp", "pro-tools")
 
 
-def test_handles_make_copies_longer(voxdex, films, tmp_path):
-    import soundfile
+def test_cue_points_in_copies_of_wave_files(voxdex, films, tmp_path):
+    done = voxdex("search", "a man", "-n", 20, "--fold", 1, "--json", "--labels-to", tmp_path / "cues", "--labels-as", "bwf")
+    waves = {Path(hit["recording"]).name for hit in done.json["hits"] if hit["recording"].endswith(".wav")}
+    assert {file.name for file in (tmp_path / "cues").iterdir()} == waves
+    assert done.status == 1 and "is no wave file, and cue points are written into copies of these only" in done.err
+    for name in waves:
+        hits = [hit for hit in done.json["hits"] if Path(hit["recording"]).name == name]
+        read = wavinfo.WavInfoReader(str(tmp_path / "cues" / name))
+        for cue, hit in zip(read.cues.cues, hits, strict=True):
+            assert cue.position == round(hit["start"] * read.fmt.sample_rate)
+            assert "male" in read.cues.label_and_note(cue.name)[0]
+            assert read.cues.range(cue.name) == round((hit["end"] - hit["start"]) * read.fmt.sample_rate)
+        original, copy = (soundfile.read(str(folder / name))[0] for folder in (films, tmp_path / "cues"))
+        assert np.array_equal(original, copy)
+        again = voxdex("index", tmp_path / "cues" / name, "--index", "again", "--json").json
+        assert again["indexed"] == 1 and not again["damaged"]
 
+
+def test_handles_make_copies_longer(voxdex, films, tmp_path):
     def seconds(folder, *more):
         hits_of(voxdex, "--where", "path~plain", "--copy-to", folder, *more)
         return soundfile.info(str(next(folder.iterdir()))).duration
@@ -138,10 +157,9 @@ def test_handles_make_copies_longer(voxdex, films, tmp_path):
     assert seconds(tmp_path / "whole", "--handles", "60") == pytest.approx(6, abs=0.01)
 
 
-@pytest.mark.parametrize("arguments", [("--save", "x.edl"), ("--labels-to", "x", "--labels-as", "srt")])
-def test_missing_packages_are_told_before_the_search(here, monkeypatch, arguments):
+def test_missing_packages_are_told_before_the_search(here, monkeypatch):
     monkeypatch.setattr("voxdex.search.editor_formats.find_spec", lambda _: None)
-    refused = here("search", "a man", *arguments)
+    refused = here("search", "a man", "--save", "x.edl")
     assert refused.status == 2 and not refused.out and "[editors]" in refused.err
 
 

@@ -66,11 +66,12 @@ def test_direction(store, mini, demo_archive):
 
 
 def test_weights(store, mini):
-    def women(weight):
+    def mean_rank_of_women(weight):
         wishes = [QueryTerm("a woman", weight), QueryTerm("a man", 1)]
-        return sum(speaker in WOMEN for speaker in speakers(search_index(Query(wishes, limit=10), store, mini)))
+        hits = search_index(Query(wishes, limit=100, ranking=Ranking(fold=1.0)), store, mini)
+        return np.mean([hit.rank for hit in hits if hit.metadata["speaker"] in WOMEN])
 
-    assert women(10) > women(0.1)
+    assert mean_rank_of_women(10) < mean_rank_of_women(0.1)
 
 
 def test_liked_and_disliked_hits(store, mini):
