@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import PATIENCE, ROOT
 from tests.fakes.sounds import voice, write_sound
+from voxdex.commands.console import graceful_interrupts
 
 
 @pytest.fixture
@@ -77,3 +78,8 @@ def test_recordings_are_indexed_as_they_come_in(voxdex, watching, tmp_path):
 def test_watch_needs_paths(here):
     refused = here("watch", "--index", "none")
     assert refused.status == 2 and "remembers no paths yet" in refused.err
+
+
+def test_an_interrupt_at_the_end_of_a_run_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), graceful_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)

@@ -236,9 +236,10 @@ DESCRIPTION = "A speaker model: who speaks, whatever is said and however, 7 mill
 TOWERS = """
 ## Where the network comes from
 
-CAM++ (Wang et al. 2023, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking") with the weights
-`speech_campplus_sv_zh_en_16k-common_advanced` of the [3D-Speaker](https://github.com/modelscope/3D-Speaker) project (Apache 2.0), which were
-trained on Chinese and English speech; on which exactly is not published. The last layer was trained further, on the data above.
+CAM++ (Wang et al. 2023, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking") with the
+weights `speech_campplus_sv_zh_en_16k-common_advanced` of the [3D-Speaker](https://github.com/modelscope/3D-Speaker) project
+(Apache 2.0), which were trained on Chinese and English speech; on which exactly is not published. The last layer was trained
+further, on the data above.
 """
 
 
@@ -267,7 +268,7 @@ def model_info(run: SpeakerRun, licences: dict[str, str], thresholds: SpeakerThr
 @click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option(
-    "--thresholds", nargs=3, type=float, default=(0.4, 0.45, 0.5), show_default=True,
+    "--thresholds", nargs=3, type=float, default=(0.4, 0.45, 0.55), show_default=True,
     help="Cosines from which on one person speaks: of clips, of groups in one recording, and in several.",
 )  # fmt: skip
 def main(weights: Path, manifest: Path, out: Path, thresholds: tuple[float, float, float]) -> None:
