@@ -56,7 +56,7 @@ def name_(speaker: str, name: str, location: IndexLocation) -> None:
     """Give a speaker a name, also for the recordings of later runs.
 
     \b
-    voxdex speakers name 12 "Anna"
+    voxdex speakers name 1 "Anna"
     """
     with location.open() as index, speaker_space(location, writes=True) as store:
         named = name_speaker(index, store, speaker, name)
@@ -70,7 +70,7 @@ def merge(speaker: tuple[str, ...], location: IndexLocation) -> None:
     """Make one speaker of several who are the same person; the first number and name stay.
 
     \b
-    voxdex speakers merge Anna 17
+    voxdex speakers merge Anna 2
     """
     with location.open() as index, speaker_space(location, writes=True) as store:
         merged = merge_speakers(index, store, speaker)
@@ -84,7 +84,7 @@ def split(speaker: str, location: IndexLocation) -> None:
     """Make two speakers of one who are two people; who speaks longer keeps the number and the name.
 
     \b
-    voxdex speakers split 12
+    voxdex speakers split 1
     """
     with location.open() as index, speaker_space(location, writes=True) as store:
         parts = split_speaker(index, store, speaker)

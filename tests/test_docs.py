@@ -69,7 +69,7 @@ def test_length_of_the_readme():
 
 @pytest.fixture(scope="session")
 def prepared(once, demo_archive) -> Path:
-    """The files that examples name, and in `home` an index of them with spoken text."""
+    """The files that examples name, and in `home` an index of them with spoken text and speakers."""
 
     def make(folder: Path) -> None:
         (folder / "audio").mkdir()
@@ -93,7 +93,8 @@ def prepared(once, demo_archive) -> Path:
         write_table(
             folder / "outputs.csv", [{"path": f"take{n}.wav", "text": "counted the boats"} for n in (1, 2)], "path", "text"
         )
-        command = [sys.executable, ROOT / "cli.py", "index", "audio", "--phonetic"]
+        (folder / "audio" / "tape.srt").write_text("1\n00:00:00,100 --> 00:00:03,000\nKids are talking by the door.\n")
+        command = [sys.executable, ROOT / "cli.py", "index", "audio", "--phonetic", "--speakers"]
         environment = os.environ | {"VOXDEX_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr

@@ -64,6 +64,8 @@ def test_examples_of_help(voxdex, desk, home, demo_archive, command, lines):  # 
         (desk / "tts_outputs" / "iter_1" / "audios").mkdir(parents=True)
         (desk / "tts_outputs" / "iter_1" / "input_descriptions.txt").write_text("a calm man\n")
         shutil.copy(desk / "take1.wav", desk / "tts_outputs" / "iter_1" / "audios" / "0.wav")
+    if "Anna" in text and command != "speakers name":
+        assert voxdex("speakers", "name", "1", "Anna", cwd=desk).status == 0
     for line in lines:
         if "@" in line:
             voices = "path~edgar,henry,anna,bella"  # men first, then women

