@@ -36,7 +36,7 @@ from voxdex.encoders.training.scripts.speaker import is_trained_on
 from voxdex.indexer.index import index
 from voxdex.indexer.location import LocalIndex
 from voxdex.indexer.scan import find_recordings
-from voxdex.indexer.speakers import SpeakerSpace, list_speakers, update_speakers
+from voxdex.indexer.speakers import SPEAKER, SpeakerSpace, list_speakers, update_speakers
 from voxdex.indexer.store.base import CLIP, KIND
 from voxdex.search.engine import search_index
 from voxdex.search.query import ClipId, Query, QueryError, Ranking
@@ -137,9 +137,9 @@ def measure(dataset: str, truth: dict[str, list[Turn]], folder: Path, model: Mod
         update_speakers(store, location.speakers, speaker)
         clips = [(point.id, point.payload) for point in store.points({KIND: CLIP})]
         heard: dict[str, list[Turn]] = defaultdict(list)
-        for _, clip in clips:
-            turn = clip["start"], clip["end"], clip["attributes"]["speaker"]
-            heard[Path(clip["recording"]).name].append(turn)
+        with location.speakers.read() as speakers:
+            for turn in speakers.payloads(CLIP, ("recording", "turn", SPEAKER)):
+                heard[Path(turn["recording"]).name].append((*turn["turn"], turn[SPEAKER]))
         confusions = {name: confusion(turns, heard[name]) for name, turns in truth.items()}
         alone = {name: confusion(turns, [(*turn[:2], "one") for turn in heard[name]]) for name, turns in truth.items()}
         whole: dict[tuple[str, str], int] = defaultdict(int)

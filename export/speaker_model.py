@@ -102,7 +102,7 @@ def _metric(error: Mapping[str, Any]) -> dict[str, Any]:
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The model folder.")
 @click.option(
-    "--thresholds", nargs=3, type=float, default=(0.4, 0.45, 0.55), show_default=True,
+    "--thresholds", nargs=3, type=float, default=(0.4, 0.35, 0.55), show_default=True,
     help="Cosines from which on one person speaks: of clips, of groups in one recording, and in several.",
 )  # fmt: skip
 def main(run: Path, out: Path, thresholds: tuple[float, float, float]) -> None:

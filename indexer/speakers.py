@@ -1,39 +1,44 @@
 """Who speaks: a space of speakers beside an index, the speakers of its recordings, and their names.
 
-The speakers of an index are an index of their own, see IndexLocation.speakers: a point for each clip with its speaker vector
-and the number of its speaker, one for each recording, and one for each speaker with the mean of the vectors and the name. The
-index itself only has the name of each clip's speaker, as the attribute `speaker`. Deleting the speakers leaves nothing of them.
+The speakers of an index are an index of their own, see IndexLocation.speakers: a point for each turn of a clip with its
+speaker vector and the number of its speaker, one for each recording, and one for each speaker with the mean of the vectors and
+the name. The index itself only has the name of who speaks longest in each clip, as the attribute `speaker`. Deleting the
+speakers leaves nothing of them.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from voxdex.encoders.audio.track import SAMPLE_RATE
 from voxdex.encoders.errors import VoxdexError, short
 from voxdex.encoders.model_card import SpeakerThresholds
 from voxdex.encoders.packages import missing_package
 from voxdex.encoders.speaker import SpeakerModel, mean_voice, open_speaker_model
 from voxdex.indexer.location import IndexLocation, model_reference
 from voxdex.indexer.maintenance import copy_index
-from voxdex.indexer.pipeline.decoder import Segmentation, SegmentedClip
+from voxdex.indexer.pipeline.decoder import RecordingDone, Segmentation, SegmentedClip
+from voxdex.indexer.pipeline.embedder import BATCH_CLIPS
 from voxdex.indexer.pipeline.local import Reader
 from voxdex.indexer.report import SpeakerReport
 from voxdex.indexer.scan import is_gone
 from voxdex.indexer.store.base import CLIP, KIND, PORTION, RECORDING, Payload, Point, Store, identity
 from voxdex.indexer.store.filters import IsEmpty, Not
+from voxdex.indexer.turns import find_turns
 
 FIELD, ATTRIBUTE = "attributes.speaker", "speaker"
 """Field of the index with the names of speakers, and its name among the attributes."""
 SPEAKER = "speaker"
 """In a space of speakers: the payload key of a clip's speaker, and the kind of the points of speakers."""
 UNKNOWN = "0"
-"""Number of the speaker of clips that are given none yet."""
+"""Number of the speaker of turns that are given none yet."""
 SURE_SECONDS = 1.0
-"""Length of clips from which on they make groups; shorter ones belong to the group that they are nearest to."""
+"""Length of turns from which on they make groups; shorter ones belong to the group that they are nearest to."""
 CLIP_KEYS = ("recording", "content", "start", "end", "duration", "track", "channel")
 """Payload keys of clips in both indexes."""
 NO_SPEAKERS = "The index has no speakers: find out who speaks with voxdex index --speakers."
@@ -95,8 +100,9 @@ def update_speakers(
 ) -> SpeakerReport:
     """Embed the voices of an index's clips that have none yet, and find out who speaks in them.
 
-    In each recording clips are grouped by their voices; the groups are then given to the speakers that the index has, or else
-    clustered into new ones. Names, and what was merged or split, stay. An interrupted call is continued by the next one.
+    In each recording the turns of the clips are grouped by their voices; the groups are then given to the speakers that the
+    index has, or else clustered into new ones. Names, and what was merged or split, stay. An interrupted call is continued by
+    the next one.
 
     Args:
         index: the index, open for writing.
@@ -121,10 +127,10 @@ def update_speakers(
         for content in gone:
             store.delete({"content": content})
         embedded = 0
-        for content, clips in _embedded_recordings(index, model, todo, vad=vad):
-            store.upsert([*_grouped(clips, model.thresholds), _recording_point(content, todo[content], space)])
-            embedded += len(clips)
-            on_clips(len(clips))
+        for content, points in _embedded_recordings(index, model, todo, vad=vad):
+            store.upsert(points)
+            embedded += todo[content].clips
+            on_clips(todo[content].clips)
             if should_stop():
                 raise KeyboardInterrupt
         is_changed = bool(gone or embedded or next(store.points({SPEAKER: UNKNOWN}), None))
@@ -132,7 +138,8 @@ def update_speakers(
         if is_changed:
             _assign(store, model.thresholds)
             store.optimise()
-        if is_changed or index.count(where=Not(IsEmpty(FIELD))) != store.count():
+        labelled = sum(payload["labelled"] for payload in store.payloads(RECORDING, ("labelled",)))
+        if is_changed or index.count(where=Not(IsEmpty(FIELD))) != labelled:
             _label_clips(index, store)
         numbers = {speaker.number for speaker in list_speakers(store)}
         return SpeakerReport(embedded, len(numbers), len(numbers - before))
@@ -288,43 +295,68 @@ def _changes(index: Store, store: Store) -> tuple[list[str], dict[str, _Recordin
     return gone, todo
 
 
+class _Turn(NamedTuple):
+    """A turn of a clip. span: of the clip. start, end: seconds in the recording."""
+
+    path: str
+    span: Span
+    start: float
+    end: float
+    samples: np.ndarray
+
+
 def _embedded_recordings(
     index: Store, model: SpeakerModel, todo: Mapping[str, _Recording], *, vad: bool
 ) -> Iterator[tuple[str, list[Point]]]:
-    """Yield the contents, and the clips of each that the index has, with their voices; each content as soon as it is read."""
-    waiting: dict[str, dict[Span, np.ndarray]] = defaultdict(dict)
+    """Yield the contents, and the turns of each in the clips that the index has, with their voices."""
     paths = [recording.path for recording in todo.values()]
-    for event in Reader((), Segmentation(model.card.max_seconds, vad)).read(paths):
-        if isinstance(event, SegmentedClip):
-            clip = event.clip
-            waiting[event.path][clip.start, clip.end, clip.track, clip.channel] = clip.samples
-            continue
-        sounds = waiting.pop(event.path, {})
-        if event.content in todo and todo[event.content].path == event.path:  # else it has changed since it was indexed
-            yield event.content, _embedded(list(index.points({KIND: CLIP, "content": event.content})), sounds, model)
+    events = Reader((), Segmentation(model.card.max_seconds, vad)).read(paths)
+    voices: dict[str, list[tuple[_Turn, np.ndarray]]] = defaultdict(list)
+    while batch := list(islice(events, BATCH_CLIPS)):
+        turns = [turn for event in batch if isinstance(event, SegmentedClip) for turn in _turns(event)]
+        for turn, voice in zip(turns, model.embed_speech(turn.samples for turn in turns), strict=True):
+            voices[turn.path].append((turn._replace(samples=turn.samples[:0]), voice))
+        for event in batch:
+            if isinstance(event, RecordingDone):
+                found = voices.pop(event.path, [])
+                if event.content in todo and todo[event.content].path == event.path:  # else it has changed since
+                    yield event.content, _points(index, event.content, found, model)
 
 
-def _embedded(indexed: Sequence[Point], sounds: Mapping[Span, np.ndarray], model: SpeakerModel) -> list[Point]:
-    """Return the clips of a recording that were found again, with the payloads and the vectors of a space of speakers."""
-    payloads = [{key: clip.payload.get(key) for key in CLIP_KEYS} for clip in indexed]
-    spans = [tuple(payload[key] for key in ("start", "end", "track", "channel")) for payload in payloads]
-    found = [(payload, sounds[span]) for payload, span in zip(payloads, spans, strict=True) if span in sounds]
-    voices = model.embed_speech(sound for _, sound in found)
+def _turns(event: SegmentedClip) -> list[_Turn]:
+    """Return the turns of a clip."""
+    clip = event.clip
+    span = clip.start, clip.end, clip.track, clip.channel
     return [
-        Point(id_in(model.card.space, payload), voice, payload | {KIND: CLIP, SPEAKER: UNKNOWN, "space": model.card.space})
-        for (payload, _), voice in zip(found, voices, strict=True)
+        _Turn(
+            event.path,
+            span,
+            round(clip.start + begin / SAMPLE_RATE, 3),
+            round(clip.start + end / SAMPLE_RATE, 3),
+            clip.samples[begin:end],
+        )
+        for begin, end in find_turns(clip.samples)
     ]
 
 
-def _recording_point(content: str, recording: _Recording, space: str) -> Point:
-    payload = {KIND: RECORDING, "recording": recording.path, "content": content, "clips": recording.clips, "space": space}
-    return Point(identity(f"{content}@{space}"), None, payload)
-
-
-def _grouped(clips: Sequence[Point], thresholds: SpeakerThresholds) -> list[Point]:
-    """Return the clips of a recording, each with the number of its group in the payload."""
-    groups = _clustered(clips, threshold=thresholds.recording)
-    return [_with(clip, {"group": str(number)}) for number, group in enumerate(groups) for clip in group]
+def _points(index: Store, content: str, voices: Sequence[tuple[_Turn, np.ndarray]], model: SpeakerModel) -> list[Point]:
+    """Return the points of the turns of a recording, each with the number of its group, and that of the recording."""
+    clips = [clip.payload for clip in index.points({KIND: CLIP, "content": content})]
+    by_span = {tuple(clip.get(key) for key in ("start", "end", "track", "channel")): clip for clip in clips}
+    space, points = model.card.space, []
+    for turn, voice in voices:
+        if turn.span in by_span:
+            payload = {key: by_span[turn.span].get(key) for key in CLIP_KEYS} | {"turn": [turn.start, turn.end]}
+            payload |= {KIND: CLIP, "duration": round(turn.end - turn.start, 3), SPEAKER: UNKNOWN, "space": space}
+            of_turn = payload | {"start": turn.start, "end": turn.end}
+            points.append(Point(id_in(f"turn@{space}", of_turn), voice, payload))
+    groups = _clustered(points, threshold=model.thresholds.recording)
+    recording = {KIND: RECORDING, "content": content, "space": space, "clips": len(clips)}
+    recording |= {"labelled": len({id_in(space, point.payload) for point in points})}
+    return [
+        *(_with(turn, {"group": str(number)}) for number, group in enumerate(groups) for turn in group),
+        Point(identity(f"{content}@{space}"), None, recording),
+    ]
 
 
 def _clustered(clips: Sequence[Point], *, threshold: float = 0.0, count: int | None = None) -> list[list[Point]]:
@@ -418,21 +450,21 @@ def _store_speakers(store: Store, names: Mapping[int, str] | None = None) -> Non
     names = {number: speaker.name for number, speaker in former.items()} | dict(names or {})
     sums: dict[int, np.ndarray] = {}
     seconds: Counter[int] = Counter()
-    clips: Counter[int] = Counter()
+    clips: dict[int, set[str]] = defaultdict(set)
     contents: dict[int, set[str]] = defaultdict(set)
     for clip in store.points({KIND: CLIP}):
         number, duration = int(clip.payload[SPEAKER]), clip.payload["duration"]
         if number and clip.vector is not None:
             sums[number] = sums.get(number, np.float32(0)) + duration * clip.vector
             seconds[number] += duration
-            clips[number] += 1
+            clips[number].add(id_in(store.space, clip.payload))
             contents[number].add(clip.payload["content"])
     for number in former.keys() - sums.keys():
         store.delete({KIND: SPEAKER, "id": str(number)})
     points = []
     for number, total in sorted(sums.items()):
         payload = {KIND: SPEAKER, "id": str(number), "number": number, "name": names.get(number, ""), "space": store.space}
-        payload |= {"seconds": round(seconds[number], 3), "clips": clips[number], "recordings": len(contents[number])}
+        payload |= {"seconds": round(seconds[number], 3), "clips": len(clips[number]), "recordings": len(contents[number])}
         payload |= {"voice": mean_voice(total[None]).tolist()}
         points.append(Point(identity(f"{SPEAKER}/{number}@{store.space}"), None, payload))
     store.upsert(points)
@@ -440,9 +472,13 @@ def _store_speakers(store: Store, names: Mapping[int, str] | None = None) -> Non
 
 
 def _label_clips(index: Store, store: Store) -> None:
-    """Give the clips of the index the names of their speakers, where they have others or none."""
+    """Give the clips of the index the names of who speaks longest in them, where they have others or none."""
     labels = {str(speaker.number): speaker.label for speaker in list_speakers(store)}
-    wanted = {id_in(index.space, clip): labels.get(clip[SPEAKER]) for clip in store.payloads(CLIP, (*CLIP_KEYS, SPEAKER))}
+    seconds: dict[str, Counter[str]] = defaultdict(Counter)
+    for turn in store.payloads(CLIP, (*CLIP_KEYS, SPEAKER)):
+        if turn[SPEAKER] in labels:
+            seconds[id_in(index.space, turn)][labels[turn[SPEAKER]]] += turn["duration"]
+    wanted = {id: by_label.most_common(1)[0][0] for id, by_label in seconds.items()}
     changes: dict[str, list[str]] = defaultdict(list)
     for clip in index.payloads(CLIP, (*CLIP_KEYS, "attributes")):
         label = wanted.get(id := id_in(index.space, clip))

@@ -1,6 +1,7 @@
 """Clips of one person, whatever the style: the answer to `--voice`."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,8 +10,8 @@ import numpy as np
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import in_one_line
 from voxdex.encoders.speaker import mean_voice
-from voxdex.indexer.speakers import SpeakerSpace, cluster_voices, id_in
-from voxdex.indexer.store.base import ScoredPoint, Store
+from voxdex.indexer.speakers import SPEAKER, SpeakerSpace, cluster_voices, id_in
+from voxdex.indexer.store.base import CLIP, KIND, ScoredPoint, Store
 from voxdex.indexer.store.filters import And, Filter, HasId
 from voxdex.search.embed import embed_recording
 from voxdex.search.query import ClipId, QueryError, Sound
@@ -39,7 +40,10 @@ class SameSpeaker:
         """
         voice = mean_voice(np.stack([_voice_of(each, index, space) for each in voices]))
         found = space.store.query(voice, MAX_CLIPS)
-        return cls({id_in(index.space, clip.payload): clip.score for clip in found}, space.model.thresholds.clip)
+        cosines: dict[str, float] = {}
+        for turn in reversed(found):  # the nearest turn of a clip counts
+            cosines[id_in(index.space, turn.payload)] = turn.score
+        return cls(cosines, space.model.thresholds.clip)
 
     def filter(self, where: Filter) -> Filter:
         """Return a filter for the clips of the same person that another one lets through."""
@@ -53,14 +57,26 @@ class SameSpeaker:
         return sorted((replace(clip, score=self.cosines[clip.id]) for clip in clips), key=lambda clip: -clip.score)
 
 
+def _voice_of_clip(id: str, index: Store, speakers: Store) -> np.ndarray:
+    """Return the speaker vector of who speaks longest in a clip, [dimension] of unit length."""
+    contents = [clip.payload["content"] for clip in index.retrieve([id])]
+    points = [point for content in contents for point in speakers.points({KIND: CLIP, "content": content})]
+    turns = [turn for turn in points if id_in(index.space, turn.payload) == id]
+    if not turns:
+        raise QueryError(f"The clip {id} has no speaker vector: bring the index up to date with voxdex index.")
+    seconds: Counter[str] = Counter()
+    for turn in turns:
+        seconds[turn.payload[SPEAKER]] += turn.payload["duration"]
+    [(longest, _)] = seconds.most_common(1)
+    mine = [turn for turn in turns if turn.payload[SPEAKER] == longest]
+    vectors = np.array([turn.vector for turn in mine], np.float32)
+    return mean_voice(vectors, [turn.payload["duration"] for turn in mine])
+
+
 def _voice_of(voice: ClipId | Sound, index: Store, space: SpeakerSpace) -> np.ndarray:
-    """Return the speaker vector of a clip, or of who speaks longest in a recording, [dimension] of unit length."""
+    """Return the speaker vector of who speaks longest in a clip or a recording, [dimension] of unit length."""
     if isinstance(voice, ClipId):
-        ids = [id_in(space.store.space, clip.payload) for clip in index.retrieve([voice.id])]
-        vectors = [point.vector for point in space.store.retrieve(ids) if point.vector is not None]
-        if not vectors:
-            raise QueryError(f"The clip {voice.id} has no speaker vector: bring the index up to date with voxdex index.")
-        return vectors[0]
+        return _voice_of_clip(voice.id, index, space.store)
     try:
         recording = embed_recording(space.model, voice.path, voice.start, voice.end)
     except AudioError as error:
