@@ -41,7 +41,7 @@ def list_(location: IndexLocation, json_output: bool) -> None:
     with speaker_space(location) as store:
         found = list_speakers(store)
     if json_output:
-        return print_json({"speakers": [as_document(speaker) for speaker in found]})
+        return print_json({"speakers": [speaker.document() for speaker in found]})
     rows = [
         [str(each.number), each.name, f"{each.seconds / 60:.1f} min", str(each.clips), str(each.recordings)] for each in found
     ]
@@ -118,11 +118,6 @@ def speaker_space(location: IndexLocation, *, writes: bool = False) -> Iterator[
         raise SpeakerError(NO_SPEAKERS)
     with location.speakers.open() if writes else location.speakers.read() as store:
         yield store
-
-
-def as_document(speaker: Speaker) -> dict[str, object]:
-    """Return a speaker as JSON, without the vector."""
-    return {name: value for name, value in vars(speaker).items() if name != "voice"}
 
 
 def described(speaker: Speaker) -> str:

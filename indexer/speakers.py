@@ -73,6 +73,10 @@ class Speaker:
         """The name, or "speaker 12"."""
         return self.name or f"speaker {self.number}"
 
+    def document(self) -> dict[str, Any]:
+        """Return the fields but for the voice, as JSON values."""
+        return {name: value for name, value in vars(self).items() if name != "voice"}
+
 
 @dataclass(frozen=True)
 class SpeakerSpace:

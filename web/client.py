@@ -100,6 +100,10 @@ class Client:
         body = {"name": name, "liked": list(liked), "unliked": list(unliked), "keep": keep}
         return self._ask("POST", "/api/teach", json=body)
 
+    def speakers(self) -> list[dict[str, Any]]:
+        """Return who speaks in the index: number, name, seconds, clips and recordings of each, who speaks longest first."""
+        return self._ask("GET", "/api/speakers")["speakers"]
+
     def status(self) -> dict[str, Any]:
         """Return the statistics of the index, and the progress of a run that writes it."""
         return self._ask("GET", "/api/status")

@@ -136,6 +136,22 @@ class TaughtWords(BaseModel):
     taught: list[TaughtWord]
 
 
+class SpeakerRow(BaseModel):
+    """A speaker of the index; name: "" for none. seconds, clips, recordings: of their speech."""
+
+    number: int
+    name: str
+    seconds: float
+    clips: int
+    recordings: int
+
+
+class Speakers(BaseModel):
+    """The speakers of the index."""
+
+    speakers: list[SpeakerRow]
+
+
 class PlaylistRequest(BaseModel):
     """Clip ids, in order."""
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, HTTPException
 
+from voxdex.indexer.speakers import list_speakers
 from voxdex.search.query import ClipRecord
+from voxdex.web.schemas import Speakers
 from voxdex.web.state import AppState, installed_models
 
 COORDINATE_MAX = 65_535
@@ -14,7 +16,7 @@ COORDINATE_MAX = 65_535
 
 
 def routes(state: AppState) -> APIRouter:
-    """Return the routes of status and map."""
+    """Return the routes of status, speakers and map."""
     router = APIRouter()
 
     @router.get("/status")
@@ -25,6 +27,13 @@ def routes(state: AppState) -> APIRouter:
         models = [asdict(card) | {"name": name} for name, card in installed_models().items()]
         with state.index.opened() as index:
             return state.status(index) | running | {"models": models}
+
+    @router.get("/speakers", response_model=Speakers)
+    def speakers() -> dict[str, Any]:
+        """Who speaks in the recordings, those who speak longest first; none where nobody has asked for it."""
+        with state.index.opened() as index:
+            found = list_speakers(index.speakers.store) if index.speakers else []
+            return {"speakers": [speaker.document() for speaker in found]}
 
     @router.get("/map")
     def embedding_map() -> dict[str, Any]:
