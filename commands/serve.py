@@ -5,6 +5,7 @@ import socket
 import threading
 import webbrowser
 from contextlib import suppress
+from urllib.parse import urlencode
 
 import click
 
@@ -33,10 +34,13 @@ KEEP_ALIVE_SECONDS = 60
     help="The port to listen on; 0 takes any free port.",
 )
 @click.option(
+    "--address", metavar="URL", help="The address at which a proxy serves the page, such as https://voices.example.org."
+)
+@click.option(
     "--token",
     envvar="VOXDEX_TOKEN",
     show_envvar=True,
-    help="The token that requests need.  [default: random, if --host is not this machine alone]",
+    help="The token that requests need.  [default: random, if other machines can reach the server]",
 )
 @click.option(
     "--max-upload-mb", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Maximum size of a request, in MB."
@@ -62,6 +66,7 @@ def serve(
     location: IndexLocation,
     host: str,
     port: int,
+    address: str | None,
     token: str | None,
     max_upload_mb: int,
     max_audio_seconds: int,
@@ -87,10 +92,15 @@ def serve(
     from voxdex.web.settings import Settings, is_loopback
     from voxdex.web.state import AppState
 
-    token = token or (None if is_loopback(host) else secrets.token_urlsafe(24))
+    random = secrets.token_urlsafe(24)
+    try:
+        is_public = Settings(host=host, address=address and address.rstrip("/"), token=random).is_public
+    except ValueError as error:
+        raise click.UsageError(f"--address: {error}") from error
     settings = Settings(
         host=host,
-        token=token,
+        address=address and address.rstrip("/"),
+        token=token or (random if is_public else None),
         max_upload_bytes=max_upload_mb * 1_000_000,
         max_audio_seconds=float(max_audio_seconds),
         requests_per_minute=rate_limit,
@@ -102,13 +112,18 @@ def serve(
         show_licence_once(index.model.card)
         print_note(f"{index.clips} clips in {location}, embedded by {index.model.card.name}.")
     name = host if is_loopback(host) else socket.gethostname()
-    address = f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}/" + (
-        f"?token={token}" if token else ""
-    )
-    print_note(f"Open {address} in a browser. Ctrl-C ends it.")
+    base = settings.address or f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}"
+    page = f"{base}/" + (f"?{urlencode({'token': settings.token})}" if settings.token else "")
+    print_note(f"Open {page} in a browser. Ctrl-C ends it.")
     if open_page:
-        threading.Timer(1.0, webbrowser.open, [address]).start()
-    config = uvicorn.Config(create_app(state), timeout_keep_alive=KEEP_ALIVE_SECONDS, log_level="warning", server_header=False)
+        threading.Timer(1.0, webbrowser.open, [page]).start()
+    config = uvicorn.Config(
+        create_app(state),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=settings.address is not None,  # else anybody on this machine could take another client's name
+    )
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

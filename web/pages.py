@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
-from fastapi.templating import Jinja2Templates
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, Response
 
 from voxdex.encoders.errors import TextError
 from voxdex.encoders.zero_shot import heard_attributes
@@ -16,12 +14,14 @@ from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import FilterError, group_fields
 from voxdex.search.engine import count_values
-from voxdex.search.formats import SUMMARY_ATTRIBUTES, short_name, span
+from voxdex.search.formats import short_name, span
 from voxdex.search.query import Facet, Hit, QueryError
 from voxdex.web.clip_audio import is_playable
 from voxdex.web.index_reader import IndexSnapshot
 from voxdex.web.schemas import SearchRequest
+from voxdex.web.security import LOGIN, is_token, logged_in, own_path
 from voxdex.web.state import AppState, installed_models
+from voxdex.web.templating import TEMPLATES
 from voxdex.web.uploads import PREFIX
 
 EXAMPLES = ("breathy, sad female voice", "an angry man, not shouting", "a calm old lady", "whispering", "a deep, rough voice")
@@ -35,9 +35,6 @@ CONTEXT_CLIPS = 100
 """Clips of a recording shown before and after one."""
 CHIPS = ("like", "not", "unlike", "move", "liked", "disliked")
 """Lists of a query that are shown as chips, under their JSON names."""
-TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
-TEMPLATES.env.filters |= {"span": lambda clip: span(clip.start, clip.end), "short": short_name}
-TEMPLATES.env.globals["summary_attributes"] = SUMMARY_ATTRIBUTES
 
 
 @dataclass(frozen=True)
@@ -91,6 +88,14 @@ def routes(state: AppState) -> APIRouter:
             page |= {"clips": index.clips, "model": index.model.card, "has_phonetic": index.store.phonetic is not None}
         page |= {"chips": chips(form, page["hits"]), "address": lambda **changes: address(form, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
+
+    @pages.post(LOGIN)
+    def login(
+        request: Request, token: Annotated[str, Form(max_length=1000)], target: Annotated[str, Form(max_length=16_000)]
+    ) -> Response:
+        if is_token(token, state.settings):
+            return logged_in(request.scope, state.settings, own_path(target))
+        return TEMPLATES.TemplateResponse(request, "token.html", {"target": target, "wrong": True}, 401)
 
     @pages.get("/clips/{id}", response_class=HTMLResponse)
     def recording(request: Request, id: str) -> HTMLResponse:

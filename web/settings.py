@@ -1,8 +1,10 @@
 """Settings of a server: its address, token and limits."""
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from voxdex.encoders.paths import voxdex_home
 
@@ -13,6 +15,7 @@ class Settings:
 
     Args:
         host: address to listen at.
+        address: URL at which a proxy serves the page, such as https://voices.example.org; None for none.
         token: secret that every request must show; None for none, which only loopback addresses allow.
         max_upload_bytes: size of a request.
         max_audio_seconds: duration of an uploaded recording.
@@ -21,10 +24,11 @@ class Settings:
         uploads: folder of uploaded sounds.
 
     Raises:
-        ValueError: the host can be reached from other machines, and there is no token.
+        ValueError: the server can be reached from other machines, and there is no token; or the address is no URL of a host.
     """
 
     host: str = "127.0.0.1"
+    address: str | None = None
     token: str | None = field(default=None, repr=False)
     max_upload_bytes: int = 100_000_000
     max_audio_seconds: float = 600.0
@@ -33,8 +37,20 @@ class Settings:
     uploads: Path = field(default_factory=lambda: voxdex_home() / "sounds")
 
     def __post_init__(self) -> None:
-        if self.token is None and not is_loopback(self.host):
-            raise ValueError(f"{self.host} is reachable from other machines: that needs a token.")
+        if self.address is not None and not re.fullmatch(r"https?://[^/?#\s@]+", self.address):
+            raise ValueError(f"{self.address} is no address of a server, such as https://voices.example.org.")
+        if self.token is None and self.is_public:
+            raise ValueError(f"{self.address or self.host} is reachable from other machines: that needs a token.")
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can reach the server."""
+        return not is_loopback(self.host) or not is_loopback(self.public_name or self.host)
+
+    @property
+    def public_name(self) -> str:
+        """Host name of the address; "" without one."""
+        return urlsplit(self.address or "").hostname or ""
 
 
 def is_loopback(host: str) -> bool:

@@ -34,14 +34,15 @@ def upload(path: Path) -> tuple[str, bytes]:
 
 
 @contextmanager
-def serve_process(folder: Path, home: Path, *options: str) -> Iterator[str]:
-    """Run `serve` in a process: yields its address."""
+def serve_process(folder: Path, home: Path, *options: str, port: int = 0) -> Iterator[str]:
+    """Run `serve` in a process: yields the address that it prints, or that of the port. port: 0 for any free one."""
     many = ("--rate-limit", "1000000")  # fast tests exceed the limit for one person
-    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--index", str(folder), "--port", "0", *many, *options]
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--index", str(folder), "--port", str(port), *many, *options]
     environment = os.environ | {"VOXDEX_HOME": str(home), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+", line)))
+            address = f"http://127.0.0.1:{port}" if port else address
             httpx.get(address, timeout=PATIENCE)  # the port is open before the server answers
             yield address
             process.send_signal(signal.SIGINT)

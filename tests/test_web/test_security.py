@@ -37,15 +37,57 @@ def test_token(library_index, home):
     with pytest.raises(ValueError, match="needs a token"):
         Settings(host="0.0.0.0")
     with serve_index(library_index, host="0.0.0.0", token="s3cret") as server:
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "voxdex-token=wrong"}, {"Authorization": "Bearer "}):
+        cookie = {"Cookie": "voxdex-token-8765=wrong"}
+        for headers in ({}, {"Authorization": "Bearer wrong"}, cookie, {"Authorization": "Bearer "}):
             refused = server.get("/api/status", headers=headers)
             assert refused.status_code == 401 and "token" in refused.json()["error"]
         assert server.get("/?token=wrong").status_code == 401
         assert server.get("/api/status", headers={"Authorization": "Bearer s3cret"}).status_code == 200
         opened = server.get("/?token=s3cret&captions=calm", follow_redirects=False)
         assert opened.status_code == 303 and opened.headers["location"] == "/?captions=calm"
-        assert "httponly" in opened.headers["set-cookie"].lower() and "samesite=strict" in opened.headers["set-cookie"].lower()
+        kept = opened.headers["set-cookie"].lower()
+        assert kept.startswith("voxdex-token-8765=") and "httponly" in kept and "samesite=lax" in kept and "secure" not in kept
         assert server.get("/").status_code == 200
+        there = server.get("http://127.0.0.1:8765//evil.example/x?token=s3cret", follow_redirects=False)
+        assert there.headers["location"] == "/evil.example/x"
+
+
+def test_people_are_asked_for_the_token(library_index, home):
+    page = {"Accept": "text/html,application/xhtml+xml"}
+    with serve_index(library_index, host="0.0.0.0", token="s3cret") as server:
+        asked = server.get("/?captions=calm&page=2", headers=page)
+        assert asked.status_code == 401 and "default-src 'none'" in asked.headers["content-security-policy"]
+        assert 'action="/login"' in asked.text and 'value="/?captions=calm&amp;page=2"' in asked.text
+        assert server.get("/static/voxdex.css").status_code == 200
+        wrong = server.post("/login", data={"token": "wrong", "target": "/map"}, headers=page)
+        assert wrong.status_code == 401 and "That is not the token." in wrong.text and 'value="/map"' in wrong.text
+        for target, expected in (("/?captions=calm", "/?captions=calm"), ("//evil.example", "/evil.example"), ("\\\\x", "/x")):
+            right = server.post("/login", data={"token": "s3cret", "target": target}, follow_redirects=False)
+            assert right.status_code == 303 and right.headers["location"] == expected
+        # a link of another site, such as a mail's, opens the page; its scripts and images do not
+        link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"} | page
+        assert server.get("/?captions=calm", headers=link).status_code == 200
+        for path, mode in (("/api/status", "navigate"), ("/", "no-cors"), ("/api/search?captions=calm", "cors")):
+            refused = server.get(path, headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode})
+            assert refused.status_code == 403 and "other sites" in refused.json()["error"]
+        assert "<main>" in server.get("/", headers=page | {"Host": "["}).text
+
+
+def test_a_proxy_at_another_address(library_index, home):
+    address = "https://voices.example.org"
+    with pytest.raises(ValueError, match="needs a token"):
+        Settings(address=address)
+    for wrong in ("voices.example.org", "https://voices.example.org/path", "ftp://voices.example.org"):
+        with pytest.raises(ValueError, match="is no address of a server"):
+            Settings(address=wrong, token="s3cret")
+    with serve_index(library_index, address=address, token="s3cret") as server:
+        key = {"Authorization": "Bearer s3cret", "Origin": address, "Sec-Fetch-Site": "same-origin"}
+        for host in ("voices.example.org", "127.0.0.1:8765"):  # as proxies pass it on, or do not
+            assert server.post("/api/search", json={"caption": "x"}, headers=key | {"Host": host}).status_code == 200
+        other = server.post("/api/search", json={"caption": "x"}, headers=key | {"Origin": "https://evil.example"})
+        assert other.status_code == 403 and server.get("/", headers={"Host": "evil.example"}).status_code == 421
+        opened = server.get("/?token=s3cret", headers={"Host": "voices.example.org"}, follow_redirects=False)
+        assert "secure" in opened.headers["set-cookie"].lower() and opened.headers["set-cookie"].startswith("voxdex-token=")
 
 
 def test_limits_of_size_and_rate(library_index, home, monkeypatch):
