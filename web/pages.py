@@ -10,9 +10,11 @@ from fastapi.responses import HTMLResponse, Response
 
 from voxdex.encoders.errors import TextError
 from voxdex.encoders.zero_shot import heard_attributes
+from voxdex.indexer.speakers import ATTRIBUTE
 from voxdex.indexer.store.base import StoreError
 from voxdex.indexer.store.filter_parser import parse_filter
 from voxdex.indexer.store.filters import FilterError, group_fields
+from voxdex.indexer.transcripts import TRANSCRIPT_TEXT
 from voxdex.search.engine import count_values
 from voxdex.search.formats import short_name, span
 from voxdex.search.query import Facet, Hit, QueryError
@@ -31,9 +33,11 @@ PAGE_HITS = 20
 """Hits on a page."""
 MAX_VALUES, MAX_FACETS = 12, 8
 """Values shown of a facet, and facets shown. Counting a facet among half of 100,000 clips takes up to 50 ms."""
+FIRST_FACETS, FIRST = ("gender", "age", "emotion", ATTRIBUTE, "pitch", "phonation"), 4
+"""Predicted fields whose facets come first, and the number of predicted fields that come before metadata."""
 CONTEXT_CLIPS = 100
 """Clips of a recording shown before and after one."""
-CHIPS = ("like", "not", "unlike", "move", "liked", "disliked")
+CHIPS = ("like", "voice", "not", "unlike", "move", "liked", "disliked")
 """Lists of a query that are shown as chips, under their JSON names."""
 
 
@@ -67,7 +71,7 @@ def routes(state: AppState) -> APIRouter:
         spec = form.spec()
         empty = not any((spec.captions, spec.like, spec.move, spec.liked, spec.spoken_text, spec.text, spec.voice))
         page: dict[str, Any] = {"spec": spec, "region": form.region, "fields": form.model_dump(by_alias=True), "error": ""}
-        page |= {"examples": EXAMPLES, "empty": empty, "hits": [], "facets": {}, "more": False, "notes": []}
+        page |= {"examples": EXAMPLES, "empty": empty, "hits": [], "browsed": [], "facets": {}, "more": False, "notes": []}
         first = (spec.page - 1) * PAGE_HITS
         with state.index.opened() as index:
             try:
@@ -75,8 +79,10 @@ def routes(state: AppState) -> APIRouter:
                 query = state.parse(all_hits, form.region)
                 hits = [] if empty else state.search(index, query)
                 shown = hits[first : first + PAGE_HITS]
+                browsed = state.browse(index, query.where, FACET_HITS) if empty and (spec.where or form.region) else []
                 page |= {
                     "hits": shown,
+                    "browsed": browsed,
                     "found": len(hits),
                     "among": index.count(query.where),
                     "more": len(hits) > first + PAGE_HITS,
@@ -86,6 +92,7 @@ def routes(state: AppState) -> APIRouter:
             except (QueryError, FilterError, TextError) as error:
                 page["error"] = str(error)
             page |= {"clips": index.clips, "model": index.model.card, "has_phonetic": index.store.phonetic is not None}
+            page |= {"has_transcripts": TRANSCRIPT_TEXT in index.store.schema()}
         page |= {"chips": chips(form, page["hits"]), "address": lambda **changes: address(form, **changes)}
         return TEMPLATES.TemplateResponse(request, "search.html", page, 400 if page["error"] else 200)
 
@@ -176,13 +183,26 @@ def chips(form: SearchRequest, hits: Sequence[Hit]) -> list[QueryChip]:
 
 def facets(index: IndexSnapshot, hits: Sequence[Hit], form: SearchRequest) -> Mapping[str, list[FacetValue]]:
     """Count the values of text fields among the hits and all clips that match the filters, by field."""
-    known = group_fields(key for key, kind in index.store.schema().items() if kind == "text")
-    metadata = [name for name, keys in known.items() if keys[0].startswith("metadata.")]
-    attributes = [attribute.name for attribute in heard_attributes(index.model.card)]
-    fields = [name for name in dict.fromkeys(metadata + attributes) if name in known][:MAX_FACETS]
+    fields = facet_fields(index)
     totals = index.values(fields, parse_filter(*form.spec().where))
     counted = (Facet(name, count_values(name, hits, index.store), totals[name]) for name in fields)
-    return {facet.field: facet_values(facet, form) for facet in counted if len(facet.total) > 1 or facet.hits}
+    return {facet.field: facet_values(facet, form) for facet in counted if is_useful(facet)}
+
+
+def facet_fields(index: IndexSnapshot) -> list[str]:
+    """Return the fields of the facets in their fixed order: predictions and metadata by turns of FIRST, then the others."""
+    known = group_fields(key for key, kind in index.store.schema().items() if kind == "text")
+    metadata = sorted(name for name, keys in known.items() if keys[0].startswith("metadata."))
+    heard = [ATTRIBUTE, *(attribute.name for attribute in heard_attributes(index.model.card))]
+    predicted = [name for name in dict.fromkeys((*FIRST_FACETS, *heard)) if name in known and name in heard]
+    ordered = (*predicted[:FIRST], *metadata[:FIRST], *predicted[FIRST:], *metadata[FIRST:])
+    return list(dict.fromkeys(ordered))[:MAX_FACETS]
+
+
+def is_useful(facet: Facet) -> bool:
+    """Return whether the values of a facet narrow an answer down: several, of which some have more than one clip."""
+    is_distinct = len(facet.total) > MAX_VALUES and sum(facet.total.values()) < 2 * len(facet.total)
+    return (len(facet.total) > 1 or bool(facet.hits)) and not is_distinct
 
 
 def facet_values(facet: Facet, form: SearchRequest) -> list[FacetValue]:

@@ -11,7 +11,7 @@ from voxdex.encoders.model_card import ModelCard, find_models, read_card
 from voxdex.encoders.paths import voxdex_home
 from voxdex.indexer.location import IndexLocation
 from voxdex.indexer.store.base import CLIP, KIND, Store
-from voxdex.indexer.store.filters import And, HasId
+from voxdex.indexer.store.filters import And, Filter, HasId
 from voxdex.search.engine import search_index
 from voxdex.search.query import ClipId, ClipRecord, Hit, Query, QueryError, QueryInput, QuerySpec, clip_fields
 from voxdex.search.query_parser import parse_query
@@ -71,6 +71,16 @@ class AppState:
             query, index.store, index.model,
             cohort=index.cohort, open_phonetic=lambda: index.phonetic_model, speakers=index.speakers if query.voice else None,
         )  # fmt: skip
+
+    def browse(self, index: IndexSnapshot, where: Filter, most: int) -> list[ClipRecord]:
+        """Return clips that a filter lets through, without a query: at most `most`, by recording and time.
+
+        Raises:
+            FilterError: the filter names an unknown field, or compares values without an order.
+        """
+        found = index.store.query(index.cohort.vectors[0], most, where) if index.clips else []
+        clips = [ClipRecord(**clip_fields(clip)) for clip in found]
+        return sorted(clips, key=lambda clip: (clip.recording, clip.start))
 
     def notes(self, index: IndexSnapshot, query: Query, hits: Sequence[Hit]) -> list[str]:
         """Return sentences for the user on the answer to a query; see search_notes."""

@@ -1,5 +1,7 @@
 """Pages in HTML."""
 
+import re
+
 from tests.fakes.server import serve_index
 from tests.fakes.sounds import voice, write_sound
 from voxdex.indexer.index import index
@@ -22,6 +24,12 @@ def test_pages(server, whispering_hits, clip_count):
         ("/nothing", "Not Found"),
     ):
         assert words in server.get(path).text
+    browsed = server.get("/", params={"where": "speaker=dora"})
+    assert browsed.text.count('class="clip"') == 4 and "4 clips meet the conditions" in browsed.text
+    none = server.get("/", params={"where": "speaker=nobody"})
+    assert "No clip meets these conditions." in none.text and 'class="clip"' not in none.text
+    summaries = re.findall(r"<summary>([a-z_]+)</summary>", server.get("/").text)
+    assert summaries[0] == "gender" and summaries == re.findall(r"<summary>([a-z_]+)</summary>", server.get("/").text)
     hostile = server.get("/", params={"captions": "<script>alert(1)</script>"})
     assert "<script>alert" not in hostile.text
 

@@ -2,6 +2,7 @@
 
 import shutil
 
+import httpx
 import pytest
 
 from tests.fakes.server import serve_index, serve_process
@@ -32,6 +33,10 @@ def test_speakers_and_transcripts_over_http(voices, spoken_archive):
         same = client.search(QuerySpec(captions=["a low voice"], voice=[man.id]))
         assert len(same) == 2 and all("en-m1" in hit.recording for hit in same)
         assert {hit.attributes["speaker"] for hit in same} == {man.attributes["speaker"]}
+        page = httpx.get(address, params={"voice": man.id}).text
+        assert page.count('class="clip"') == 4 and "voice: " in page and "From hit 3 on" in page
+        said = httpx.get(address, params={"text": "your name"}).text
+        assert "Please leave your name</q>" in said and "same person" in said and 'name="text" value="your name"' in said
         with pytest.raises(ServerError, match="has no words to find in transcripts"):
             client.search(QuerySpec(text="?!"))
 
