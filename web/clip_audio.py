@@ -54,10 +54,7 @@ class ClipAudioCache:
             if key in self._files:
                 self._files.move_to_end(key)
                 return self._files[key]
-        start, end = max(0.0, clip.start - around), clip.end + around
-        name = f"{key}-{threading.get_ident()}"
-        place = {"track": clip.track, "channel": clip.channel}
-        file = extract_clip(recording_of(clip), start, end, folder=Path(self._folder.name), name=name, playable=True, **place)
+        file = cut_out(clip, Path(self._folder.name), f"{key}-{threading.get_ident()}", around)
         with self._lock:
             self._files[key] = file
             oldest = self._files.popitem(last=False)[1] if len(self._files) > MAX_CLIPS else None
@@ -78,6 +75,17 @@ class ClipAudioCache:
         samples = np.abs(read_audio(self.file(clip)))
         edges = np.linspace(0, len(samples), min(BARS, len(samples)) + 1).astype(int)
         return np.maximum.reduceat(samples, edges[:-1]).clip(0, 1).round(3).tolist()
+
+
+def cut_out(clip: ClipRecord, folder: Path, name: str, around: float = 0.0) -> Path:
+    """Write a clip's audio, and `around` seconds before and after it, to a file that browsers play.
+
+    Raises:
+        AudioError: the recording is gone, is a link out of its folder, or cannot be read.
+    """
+    start, end = max(0.0, clip.start - around), clip.end + around
+    place = {"track": clip.track, "channel": clip.channel}
+    return extract_clip(recording_of(clip), start, end, folder=folder, name=name, playable=True, **place)
 
 
 def recording_of(clip: ClipRecord) -> Location:

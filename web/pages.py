@@ -37,7 +37,9 @@ FIRST_FACETS, FIRST = ("gender", "age", "emotion", ATTRIBUTE, "pitch", "phonatio
 """Predicted fields whose facets come first, and the number of predicted fields that come before metadata."""
 CONTEXT_CLIPS = 100
 """Clips of a recording shown before and after one."""
-CHIPS = ("like", "voice", "not", "unlike", "move", "liked", "disliked")
+DEFAULTS = SearchRequest(caption=None, region=None).model_dump(by_alias=True)
+"""Values of the fields of a query without any."""
+CHIPS = ("like", "voice", "not", "unlike", "move", "liked", "disliked", "within")
 """Lists of a query that are shown as chips, under their JSON names."""
 
 
@@ -71,7 +73,8 @@ def routes(state: AppState) -> APIRouter:
         spec = form.spec()
         empty = not any((spec.captions, spec.like, spec.move, spec.liked, spec.spoken_text, spec.text, spec.voice))
         page: dict[str, Any] = {"spec": spec, "region": form.region, "fields": form.model_dump(by_alias=True), "error": ""}
-        page |= {"examples": EXAMPLES, "empty": empty, "hits": [], "browsed": [], "facets": {}, "more": False, "notes": []}
+        page |= {"defaults": DEFAULTS, "examples": EXAMPLES, "empty": empty, "hits": [], "browsed": [], "facets": {}}
+        page |= {"more": False, "notes": []}
         first = (spec.page - 1) * PAGE_HITS
         with state.index.opened() as index:
             try:
@@ -174,7 +177,7 @@ def chips(form: SearchRequest, hits: Sequence[Hit]) -> list[QueryChip]:
         for text in fields[kind]:
             others = [other for other in fields[kind] if other != text]
             sound = "an uploaded sound" if text.startswith(PREFIX) else f"clip {text[:8]}"
-            words = text if kind in ("not", "move") else names.get(text, sound)
+            words = short_name(text) if kind == "within" else text if kind in ("not", "move") else names.get(text, sound)
             found.append(QueryChip(kind, words, address(form, **{kind: others})))
     if form.region:
         found.append(QueryChip("region", "of the map", address(form, region=None)))

@@ -7,10 +7,13 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
+from voxdex.encoders.audio.container import AudioError
+from voxdex.encoders.audio.remote import is_url
 from voxdex.encoders.model_card import ModelCard, find_models, read_card
 from voxdex.encoders.paths import voxdex_home
 from voxdex.indexer.location import IndexLocation
-from voxdex.indexer.store.base import CLIP, KIND, Store
+from voxdex.indexer.scan import FileState
+from voxdex.indexer.store.base import CLIP, KIND, RECORDING, Store
 from voxdex.indexer.store.filters import And, Filter, HasId
 from voxdex.search.engine import search_index
 from voxdex.search.query import ClipId, ClipRecord, Hit, Query, QueryError, QueryInput, QuerySpec, clip_fields
@@ -130,6 +133,18 @@ class AppState:
         """Return all clips of a clip's recording, in order of time."""
         [point] = index.store.retrieve([clip.id])
         return clips_of_content(point.payload["content"], index.store)
+
+    def check_unchanged(self, index: IndexSnapshot, clip: ClipRecord) -> None:
+        """Check that the recording of a clip is what was indexed, before it is sent as it is: another file may lie there now.
+
+        Raises:
+            AudioError: its size or modification time is another.
+        """
+        [point] = index.store.retrieve([clip.id])
+        recordings = index.store.points({KIND: RECORDING, "content": point.payload["content"]})
+        files = {path: state for recording in recordings for path, *state in recording.payload.get("files") or ()}
+        if not is_url(clip.recording) and list(FileState.of(clip.recording))[1:] != files.get(clip.recording):
+            raise AudioError("it has changed since it was indexed; its clips can be played")
 
     def status(self, index: IndexSnapshot) -> dict[str, Any]:
         """Return the statistics of the index, its location, and the time when it was opened."""

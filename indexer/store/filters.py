@@ -188,8 +188,9 @@ def count_field(field: str, schema: Mapping[str, str], count: Callable[[str, Seq
     """
     keys = [key for key in keys_of(field, schema) if schema[key] == "text"]
     if not keys:
+        kind = {"number": "a number", "date": "a date"}.get(schema[keys_of(field, schema)[0]], "words")
         raise FilterError(
-            f"The values of the field {field!r} are not counted, as those of text are; ask for some of them with --where."
+            f"The field {field!r} is {kind}, and only values of text are counted; ask for some of them with --where."
         )
     return sum((count(key, keys[:position]) for position, key in enumerate(keys)), Counter())
 

@@ -63,7 +63,7 @@ def test_words_are_conditions(voxdex, tapes):
     wrong = voxdex("search", "a voice", "--where", "transcript>5")
     assert wrong.status == 2 and "is text, which has no order" in wrong.err
     facet = voxdex("search", "a voice", "--facet", "transcript")
-    assert facet.status == 2 and "are not counted" in facet.err
+    assert facet.status == 2 and "is words, and only values of text are counted" in facet.err
 
 
 def test_nothing_found_is_said(voxdex, tapes, tmp_path):

@@ -30,6 +30,10 @@ def test_pages(server, whispering_hits, clip_count):
     assert "No clip meets these conditions." in none.text and 'class="clip"' not in none.text
     summaries = re.findall(r"<summary>([a-z_]+)</summary>", server.get("/").text)
     assert summaries[0] == "gender" and summaries == re.findall(r"<summary>([a-z_]+)</summary>", server.get("/").text)
+    kept = server.get(
+        "/", params={"captions": "a woman", "fold": "1", "per_group": 2, "within": whispering_hits[0].recording}
+    ).text
+    assert 'name="fold" value="1.0"' in kept and 'name="per_group" value="2"' in kept and "within: " in kept
     hostile = server.get("/", params={"captions": "<script>alert(1)</script>"})
     assert "<script>alert" not in hostile.text
 

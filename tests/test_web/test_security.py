@@ -1,6 +1,9 @@
 """Security: hosts, origins, headers, the token, limits and paths."""
 
+import io
+import shutil
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -124,3 +127,33 @@ def test_moved_and_linked_recordings_are_not_served(tmp_path, mini, home):
             for what in ("audio", "recording", "peaks")
         }
     assert "leads out of its folder" in reasons["a.wav"] and "it is gone" in reasons["b.wav"]
+
+
+def test_a_recording_that_was_replaced_is_not_sent(tmp_path, mini, home):
+    folder = tmp_path / "audio" / "tapes"
+    folder.mkdir(parents=True)
+    for name, hz in (("a", 110), ("b", 200), ("c", 160)):
+        write_sound(folder / f"{name}.wav", voice(2.0, hz))
+    with EdgeStore.create(tmp_path / "index", mini.card.space, "mini", 256) as store:
+        index(find_recordings([tmp_path / "audio"]), store, mini)
+    with serve_index(tmp_path / "index") as server:
+        hits = server.get("/api/search", params={"caption": "a voice"}).json()["hits"]
+        address = {Path(hit["recording"]).stem: f"/api/clips/{hit['id']}" for hit in hits}
+        assert server.get(f"{address['a']}/recording").status_code == 200
+        (folder / "a.wav").write_text("root:x:0:0:root:/root:/bin/sh")
+        folder.rename(tmp_path / "moved")
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "b.wav").write_text("root:x:0:0:root:/root:/bin/sh")
+        folder.symlink_to(elsewhere, target_is_directory=True)
+        shutil.copy(tmp_path / "moved" / "a.wav", elsewhere / "a.wav")
+        for name in ("a", "b"):
+            refused = server.get(f"{address[name]}/recording")
+            assert refused.status_code >= 400 and "has changed since it was indexed" in refused.json()["error"]
+        folder.unlink()
+        (tmp_path / "moved").rename(folder)
+        packed = server.post("/api/playlist.zip", json={"clips": [hit["id"] for hit in hits]})
+        names = zipfile.ZipFile(io.BytesIO(packed.content)).namelist()
+        assert len(names) == 3 and "left out.txt" in names and sum(" a " in name for name in names) == 0
+        none = server.post("/api/playlist.zip", json={"clips": [address["a"].rsplit("/", 1)[1]]})
+        assert none.status_code >= 400 and "error" in none.json()

@@ -12,10 +12,11 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
+from voxdex.encoders.audio.container import AudioError
 from voxdex.search.editor_formats import TIMELINES, as_timeline
 from voxdex.search.formats import as_csv, as_playlist, clip_name
 from voxdex.search.query import ClipRecord
-from voxdex.web.clip_audio import MAX_CONTEXT_SECONDS, MEDIA_TYPES, is_playable, recording_of
+from voxdex.web.clip_audio import MAX_CONTEXT_SECONDS, MEDIA_TYPES, cut_out, is_playable, recording_of
 from voxdex.web.schemas import PlaylistRequest
 from voxdex.web.state import AppState
 
@@ -55,7 +56,8 @@ def routes(state: AppState) -> APIRouter:
         """The recording of a clip, unchanged. Status 415 if browsers do not play its format."""
         with state.index.opened() as index:
             clip = state.clip(index, id)
-        path = recording_of(clip)
+            path = recording_of(clip)
+            state.check_unchanged(index, clip)
         if not isinstance(path, Path) or not is_playable(clip):
             raise HTTPException(415, f"Browsers do not play {clip.recording} as it is; they play its clips.")
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix.lower()])
@@ -74,7 +76,7 @@ def routes(state: AppState) -> APIRouter:
         with state.index.opened() as index:
             clips = state.clips(index, ids)
         if form == "zip":
-            return zip_of([(clip_name(number, clip), state.clip_audio.file(clip)) for number, clip in enumerate(clips, 1)])
+            return zip_of(clips)
         headers = {"Content-Disposition": f'attachment; filename="voxdex.{form}"'}
         if form == "m3u8":
             return Response(as_playlist(clips), media_type="audio/mpegurl", headers=headers)
@@ -88,10 +90,32 @@ def routes(state: AppState) -> APIRouter:
     return router
 
 
-def zip_of(files: Sequence[tuple[str, Path]]) -> FileResponse:
-    """Return files as one .zip, under new names with their own suffixes; audio does not shrink, so it is stored as it is."""
-    with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, path in files:
-            archive.write(path, f"{name}{path.suffix}")
-    delete = BackgroundTask(Path(file.name).unlink, missing_ok=True)
+def zip_of(clips: Sequence[ClipRecord]) -> FileResponse:
+    """Return the audio of clips as one .zip; audio does not shrink, so it is stored as it is.
+
+    Clips that cannot be cut out are named in a text file of it.
+
+    Raises:
+        AudioError: none of them can.
+    """
+    failed: list[str] = []
+    with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:
+        delete = BackgroundTask(Path(file.name).unlink, missing_ok=True)
+        try:
+            with zipfile.ZipFile(file, "w") as archive, tempfile.TemporaryDirectory(prefix="voxdex-zip-") as folder:
+                for number, clip in enumerate(clips, 1):
+                    try:
+                        audio = cut_out(clip, Path(folder), str(number))
+                    except AudioError as error:
+                        failed.append(f"{clip_name(number, clip)}: {error}.")
+                        if len(failed) == len(clips):
+                            raise
+                        continue
+                    archive.write(audio, f"{clip_name(number, clip)}{audio.suffix}")
+                    audio.unlink()
+                if failed:
+                    archive.writestr("left out.txt", "\n".join(failed) + "\n")
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
     return FileResponse(file.name, media_type="application/zip", filename="voxdex.zip", background=delete)
