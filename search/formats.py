@@ -1,11 +1,13 @@
 """Answers in other formats: text for people, JSON documents, tables, playlists, and label tracks."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from voxdex.encoders.errors import in_one_line
 from voxdex.encoders.tables import csv_text
 from voxdex.search.query import ClipRecord, Facet, Hit, QuerySpec
 
@@ -46,8 +48,9 @@ def short_name(recording: str) -> str:
 
 
 def clip_name(number: int, clip: ClipRecord) -> str:
-    """Return a name for the file of a clip, without a suffix."""
-    return f"{number:02d} {short_name(clip.recording)} {clip.start:g}-{clip.end:g}"
+    """Return a name for the file of a clip, without a suffix, that every file system takes."""
+    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", short_name(clip.recording))
+    return f"{number:02d} {name} {clip.start:g}-{clip.end:g}"
 
 
 def search_document(
@@ -71,18 +74,26 @@ def as_playlist(clips: Sequence[ClipRecord], first: int = 1) -> str:
     """Write an extended M3U, with the clips numbered from `first`. VLC plays the clips, other players their recordings."""
     lines = ["#EXTM3U"]
     for number, clip in enumerate(clips, first):
+        title = f"#{number} {in_one_line(short_name(clip.recording))} {span(clip.start, clip.end)}"
         lines += [
-            f"#EXTINF:{clip.end - clip.start:.3f},#{number} {short_name(clip.recording)} {span(clip.start, clip.end)}",
+            f"#EXTINF:{clip.end - clip.start:.3f},{title}",
             f"#EXTVLCOPT:start-time={clip.start:.3f}",
             f"#EXTVLCOPT:stop-time={clip.end:.3f}",
-            clip.recording,
+            in_one_line(clip.recording),
         ]
     return "\n".join(lines) + "\n"
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows as CSV; nested values are in columns such as attributes.gender."""
-    return csv_text([_flat(row) for row in rows])
+    """Write rows as CSV; nested values are in columns such as attributes.gender.
+
+    Text that spreadsheets would run as a formula follows an apostrophe.
+    """
+    return csv_text([{name: _inert(value) for name, value in _flat(row).items()} for row in rows])
+
+
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and re.match(r"[=+@\t\r]|-(?!\d)", value) else value
 
 
 def as_json_lines(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -28,6 +28,10 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Methods with a label of their own."""
+
+
 class MetricsMiddleware:
     """Count and time requests (ASGI middleware)."""
 
@@ -49,5 +53,6 @@ class MetricsMiddleware:
             await self._app(scope, receive, send_with_status)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, scope["method"], status).inc()
+            method = scope["method"] if scope["method"] in METHODS else "other"  # each label is kept for ever
+            self._metrics.requests.labels(route, method, status).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)

@@ -265,7 +265,9 @@ def test_status_metrics_and_openapi(server, clip_count):
         and {model["name"] for model in status["models"]} >= {"mini"}
     )
     assert server.get("/").status_code == 200
+    server.request("FOO", "/")
     metrics = server.get("/metrics").text
+    assert "FOO" not in metrics
     assert f"voxdex_clips {clip_count}.0" in metrics and 'voxdex_requests_total{method="GET",route="/",status="200"}' in metrics
     described = server.get("/api/openapi.json").json()
     assert {
