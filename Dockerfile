@@ -4,7 +4,7 @@ FROM python:3.12-slim
 ARG EXTRA=cpu
 WORKDIR /voxdex
 COPY . .
-RUN pip install --no-cache-dir ".[${EXTRA},server,map,phonetic]" \
+RUN pip install --no-cache-dir ".[${EXTRA},server,map,phonetic,speakers]" \
     && if [ "${EXTRA}" = gpu ]; then pip install --no-cache-dir "onnxruntime-gpu[cuda,cudnn]"; fi \
     && useradd --create-home --uid 1000 voxdex && install -d -o voxdex /data
 USER voxdex
