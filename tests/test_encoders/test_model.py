@@ -13,6 +13,7 @@ from voxdex.encoders.model import open_model
 from voxdex.encoders.model_card import SHIPPED, ModelError, find_models, read_card
 from voxdex.encoders.paths import file_sha256
 from voxdex.encoders.phonetic.model import open_phonetic_model
+from voxdex.encoders.speaker import open_speaker_model
 
 LENGTHS = [0.05, 0.3, 0.7, 1.0, 1.5, 2.2, 3.0, 4.7, 6.0, 8.3, 10.0]
 
@@ -85,7 +86,18 @@ def test_similar_captions_have_similar_embeddings(mini):
     assert angry @ furious > mournful @ furious
 
 
-@pytest.mark.parametrize("folder", sorted(SHIPPED.iterdir()), ids=lambda folder: folder.name)
+def test_shipped_speaker_model():
+    model = open_speaker_model()
+    assert find_models()[model.card.name] == model.folder == SHIPPED / "speaker" and model.card.text == "none"
+    assert model.card.licence and model.card.trained_on and model.card.metrics["evaluation"] and model.card.description
+    assert {*model.card.sha256, "model.json"} == {file.name for file in model.folder.iterdir()}
+    assert all(file_sha256(model.folder / file) == checksum for file, checksum in model.card.sha256.items())
+    for name, opened in (("mini", open_speaker_model), ("speaker", open_model), ("speaker", open_phonetic_model)):
+        with pytest.raises(ModelError, match=r"is for|is not for"):
+            opened(name)
+
+
+@pytest.mark.parametrize("folder", sorted(set(SHIPPED.iterdir()) - {SHIPPED / "speaker"}), ids=lambda folder: folder.name)
 def test_shipped_model_folders(folder):
     spoken = read_card(folder).text == "phonemes"
     model = open_phonetic_model(folder.name) if spoken else open_model(folder.name)
