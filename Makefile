@@ -57,12 +57,13 @@ $(RUN_TIME): pyproject.toml
 	$(VENV)/bin/pip install --editable '.[cpu]'
 	touch $@
 
-$(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh tests/install_nginx.sh
+$(TEST): $(RUN_TIME) pyproject.toml tests/install_chromium.sh tests/install_debian.sh
 	@echo 'Installing the test packages into $(VENV): 2.5 GB on disk with the CPU build of PyTorch, 4 GB more with CUDA; see CONTRIBUTING.md.'
 	$(VENV)/bin/pip install --editable '.[cpu,test]'
 	$(VENV)/bin/pip install pyworld==0.3.5 || echo 'No C++ compiler: the tests of vocoder edits will be skipped. Install g++ and run make test again.'
 	tests/install_chromium.sh $(VENV)/bin/playwright
-	tests/install_nginx.sh
+	command -v nginx || test -x /usr/sbin/nginx || tests/install_debian.sh nginx-light || \
+		echo 'No nginx could be installed: the test of the proxy will be skipped. Install nginx and run make test again.'
 	touch $@
 
 mini mini-open: %: runs/models/%/model.json
