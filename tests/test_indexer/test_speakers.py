@@ -7,9 +7,16 @@ import pytest
 
 from tests.fakes.sounds import RATE, write_sound
 from voxdex.encoders.audio.reader import read_audio
+from voxdex.encoders.model_card import SpeakerThresholds
 from voxdex.encoders.speaker import open_speaker_model
-from voxdex.indexer.speakers import cluster_voices
+from voxdex.indexer.index import index
+from voxdex.indexer.location import LocalIndex
+from voxdex.indexer.report import SpeakerReport
+from voxdex.indexer.scan import find_recordings
+from voxdex.indexer.speakers import SpeakerSpace, cluster_voices, list_speakers, update_speakers
 from voxdex.indexer.turns import find_turns
+from voxdex.search.engine import search_index
+from voxdex.search.query import Query, Sound
 
 
 @pytest.fixture
@@ -150,17 +157,22 @@ def test_a_copy_on_a_server_has_the_speakers(voxdex, voices, qdrant):
     assert set(speaker_of(voxdex, *where).values()) == {None}
 
 
-def test_people_who_take_turns_within_a_clip(voxdex, spoken_archive, tmp_path):
+def test_people_who_take_turns_within_a_clip(spoken_archive, mini, tmp_path):
     woman, man = (read_audio(spoken_archive / f"{name}-0.wav") for name in ("en-us-f2", "en-m1"))
     quiet = np.zeros(RATE // 2, np.float32)
     parts = [part for n in range(3) for part in (woman[n * RATE : (n + 3) * RATE], quiet, man[: (2 + n) * RATE // 2], quiet)]
     write_sound(tmp_path / "talk.wav", np.concatenate(parts))
-    done = voxdex("index", tmp_path / "talk.wav", "--speakers", "--json").json
-    assert done["clips"] < 6 and done["speakers"]["speakers"] == 2
-    [longer, shorter] = speakers(voxdex)
-    assert longer["seconds"] == pytest.approx(9, abs=1) and shorter["seconds"] == pytest.approx(4.5, abs=1)
-    found = voxdex("search", "--voice", spoken_archive / "en-m1-1.wav", "--json").json
-    assert found["hits"][0]["same_voice"] > 0.5  # though a woman speaks longer in all clips, if there is one with the man
+    model, location = open_speaker_model(device="cpu"), LocalIndex(tmp_path / "index")
+    model.thresholds = SpeakerThresholds(0.6, 0.6, 0.6)  # voices of one synthesiser are more alike than people's
+    with location.create(mini.card.space, "mini", mini.card.dimension) as store:
+        clips = index(find_recordings([tmp_path / "talk.wav"]), store, mini).clips
+        assert clips < 6 and update_speakers(store, location.speakers, model) == SpeakerReport(clips, 2, 2)
+        with location.speakers.read() as speakers:
+            [longer, shorter] = list_speakers(speakers)
+            assert longer.seconds == pytest.approx(9, abs=1) and shorter.seconds == pytest.approx(4.5, abs=1)
+            query = Query(voice=[Sound(spoken_archive / "en-m1-1.wav")])
+            hits = search_index(query, store, mini, speakers=SpeakerSpace(speakers, model))
+        assert hits[0].same_voice > 0.6  # though the woman may speak longer in that clip
 
 
 def test_turns():
