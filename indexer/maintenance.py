@@ -1,7 +1,7 @@
 """Maintenance of an index: rebuild it with another model, repair it, copy it, export its vectors."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,10 +67,7 @@ def rebuild_index(  # noqa: PLR0913, RUF100  # keyword-only but for two
         with_clips = set(filter(catalog.has_clips, paths))
     missing = [path for path in paths if is_gone(path)]
     _check_missing(location, paths, missing, prune=prune, prune_all=prune_all)
-    scan = ScanResult([])
-    for path in sorted(set(paths) - set(missing)):
-        scan.add(path, partial(FileState.of, path))
-    scan.transcripts.update({path: files for path in scan.recordings if (files := catalog.transcripts_of(path))})
+    scan = _scan_of(sorted(set(paths) - set(missing)), catalog)
     with _staging(location, model, phonetic) as store:
         _drop_others(store, scan)
         add_roots(store, roots)
@@ -153,14 +150,20 @@ def repair_index(
     metadata, catalog = stored_metadata(store), Catalog(store)
     for content in report.broken:
         store.delete({"content": content})
-    scan = ScanResult([])
-    for path in filter(None, files):
-        scan.add(path, partial(FileState.of, path))
-    scan.transcripts.update({path: found for path in scan.recordings if (found := catalog.transcripts_of(path))})
+    scan = _scan_of(filter(None, files), catalog)
     return index(
         scan, store, model, metadata,
         phonetic_model=phonetic_model, vad=vad, retry_failed=True, on_progress=on_progress, should_stop=should_stop,
     )  # fmt: skip
+
+
+def _scan_of(paths: Iterable[str], catalog: Catalog) -> ScanResult:
+    """Return a scan of single files, with the transcripts that an index knows of them."""
+    scan = ScanResult([])
+    for path in paths:
+        scan.add(path, partial(FileState.of, path))
+    scan.transcripts.update({path: files for path in scan.recordings if (files := catalog.transcripts_of(path))})
+    return scan
 
 
 def _files_of(payload: Payload, report: CheckReport) -> list[str]:

@@ -27,7 +27,7 @@ from voxdex.indexer.pipeline.embedder import BATCH_CLIPS
 from voxdex.indexer.pipeline.local import Reader
 from voxdex.indexer.report import SpeakerReport
 from voxdex.indexer.scan import is_gone
-from voxdex.indexer.store.base import CLIP, KIND, PORTION, RECORDING, Payload, Point, Store, identity
+from voxdex.indexer.store.base import CLIP, KIND, PORTION, RECORDING, Payload, Point, Store, id_in, identity
 from voxdex.indexer.store.filters import IsEmpty, Not
 from voxdex.indexer.turns import find_turns
 
@@ -84,13 +84,6 @@ class SpeakerSpace:
 
     store: Store
     model: SpeakerModel
-
-
-def id_in(space: str, payload: Mapping[str, Any]) -> str:
-    """Return the id in a space of the clip with a payload."""
-    places = ((name, payload.get(name)) for name in ("track", "channel"))
-    suffix = "".join(f"/{name}{number}" for name, number in places if number is not None)
-    return identity(f"{payload['content']}#{payload['start']}-{payload['end']}{suffix}@{space}")
 
 
 def update_speakers(
@@ -285,11 +278,11 @@ class _Recording(NamedTuple):
     clips: int
 
 
-def _changes(index: Store, store: Store) -> tuple[list[str], dict[str, _Recording]]:
+def _changes(index: Store, store: Store) -> tuple[set[str], dict[str, _Recording]]:
     """Return the contents whose voices are to be deleted, and the recordings whose voices are to be embedded, by content."""
     wanted = {payload["content"]: payload for payload in index.payloads(RECORDING, ("content", "files", "clips"))}
     stored = {payload["content"]: payload["clips"] for payload in store.payloads(RECORDING, ("content", "clips"))}
-    gone = [content for content, clips in stored.items() if content not in wanted or (wanted[content]["clips"] or 0) != clips]
+    gone = {content for content, clips in stored.items() if content not in wanted or (wanted[content]["clips"] or 0) != clips}
     todo = {}
     for content, payload in wanted.items():
         if payload["clips"] and (content not in stored or content in gone):
@@ -373,8 +366,8 @@ def _clustered(clips: Sequence[Point], *, threshold: float = 0.0, count: int | N
     sure = [clip for clip in clips if clip.payload["duration"] >= SURE_SECONDS]
     if len(sure) < (count or 1):
         sure = list(clips)
-    labels = cluster_voices(_voices(sure), threshold=threshold, count=count)
     voices, durations = _voices(sure), _durations(sure)
+    labels = cluster_voices(voices, threshold=threshold, count=count)
     means = np.stack([mean_voice(voices[labels == label], durations[labels == label]) for label in range(max(labels) + 1)])
     groups: list[list[Point]] = [[] for _ in means]
     by_id = {clip.id: label for clip, label in zip(sure, labels.tolist(), strict=True)}

@@ -27,6 +27,7 @@ from voxdex.indexer.store.base import (
     Point,
     PointError,
     Store,
+    id_in,
     identity,
 )
 from voxdex.indexer.store.filters import key_in
@@ -219,15 +220,13 @@ class Writer:
             "probabilities": {name: prediction.probability for name, prediction in clip.predictions.items()},
             "measured": {name: value for name, value in vars(clip.measures).items() if value is not None},
         }
-        place = {name: number for name, number in (("track", clip.track), ("channel", clip.channel)) if number is not None}
-        payload |= place
+        payload |= {name: number for name in ("track", "channel") if (number := getattr(clip, name)) is not None}
         if transcript.lines:
             payload[TRANSCRIPT] = transcript.payload(clip.start, clip.end)
         if summary.origin and summary.origin.timecode:
             start, rate = summary.origin.timecode, summary.origin.timecode_rate
             payload |= {"timecode": timecode_at(clip.start, start, rate), "timecode_rate": rate}
-        suffix = "".join(f"/{name}{number}" for name, number in place.items())
-        id = identity(f"{done.content}#{clip.start}-{clip.end}{suffix}@{self._store.space}")
+        id = id_in(self._store.space, payload)
         if clip.phonetic is None:
             return Point(id, clip.vector, payload)
         return Point(

@@ -10,8 +10,8 @@ import numpy as np
 from voxdex.encoders.audio.container import AudioError
 from voxdex.encoders.errors import in_one_line
 from voxdex.encoders.speaker import mean_voice
-from voxdex.indexer.speakers import SPEAKER, SpeakerSpace, cluster_voices, id_in
-from voxdex.indexer.store.base import CLIP, KIND, ScoredPoint, Store
+from voxdex.indexer.speakers import SPEAKER, SpeakerSpace, cluster_voices
+from voxdex.indexer.store.base import CLIP, KIND, ScoredPoint, Store, id_in
 from voxdex.indexer.store.filters import And, Filter, HasId
 from voxdex.search.embed import embed_recording
 from voxdex.search.query import ClipId, QueryError, Sound

@@ -212,6 +212,13 @@ def identity(name: str) -> str:
     return str(uuid.uuid5(IDENTITY, name))
 
 
+def id_in(space: str, payload: Mapping[str, Any]) -> str:
+    """Return the id in a space of the clip with a payload."""
+    places = ((name, payload.get(name)) for name in ("track", "channel"))
+    suffix = "".join(f"/{name}{number}" for name, number in places if number is not None)
+    return identity(f"{payload['content']}#{payload['start']}-{payload['end']}{suffix}@{space}")
+
+
 class Store(Protocol):
     """The engine under an index. Payload keys are paths: 'attributes.gender', 'metadata."tape number"'.
 
